@@ -1,0 +1,5 @@
+//! Doors of the control plane: health and metrics for everyone who may reach them, and the operator's own door.
+
+mod config;
+
+pub use config::{AdminDoor, HealthConfig};

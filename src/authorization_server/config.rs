@@ -1,0 +1,83 @@
+//! What the configuration says of one authorization server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+
+use crate::http_client::TlsFiles;
+use crate::response::UnreachableStatus;
+use crate::secret::Secret;
+
+/// A digest of the server's own section without secrets: part of every cache key, so that a reload which leaves the section alone keeps its entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerIdentity(pub [u8; 16]);
+
+/// One section of `authorization_servers`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name in the file.
+    pub name: Arc<str>,
+    /// Digest of the section.
+    pub identity: ServerIdentity,
+    /// The kind of server, or that discovery tells it.
+    pub profile: ProfileChoice,
+    /// The issuer, byte for byte as written: it must equal the one in the discovery document.
+    pub issuer: Arc<str>,
+    /// Full address of the discovery document, if it is not the profile's.
+    pub discovery: Option<Uri>,
+    /// Internal address (scheme and authority) that replaces that of every endpoint.
+    pub backchannel: Option<Uri>,
+    /// Plain http to a host other than loopback.
+    pub allow_insecure: bool,
+    /// The gateway's own client.
+    pub client: ClientCredentials,
+    /// Trust and client certificate for TLS.
+    pub tls: TlsFiles,
+    /// The audience that a token must name, if it names any.
+    pub audience: Audience,
+    /// The challenge's realm.
+    pub realm: Arc<str>,
+    /// How long an introspection answer may be used.
+    pub max_age: Duration,
+    /// How long a refusal may be used.
+    pub negative_max_age: Duration,
+    /// The last part of `max_age`, in percent, in which an answer in use is renewed in the background.
+    pub refresh_window: u8,
+    /// Budget of one request for all calls that it causes.
+    pub timeout: Duration,
+    /// Whether the server is asked what is granted now; absent: as the profile has it.
+    pub live_decision: Option<bool>,
+    /// One status for every kind of unreachable; absent: as the decision table says.
+    pub on_unreachable: Option<UnreachableStatus>,
+}
+
+/// `authorization_servers.*.profile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ProfileChoice {
+    /// What the discovery document says.
+    #[default]
+    Auto,
+    /// UMA 2.0 as written.
+    Uma2,
+    /// Keycloak.
+    Keycloak,
+}
+
+/// The gateway's client at a server.
+#[derive(Clone, Debug)]
+pub struct ClientCredentials {
+    /// Client id.
+    pub id: Arc<str>,
+    /// Client secret.
+    pub secret: Secret,
+}
+
+/// `authorization_servers.*.audience`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// A token that names audiences must name this one.
+    Named(Arc<str>),
+    /// Not checked.
+    Any,
+}

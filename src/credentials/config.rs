@@ -1,0 +1,33 @@
+//! What the configuration says of proxy credentials.
+
+use http::{HeaderName, HeaderValue, Uri};
+
+use crate::authorization_server::ClientCredentials;
+
+/// The proxy credential of one upstream, and what the outbound head of that upstream needs besides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the content server wants.
+    pub credential: Credential,
+}
+
+/// `upstreams.*.credentials`. Values are ready to send and marked sensitive.
+#[derive(Clone, Debug, Default)]
+pub enum Credential {
+    /// None.
+    #[default]
+    None,
+    /// `Authorization`, for `basic` and `bearer`.
+    Authorization(HeaderValue),
+    /// Headers of the user's choice.
+    Headers(Vec<(HeaderName, HeaderValue)>),
+    /// A token by client credentials (RFC 6749, 4.4), renewed early.
+    Oauth2 {
+        /// Where it is had.
+        token_endpoint: Uri,
+        /// As whom.
+        client: ClientCredentials,
+        /// For what.
+        scopes: Vec<String>,
+    },
+}

@@ -1,0 +1,5 @@
+//! The decision: token, claims, limits, challenge.
+
+mod config;
+
+pub use config::{Limits, Rate};

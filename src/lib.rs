@@ -1,0 +1,27 @@
+//! The UMA gateway: a reverse proxy that answers as a UMA 2.0 resource server in front of content servers.
+//!
+//! A request changes its type as it walks: `Request` → `Routed` → `Permitted` → `Outbound` → `Response`.
+//! Each type is made in one room only, so a stack that skips enforcement or credentials does not compile.
+//! `ARCHITECTURE.md` names the rooms and what each of them never does.
+
+pub mod admin;
+pub mod app;
+pub mod authorization_server;
+pub mod body;
+pub mod cache;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod credentials;
+pub mod demo;
+pub mod enforcement;
+pub mod http_client;
+pub mod listener;
+pub mod path;
+pub mod response;
+pub mod routing;
+pub mod secret;
+pub mod stack;
+pub mod telemetry;
+pub mod uma;
+pub mod upstream;

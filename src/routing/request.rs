@@ -1,0 +1,30 @@
+//! The request as the listener hands it on.
+
+use std::net::SocketAddr;
+
+use crate::body::Body;
+use crate::telemetry::Recorder;
+
+/// A request that nothing has looked at yet.
+#[derive(Debug)]
+pub struct Request {
+    /// Method, raw target, version, headers.
+    pub head: http::request::Parts,
+    /// The body, unread.
+    pub body: Body,
+    /// The connection that it came by.
+    pub peer: Peer,
+    /// Its record.
+    pub recorder: Recorder,
+}
+
+/// The other end of a downstream connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Its address.
+    pub address: SocketAddr,
+    /// The address that it connected to.
+    pub local: SocketAddr,
+    /// `http` (TLS is not built yet).
+    pub scheme: &'static str,
+}

@@ -1,0 +1,61 @@
+//! Secrets that cannot be printed.
+//!
+//! A [`Secret`] is a text that `Debug` shows as `Secret(..)`; its memory is wiped when it is dropped. Comparison takes constant time.
+//! Nothing here reads files or the environment: `config/` does, and hands the finished value on.
+
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+
+/// A password, client secret or token.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// The text itself. Every caller puts it on a wire or into a hash, never into a message.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    /// Whether `other` is the same text, in a time that does not depend on where they differ (their length may show).
+    #[must_use]
+    pub fn matches(&self, other: &str) -> bool {
+        self.expose().as_bytes().ct_eq(other.as_bytes()).into()
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(SecretString::from(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_never_prints_itself() {
+        assert_eq!(format!("{:?}", Secret::from("open sesame")), "Secret(..)");
+    }
+
+    #[test]
+    fn a_secret_matches_itself_and_nothing_else() {
+        let secret = Secret::from("open sesame");
+        assert!(secret.matches("open sesame"));
+        assert!(!secret.matches("open sesam"));
+        assert!(!secret.matches("Open sesame"));
+    }
+}

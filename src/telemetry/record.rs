@@ -1,0 +1,179 @@
+//! The record of one request, filled by the layers as the request walks.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::response::{Row, Trail};
+use crate::uma::{ResourceId, Scope};
+
+/// What the introspection cache knew when the request came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CacheState {
+    /// The cache was not asked.
+    #[default]
+    None,
+    /// A fresh answer of this age.
+    Hit(Duration),
+    /// A fresh refusal.
+    NegativeHit,
+    /// Nothing, or too old.
+    Miss,
+}
+
+/// The id of a request: unguessable enough to tell requests apart, safe in any log and header.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId(pub Box<str>);
+
+/// Everything that is kept of a request.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The id that the answer carries.
+    pub id: RequestId,
+    /// When the head had arrived.
+    pub time: SystemTime,
+    /// The same, for durations.
+    pub started: Instant,
+    /// The method, as sent.
+    pub method: http::Method,
+    /// `http` or `https`, as the client sees it.
+    pub scheme: &'static str,
+    /// The authority asked for, once admitted.
+    pub host: Option<Box<str>>,
+    /// The canonical path, once admitted. Never the query.
+    pub path: Option<Box<str>>,
+    /// The address of the connection's other end.
+    pub peer: Option<IpAddr>,
+    /// The effective client's address.
+    pub client: Option<IpAddr>,
+    /// `User-Agent`, shortened.
+    pub user_agent: Option<Box<str>>,
+    /// The route's pattern.
+    pub route: Option<Arc<str>>,
+    /// The authorization server's name.
+    pub server: Option<Arc<str>>,
+    /// The resource that the route leads to.
+    pub resource: Option<ResourceId>,
+    /// Its name in the configuration, parameters filled in.
+    pub resource_name: Option<Arc<str>>,
+    /// Its owner.
+    pub owner: Option<Arc<str>>,
+    /// The scopes that the method needs.
+    pub needed: Arc<[Scope]>,
+    /// The scopes that the token has on the resource.
+    pub granted: Vec<Scope>,
+    /// The requesting party (`sub`).
+    pub subject: Option<Arc<str>>,
+    /// The requesting party's user name, where the server tells it.
+    pub username: Option<Arc<str>>,
+    /// The client application (`client_id` or `azp`).
+    pub client_id: Option<Arc<str>>,
+    /// Seconds that the token has left.
+    pub token_left: Option<Duration>,
+    /// Eight hexadecimal digits of the token's keyed hash.
+    pub token: Option<[u8; 8]>,
+    /// What the cache knew.
+    pub cache: CacheState,
+    /// Whether a ticket was issued.
+    pub ticket_issued: bool,
+    /// The rows of the decision table that were passed.
+    pub rows: Trail,
+    /// A constant text that says why, where the row does not.
+    pub reason: Option<&'static str>,
+    /// Time spent waiting for the authorization server.
+    pub authorization_server: Duration,
+    /// The upstream's name.
+    pub upstream: Option<Arc<str>>,
+    /// The server that was asked.
+    pub upstream_address: Option<Arc<str>>,
+    /// From the outbound head to the upstream's head.
+    pub upstream_duration: Option<Duration>,
+    /// The status of the answer; 0 while there is none.
+    pub status: u16,
+    /// Bytes of the request body that were read.
+    pub bytes_in: u64,
+    /// Bytes of the answer's body that were handed on.
+    pub bytes_out: u64,
+    /// From head to the end of the answer; set when it ends.
+    pub duration: Duration,
+    /// Whether the answer was sent to its end.
+    pub complete: bool,
+}
+
+/// A request's record while the request walks; clones share it.
+#[derive(Clone, Debug)]
+pub struct Recorder(Rc<RefCell<Record>>);
+
+impl Recorder {
+    /// A new record.
+    #[must_use]
+    pub fn new(id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
+        Self(Rc::new(RefCell::new(Record {
+            id,
+            time: SystemTime::now(),
+            started: Instant::now(),
+            method,
+            scheme,
+            host: None,
+            path: None,
+            peer,
+            client: peer,
+            user_agent: None,
+            route: None,
+            server: None,
+            resource: None,
+            resource_name: None,
+            owner: None,
+            needed: no_scopes(),
+            granted: Vec::new(),
+            subject: None,
+            username: None,
+            client_id: None,
+            token_left: None,
+            token: None,
+            cache: CacheState::None,
+            ticket_issued: false,
+            rows: Trail::default(),
+            reason: None,
+            authorization_server: Duration::ZERO,
+            upstream: None,
+            upstream_address: None,
+            upstream_duration: None,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: Duration::ZERO,
+            complete: false,
+        })))
+    }
+
+    /// Reads or writes the record. Not to be nested.
+    pub fn with<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
+        change(&mut self.0.borrow_mut())
+    }
+
+    /// Notes that the request passed a row.
+    pub fn pass(&self, row: Row) {
+        self.with(|record| record.rows.push(row));
+    }
+
+    /// The request's id.
+    #[must_use]
+    pub fn id(&self) -> RequestId {
+        self.0.borrow().id.clone()
+    }
+
+    /// A copy of the record as it stands, to be handed to the log.
+    #[must_use]
+    pub fn snapshot(&self) -> Record {
+        self.0.borrow().clone()
+    }
+}
+
+/// The empty list, shared so that a request allocates nothing for it.
+fn no_scopes() -> Arc<[Scope]> {
+    thread_local!(static NONE: Arc<[Scope]> = Arc::from([]));
+    NONE.with(Arc::clone)
+}

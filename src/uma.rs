@@ -1,0 +1,103 @@
+//! The words of UMA as types: tickets, tokens, resources, scopes, permissions, introspection.
+//!
+//! Values only. Nothing here does I/O, and nothing that a token or ticket holds can be printed.
+
+mod challenge;
+
+pub use challenge::{Challenge, ChallengeError, parse_challenges};
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::secret::Secret;
+
+/// Seconds since 1970 by the wall clock, as `exp`, `nbf` and `iat` count them (RFC 7519, 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The time now by the wall clock.
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    }
+
+    /// Whole seconds from `now` until this time; zero when it has passed.
+    #[must_use]
+    pub fn after(self, now: Self) -> Duration {
+        Duration::from_secs(u64::try_from(self.0.saturating_sub(now.0)).unwrap_or(0))
+    }
+}
+
+/// A permission ticket (UMA 2.0 Federated Authorization, 4.2): single-use, never cached, never shared, never logged.
+#[derive(Clone, Debug)]
+pub struct PermissionTicket(pub Secret);
+
+/// A requesting party token as the client presented it.
+#[derive(Clone, Debug)]
+pub struct Rpt(pub Secret);
+
+/// A protection API access token (UMA 2.0 Federated Authorization, 1.3).
+#[derive(Clone, Debug)]
+pub struct Pat(pub Secret);
+
+/// The identifier of a resource at its authorization server (`_id` of registration, `resource_id` of a permission).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ResourceId(pub Arc<str>);
+
+/// A scope of a resource: compared byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(pub Arc<str>);
+
+impl std::fmt::Display for ResourceId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One entry of `permissions` (UMA 2.0 Federated Authorization, 5.1.1), whatever names the server used for its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// The resource that the permission is for.
+    pub resource: ResourceId,
+    /// The granted scopes; none grants nothing.
+    pub scopes: Vec<Scope>,
+    /// End of this permission; absent: that of the token.
+    pub exp: Option<Timestamp>,
+    /// Start of this permission.
+    pub nbf: Option<Timestamp>,
+}
+
+/// What an authorization server says of an active token, in one shape for all kinds of servers.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Introspection {
+    /// End of the token (RFC 7662, 2.2).
+    pub exp: Option<Timestamp>,
+    /// Start of the token.
+    pub nbf: Option<Timestamp>,
+    /// The issuer, where the server names it.
+    pub issuer: Option<Arc<str>>,
+    /// The audience; empty: none named.
+    pub audience: Vec<Arc<str>>,
+    /// The requesting party.
+    pub subject: Option<Arc<str>>,
+    /// The requesting party's user name.
+    pub username: Option<Arc<str>>,
+    /// The session at the authorization server, for revocation.
+    pub session: Option<Arc<str>>,
+    /// The client that the token was issued to (`client_id` or `azp`).
+    pub client: Option<Arc<str>>,
+    /// Whether the token is bound to a key or certificate (`cnf`, RFC 7800).
+    pub bound: bool,
+    /// Further claims that identity headers may name, as text.
+    pub claims: Vec<(Arc<str>, Arc<str>)>,
+    /// The permissions.
+    pub permissions: Vec<Permission>,
+}

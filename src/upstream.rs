@@ -1,0 +1,5 @@
+//! Content servers: connections, pools, bytes.
+
+mod config;
+
+pub use config::{Config, HostPolicy, Server, Timeouts};
