@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::{HeaderName, HeaderValue};
+
 use crate::response::{Row, Trail};
 use crate::uma::{ResourceId, Scope};
 
@@ -104,13 +106,19 @@ pub struct Record {
 
 /// A request's record while the request walks; clones share it.
 #[derive(Clone, Debug)]
-pub struct Recorder(Rc<RefCell<Record>>);
+pub struct Recorder(Rc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    record: RefCell<Record>,
+    answer: RefCell<Vec<(HeaderName, HeaderValue)>>,
+}
 
 impl Recorder {
     /// A new record.
     #[must_use]
     pub fn new(id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
-        Self(Rc::new(RefCell::new(Record {
+        let record = RefCell::new(Record {
             id,
             time: SystemTime::now(),
             started: Instant::now(),
@@ -146,12 +154,13 @@ impl Recorder {
             bytes_out: 0,
             duration: Duration::ZERO,
             complete: false,
-        })))
+        });
+        Self(Rc::new(Shared { record, answer: RefCell::new(Vec::new()) }))
     }
 
     /// Reads or writes the record. Not to be nested.
     pub fn with<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
-        change(&mut self.0.borrow_mut())
+        change(&mut self.0.record.borrow_mut())
     }
 
     /// Notes that the request passed a row.
@@ -159,16 +168,27 @@ impl Recorder {
         self.with(|record| record.rows.push(row));
     }
 
+    /// Adds a header to the answer, whoever gives it (ours or the upstream's): CORS needs this.
+    pub fn on_answer(&self, name: HeaderName, value: HeaderValue) {
+        self.0.answer.borrow_mut().push((name, value));
+    }
+
+    /// Takes the headers that [`Recorder::on_answer`] has collected; the outermost layer writes them.
+    #[must_use]
+    pub fn take_answer_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        self.0.answer.take()
+    }
+
     /// The request's id.
     #[must_use]
     pub fn id(&self) -> RequestId {
-        self.0.borrow().id.clone()
+        self.0.record.borrow().id.clone()
     }
 
     /// A copy of the record as it stands, to be handed to the log.
     #[must_use]
     pub fn snapshot(&self) -> Record {
-        self.0.borrow().clone()
+        self.0.record.borrow().clone()
     }
 }
 
