@@ -60,7 +60,10 @@ pub enum HttpError {
 impl From<legacy::Error> for HttpError {
     fn from(error: legacy::Error) -> Self {
         match tls_cause(&error) {
-            Some(TlsError::InvalidCertificate(CertificateError::UnknownIssuer)) => Self::UnknownCertificate(UNKNOWN_ISSUER),
+            // A CA of the same name with another key shows as a bad signature.
+            Some(cause @ TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
+                Self::UnknownCertificate(cause.clone())
+            }
             Some(cause @ TlsError::InvalidCertificate(_)) => Self::Certificate(cause.clone()),
             Some(cause) => Self::Tls(cause.clone()),
             None if error.is_connect() => Self::Connect(error),
@@ -69,17 +72,17 @@ impl From<legacy::Error> for HttpError {
     }
 }
 
-const UNKNOWN_ISSUER: TlsError = TlsError::InvalidCertificate(CertificateError::UnknownIssuer);
-
-/// The TLS error somewhere below; `io::Error::source` skips what it wraps, so that is looked at as well.
+/// The TLS error somewhere below; `io::Error::source` skips what it wraps, so that is looked at instead.
 fn tls_cause(error: &legacy::Error) -> Option<&TlsError> {
     let mut next = error.source();
     while let Some(cause) = next {
-        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(found) = cause.downcast_ref().or_else(|| wrapped.and_then(|inner| inner.downcast_ref())) {
+        if let Some(found) = cause.downcast_ref() {
             return Some(found);
         }
-        next = cause.source();
+        next = match cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => cause.source(),
+        };
     }
     None
 }
