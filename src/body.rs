@@ -41,6 +41,26 @@ pub trait Watch {
     fn end(&mut self, complete: bool);
 }
 
+/// Two watches on one body; the first to object ends it, both hear of the end.
+struct Both(Box<dyn Watch>, Box<dyn Watch>);
+
+impl Watch for Both {
+    fn data(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.0.data(bytes)?;
+        self.1.data(bytes)
+    }
+
+    fn waiting(&mut self, context: &mut Context<'_>) -> Result<(), BodyError> {
+        self.0.waiting(context)?;
+        self.1.waiting(context)
+    }
+
+    fn end(&mut self, complete: bool) {
+        self.0.end(complete);
+        self.1.end(complete);
+    }
+}
+
 /// A request or response body.
 pub struct Body {
     kind: Kind,
@@ -72,13 +92,13 @@ impl Body {
         if incoming.is_end_stream() { Self::empty() } else { Self { kind: Kind::Stream(incoming), watch: None } }
     }
 
-    /// The same body with somebody who hears what passes. One watch at most; an earlier one is told that it ended incomplete.
+    /// The same body with somebody more who hears what passes, after those that already do: a deadline and the record each hang on an answer.
     #[must_use]
     pub fn watched(mut self, watch: Box<dyn Watch>) -> Self {
-        if let Some(mut earlier) = self.watch.take() {
-            earlier.end(false);
-        }
-        self.watch = Some(watch);
+        self.watch = Some(match self.watch.take() {
+            Some(earlier) => Box::new(Both(earlier, watch)),
+            None => watch,
+        });
         self
     }
 
