@@ -60,23 +60,6 @@ fn said(error: &Option<Arc<str>>) -> String {
 }
 
 impl AskError {
-    /// A short constant word for metrics.
-    #[must_use]
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Unreachable(_) => "unreachable",
-            Self::Busy => "busy",
-            Self::Resting => "resting",
-            Self::Status { .. } => "status",
-            Self::Unusable { .. } => "unusable",
-            Self::CredentialRefused(_) => "credential_refused",
-            Self::NoPat(_) => "no_pat",
-            Self::Discovery(_) => "discovery",
-            Self::ShuttingDown => "shutting_down",
-        }
-    }
-
     pub(super) fn unusable(endpoint: &'static str, why: impl Into<Arc<str>>) -> Self {
         Self::Unusable { endpoint, why: why.into() }
     }

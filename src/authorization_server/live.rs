@@ -10,9 +10,10 @@ use super::error::AskError;
 use super::server::{error_member, status};
 use super::json;
 use crate::http_client::form;
+use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt, Scope};
 
-const ENDPOINT: &str = "live_decision";
+const ENDPOINT: AsEndpoint = AsEndpoint::Decision;
 
 /// The form that asks.
 pub fn request(client: &str, rpt: &Rpt, resource: &ResourceId) -> Bytes {
@@ -38,13 +39,13 @@ pub fn read(response: &Response<Bytes>, resource: &ResourceId) -> Result<Option<
         // Keycloak refuses the identity of an inactive token in these words; its own client's credential fails as `invalid_client`.
         (StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some("unauthorized_client" | "invalid_token")) => Ok(None),
         (StatusCode::UNAUTHORIZED, Some("invalid_grant")) => Ok(None),
-        (StatusCode::UNAUTHORIZED, _) => Err(AskError::CredentialRefused(ENDPOINT)),
+        (StatusCode::UNAUTHORIZED, _) => Err(AskError::CredentialRefused(ENDPOINT.label())),
         _ => Err(status(ENDPOINT, response)),
     }
 }
 
 fn granted(body: &[u8], resource: &ResourceId) -> Result<Option<Vec<Scope>>, AskError> {
-    let unusable = |why: &'static str| AskError::unusable(ENDPOINT, why);
+    let unusable = |why: &'static str| AskError::unusable(ENDPOINT.label(), why);
     let Ok(Value::Array(entries)) = json::parse(body) else { return Err(unusable("it is not a list of permissions")) };
     let mut found = None;
     for entry in &entries {

@@ -14,6 +14,7 @@ use super::error::AskError;
 use super::json;
 use super::server::{Server, form_request, status};
 use crate::http_client::form;
+use crate::telemetry::AsEndpoint;
 use crate::uma::{Pat, Timestamp};
 
 /// A token is renewed when less than this is left of it, or less than a fifth of its life where that is shorter.
@@ -94,9 +95,9 @@ impl Server {
         }
         let mut fields = vec![("grant_type", "client_credentials")];
         fields.extend(metadata.profile.pat_scope().map(|scope| ("scope", scope)));
-        let response = self.call("token", &metadata.token, form_request(Some(self.client_authorization())), form(&fields), deadline).await?;
+        let response = self.call(AsEndpoint::Token, &metadata.token, form_request(Some(self.client_authorization())), form(&fields), deadline).await?;
         if response.status() != StatusCode::OK {
-            let error = status("token", &response);
+            let error = status(AsEndpoint::Token, &response);
             self.complain(&format!("no protection API access token: {error}"));
             return Err(error);
         }
@@ -104,6 +105,7 @@ impl Server {
         let left = held.until.saturating_duration_since(Instant::now());
         self.metrics().pat_expires(&self.config.name, Timestamp::now().0.saturating_add(i64::try_from(left.as_secs()).unwrap_or(0)));
         self.pats.current.replace(Some(Rc::clone(&held)));
+        self.content();
         Ok(held)
     }
 }

@@ -17,9 +17,10 @@ use super::error::AskError;
 use super::json as strict;
 use super::profile::Profile;
 use super::server::{Server, status};
+use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Scope};
 
-const ENDPOINT: &str = "resource_registration";
+const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
 
 /// How many resources are kept in the view, and how long an unknown name is remembered.
 const KNOWN: u64 = 200_000;
@@ -154,7 +155,7 @@ impl Server {
             [one] => Ok(Some(one.clone())),
             [] => Ok(None),
             // Two of a name: no arbitrary pick.
-            _ => Err(AskError::unusable(ENDPOINT, "several resources have this name and owner")),
+            _ => Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner")),
         }
     }
 
@@ -165,7 +166,7 @@ impl Server {
             let owner = key.owner.as_deref();
             let same_owner = owner.is_none() || description.owner.is_none() || description.owner.as_deref() == owner;
             if description.name == *key.name && same_owner && found.replace(id).is_some() {
-                return Err(AskError::unusable(ENDPOINT, "several resources have this name and owner"));
+                return Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner"));
             }
         }
         Ok(found)
@@ -177,8 +178,8 @@ impl Server {
         if response.status() != StatusCode::OK {
             return Err(status(ENDPOINT, &response));
         }
-        let Ok(Value::Array(ids)) = strict::parse(response.body()) else { return Err(AskError::unusable(ENDPOINT, "it is not a list of ids")) };
-        ids.iter().map(|id| id.as_str().map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT, "an id is not a text"))).collect()
+        let Ok(Value::Array(ids)) = strict::parse(response.body()) else { return Err(AskError::unusable(ENDPOINT.label(), "it is not a list of ids")) };
+        ids.iter().map(|id| id.as_str().map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "an id is not a text"))).collect()
     }
 
     /// The description of a resource; `None`: the server does not know it.
@@ -231,9 +232,9 @@ impl Server {
         if response.status() != StatusCode::CREATED {
             return Err(status(ENDPOINT, &response));
         }
-        let document = strict::parse(response.body()).map_err(|_| AskError::unusable(ENDPOINT, "it is not JSON"))?;
+        let document = strict::parse(response.body()).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))?;
         let id = document.get("_id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT, "it has no `_id`"))
+        id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it has no `_id`"))
     }
 
     /// The whole description: an update replaces all members (UMA 2.0 Federated Authorization, 3.2.3).
@@ -254,7 +255,7 @@ impl Server {
 }
 
 fn description(body: &[u8]) -> Result<Description, AskError> {
-    let document = strict::parse(body).map_err(|_| AskError::unusable(ENDPOINT, "it is not JSON"))?;
+    let document = strict::parse(body).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))?;
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let owner = document.get("owner");
     let scopes = ["resource_scopes", "scopes"].iter().find_map(|name| document.get(*name)).and_then(Value::as_array);
@@ -279,6 +280,6 @@ fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
 fn with_path_and_query(endpoint: &Endpoint, path_and_query: &str) -> Result<Endpoint, AskError> {
     let mut parts = endpoint.uri.clone().into_parts();
     parts.path_and_query = path_and_query.parse().ok();
-    let uri = Uri::from_parts(parts).map_err(|_| AskError::unusable(ENDPOINT, "the address cannot be written"))?;
+    let uri = Uri::from_parts(parts).map_err(|_| AskError::unusable(ENDPOINT.label(), "the address cannot be written"))?;
     Ok(Endpoint { uri, host: endpoint.host.clone() })
 }

@@ -20,7 +20,7 @@ use super::error::AskError;
 use super::pat::Pats;
 use super::{introspection, json, live};
 use crate::http_client::{HttpClient, basic_auth, form};
-use crate::telemetry::{Dependency, Metrics};
+use crate::telemetry::{AsEndpoint, AsOutcome, Dependency, Health, Metrics};
 use crate::uma::{PermissionTicket, ResourceId, Rpt, Scope};
 
 /// Largest answer that is read, in bytes.
@@ -42,7 +42,10 @@ pub struct Server {
     failures: Cell<u32>,
     rest_until: Cell<Option<Instant>>,
     metrics: Arc<Metrics>,
-    dependency: Dependency,
+    /// Whether it answers.
+    reachable: Arc<Dependency>,
+    /// Whether its answers let the gateway use the protection API.
+    usable: Arc<Dependency>,
 }
 
 /// Why a permission request gave no ticket.
@@ -74,9 +77,10 @@ pub enum Introspected {
 impl Server {
     /// A server that nothing has been asked of yet.
     #[must_use]
-    pub fn new(config: Arc<Config>, http: HttpClient, metrics: Arc<Metrics>) -> Self {
-        let dependency = Dependency::new("authorization_server", &config.name, &metrics);
+    pub fn new(config: Arc<Config>, http: HttpClient, health: &Health, metrics: Arc<Metrics>) -> Self {
         Self {
+            reachable: health.dependency("authorization_server", &config.name),
+            usable: health.dependency("protection_api", &config.name),
             config,
             http,
             metadata: RefCell::new(None),
@@ -86,7 +90,6 @@ impl Server {
             failures: Cell::new(0),
             rest_until: Cell::new(None),
             metrics,
-            dependency,
         }
     }
 
@@ -130,9 +133,9 @@ impl Server {
     pub async fn discover(&self, deadline: Instant) -> Result<Rc<Metadata>, AskError> {
         let address = discovery::address(&self.config)?;
         let request = Request::builder().method(Method::GET).header(ACCEPT, "application/json");
-        let response = self.call("discovery", &address, request, Bytes::new(), deadline).await?;
+        let response = self.call(AsEndpoint::Discovery, &address, request, Bytes::new(), deadline).await?;
         if response.status() != StatusCode::OK {
-            return Err(status("discovery", &response));
+            return Err(status(AsEndpoint::Discovery, &response));
         }
         let read = discovery::read(&self.config, response.body()).map(Rc::new);
         match read {
@@ -141,7 +144,7 @@ impl Server {
                 Ok(metadata)
             }
             Err(error) => {
-                self.dependency.failed(&error.to_string());
+                self.usable.failed(&error);
                 Err(error)
             }
         }
@@ -155,14 +158,14 @@ impl Server {
         let metadata = self.metadata(deadline).await?;
         let body = Bytes::from(metadata.profile.permission_request(resource, scopes).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-        let response = self.protected("permission", &metadata, &metadata.permission, request, &body, deadline, renewed).await.map_err(|error| match error {
+        let response = self.protected(AsEndpoint::Permission, &metadata, &metadata.permission, request, &body, deadline, renewed).await.map_err(|error| match error {
             AskError::NoPat(_) => TicketError::NoPat(error),
             other => TicketError::Failed(other),
         })?;
         if response.status() == StatusCode::CREATED {
             return ticket(response.body()).map_err(TicketError::Failed);
         }
-        let refusal = status("permission", &response);
+        let refusal = status(AsEndpoint::Permission, &response);
         Err(match (response.status(), error_member(response.body()).as_deref()) {
             (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id")) => TicketError::InvalidResource,
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::UNAUTHORIZED, _) => TicketError::Failed(refusal),
@@ -180,18 +183,18 @@ impl Server {
         let body = form(&[("token", rpt.0.expose())]);
         let request = || form_request(None);
         let response = if metadata.profile.introspects_with_pat() {
-            self.protected("introspection", &metadata, &metadata.introspection, request, &body, deadline, renewed).await?
+            self.protected(AsEndpoint::Introspection, &metadata, &metadata.introspection, request, &body, deadline, renewed).await?
         } else {
-            let response = self.call("introspection", &metadata.introspection, form_request(Some(self.client_authorization())), body, deadline).await?;
+            let response = self.call(AsEndpoint::Introspection, &metadata.introspection, form_request(Some(self.client_authorization())), body, deadline).await?;
             if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                return Err(AskError::CredentialRefused("introspection"));
+                return Err(AskError::CredentialRefused(AsEndpoint::Introspection.label()));
             }
             response
         };
         match response.status() {
             StatusCode::OK => introspection::read(metadata.profile, response.body(), rpt).map(Introspected::Answer),
             StatusCode::BAD_REQUEST if error_member(response.body()).is_some() => Ok(Introspected::TokenRefused),
-            _ => Err(status("introspection", &response)),
+            _ => Err(status(AsEndpoint::Introspection, &response)),
         }
     }
 
@@ -202,7 +205,7 @@ impl Server {
     pub async fn granted_now(&self, rpt: &Rpt, resource: &ResourceId, deadline: Instant) -> Result<Option<Vec<Scope>>, AskError> {
         let metadata = self.metadata(deadline).await?;
         let body = live::request(&self.config.client.id, rpt, resource);
-        let response = self.call("live_decision", &metadata.token, form_request(Some(self.client_authorization())), body, deadline).await?;
+        let response = self.call(AsEndpoint::Decision, &metadata.token, form_request(Some(self.client_authorization())), body, deadline).await?;
         live::read(&response, resource)
     }
 
@@ -210,7 +213,7 @@ impl Server {
     #[expect(clippy::too_many_arguments, reason = "one private function carries the retry for three calls")]
     pub(super) async fn protected(
         &self,
-        name: &'static str,
+        name: AsEndpoint,
         metadata: &Metadata,
         endpoint: &Endpoint,
         request: impl Fn() -> http::request::Builder,
@@ -223,7 +226,7 @@ impl Server {
         // RFC 7662, 2.3: both statuses speak of our credential. Elsewhere 403 may be a refusal of what is asked.
         let refused = |response: &Response<Bytes>| {
             metadata.profile.refuses_pat(response.status(), error_member(response.body()).as_deref())
-                || (name == "introspection" && response.status() == StatusCode::FORBIDDEN)
+                || (name == AsEndpoint::Introspection && response.status() == StatusCode::FORBIDDEN)
         };
         if !refused(&response) {
             return Ok(response);
@@ -232,8 +235,8 @@ impl Server {
         let pat = self.renew_pat(&pat, deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
         let response = self.call(name, endpoint, request().header(AUTHORIZATION, pat.header()), body.clone(), deadline).await?;
         if refused(&response) {
-            self.complain(&format!("{name}: the protection API access token is refused, a new one too"));
-            return Err(AskError::CredentialRefused(name));
+            self.complain(&format!("{}: the protection API access token is refused, a new one too", name.label()));
+            return Err(AskError::CredentialRefused(name.label()));
         }
         Ok(response)
     }
@@ -246,7 +249,7 @@ impl Server {
     /// One call: bounded in number and time, counted, and remembered as the server's last sign of life.
     pub(super) async fn call(
         &self,
-        name: &'static str,
+        name: AsEndpoint,
         endpoint: &Endpoint,
         request: http::request::Builder,
         body: Bytes,
@@ -260,30 +263,26 @@ impl Server {
             .uri(endpoint.uri.clone())
             .header(HOST, endpoint.host.clone())
             .body(body)
-            .map_err(|_| AskError::unusable(name, "the request cannot be written"))?;
+            .map_err(|_| AskError::unusable(name.label(), "the request cannot be written"))?;
         let started = Instant::now();
         let result = self.http.send(request, ANSWER_LIMIT, deadline).await.map_err(AskError::from);
         let failed = match &result {
             Ok(response) => response.status().is_server_error().then(|| status(name, response).to_string()),
             Err(error) => Some(error.to_string()),
         };
-        let outcome = match &result {
-            Ok(response) => status_word(response.status()),
-            Err(error) => error.label(),
-        };
-        self.metrics.authorization_server_call(&self.config.name, name, outcome, started.elapsed());
+        self.metrics.authorization_server_asked(name, outcome(&result), started.elapsed());
         self.sign_of_life(name, failed);
         result
     }
 
-    fn sign_of_life(&self, endpoint: &'static str, failed: Option<String>) {
+    fn sign_of_life(&self, endpoint: AsEndpoint, failed: Option<String>) {
         let Some(reason) = failed else {
             self.failures.set(0);
             self.rest_until.set(None);
-            self.dependency.recovered();
+            self.reachable.recovered();
             return;
         };
-        self.dependency.failed(&format!("{endpoint}: {reason}"));
+        self.reachable.failed(format_args!("{}: {reason}", endpoint.label()));
         let failures = self.failures.get().saturating_add(1);
         self.failures.set(failures);
         if failures >= FAILURES_BEFORE_REST {
@@ -294,7 +293,12 @@ impl Server {
 
     /// Says once that the server's answers cannot be used for a reason that is not a failed call.
     pub fn complain(&self, reason: &str) {
-        self.dependency.failed(reason);
+        self.usable.failed(reason);
+    }
+
+    /// Says that the protection API can be used.
+    pub(super) fn content(&self) {
+        self.usable.recovered();
     }
 
     /// The metrics that calls are counted in.
@@ -312,18 +316,23 @@ pub(super) fn form_request(authorization: Option<HeaderValue>) -> http::request:
     }
 }
 
-const fn status_word(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        200..=299 => "ok",
-        300..=399 => "redirect",
-        400..=499 => "refused",
-        _ => "error",
+fn outcome(result: &Result<Response<Bytes>, AskError>) -> AsOutcome {
+    match result {
+        Ok(response) => match response.status().as_u16() {
+            200..=299 => AsOutcome::Ok,
+            401 => AsOutcome::Unauthorized,
+            429 => AsOutcome::Failed,
+            400..=499 => AsOutcome::Refused,
+            _ => AsOutcome::Failed,
+        },
+        Err(AskError::Timeout) => AsOutcome::Timeout,
+        Err(_) => AsOutcome::Unreachable,
     }
 }
 
 /// What an unexpected status becomes; the `error` member is kept where it is one of the short words of RFC 6749.
-pub(super) fn status(endpoint: &'static str, response: &Response<Bytes>) -> AskError {
-    AskError::Status { endpoint, status: response.status(), error: error_member(response.body()).map(Arc::from) }
+pub(super) fn status(endpoint: AsEndpoint, response: &Response<Bytes>) -> AskError {
+    AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error_member(response.body()).map(Arc::from) }
 }
 
 /// The `error` member of an error answer, if it has the form of an error code (RFC 6749, 5.2).
@@ -335,7 +344,7 @@ pub(super) fn error_member(body: &[u8]) -> Option<String> {
 }
 
 fn ticket(body: &[u8]) -> Result<PermissionTicket, AskError> {
-    let unusable = |why: &'static str| AskError::unusable("permission", why);
+    let unusable = |why: &'static str| AskError::unusable(AsEndpoint::Permission.label(), why);
     let document = json::parse(body).map_err(|_| unusable("it is not JSON"))?;
     let ticket = document.get("ticket").and_then(Value::as_str).ok_or_else(|| unusable("it has no ticket"))?;
     // A ticket that no header can carry is none (RFC 9110, 11.2).
