@@ -8,6 +8,7 @@ mod discovery;
 mod error;
 mod introspection;
 mod json;
+mod keep;
 mod live;
 mod pat;
 mod profile;
@@ -20,6 +21,7 @@ pub use config::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdent
 pub use discovery::{Endpoint, Metadata};
 pub use error::AskError;
 pub use introspection::Answer;
+pub use keep::Wanted;
 pub use pat::Held;
 pub use profile::Profile;
 pub use resources::{Declared, Description, Reconciled, ResourceKey, Resources, Seen};

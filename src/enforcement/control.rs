@@ -163,23 +163,12 @@ impl Desk {
     async fn look_up(self: Rc<Self>, server: ServerIdentity, key: ResourceKey, declared: Option<Arc<Declared>>) {
         let result = match self.server(server) {
             None => Err(Failed::Server(AskError::ShuttingDown)),
-            Some(server) => self.find(&server, &key, declared.as_deref()).await.map_err(Failed::Server),
+            Some(server) => {
+                let deadline = Instant::now() + server.config().timeout;
+                server.resolve(&self.resources, &key, declared.as_deref(), deadline).await.map_err(Failed::Server)
+            }
         };
         settle(&self.lookups, &key, &result);
-    }
-
-    /// Finds or registers a resource and keeps what came of it.
-    ///
-    /// # Errors
-    /// The server gave no usable answer; nothing is kept.
-    pub async fn find(&self, server: &Server, key: &ResourceKey, declared: Option<&Declared>) -> Result<Option<ResourceId>, AskError> {
-        let deadline = Instant::now() + server.config().timeout;
-        let id = match declared {
-            Some(declared) => Some(server.reconcile(declared, deadline).await?.0),
-            None => server.find(key, deadline).await?,
-        };
-        self.resources.keep(key, id.as_ref());
-        Ok(id)
     }
 }
 
