@@ -1,7 +1,7 @@
 # What is done here often. `just` alone lists it; .ci/run needs none of this.
 
 _:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # everything that CI runs, or some stages of it: just check fmt clippy
 check *stages:
