@@ -1,1 +1,217 @@
-//! app (to come)
+//! From a checked configuration to running threads. The only file that knows all rooms.
+//!
+//! Each worker is a thread with a runtime, a socket and connections of its own; one more thread, the control thread, runs everything that talks to
+//! authorization servers. [`Gateway::start`] returns once every socket is bound and every thread is up; what is still missing then shows in `/readyz`.
+
+mod control;
+mod explain;
+mod snapshot;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::admin::Status;
+use crate::cache::Introspections;
+use crate::authorization_server::Resources;
+use crate::config;
+use crate::enforcement::{self, Judge};
+use crate::listener;
+use crate::stack::{Current, Snapshot};
+use crate::telemetry::{Health, Metrics, Telemetry};
+
+pub use explain::{Explainer, Question};
+
+/// A gateway that runs.
+pub struct Gateway {
+    addresses: Vec<SocketAddr>,
+    health: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    stop: watch::Sender<Option<Duration>>,
+    threads: Vec<JoinHandle<()>>,
+    telemetry: Telemetry,
+    judge: Judge,
+    current: Current,
+    status: Arc<Status>,
+}
+
+/// Why a gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address cannot be had.
+    #[error(transparent)]
+    Bind(#[from] listener::BindError),
+    /// The health or admin address cannot be had.
+    #[error("{what} address {address} cannot be had: {error}")]
+    Door {
+        /// `health` or `admin`.
+        what: &'static str,
+        /// Which.
+        address: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Routes contradict each other. The configuration's own check finds this first.
+    #[error("the routes cannot be served together: {0}")]
+    Routes(String),
+    /// TLS files of an authorization server.
+    #[error("authorization server `{name}`: {error}")]
+    Tls {
+        /// The server.
+        name: Arc<str>,
+        /// Why.
+        error: crate::http_client::HttpClientError,
+    },
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] crate::telemetry::LogError),
+    /// The metrics.
+    #[error(transparent)]
+    Metrics(#[from] crate::telemetry::MetricsError),
+    /// The system gives no thread, runtime or randomness.
+    #[error("the system does not let the gateway start: {0}")]
+    System(String),
+}
+
+/// What a start may be given besides the configuration.
+#[derive(Clone, Default)]
+pub struct Options {
+    /// Where log lines go instead of standard output.
+    pub log: Option<fn() -> Box<dyn std::io::Write + Send>>,
+    /// Deadlines and bounds of listeners.
+    pub listener: listener::Settings,
+}
+
+impl Gateway {
+    /// Binds every address and starts every thread.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing stays behind.
+    pub fn start(config: config::Gateway, options: &Options) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let telemetry = match options.log {
+            Some(log) => Telemetry::start_into(&config.log, Arc::clone(&metrics), log())?,
+            None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
+        };
+        crate::telemetry::init_events(&config.log, &telemetry);
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+        let bound = config.listeners.iter().map(listener::bind).collect::<Result<Vec<_>, _>>()?;
+        let addresses = bound.iter().map(listener::Bound::local_addr).collect();
+        let doors = control::Doors::bind(&config)?;
+        let (health_address, admin_address) = (doors.health_address(), doors.admin_address());
+
+        let health = Health::new(Arc::clone(&metrics));
+        let cache = Arc::new(Introspections::new().map_err(|_| StartError::System("no randomness".into()))?);
+        let resources = Resources::default();
+        let (sender, questions) = enforcement::channel();
+        let judge = Judge {
+            cache: Arc::clone(&cache),
+            resources: resources.clone(),
+            control: sender,
+            limits: Arc::new(config.limits.clone()),
+            open_with: config.open_with.clone(),
+            dry: false,
+        };
+        let snapshot::Built { snapshot, wanted, proxies } = snapshot::build(&config, &health)?;
+        let current: Current = Arc::new(arc_swap::ArcSwap::from_pointee(snapshot));
+        let status = Arc::new(Status::new(health.clone(), config.authorization_servers.iter().map(|server| Arc::clone(&server.name))));
+        let (stop, stopped) = watch::channel(None);
+
+        let mut threads = Vec::with_capacity(workers + 1);
+        threads.push(control::start(control::Parts {
+            servers: config.authorization_servers.clone(),
+            wanted,
+            proxies,
+            questions,
+            cache,
+            resources,
+            limits: Arc::clone(&judge.limits),
+            health,
+            telemetry: telemetry.clone(),
+            status: Arc::clone(&status),
+            doors,
+            explainer: Explainer::new(judge.clone(), Arc::clone(&current)),
+            stopped: stopped.clone(),
+        })?);
+        threads.extend(worker::start_all(bound, workers, &worker::Parts { current: Arc::clone(&current), judge: judge.clone(), telemetry: telemetry.clone(), settings: options.listener.clone(), stopped })?);
+        metrics.config_loaded(true);
+        status.started();
+        Ok(Self { addresses, health: health_address, admin: admin_address, stop, threads, telemetry, judge, current, status })
+    }
+
+    /// The address of a listener, by its place in the configuration.
+    #[must_use]
+    pub fn address(&self, listener: usize) -> Option<SocketAddr> {
+        self.addresses.get(listener).copied()
+    }
+
+    /// The address of the health listener.
+    #[must_use]
+    pub const fn health_address(&self) -> Option<SocketAddr> {
+        self.health
+    }
+
+    /// The address of the admin door, where it has one.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Records, log and metrics.
+    #[must_use]
+    pub const fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// The introspection cache.
+    #[must_use]
+    pub const fn cache(&self) -> &Arc<Introspections> {
+        &self.judge.cache
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Whether every authorization server has been reached once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.status.is_ready()
+    }
+
+    /// Stops: no new connections, requests under way get `drain` to finish. Returns when every thread has ended, or after `drain` and a second.
+    pub fn stop(mut self, drain: Duration) {
+        self.halt(drain);
+    }
+
+    fn halt(&mut self, drain: Duration) {
+        let _ = self.stop.send(Some(drain));
+        let patience = Instant::now() + drain + Duration::from_secs(1);
+        for thread in self.threads.drain(..) {
+            while !thread.is_finished() && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
+        }
+        self.telemetry.flush(Duration::from_secs(1));
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.halt(Duration::ZERO);
+        }
+    }
+}

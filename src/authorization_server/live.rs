@@ -36,9 +36,8 @@ pub fn read(response: &Response<Bytes>, resource: &ResourceId) -> Result<Option<
         (StatusCode::OK, _) => granted(response.body(), resource),
         // What a withdrawn share, a refused or dead token and a deleted resource are answered with.
         (StatusCode::FORBIDDEN, Some("access_denied" | "not_authorized")) | (StatusCode::BAD_REQUEST, Some("invalid_resource" | "invalid_scope" | "invalid_grant")) => Ok(None),
-        // Keycloak refuses the identity of an inactive token in these words; its own client's credential fails as `invalid_client`.
-        (StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some("unauthorized_client" | "invalid_token")) => Ok(None),
-        (StatusCode::UNAUTHORIZED, Some("invalid_grant")) => Ok(None),
+        // Keycloak refuses the identity of an inactive token in these words; our own credential is refused by 401.
+        (StatusCode::BAD_REQUEST, Some("unauthorized_client")) => Ok(None),
         (StatusCode::UNAUTHORIZED, _) => Err(AskError::CredentialRefused(ENDPOINT.label())),
         _ => Err(status(ENDPOINT, response)),
     }
