@@ -31,8 +31,8 @@ pub struct Gateway {
     addresses: Vec<SocketAddr>,
     health: Option<SocketAddr>,
     admin: Option<SocketAddr>,
-    stop: watch::Sender<Option<Duration>>,
-    threads: Vec<JoinHandle<()>>,
+    workers: Threads,
+    control: Threads,
     telemetry: Telemetry,
     judge: Judge,
     current: Current,
@@ -122,10 +122,10 @@ impl Gateway {
         let snapshot::Built { snapshot, wanted, proxies } = snapshot::build(&config, &health)?;
         let current: Current = Arc::new(arc_swap::ArcSwap::from_pointee(snapshot));
         let status = Arc::new(Status::new(health.clone(), config.authorization_servers.iter().map(|server| Arc::clone(&server.name))));
-        let (stop, stopped) = watch::channel(None);
+        let (stop_workers, workers_stopped) = watch::channel(false);
+        let (stop_control, control_stopped) = watch::channel(false);
 
-        let mut threads = Vec::with_capacity(workers + 1);
-        threads.push(control::start(control::Parts {
+        let control = control::start(control::Parts {
             servers: config.authorization_servers.clone(),
             wanted,
             proxies,
@@ -138,12 +138,20 @@ impl Gateway {
             status: Arc::clone(&status),
             doors,
             explainer: Explainer::new(judge.clone(), Arc::clone(&current)),
-            stopped: stopped.clone(),
-        })?);
-        threads.extend(worker::start_all(bound, workers, &worker::Parts { current: Arc::clone(&current), judge: judge.clone(), telemetry: telemetry.clone(), settings: options.listener.clone(), stopped })?);
+            stopped: control_stopped,
+        })?;
+        let control = Threads { stop: stop_control, threads: vec![control] };
+        let parts = worker::Parts {
+            current: Arc::clone(&current),
+            judge: judge.clone(),
+            telemetry: telemetry.clone(),
+            settings: options.listener.clone(),
+            stopped: workers_stopped,
+        };
+        let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
         metrics.config_loaded(true);
         status.started();
-        Ok(Self { addresses, health: health_address, admin: admin_address, stop, threads, telemetry, judge, current, status })
+        Ok(Self { addresses, health: health_address, admin: admin_address, workers, control, telemetry, judge, current, status })
     }
 
     /// The address of a listener, by its place in the configuration.
@@ -194,24 +202,36 @@ impl Gateway {
     }
 
     fn halt(&mut self, drain: Duration) {
-        let _ = self.stop.send(Some(drain));
-        let patience = Instant::now() + drain + Duration::from_secs(1);
-        for thread in self.threads.drain(..) {
-            while !thread.is_finished() && Instant::now() < patience {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            if thread.is_finished() {
-                let _ = thread.join();
-            }
-        }
+        self.workers.stop(drain + Duration::from_secs(1));
+        self.control.stop(Duration::from_secs(1));
         self.telemetry.flush(Duration::from_secs(1));
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        if !self.threads.is_empty() {
-            self.halt(Duration::ZERO);
+        self.halt(Duration::ZERO);
+    }
+}
+
+/// Threads that end when they are told.
+struct Threads {
+    stop: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn stop(&mut self, patience: Duration) {
+        self.stop.send_replace(true);
+        let until = Instant::now() + patience;
+        for thread in self.threads.drain(..) {
+            // A thread cannot be joined with a deadline.
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::StartError;
 use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted};
 use crate::config;
 use crate::credentials::Proxy;
-use crate::routing::{Access, Protect, ResourceChoice, RouteTable};
+use crate::routing::{Access, Protect, ResourceChoice, RouteTable, Template};
 use crate::stack::Snapshot;
 use crate::telemetry::Health;
 use crate::uma::Scope;
@@ -58,13 +58,17 @@ fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)> {
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => (name, owner),
     };
     let owner = match owner {
-        Some(owner) => Some(owner.fixed()?),
+        Some(owner) => Some(constant(owner)?),
         None => None,
     };
-    let key = ResourceKey { server: protect.server.identity, owner, name: name.fixed()? };
+    let key = ResourceKey { server: protect.server.identity, owner, name: constant(name)? };
     let declared = match &protect.resource {
         ResourceChoice::Register { kind, scopes, .. } => Some(Declared { key: key.clone(), kind: kind.clone(), scopes: Arc::clone(scopes) }),
         _ => None,
     };
     Some((key, declared))
+}
+
+fn constant(template: &Template) -> Option<Arc<str>> {
+    template.is_constant().then(|| Arc::clone(&template.text))
 }

@@ -1,7 +1,6 @@
 //! One worker: a thread with a current-thread runtime, its own sockets, its own upstream connections.
 
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::LocalSet;
@@ -19,7 +18,7 @@ pub struct Parts {
     pub judge: Judge,
     pub telemetry: Telemetry,
     pub settings: Settings,
-    pub stopped: watch::Receiver<Option<Duration>>,
+    pub stopped: watch::Receiver<bool>,
 }
 
 /// Starts them all; each gets a socket of every listener.
@@ -50,7 +49,7 @@ fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandl
                     let (service, settings, mut stopped) = (service.clone(), settings.clone(), stopped.clone());
                     serving.spawn_local(async move {
                         let shutdown = async move {
-                            let _ = stopped.wait_for(Option::is_some).await;
+                            let _ = stopped.wait_for(|stopped| *stopped).await;
                         };
                         if let Err(error) = listener::serve(socket, settings, move || service, shutdown).await {
                             tracing::error!(%error, "a listener's socket cannot be served");

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::ask::{Control, Failed, Introspected, NoTicket, Question, Refused};
@@ -38,6 +38,8 @@ pub struct Judge {
     pub limits: Arc<Limits>,
     /// `open_with`.
     pub open_with: Option<Arc<str>>,
+    /// Only to explain: no ticket is asked for.
+    pub dry: bool,
 }
 
 /// One request, as far as the decision needs it.
@@ -367,6 +369,9 @@ impl Judge {
 
     /// Rows C1 to C7: a ticket for exactly this resource and these scopes.
     async fn challenge(&self, case: &Case, resource: &ResourceId, reason: Option<TokenError>) -> Rejection {
+        if self.dry {
+            return Rejection::PermissionRequired { challenge: HeaderValue::from_static("UMA"), open_with: None };
+        }
         let forget = match &case.resource {
             Wanted::Named { key, .. } => Some(key.clone()),
             Wanted::Id(_) => None,

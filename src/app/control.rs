@@ -1,0 +1,105 @@
+//! The control thread: authorization servers, proxy credentials that are renewed, health, the operator's door.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+
+use super::{Explainer, StartError};
+use crate::admin::{self, Admin, Status};
+use crate::authorization_server::{Config, Resources, Server, ServerIdentity, Wanted};
+use crate::cache::Introspections;
+use crate::config;
+use crate::credentials::{self, Proxy};
+use crate::enforcement::{Desk, Limits, Questions};
+use crate::http_client::{HttpClient, TlsFiles};
+use crate::telemetry::{Health, Telemetry};
+
+/// Everything that the control thread is made of.
+pub struct Parts {
+    pub servers: Vec<Arc<Config>>,
+    pub wanted: BTreeMap<ServerIdentity, Vec<Wanted>>,
+    pub proxies: Vec<Arc<Proxy>>,
+    pub questions: Questions,
+    pub cache: Arc<Introspections>,
+    pub resources: Resources,
+    pub limits: Arc<Limits>,
+    pub health: Health,
+    pub telemetry: Telemetry,
+    pub status: Arc<Status>,
+    pub doors: Doors,
+    pub explainer: Explainer,
+    pub stopped: watch::Receiver<bool>,
+}
+
+/// The bound sockets of the control plane.
+pub struct Doors {
+    health: Option<std::net::TcpListener>,
+    admin: Option<Admin>,
+}
+
+impl Doors {
+    /// Binds them.
+    pub fn bind(config: &config::Gateway) -> Result<Self, StartError> {
+        let health = config.health.as_ref().map(|health| {
+            std::net::TcpListener::bind(health.address).map_err(|error| StartError::Door { what: "health", address: health.address.to_string(), error })
+        });
+        let admin = config.admin.as_ref().map(|door| Admin::bind(door).map_err(|error| StartError::Door { what: "admin", address: door.to_string(), error }));
+        Ok(Self { health: health.transpose()?, admin: admin.transpose()? })
+    }
+
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.health.as_ref()?.local_addr().ok()
+    }
+
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref()?.address()
+    }
+}
+
+/// Starts the thread. Its runtime ends when `stopped` says so and the drain is over.
+pub fn start(parts: Parts) -> Result<JoinHandle<()>, StartError> {
+    let clients = clients(&parts.servers)?;
+    let plain = HttpClient::new(&TlsFiles::default()).map_err(|error| StartError::System(error.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
+    std::thread::Builder::new()
+        .name("control".into())
+        .spawn(move || {
+            let local = LocalSet::new();
+            local.block_on(&runtime, run(parts, clients, plain));
+        })
+        .map_err(|error| StartError::System(error.to_string()))
+}
+
+fn clients(servers: &[Arc<Config>]) -> Result<Vec<HttpClient>, StartError> {
+    servers.iter().map(|server| HttpClient::new(&server.tls).map_err(|error| StartError::Tls { name: Arc::clone(&server.name), error })).collect()
+}
+
+async fn run(parts: Parts, clients: Vec<HttpClient>, plain: HttpClient) {
+    let Parts { servers, mut wanted, proxies, questions, cache, resources, limits, health, telemetry, status, doors, explainer, mut stopped } = parts;
+    let metrics = telemetry.metrics();
+    let servers: Vec<Rc<Server>> =
+        servers.into_iter().zip(clients).map(|(config, client)| Rc::new(Server::new(config, client, &health, Arc::clone(metrics)))).collect();
+    for server in &servers {
+        let (status, name) = (Arc::clone(&status), Arc::clone(&server.config().name));
+        let list = wanted.remove(&server.config().identity).unwrap_or_default();
+        spawn_local(Rc::clone(server).keep(resources.clone(), list, move || status.reached(&name)));
+    }
+    for proxy in proxies {
+        spawn_local(credentials::keep(proxy, plain.clone(), health.clone()));
+    }
+    if let Some(listener) = doors.health {
+        spawn_local(admin::serve_health(listener, Arc::clone(&status), Arc::clone(metrics)));
+    }
+    if let Some(admin) = doors.admin {
+        spawn_local(admin.serve(telemetry.ring().clone(), Rc::new(explainer)));
+    }
+    let desk = Desk::new(servers, cache, resources, &limits);
+    spawn_local(desk.answer(questions));
+    // Told only after the last worker has ended: requests that are under way may still ask while they drain.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
