@@ -132,3 +132,41 @@ fn navigates(method: &Method, headers: &HeaderMap) -> bool {
         None => ranges.next().is_some_and(|range| range.eq_ignore_ascii_case("text/html")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::RequestId;
+
+    fn navigating(method: &str, headers: &[(&'static str, &'static str)]) -> bool {
+        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect();
+        navigates(&method.parse().expect("a method"), &headers)
+    }
+
+    #[test]
+    fn a_browser_that_navigates_is_told_from_a_program() {
+        assert!(navigating("GET", &[("accept", "text/html,application/xhtml+xml,*/*;q=0.8"), ("sec-fetch-mode", "navigate")]));
+        assert!(navigating("HEAD", &[("accept", "Text/HTML;q=1")]));
+        assert!(!navigating("GET", &[("accept", "text/html,*/*"), ("sec-fetch-mode", "cors")]));
+        assert!(!navigating("POST", &[("accept", "text/html"), ("sec-fetch-mode", "navigate")]));
+        assert!(!navigating("GET", &[("accept", "application/json, text/html")]));
+        assert!(!navigating("GET", &[("accept", "*/*")]));
+        assert!(!navigating("GET", &[]));
+    }
+
+    #[test]
+    fn headers_for_any_answer_replace_those_of_the_upstream_but_vary_adds_up() {
+        let recorder = Recorder::new(RequestId("4q7zk2".into()), Method::GET, None, "http");
+        let origin = HeaderName::from_static("access-control-allow-origin");
+        recorder.on_answer(origin.clone(), HeaderValue::from_static("https://app.example.org"));
+        recorder.on_answer(VARY, HeaderValue::from_static("Origin"));
+        let mut headers = HeaderMap::new();
+        headers.insert(origin.clone(), HeaderValue::from_static("*"));
+        headers.insert(VARY, HeaderValue::from_static("Accept"));
+        headers.insert(X_REQUEST_ID, HeaderValue::from_static("the upstream's"));
+        finish_head(&mut headers, &recorder);
+        assert_eq!(headers[origin], "https://app.example.org");
+        assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), ["Accept", "Origin"]);
+        assert_eq!(headers[X_REQUEST_ID], "4q7zk2");
+    }
+}

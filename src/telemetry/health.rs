@@ -128,3 +128,40 @@ impl Dependency {
         &self.name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health() -> (Health, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new().expect("definitions are valid"));
+        (Health::new(Arc::clone(&metrics)), metrics)
+    }
+
+    #[test]
+    fn only_the_first_failure_counts_as_a_change() {
+        let (health, metrics) = health();
+        let upstream = health.dependency("upstream", "albums");
+        upstream.failed("refused");
+        upstream.failed("timed out");
+        assert_eq!((upstream.standing(), upstream.reason().as_deref()), (Standing::Down, Some("refused")));
+        assert!(metrics.encode().expect("metrics").contains("uma_gateway_dependency_up{kind=\"upstream\",name=\"albums\"} 0"));
+        upstream.recovered();
+        assert_eq!((upstream.standing(), upstream.reason()), (Standing::Up, None));
+        assert!(metrics.encode().expect("metrics").contains("uma_gateway_dependency_up{kind=\"upstream\",name=\"albums\"} 1"));
+    }
+
+    #[test]
+    fn a_dependency_that_was_never_asked_is_neither_up_nor_down() {
+        let (health, metrics) = health();
+        assert_eq!(health.dependency("upstream", "albums").standing(), Standing::Unknown);
+        assert!(!metrics.encode().expect("metrics").contains("uma_gateway_dependency_up{"));
+    }
+
+    #[test]
+    fn everyone_shares_one_of_each() {
+        let (health, _) = health();
+        assert!(Arc::ptr_eq(&health.dependency("upstream", "albums"), &health.dependency("upstream", "albums")));
+        assert_eq!(health.dependencies().len(), 1);
+    }
+}

@@ -108,3 +108,6 @@ where
         }))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -228,5 +228,4 @@ pub fn plain(out: &mut String, text: &str) {
 }
 
 #[cfg(test)]
-#[path = "line_tests.rs"]
 mod tests;

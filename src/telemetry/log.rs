@@ -253,5 +253,4 @@ impl Writer {
 }
 
 #[cfg(test)]
-#[path = "log_tests.rs"]
 mod tests;
