@@ -116,7 +116,7 @@ pub enum RequestingParty {
 }
 
 /// What to fetch.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct FetchRequest {
     /// The method.
     pub method: Method,
@@ -141,6 +141,13 @@ impl FetchRequest {
     #[must_use]
     pub fn get(address: Uri) -> Self {
         Self::new(Method::GET, address)
+    }
+}
+
+impl std::fmt::Debug for FetchRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Headers, query and body are the user's own and may hold secrets.
+        write!(f, "FetchRequest({} {})", self.method, address::shown(&self.address))
     }
 }
 

@@ -28,7 +28,7 @@ use crate::secret::Secret;
 use crate::uma::PermissionTicket;
 
 /// How long the user has.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 const CALLBACK: &str = "/callback";
 
 /// Why the way through the browser led nowhere.

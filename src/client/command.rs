@@ -19,7 +19,7 @@ use crate::http_client::{HttpClient, HttpClientError, HttpError, Streamed, TlsFi
 use crate::secret::Secret;
 
 /// How long the content may stand still.
-const STILL: Duration = Duration::from_secs(60);
+const STILL: Duration = Duration::from_mins(1);
 
 /// The arguments of `fetch`.
 #[derive(Debug, clap::Args)]

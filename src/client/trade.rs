@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use serde::Deserialize;
 
 use super::step::excerpt;
-use super::{ANSWER, AuthorizationServer, ClaimsToken, Client, FetchError, bearer};
+use super::{ANSWER, Application, AuthorizationServer, ClaimsToken, Client, FetchError, bearer};
 use crate::http_client::{basic_auth, form};
 use crate::secret::Secret;
 use crate::uma::{PermissionTicket, Rpt};
@@ -136,13 +136,11 @@ impl Client {
         let mut fields = fields.to_vec();
         let authorization = match (token, &self.options.application) {
             (Some(token), _) => Some(bearer(token)?),
-            (None, Some(application)) => match &application.secret {
-                Some(secret) => Some(basic_auth(&application.id, secret.expose())),
-                None => {
-                    fields.push(("client_id", &application.id));
-                    None
-                }
-            },
+            (None, Some(Application { id, secret: Some(secret) })) => Some(basic_auth(id, secret.expose())),
+            (None, Some(Application { id, secret: None })) => {
+                fields.push(("client_id", id));
+                None
+            }
             (None, None) => return Err(FetchError::NeedsApplication),
         };
         let mut request: Request<Bytes> = Request::new(form(&fields));

@@ -6,12 +6,15 @@ use http::Response;
 use tokio::time::Instant;
 
 use super::step::{excerpt, shortened};
-use super::{Asked, AuthorizationServer, ClaimsToken, Client, FetchError, FetchRequest, Fetched, Step, StepKind, Traded};
+use super::{Asked, AuthorizationServer, ClaimsToken, Client, FetchError, FetchRequest, Fetched, RequestingParty, Step, StepKind, Traded};
 use crate::http_client::Streamed;
 use crate::uma::{PermissionTicket, Rpt, UmaChallenge};
 
 /// How often the server may want to know more before the client gives up.
 const NEED_INFO_ROUNDS: u32 = 3;
+
+/// An interval below this counts as not told.
+const SHORTEST: Duration = Duration::from_millis(10);
 
 /// One fetch on its way.
 pub(super) struct Walk<'a> {
@@ -116,8 +119,7 @@ impl<'a> Walk<'a> {
                 trading.earlier = None;
                 self.go_back(trading).await
             }
-            // Polling may take longer than a ticket lives, so there it is no sign of two servers that do not know each other.
-            Traded::TicketRefused if !trading.went_back || trading.polled.is_some() => {
+            Traded::TicketRefused if !trading.went_back => {
                 trading.went_back = true;
                 self.go_back(trading).await
             }
@@ -151,7 +153,7 @@ impl<'a> Walk<'a> {
     /// Waits before the next poll, no shorter than the server says; ends the fetch when the user does not want to wait so long.
     async fn pause(&mut self, trading: &mut Trading, interval: Option<Duration>) -> Result<(), FetchError> {
         let options = &self.client.options;
-        let interval = interval.unwrap_or(options.poll);
+        let interval = interval.filter(|told| *told >= SHORTEST).unwrap_or(options.poll);
         let begun = *trading.polled.get_or_insert_with(Instant::now);
         let waited = begun.elapsed();
         if options.wait.is_zero() || waited.saturating_add(interval) > options.wait {
@@ -159,6 +161,8 @@ impl<'a> Walk<'a> {
         }
         self.note(Step::new(StepKind::Wait, "the owner is asked: wait", None, format!("{} s", interval.as_secs_f32())));
         tokio::time::sleep(interval).await;
+        // Polling may take longer than a ticket lives, so after a pause one more is no sign of two servers that do not know each other.
+        trading.went_back = false;
         Ok(())
     }
 
@@ -174,7 +178,8 @@ impl<'a> Walk<'a> {
     async fn claims(&mut self, server: &AuthorizationServer) -> Result<Option<ClaimsToken>, FetchError> {
         let claims = self.client.claims_token(server).await?;
         if let Some(token) = &claims {
-            self.note(Step::new(StepKind::SignIn, self.client.how(), None, format!("claims token {}", shortened(token.identity()))));
+            let asked = !matches!(self.client.options.requesting_party, RequestingParty::Token(_));
+            self.note(Step::new(StepKind::SignIn, self.client.how(), asked.then_some(200), format!("claims token {}", shortened(token.identity()))));
         }
         Ok(claims)
     }
