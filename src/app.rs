@@ -45,13 +45,14 @@ pub enum StartError {
     /// A listener's address cannot be had.
     #[error(transparent)]
     Bind(#[from] listener::BindError),
-    /// The health or admin address cannot be had.
-    #[error("{what} address {address} cannot be had: {error}")]
-    Door {
-        /// `health` or `admin`.
-        what: &'static str,
+    /// The admin door.
+    #[error(transparent)]
+    Admin(#[from] crate::admin::DoorError),
+    /// The health address cannot be had.
+    #[error("the health address {address} cannot be had: {error}")]
+    Health {
         /// Which.
-        address: String,
+        address: SocketAddr,
         /// Why.
         error: std::io::Error,
     },
@@ -121,7 +122,7 @@ impl Gateway {
         };
         let snapshot::Built { snapshot, wanted, proxies } = snapshot::build(&config, &health)?;
         let current: Current = Arc::new(arc_swap::ArcSwap::from_pointee(snapshot));
-        let status = Arc::new(Status::new(health.clone(), config.authorization_servers.iter().map(|server| Arc::clone(&server.name))));
+        let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let (stop_workers, workers_stopped) = watch::channel(false);
         let (stop_control, control_stopped) = watch::channel(false);
 

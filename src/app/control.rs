@@ -9,8 +9,9 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
-use super::{Explainer, StartError};
-use crate::admin::{self, Admin, Status};
+use super::explain::{Explainer, Question};
+use super::StartError;
+use crate::admin::{self, ExplainRequest, OpenDoor, Status};
 use crate::authorization_server::{Config, Resources, Server, ServerIdentity, Wanted};
 use crate::cache::Introspections;
 use crate::config;
@@ -39,16 +40,16 @@ pub struct Parts {
 /// The bound sockets of the control plane.
 pub struct Doors {
     health: Option<std::net::TcpListener>,
-    admin: Option<Admin>,
+    admin: Option<OpenDoor>,
 }
 
 impl Doors {
     /// Binds them.
     pub fn bind(config: &config::Gateway) -> Result<Self, StartError> {
         let health = config.health.as_ref().map(|health| {
-            std::net::TcpListener::bind(health.address).map_err(|error| StartError::Door { what: "health", address: health.address.to_string(), error })
+            std::net::TcpListener::bind(health.address).map_err(|error| StartError::Health { address: health.address, error })
         });
-        let admin = config.admin.as_ref().map(|door| Admin::bind(door).map_err(|error| StartError::Door { what: "admin", address: door.to_string(), error }));
+        let admin = config.admin.as_ref().map(OpenDoor::open);
         Ok(Self { health: health.transpose()?, admin: admin.transpose()? })
     }
 
@@ -87,7 +88,7 @@ async fn run(parts: Parts, clients: Vec<HttpClient>, plain: HttpClient) {
     for server in &servers {
         let (status, name) = (Arc::clone(&status), Arc::clone(&server.config().name));
         let list = wanted.remove(&server.config().identity).unwrap_or_default();
-        spawn_local(Rc::clone(server).keep(resources.clone(), list, move || status.reached(&name)));
+        spawn_local(Rc::clone(server).keep(resources.clone(), list, move || status.contacted(&name)));
     }
     for proxy in proxies {
         spawn_local(credentials::keep(proxy, plain.clone(), health.clone()));
@@ -96,10 +97,22 @@ async fn run(parts: Parts, clients: Vec<HttpClient>, plain: HttpClient) {
         spawn_local(admin::serve_health(listener, Arc::clone(&status), Arc::clone(metrics)));
     }
     if let Some(admin) = doors.admin {
-        spawn_local(admin.serve(telemetry.ring().clone(), Rc::new(explainer)));
+        spawn_local(admin::serve_admin(admin, telemetry.clone(), explaining(explainer)));
     }
     let desk = Desk::new(servers, cache, resources, &limits);
     spawn_local(desk.answer(questions));
     // Told only after the last worker has ended: requests that are under way may still ask while they drain.
     let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// The explainer as the admin door asks it.
+fn explaining(explainer: Explainer) -> admin::Explain {
+    Rc::new(move |request: ExplainRequest| {
+        let explainer = explainer.clone();
+        Box::pin(async move {
+            let method = request.method.parse().map_err(|_| "this is not a method")?;
+            let url = request.url.parse().map_err(|_| "this is not an address")?;
+            Ok(explainer.explain(Question { method, url, token: request.token }).await)
+        })
+    })
 }
