@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::authority::ServedHosts;
 use crate::body::Body;
 use crate::telemetry::Recorder;
 
@@ -19,7 +20,7 @@ pub struct Request {
 }
 
 /// The other end of a downstream connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
@@ -27,4 +28,6 @@ pub struct Peer {
     pub local: SocketAddr,
     /// `http` (TLS is not built yet).
     pub scheme: &'static str,
+    /// The hosts that the listener serves; the default is all.
+    pub hosts: ServedHosts,
 }
