@@ -37,7 +37,7 @@ enum Command {
     /// Show the whole sequence with embedded servers; for trying only
     Demo(crate::demo::Arguments),
     /// Fetch a protected address as the requesting party: ticket, claims token, RPT, content
-    Fetch(crate::client::Arguments),
+    Fetch(crate::client::command::Arguments),
     /// Print the version
     Version,
 }
@@ -63,7 +63,7 @@ pub fn main() -> ExitCode {
         }
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Demo(arguments) => crate::demo::run(&arguments),
-        Command::Fetch(arguments) => crate::client::run(&arguments),
+        Command::Fetch(arguments) => crate::client::command::run(&arguments),
         Command::Version => {
             println!("uma-gateway {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

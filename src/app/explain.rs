@@ -9,7 +9,7 @@ use tower::{Service, ServiceExt};
 
 use crate::body::Body;
 use crate::enforcement::Judge;
-use crate::routing::{Peer, Request};
+use crate::routing::{Peer, Request, ServedHosts};
 use crate::secret::Secret;
 use crate::stack::{Current, decision_only};
 use crate::telemetry::{Recorder, RequestId, to_json};
@@ -76,5 +76,16 @@ fn request(question: Question, recorder: Recorder) -> Result<Request, http::Erro
     }
     let (head, ()) = builder.body(())?.into_parts();
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Ok(Request { head, body: Body::empty(), peer: Peer { address: nowhere, local: nowhere, scheme: "http" }, recorder })
+    Ok(Request { head, body: Body::empty(), peer: Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default() }, recorder })
+}
+
+/// Explains by the configuration alone, for when no gateway runs: the same rooms, without listeners. Runs where tasks may be spawned locally.
+///
+/// # Errors
+/// As [`super::Gateway::start`].
+pub async fn explain_offline(config: crate::config::Gateway, question: Question) -> Result<Value, super::StartError> {
+    let rooms = super::Rooms::build(&config)?;
+    let explainer = Explainer::new(rooms.judge.clone(), rooms.current.clone());
+    let _desk = super::control::desk(rooms.control)?;
+    Ok(explainer.explain(question).await)
 }

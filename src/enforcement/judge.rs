@@ -88,7 +88,7 @@ pub struct Asked<'a> {
     /// Its protection.
     pub protect: &'a Protect,
     /// Fills the path parameters into a template.
-    pub fill: &'a dyn Fn(&crate::routing::Template) -> Option<Arc<str>>,
+    pub fill: &'a dyn Fn(&crate::routing::Template) -> Arc<str>,
     /// The method.
     pub method: &'a Method,
     /// Headers.
@@ -141,7 +141,7 @@ impl Judge {
     fn case(&self, asked: &Asked<'_>) -> Result<Case, Rejection> {
         let Some(scopes) = asked.route.needs(asked.method) else { return Err(Rejection::MethodNotMapped(asked.route.allow())) };
         let server = &asked.protect.server;
-        let resource = wanted(asked, server)?;
+        let resource = wanted(asked, server);
         asked.recorder.with(|record| {
             record.server = Some(Arc::clone(&server.name));
             record.needed = Arc::clone(scopes);
@@ -442,18 +442,15 @@ fn unjudged(case: &Case, row: Row, error: &AskError) -> Rejection {
     }
 }
 
-fn wanted(asked: &Asked<'_>, server: &Arc<Config>) -> Result<Wanted, Rejection> {
-    let fill = |template| (asked.fill)(template).ok_or(Rejection::NoResource);
-    let key = |name, owner: &Option<_>| -> Result<ResourceKey, Rejection> {
-        Ok(ResourceKey { server: server.identity, owner: owner.as_ref().map(fill).transpose()?, name: fill(name)? })
-    };
+fn wanted(asked: &Asked<'_>, server: &Arc<Config>) -> Wanted {
+    let key = |name, owner: &Option<_>| ResourceKey { server: server.identity, owner: owner.as_ref().map(asked.fill), name: (asked.fill)(name) };
     match &asked.protect.resource {
-        ResourceChoice::Id(id) => Ok(Wanted::Id(ResourceId(Arc::clone(id)))),
-        ResourceChoice::Name { name, owner } => Ok(Wanted::Named { key: key(name, owner)?, declared: None }),
+        ResourceChoice::Id(id) => Wanted::Id(ResourceId(Arc::clone(id))),
+        ResourceChoice::Name { name, owner } => Wanted::Named { key: key(name, owner), declared: None },
         ResourceChoice::Register { name, kind, scopes, owner } => {
-            let key = key(name, owner)?;
+            let key = key(name, owner);
             let declared = Declared { key: key.clone(), kind: kind.clone(), scopes: Arc::clone(scopes) };
-            Ok(Wanted::Named { key, declared: Some(Arc::new(declared)) })
+            Wanted::Named { key, declared: Some(Arc::new(declared)) }
         }
     }
 }

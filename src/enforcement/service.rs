@@ -11,7 +11,7 @@ use super::judge::{Asked, AtOnce, Judge};
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
 use crate::response::{Rejection, Row};
-use crate::routing::{Access, Routed};
+use crate::routing::Routed;
 
 /// Makes [`Enforcement`].
 #[derive(Clone)]
@@ -59,19 +59,19 @@ where
 
     fn call(&mut self, routed: Routed<S>) -> Self::Future {
         let route = Arc::clone(routed.route());
-        let Access::Protect(protect) = route.access() else {
+        let Some(protect) = route.protect() else {
             routed.recorder().pass(Row::D6);
             return Either::Left(self.inner.call(Permitted::new(routed, Permit::public())));
         };
         let asked = Asked {
             route: &route,
             protect,
-            fill: &|template| routed.fill(template),
+            fill: &|template| template.fill(routed.params(), routed.path()),
             method: routed.method(),
             headers: routed.headers(),
-            query: routed.query(),
+            query: routed.query().map(crate::path::Query::as_str),
             client: routed.client(),
-            address: &|| routed.address(),
+            address: &|| address(&routed),
             recorder: routed.recorder(),
         };
         match self.judge.at_once(&asked) {
@@ -87,4 +87,10 @@ where
             }
         }
     }
+}
+
+/// The address that the client asked for, for the client application's button.
+fn address<S>(routed: &Routed<S>) -> String {
+    let query = routed.query().map_or_else(String::new, |query| format!("?{}", query.as_str()));
+    format!("{}://{}{}{query}", routed.client().scheme().as_str(), routed.authority().as_str(), routed.path().as_str())
 }
