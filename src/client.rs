@@ -81,7 +81,7 @@ impl Default for ClientOptions {
             allow_insecure: false,
             wait: Duration::ZERO,
             poll: Duration::from_secs(5),
-            timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(30),
             browser: None,
             observer: None,
         }

@@ -21,7 +21,7 @@ use crate::secret::Secret;
 /// How long the content may stand still.
 const STILL: Duration = Duration::from_mins(1);
 
-/// The arguments of `fetch`.
+/// Fetch protected content as its requesting party: ask, sign in, trade the ticket, ask again
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Address of the content: https, or http on this machine

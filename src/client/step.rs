@@ -52,8 +52,8 @@ impl Step {
     }
 
     pub(super) fn asked(request: &FetchRequest, rpt: Option<&Rpt>, asked: &Asked) -> Self {
-        let with = rpt.map_or_else(|| "without a token".to_owned(), |rpt| format!("with RPT {}", shortened(&rpt.0)));
-        let what = format!("{} {} {with}", request.method, address::shown(&request.address));
+        let with = rpt.map_or_else(|| "no token".to_owned(), |rpt| format!("RPT {}", shortened(&rpt.0)));
+        let what = format!("{} {}, {with}", request.method, request.address.path());
         let (status, detail) = match asked {
             Asked::Challenge(status, challenge) => {
                 let error = challenge.error.as_ref().map_or_else(String::new, |error| format!("{}  ", excerpt(error)));
