@@ -5,6 +5,7 @@
 
 mod control;
 mod explain;
+mod probe;
 mod snapshot;
 mod worker;
 
@@ -16,15 +17,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::admin::Status;
-use crate::cache::Introspections;
 use crate::authorization_server::Resources;
+use crate::cache::Introspections;
 use crate::config;
 use crate::enforcement::{self, Judge};
 use crate::listener;
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::{Health, Metrics, Telemetry};
 
-pub use explain::{Explainer, Question};
+pub use explain::{Explainer, Question, explain_offline};
+pub use probe::{Probe, probe};
 
 /// A gateway that runs.
 pub struct Gateway {
@@ -93,66 +95,32 @@ impl Gateway {
     /// # Errors
     /// See [`StartError`]; nothing stays behind.
     pub fn start(config: config::Gateway, options: &Options) -> Result<Self, StartError> {
-        let metrics = Arc::new(Metrics::new()?);
-        let telemetry = match options.log {
-            Some(log) => Telemetry::start_into(&config.log, Arc::clone(&metrics), log())?,
-            None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
-        };
-        crate::telemetry::init_events(&config.log, &telemetry);
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
         let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
         let bound = config.listeners.iter().map(listener::bind).collect::<Result<Vec<_>, _>>()?;
         let addresses = bound.iter().map(listener::Bound::local_addr).collect();
         let doors = control::Doors::bind(&config)?;
-        let (health_address, admin_address) = (doors.health_address(), doors.admin_address());
+        let (health, admin) = (doors.health_address(), doors.admin_address());
+        let Rooms { judge, current, telemetry, status, control } = Rooms::build(&config, options)?;
+        crate::telemetry::init_events(&config.log, &telemetry);
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
 
-        let health = Health::new(Arc::clone(&metrics));
-        let cache = Arc::new(Introspections::new().map_err(|_| StartError::System("no randomness".into()))?);
-        let resources = Resources::default();
-        let (sender, questions) = enforcement::channel();
-        let judge = Judge {
-            cache: Arc::clone(&cache),
-            resources: resources.clone(),
-            control: sender,
-            limits: Arc::new(config.limits.clone()),
-            open_with: config.open_with.clone(),
-            dry: false,
-        };
-        let snapshot::Built { snapshot, wanted, proxies } = snapshot::build(&config, &health)?;
-        let current: Current = Arc::new(arc_swap::ArcSwap::from_pointee(snapshot));
-        let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let (stop_workers, workers_stopped) = watch::channel(false);
         let (stop_control, control_stopped) = watch::channel(false);
-
-        let control = control::start(control::Parts {
-            servers: config.authorization_servers.clone(),
-            wanted,
-            proxies,
-            questions,
-            cache,
-            resources,
-            limits: Arc::clone(&judge.limits),
-            health,
-            telemetry: telemetry.clone(),
-            status: Arc::clone(&status),
-            doors,
-            explainer: Explainer::new(judge.clone(), Arc::clone(&current)),
-            stopped: control_stopped,
-        })?;
-        let control = Threads { stop: stop_control, threads: vec![control] };
+        let explainer = Explainer::new(judge.clone(), Arc::clone(&current));
+        let control = Threads { stop: stop_control, threads: vec![control::start(control, doors, explainer, control_stopped)?] };
         let parts = worker::Parts {
             current: Arc::clone(&current),
             judge: judge.clone(),
             telemetry: telemetry.clone(),
-            settings: options.listener.clone(),
+            settings: worker::settings(options.listener.clone(), telemetry.metrics()),
             stopped: workers_stopped,
         };
         let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
-        metrics.config_loaded(true);
+        telemetry.metrics().config_loaded(true);
         status.started();
-        Ok(Self { addresses, health: health_address, admin: admin_address, workers, control, telemetry, judge, current, status })
+        Ok(Self { addresses, health, admin, workers, control, telemetry, judge, current, status })
     }
 
     /// The address of a listener, by its place in the configuration.
@@ -212,6 +180,52 @@ impl Gateway {
 impl Drop for Gateway {
     fn drop(&mut self) {
         self.halt(Duration::ZERO);
+    }
+}
+
+/// What a gateway is made of before any thread runs.
+struct Rooms {
+    judge: Judge,
+    current: Current,
+    telemetry: Telemetry,
+    status: Arc<Status>,
+    control: control::Parts,
+}
+
+impl Rooms {
+    fn build(config: &config::Gateway, options: &Options) -> Result<Self, StartError> {
+        let metrics = Arc::new(Metrics::new()?);
+        let telemetry = match options.log {
+            Some(log) => Telemetry::start_into(&config.log, Arc::clone(&metrics), log())?,
+            None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
+        };
+        let health = Health::new(metrics);
+        let cache = Arc::new(Introspections::new().map_err(|_| StartError::System("no randomness".into()))?);
+        let resources = Resources::default();
+        let (sender, questions) = enforcement::channel();
+        let judge = Judge {
+            cache: Arc::clone(&cache),
+            resources: resources.clone(),
+            control: sender,
+            limits: Arc::new(config.limits.clone()),
+            open_with: config.open_with.clone(),
+            dry: false,
+        };
+        let snapshot::Built { snapshot, wanted, proxies } = snapshot::build(config, &health)?;
+        let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
+        let control = control::Parts {
+            servers: config.authorization_servers.clone(),
+            wanted,
+            proxies,
+            questions,
+            cache,
+            resources,
+            limits: Arc::clone(&judge.limits),
+            health,
+            telemetry: telemetry.clone(),
+            status: Arc::clone(&status),
+        };
+        Ok(Self { judge, current: Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)), telemetry, status, control })
     }
 }
 

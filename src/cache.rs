@@ -124,7 +124,11 @@ impl Introspections {
             })
             .build();
         let negative = moka::sync::Cache::builder().max_capacity(NEGATIVE_BYTES).weigher(|_, _| 128).time_to_live(Duration::from_secs(600)).build();
-        let live = moka::sync::Cache::builder().max_capacity(LIVE_BYTES).weigher(|_, entry: &Arc<LiveEntry>| entry.bytes()).time_to_live(Duration::from_secs(3600)).build();
+        let live = moka::sync::Cache::builder()
+            .max_capacity(LIVE_BYTES)
+            .weigher(|_, entry: &Arc<LiveEntry>| entry.bytes())
+            .time_to_live(Duration::from_secs(3600))
+            .build();
         Ok(Self { key, positive, negative, live, epoch: AtomicU64::new(0), evictions })
     }
 

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
-use super::explain::{Explainer, Question};
 use super::StartError;
+use super::explain::{Explainer, Question};
 use crate::admin::{self, ExplainRequest, OpenDoor, Status};
 use crate::authorization_server::{Config, Resources, Server, ServerIdentity, Wanted};
 use crate::cache::Introspections;
@@ -32,9 +32,6 @@ pub struct Parts {
     pub health: Health,
     pub telemetry: Telemetry,
     pub status: Arc<Status>,
-    pub doors: Doors,
-    pub explainer: Explainer,
-    pub stopped: watch::Receiver<bool>,
 }
 
 /// The bound sockets of the control plane.
@@ -46,9 +43,10 @@ pub struct Doors {
 impl Doors {
     /// Binds them.
     pub fn bind(config: &config::Gateway) -> Result<Self, StartError> {
-        let health = config.health.as_ref().map(|health| {
-            std::net::TcpListener::bind(health.address).map_err(|error| StartError::Health { address: health.address, error })
-        });
+        let health = config
+            .health
+            .as_ref()
+            .map(|health| std::net::TcpListener::bind(health.address).map_err(|error| StartError::Health { address: health.address, error }));
         let admin = config.admin.as_ref().map(OpenDoor::open);
         Ok(Self { health: health.transpose()?, admin: admin.transpose()? })
     }
@@ -63,7 +61,7 @@ impl Doors {
 }
 
 /// Starts the thread. Its runtime ends when `stopped` says so and the drain is over.
-pub fn start(parts: Parts) -> Result<JoinHandle<()>, StartError> {
+pub fn start(parts: Parts, doors: Doors, explainer: Explainer, stopped: watch::Receiver<bool>) -> Result<JoinHandle<()>, StartError> {
     let clients = clients(&parts.servers)?;
     let plain = HttpClient::new(&TlsFiles::default()).map_err(|error| StartError::System(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
@@ -71,7 +69,7 @@ pub fn start(parts: Parts) -> Result<JoinHandle<()>, StartError> {
         .name("control".into())
         .spawn(move || {
             let local = LocalSet::new();
-            local.block_on(&runtime, run(parts, clients, plain));
+            local.block_on(&runtime, run(parts, clients, plain, doors, explainer, stopped));
         })
         .map_err(|error| StartError::System(error.to_string()))
 }
@@ -80,27 +78,38 @@ fn clients(servers: &[Arc<Config>]) -> Result<Vec<HttpClient>, StartError> {
     servers.iter().map(|server| HttpClient::new(&server.tls).map_err(|error| StartError::Tls { name: Arc::clone(&server.name), error })).collect()
 }
 
-async fn run(parts: Parts, clients: Vec<HttpClient>, plain: HttpClient) {
-    let Parts { servers, mut wanted, proxies, questions, cache, resources, limits, health, telemetry, status, doors, explainer, mut stopped } = parts;
-    let metrics = telemetry.metrics();
-    let servers: Vec<Rc<Server>> =
-        servers.into_iter().zip(clients).map(|(config, client)| Rc::new(Server::new(config, client, &health, Arc::clone(metrics)))).collect();
+/// Answers questions on the caller's own runtime, without keeping servers ready and without doors.
+pub fn answer_only(parts: Parts) -> Result<(), StartError> {
+    let clients = clients(&parts.servers)?;
+    let servers = servers(&parts, clients);
+    let desk = Desk::new(servers, parts.cache, parts.resources, &parts.limits);
+    spawn_local(desk.answer(parts.questions));
+    Ok(())
+}
+
+fn servers(parts: &Parts, clients: Vec<HttpClient>) -> Vec<Rc<Server>> {
+    let metrics = parts.telemetry.metrics();
+    let configs = parts.servers.iter().zip(clients);
+    configs.map(|(config, client)| Rc::new(Server::new(Arc::clone(config), client, &parts.health, Arc::clone(metrics)))).collect()
+}
+
+async fn run(mut parts: Parts, clients: Vec<HttpClient>, plain: HttpClient, doors: Doors, explainer: Explainer, mut stopped: watch::Receiver<bool>) {
+    let servers = servers(&parts, clients);
     for server in &servers {
-        let (status, name) = (Arc::clone(&status), Arc::clone(&server.config().name));
-        let list = wanted.remove(&server.config().identity).unwrap_or_default();
-        spawn_local(Rc::clone(server).keep(resources.clone(), list, move || status.contacted(&name)));
+        let (status, name) = (Arc::clone(&parts.status), Arc::clone(&server.config().name));
+        let wanted = parts.wanted.remove(&server.config().identity).unwrap_or_default();
+        spawn_local(Rc::clone(server).keep(parts.resources.clone(), wanted, move || status.contacted(&name)));
     }
-    for proxy in proxies {
-        spawn_local(credentials::keep(proxy, plain.clone(), health.clone()));
+    for proxy in parts.proxies {
+        spawn_local(credentials::keep(proxy, plain.clone(), parts.health.clone()));
     }
     if let Some(listener) = doors.health {
-        spawn_local(admin::serve_health(listener, Arc::clone(&status), Arc::clone(metrics)));
+        spawn_local(admin::serve_health(listener, parts.status, Arc::clone(parts.telemetry.metrics())));
     }
     if let Some(admin) = doors.admin {
-        spawn_local(admin::serve_admin(admin, telemetry.clone(), explaining(explainer)));
+        spawn_local(admin::serve_admin(admin, parts.telemetry, explaining(explainer)));
     }
-    let desk = Desk::new(servers, cache, resources, &limits);
-    spawn_local(desk.answer(questions));
+    spawn_local(Desk::new(servers, parts.cache, parts.resources, &parts.limits).answer(parts.questions));
     // Told only after the last worker has ended: requests that are under way may still ask while they drain.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }

@@ -1,5 +1,6 @@
 //! One worker: a thread with a current-thread runtime, its own sockets, its own upstream connections.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use tokio::sync::watch;
@@ -7,9 +8,9 @@ use tokio::task::LocalSet;
 
 use super::StartError;
 use crate::enforcement::Judge;
-use crate::listener::{self, Bound, Settings, Socket};
+use crate::listener::{self, Bound, Event, Settings, Socket};
 use crate::stack::{Current, stack};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Metrics, Telemetry};
 use crate::upstream::Upstream;
 
 /// What every worker is made of.
@@ -19,6 +20,20 @@ pub struct Parts {
     pub telemetry: Telemetry,
     pub settings: Settings,
     pub stopped: watch::Receiver<bool>,
+}
+
+/// The listener's settings, with its events counted.
+pub fn settings(settings: Settings, metrics: &Arc<Metrics>) -> Settings {
+    let metrics = Arc::clone(metrics);
+    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings }
+}
+
+fn count(metrics: &Metrics, event: Event) {
+    match event {
+        Event::Refused => metrics.connection_refused(),
+        Event::Panicked => metrics.panicked(),
+        Event::Opened | Event::Closed | Event::AcceptFailed | Event::Expired => {}
+    }
 }
 
 /// Starts them all; each gets a socket of every listener.

@@ -57,7 +57,9 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
     let document = json::parse(body).map_err(|error| AskError::Discovery(format!("the document is not JSON: {error}").into()))?;
     let issuer = document.get("issuer").and_then(Value::as_str).unwrap_or_default();
     if issuer != &*config.issuer {
-        return Err(AskError::Discovery(format!("the document names issuer `{}`, the configuration `{}`; they must be the same, byte for byte", shorten(issuer), config.issuer).into()));
+        return Err(AskError::Discovery(
+            format!("the document names issuer `{}`, the configuration `{}`; they must be the same, byte for byte", shorten(issuer), config.issuer).into(),
+        ));
     }
     let find = |names: &[&str]| -> Result<Endpoint, AskError> {
         let text = names
@@ -87,7 +89,8 @@ fn endpoint(config: &Config, uri: Uri) -> Result<Endpoint, AskError> {
     let Some(backchannel) = &config.backchannel else {
         if !named(config, &authority) {
             return Err(AskError::Discovery(
-                format!("the endpoint `{uri}` is on another host than the issuer; where that is meant, name the host by `discovery` or use `backchannel`").into(),
+                format!("the endpoint `{uri}` is on another host than the issuer; where that is meant, name the host by `discovery` or use `backchannel`")
+                    .into(),
             ));
         }
         if scheme != Scheme::HTTPS && !config.allow_insecure && !is_loopback(&authority) {

@@ -85,7 +85,13 @@ impl Server {
     ///
     /// # Errors
     /// The server gave no usable answer; nothing is kept.
-    pub async fn resolve(&self, resources: &Resources, key: &ResourceKey, declared: Option<&Declared>, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+    pub async fn resolve(
+        &self,
+        resources: &Resources,
+        key: &ResourceKey,
+        declared: Option<&Declared>,
+        deadline: Instant,
+    ) -> Result<Option<ResourceId>, AskError> {
         let id = match declared {
             None => self.find(key, deadline).await?,
             Some(declared) => {
@@ -110,13 +116,24 @@ impl Server {
         let server = &*self.config().name;
         let (name, owner) = (&*wanted.key.name, wanted.key.owner.as_deref().unwrap_or(&self.config().client.id));
         let Some(id) = found else {
-            tracing::warn!(authorization_server = server, resource = name, owner, "the server has no resource of this name and owner; requests get 404 until it has");
+            tracing::warn!(
+                authorization_server = server,
+                resource = name,
+                owner,
+                "the server has no resource of this name and owner; requests get 404 until it has"
+            );
             return;
         };
         if let Ok(Some(description)) = self.describe(id, deadline).await {
             let missing: Vec<&str> = wanted.scopes.iter().map(|scope| &*scope.0).filter(|scope| !description.scopes.iter().any(|has| has == scope)).collect();
             if !missing.is_empty() {
-                tracing::warn!(authorization_server = server, resource = name, owner, missing = missing.join(" "), "routes ask for scopes that the resource does not have");
+                tracing::warn!(
+                    authorization_server = server,
+                    resource = name,
+                    owner,
+                    missing = missing.join(" "),
+                    "routes ask for scopes that the resource does not have"
+                );
             }
         }
     }

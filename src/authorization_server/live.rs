@@ -7,8 +7,8 @@ use http::{Response, StatusCode};
 use serde_json::Value;
 
 use super::error::AskError;
-use super::server::{error_member, status};
 use super::json;
+use super::server::{error_member, status};
 use crate::http_client::form;
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt, Scope};
@@ -35,7 +35,8 @@ pub fn read(response: &Response<Bytes>, resource: &ResourceId) -> Result<Option<
     match (response.status(), error_member(response.body()).as_deref()) {
         (StatusCode::OK, _) => granted(response.body(), resource),
         // What a withdrawn share, a refused or dead token and a deleted resource are answered with.
-        (StatusCode::FORBIDDEN, Some("access_denied" | "not_authorized")) | (StatusCode::BAD_REQUEST, Some("invalid_resource" | "invalid_scope" | "invalid_grant")) => Ok(None),
+        (StatusCode::FORBIDDEN, Some("access_denied" | "not_authorized"))
+        | (StatusCode::BAD_REQUEST, Some("invalid_resource" | "invalid_scope" | "invalid_grant")) => Ok(None),
         // Keycloak refuses the identity of an inactive token in these words; our own credential is refused by 401.
         (StatusCode::BAD_REQUEST, Some("unauthorized_client")) => Ok(None),
         (StatusCode::UNAUTHORIZED, _) => Err(AskError::CredentialRefused(ENDPOINT.label())),

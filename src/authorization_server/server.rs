@@ -158,10 +158,11 @@ impl Server {
         let metadata = self.metadata(deadline).await?;
         let body = Bytes::from(metadata.profile.permission_request(resource, scopes).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-        let response = self.protected(AsEndpoint::Permission, &metadata, &metadata.permission, request, &body, deadline, renewed).await.map_err(|error| match error {
-            AskError::NoPat(_) => TicketError::NoPat(error),
-            other => TicketError::Failed(other),
-        })?;
+        let response =
+            self.protected(AsEndpoint::Permission, &metadata, &metadata.permission, request, &body, deadline, renewed).await.map_err(|error| match error {
+                AskError::NoPat(_) => TicketError::NoPat(error),
+                other => TicketError::Failed(other),
+            })?;
         if response.status() == StatusCode::CREATED {
             return ticket(response.body()).map_err(TicketError::Failed);
         }
@@ -185,7 +186,8 @@ impl Server {
         let response = if metadata.profile.introspects_with_pat() {
             self.protected(AsEndpoint::Introspection, &metadata, &metadata.introspection, request, &body, deadline, renewed).await?
         } else {
-            let response = self.call(AsEndpoint::Introspection, &metadata.introspection, form_request(Some(self.client_authorization())), body, deadline).await?;
+            let response =
+                self.call(AsEndpoint::Introspection, &metadata.introspection, form_request(Some(self.client_authorization())), body, deadline).await?;
             if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 return Err(AskError::CredentialRefused(AsEndpoint::Introspection.label()));
             }

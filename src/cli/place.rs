@@ -46,7 +46,9 @@ impl Places {
 /// The record as seven lines at most.
 pub fn print(record: &Value, places: &Places) -> String {
     let text = |name: &str| record.get(name).and_then(Value::as_str);
-    let list = |name: &str| -> Vec<&str> { record.get(name).and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default() };
+    let list = |name: &str| -> Vec<&str> {
+        record.get(name).and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+    };
     let mut out = String::new();
     let rows = list("uma.rows");
     verdict(&mut out, record, &rows);
@@ -60,14 +62,21 @@ pub fn print(record: &Value, places: &Places) -> String {
     if let Some(server) = text("uma.authorization_server") {
         let method = text("http.request.method").unwrap_or_default();
         let mapped = if method == "HEAD" { "GET" } else { method };
-        let mapping = place.and_then(|place| place.methods.iter().find(|(known, _)| known == mapped)).map(|(_, line)| format!("   ({method} → {}, {})", words(&needs), at(*line)));
+        let mapping = place
+            .and_then(|place| place.methods.iter().find(|(known, _)| known == mapped))
+            .map(|(_, line)| format!("   ({method} → {}, {})", words(&needs), at(*line)));
         let owner = text("uma.owner").map(|owner| format!("owner {owner}, ")).unwrap_or_default();
         line(&mut out, "needs", &format!("{}  on {}", words(&needs), resource(record)), &format!("{owner}server {server}{}", mapping.unwrap_or_default()));
         token(&mut out, record, &rows);
         let has = list("uma.granted");
         if !has.is_empty() || rows.iter().any(|row| matches!(*row, "E8" | "E8a")) {
             let missing: Vec<&str> = needs.iter().filter(|scope| !has.contains(scope)).copied().collect();
-            line(&mut out, "has", &format!("{} on {}", if has.is_empty() { "nothing".into() } else { words(&has) }, resource(record)), &format!("missing: {}", words(&missing)));
+            line(
+                &mut out,
+                "has",
+                &format!("{} on {}", if has.is_empty() { "nothing".into() } else { words(&has) }, resource(record)),
+                &format!("missing: {}", words(&missing)),
+            );
         }
     }
     if let Some(next) = next(record, &rows) {

@@ -63,12 +63,47 @@ pub enum NoTicket {
 
 /// One question.
 pub(super) enum Question {
-    Resource { server: ServerIdentity, key: ResourceKey, declared: Option<Arc<Declared>>, bucket: Option<LimitKey>, reply: oneshot::Sender<Result<Option<ResourceId>, Failed>> },
-    Introspect { server: ServerIdentity, token: Rpt, key: CacheKey, bucket: Option<LimitKey>, reply: oneshot::Sender<Result<Introspected, Failed>> },
-    Live { server: ServerIdentity, token: Rpt, key: CacheKey, resource: ResourceId, reply: oneshot::Sender<Result<Arc<LiveEntry>, AskError>> },
-    Ticket { server: ServerIdentity, resource: ResourceId, scopes: Arc<[Scope]>, forget: Option<ResourceKey>, bucket: Option<LimitKey>, deadline: Instant, reply: oneshot::Sender<Ticketed> },
-    RenewIntrospection { server: ServerIdentity, token: Rpt, key: CacheKey },
-    RenewLive { server: ServerIdentity, token: Rpt, key: CacheKey, resource: ResourceId },
+    Resource {
+        server: ServerIdentity,
+        key: ResourceKey,
+        declared: Option<Arc<Declared>>,
+        bucket: Option<LimitKey>,
+        reply: oneshot::Sender<Result<Option<ResourceId>, Failed>>,
+    },
+    Introspect {
+        server: ServerIdentity,
+        token: Rpt,
+        key: CacheKey,
+        bucket: Option<LimitKey>,
+        reply: oneshot::Sender<Result<Introspected, Failed>>,
+    },
+    Live {
+        server: ServerIdentity,
+        token: Rpt,
+        key: CacheKey,
+        resource: ResourceId,
+        reply: oneshot::Sender<Result<Arc<LiveEntry>, AskError>>,
+    },
+    Ticket {
+        server: ServerIdentity,
+        resource: ResourceId,
+        scopes: Arc<[Scope]>,
+        forget: Option<ResourceKey>,
+        bucket: Option<LimitKey>,
+        deadline: Instant,
+        reply: oneshot::Sender<Ticketed>,
+    },
+    RenewIntrospection {
+        server: ServerIdentity,
+        token: Rpt,
+        key: CacheKey,
+    },
+    RenewLive {
+        server: ServerIdentity,
+        token: Rpt,
+        key: CacheKey,
+        resource: ResourceId,
+    },
 }
 
 /// A worker's end of the channel.

@@ -20,7 +20,7 @@ use crate::cache::{CacheKey, Entry, Introspections, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
 use crate::routing::{Client, LimitKey, Protect, ResourceChoice, Route, ScopesMatch};
 use crate::telemetry::{CacheState, Recorder};
-use crate::uma::{TokenError, ResourceId, Rpt, Scope, Timestamp, uma_challenge};
+use crate::uma::{ResourceId, Rpt, Scope, Timestamp, TokenError, uma_challenge};
 
 /// An insufficient answer younger than this is not asked again: an upgraded token keeps its string, but not every refusal is news.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
@@ -199,7 +199,9 @@ impl Judge {
         match decision {
             Decision::Permit { .. } if !entry.asks_live() => Known::Permit(Permit::of(Arc::clone(entry))),
             Decision::Permit { .. } => match self.cache.live(key, resource) {
-                Some(live) if live.age(now) < case.server.max_age && live.granted().is_some_and(|granted| suffices(&case.scopes, case.scopes_match, granted)) => {
+                Some(live)
+                    if live.age(now) < case.server.max_age && live.granted().is_some_and(|granted| suffices(&case.scopes, case.scopes_match, granted)) =>
+                {
                     if live.wants_renewal(&case.server, now) {
                         self.control.tell(Question::RenewLive { server: case.server.identity, token: token.clone(), key, resource: resource.clone() });
                     }
@@ -214,7 +216,9 @@ impl Judge {
             },
             Decision::Insufficient => Known::Insufficient(Arc::clone(entry)),
             Decision::Bound => Known::Refuse(Rejection::SenderConstraint),
-            Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience => Known::Challenge(TokenError::InvalidToken, decision.row()),
+            Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience => {
+                Known::Challenge(TokenError::InvalidToken, decision.row())
+            }
         }
     }
 
@@ -306,7 +310,8 @@ impl Judge {
             return known;
         }
         let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
-        let question = |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket.clone(), reply };
+        let question =
+            |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket.clone(), reply };
         match self.control.ask(question, case.deadline).await {
             Ok(Ok(Some(id))) => {
                 case.recorder.with(|record| record.resource = Some(id.clone()));

@@ -32,7 +32,11 @@ impl Limiters {
     /// Full buckets.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        Self { tickets: RateLimiter::keyed(quota(limits.tickets)), introspections: RateLimiter::keyed(quota(limits.introspections)), clock: DefaultClock::default() }
+        Self {
+            tickets: RateLimiter::keyed(quota(limits.tickets)),
+            introspections: RateLimiter::keyed(quota(limits.introspections)),
+            clock: DefaultClock::default(),
+        }
     }
 
     /// Takes one from the client's bucket; `None` is a client without limits.

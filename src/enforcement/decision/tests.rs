@@ -148,6 +148,9 @@ fn a_token_without_permissions_is_insufficient() {
 fn granted_lists_only_what_holds_now() {
     let mut old = permission("album", &["delete"]);
     old.exp = Some(NOW);
-    let introspection = Introspection { permissions: vec![permission("album", &["view"]), old, permission("other", &["edit"]), permission("album", &["view", "edit"])], ..Introspection::default() };
+    let introspection = Introspection {
+        permissions: vec![permission("album", &["view"]), old, permission("other", &["edit"]), permission("album", &["view", "edit"])],
+        ..Introspection::default()
+    };
     assert_eq!(granted(&ResourceId("album".into()), &introspection, NOW), scopes(&["edit", "view"]));
 }
