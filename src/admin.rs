@@ -3,6 +3,7 @@
 //! Both are served on the control thread, with small limits and deadlines of their own, and never on a listener of the data path.
 //! Nothing here changes anything: the doors read the state, the metrics and the ring of records.
 
+mod client;
 mod config;
 mod door;
 mod health;
@@ -10,6 +11,7 @@ mod serve;
 mod socket;
 mod status;
 
+pub use client::{AdminClient, AdminClientError};
 pub use config::{AdminDoor, HealthConfig};
 pub use door::{Explain, ExplainRequest, serve_admin};
 pub use health::serve_health;
