@@ -11,7 +11,7 @@ mod serve;
 mod socket;
 mod status;
 
-pub use client::{AdminClient, AskError};
+pub use client::{AdminClient, AdminClientError};
 pub use config::{AdminDoor, HealthConfig};
 pub use door::{Explain, ExplainRequest, serve_admin};
 pub use health::serve_health;

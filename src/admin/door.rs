@@ -35,9 +35,9 @@ const LAST: (usize, usize) = (20, 1000);
 #[derive(Debug)]
 pub struct ExplainRequest {
     /// The method.
-    pub method: String,
+    pub method: Method,
     /// The whole URL, as a client would ask for it.
-    pub url: String,
+    pub url: http::Uri,
     /// The token that the client would present.
     pub token: Option<Secret>,
 }
@@ -140,7 +140,10 @@ impl Operator {
         let Ok(question) = serde_json::from_slice::<Question>(&body) else {
             return problem(StatusCode::BAD_REQUEST, "the question is not {\"method\", \"url\", \"token\"}");
         };
-        let asked = ExplainRequest { method: question.method, url: question.url, token: question.token.map(Secret::from) };
+        let (Ok(method), Ok(url)) = (question.method.parse(), question.url.parse()) else {
+            return problem(StatusCode::BAD_REQUEST, "`method` is not a method, or `url` not a URL");
+        };
+        let asked = ExplainRequest { method, url, token: question.token.map(Secret::from) };
         match (self.explain)(asked).await {
             Ok(explanation) => found(&explanation),
             Err(why) => problem(StatusCode::BAD_REQUEST, &why),

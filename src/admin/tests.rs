@@ -65,10 +65,10 @@ fn record(id: &str) -> Box<Record> {
 fn echo() -> Explain {
     Rc::new(|asked| {
         Box::pin(async move {
-            if !asked.url.starts_with("http") {
-                return Err("the URL has no scheme".into());
+            if asked.url.authority().is_none() {
+                return Err("the URL has no host".into());
             }
-            Ok(json!({ "method": asked.method, "url": asked.url, "token": asked.token.is_some() }))
+            Ok(json!({ "method": asked.method.as_str(), "url": asked.url.to_string(), "token": asked.token.is_some() }))
         })
     })
 }
@@ -170,14 +170,15 @@ async fn the_last_records_come_newest_first() {
 async fn a_question_is_explained_and_a_bad_one_is_not_quoted() {
     let requests = [
         post("/explain", r#"{"method":"PUT","url":"http://localhost/albums","token":"planted-rpt"}"#),
-        post("/explain", r#"{"method":"PUT","url":"albums"}"#),
+        post("/explain", r#"{"method":"PUT","url":"/albums"}"#),
+        post("/explain", r#"{"method":"PUT","url":"http://:x planted"}"#),
         post("/explain", r#"{"method":"PUT","token":["planted-rpt"]}"#),
         post("/explain", &"x".repeat(70 << 10)),
         get("/explain"),
         post("/records/4q7zk2", ""),
     ];
     let heard = LocalSet::new().run_until(operator(&telemetry(), &requests)).await;
-    assert_eq!(heard.iter().map(|heard| heard.status).collect::<Vec<_>>(), [200, 400, 400, 413, 405, 405]);
+    assert_eq!(heard.iter().map(|heard| heard.status).collect::<Vec<_>>(), [200, 400, 400, 400, 413, 405, 405]);
     assert_eq!(heard[0].json(), json!({ "method": "PUT", "url": "http://localhost/albums", "token": true }));
     assert!(heard.iter().all(|heard| !heard.body.contains("planted")));
 }
@@ -199,4 +200,55 @@ async fn on_an_address_only_the_bearer_of_the_token_is_let_in() {
         codes
     };
     assert_eq!(local.run_until(asked).await, [401, 401, 401, 200]);
+}
+
+#[tokio::test]
+async fn the_client_asks_through_either_kind_of_door() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    for door in [AdminDoor::Socket(folder.path().join("admin.sock")), AdminDoor::Address { address: any, token: Secret::from("open sesame") }] {
+        let telemetry = telemetry();
+        telemetry.send(record("4q7zk2"));
+        let asked = async {
+            let open = OpenDoor::open(&door).expect("a door");
+            let door = match (&door, open.address()) {
+                (AdminDoor::Address { token, .. }, Some(address)) => AdminDoor::Address { address, token: token.clone() },
+                _ => door.clone(),
+            };
+            let served = spawn_local(serve_admin(open, telemetry, echo()));
+            let client = AdminClient::new(&door);
+            let found = client.record("4q7zk2").await.expect("a record");
+            let missing = client.record("none").await;
+            let explained = client.explain(&http::Method::PUT, &"http://localhost/albums".parse().expect("a URL"), Some(&Secret::from("rpt"))).await;
+            served.abort();
+            (found, missing, explained.expect("an explanation"))
+        };
+        let (found, missing, explained) = LocalSet::new().run_until(asked).await;
+        assert_eq!(found["request_id"], "4q7zk2");
+        assert_eq!(missing.expect_err("none").to_string(), "no such record: the last 10,000 requests are kept");
+        assert_eq!(explained, json!({ "method": "PUT", "url": "http://localhost/albums", "token": true }));
+    }
+}
+
+#[tokio::test]
+async fn the_client_says_where_nobody_answers_and_when_its_token_is_wrong() {
+    let gone = AdminClient::new(&AdminDoor::Socket("/nowhere/admin.sock".into())).record("4q7zk2").await;
+    assert_eq!(gone.expect_err("nobody").to_string(), "no gateway answers at /nowhere/admin.sock");
+
+    let open = OpenDoor::open(&AdminDoor::Address { address: "127.0.0.1:0".parse().expect("an address"), token: Secret::from("open sesame") });
+    let open = open.expect("a door");
+    let wrong = AdminDoor::Address { address: open.address().expect("an address"), token: Secret::from("guess") };
+    let asked = async {
+        let served = spawn_local(serve_admin(open, telemetry(), echo()));
+        let refused = AdminClient::new(&wrong).record("4q7zk2").await;
+        served.abort();
+        refused
+    };
+    assert_eq!(LocalSet::new().run_until(asked).await.expect_err("refused").to_string(), "the token of `admin` is needed");
+}
+
+#[tokio::test]
+async fn an_id_cannot_lead_to_another_path() {
+    let heard = AdminClient::new(&AdminDoor::Socket("/nowhere/admin.sock".into())).record("../explain").await;
+    assert!(matches!(heard, Err(AdminClientError::NoId)));
 }

@@ -92,7 +92,7 @@ fn verdict(out: &mut String, record: &Value, rows: &[&str]) {
     let cause = rows.iter().rev().find(|row| !matches!(**row, "C3" | "C6" | "U1")).copied().unwrap_or(row);
     let meaning = Row::ALL.iter().find(|known| known.label() == cause).map_or("", |row| row.meaning().trim());
     let status = match record.get("http.response.status_code").and_then(Value::as_u64) {
-        Some(401) if row == "C3" => "401 with a new ticket".to_owned(),
+        Some(401) if rows.contains(&"C3") => "401 with a new ticket".to_owned(),
         Some(status) => status.to_string(),
         None => "forwarded".to_owned(),
     };
@@ -130,7 +130,8 @@ fn token(out: &mut String, record: &Value, rows: &[&str]) {
 }
 
 fn next(record: &Value, rows: &[&str]) -> Option<&'static str> {
-    let row = record.get("uma.row").and_then(Value::as_str)?;
+    // `uma.row` names the reason of a challenge, not the challenge.
+    let row = if rows.contains(&"C3") { "C3" } else { record.get("uma.row").and_then(Value::as_str)? };
     Some(match row {
         "C3" if rows.contains(&"D15") => "the client trades the ticket for an RPT and asks again with it",
         "C3" if rows.iter().any(|row| matches!(*row, "E8" | "E8a")) => {
