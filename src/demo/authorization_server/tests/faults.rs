@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::client::World;
-use crate::demo::authorization_server::{Alias, Endpoint, Fault, Gate};
+use crate::demo::Gate;
+use crate::demo::authorization_server::{Alias, Endpoint, Fault};
 
 async fn ready() -> (World, String, String) {
     let world = World::new().await;
