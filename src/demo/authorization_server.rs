@@ -28,13 +28,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use asked::{Endpoint, Seen};
 pub use control::Control;
-pub use faults::{Alias, Fault, Gate};
+pub use faults::{Alias, Fault};
 
+use super::door::Door;
 use state::State;
 
 /// How the server is started.
@@ -98,10 +98,9 @@ impl AuthorizationServer {
         let state = State::new(&options, address);
         let issuer = state.issuer.clone();
         let shared = Arc::new(serve::Shared::new(Mutex::new(state)));
-        let (wanted, wish) = watch::channel(true);
-        let (status, listening) = watch::channel(true);
-        let task = tokio::spawn(serve::run(listener, address, Arc::clone(&shared), wish, status));
-        Ok(RunningServer { address, issuer, control: Control::new(shared, wanted, listening), task })
+        let served = Arc::clone(&shared);
+        let (door, task) = Door::open(listener, move |stream| serve::serve(stream, Arc::clone(&served)))?;
+        Ok(RunningServer { address, issuer, control: Control::new(shared, door), task })
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::demo::door::Door;
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
 
 use super::asked::{Endpoint, Seen};
 use super::faults::Fault;
@@ -22,14 +22,13 @@ const APPLICATION: &str = "client-app";
 #[derive(Clone, Debug)]
 pub struct Control {
     shared: Arc<Shared>,
-    wanted: watch::Sender<bool>,
-    listening: watch::Receiver<bool>,
+    door: Door,
 }
 
 /// Who is who.
 impl Control {
-    pub(super) const fn new(shared: Arc<Shared>, wanted: watch::Sender<bool>, listening: watch::Receiver<bool>) -> Self {
-        Self { shared, wanted, listening }
+    pub(super) const fn new(shared: Arc<Shared>, door: Door) -> Self {
+        Self { shared, door }
     }
 
     /// Adds a user, or gives one a new password.
@@ -362,15 +361,12 @@ impl Control {
 
     /// Stops listening and breaks every connection: from the end of this call the address refuses. What the server knows it keeps.
     pub async fn stop(&self) {
-        self.wanted.send_replace(false);
-        // An error means that the server is gone altogether.
-        let _ = self.listening.clone().wait_for(|up| !*up).await;
+        self.door.shut().await;
     }
 
     /// Listens again on the same address.
     pub async fn resume(&self) {
-        self.wanted.send_replace(true);
-        let _ = self.listening.clone().wait_for(|up| *up).await;
+        self.door.reopen().await;
     }
 }
 

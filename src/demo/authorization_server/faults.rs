@@ -10,10 +10,10 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::asked::Endpoint;
+use crate::demo::gate::Gate;
 
 /// One way to fail.
 #[derive(Clone)]
@@ -276,29 +276,6 @@ impl Fault {
                 answer.body = [b"{", text.as_bytes(), comma, rest].concat();
             }
         })
-    }
-}
-
-/// Holds answers back until it is opened, so that a test can say what happens meanwhile.
-#[derive(Clone, Debug)]
-pub struct Gate(Arc<watch::Sender<bool>>);
-
-impl Gate {
-    /// A gate that is closed.
-    #[must_use]
-    pub fn closed() -> Self {
-        Self(Arc::new(watch::Sender::new(false)))
-    }
-
-    /// Opens it, for good.
-    pub fn open(&self) {
-        self.0.send_replace(true);
-    }
-
-    /// Waits until it is open.
-    pub async fn passed(&self) {
-        // It cannot fail: the sender lives in `self`.
-        let _ = self.0.subscribe().wait_for(|open| *open).await;
     }
 }
 

@@ -1,8 +1,7 @@
-//! Sockets and HTTP: connections come and go here, faults strike here.
+//! HTTP on a connection, and the faults that strike there.
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,9 +15,8 @@ use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::answer::Answer;
 use super::asked::Asked;
@@ -49,45 +47,7 @@ impl Shared {
     }
 }
 
-/// Accepts while `wish` is true; while it is false the address refuses connections and those that stood are broken.
-pub(super) async fn run(listener: TcpListener, address: SocketAddr, shared: Arc<Shared>, mut wish: watch::Receiver<bool>, status: watch::Sender<bool>) {
-    let mut listener = Some(listener);
-    let mut connections = JoinSet::new();
-    loop {
-        if !*wish.borrow_and_update() {
-            listener = None;
-            connections.shutdown().await;
-            status.send_replace(false);
-            if wish.wait_for(|up| *up).await.is_err() {
-                return;
-            }
-        }
-        let open = match listener.take() {
-            Some(open) => open,
-            None => match TcpListener::bind(address).await {
-                Ok(open) => open,
-                // Somebody else took the port meanwhile; it may come free.
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                }
-            },
-        };
-        status.send_replace(true);
-        tokio::select! {
-            accepted = open.accept() => if let Ok((stream, _)) = accepted {
-                connections.spawn(serve(stream, Arc::clone(&shared)));
-            },
-            Some(_) = connections.join_next(), if !connections.is_empty() => {}
-            changed = wish.changed() => if changed.is_err() {
-                return;
-            },
-        }
-        listener = Some(open);
-    }
-}
-
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+pub(super) async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     // Small answers, and those who measure us wait for each.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request| answer(Arc::clone(&shared), request));

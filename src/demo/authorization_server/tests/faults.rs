@@ -6,7 +6,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::client::World;
-use crate::demo::authorization_server::{Alias, Endpoint, Fault, Gate};
+use crate::demo::Gate;
+use crate::demo::authorization_server::{Alias, Endpoint, Fault};
 
 async fn ready() -> (World, String, String) {
     let world = World::new().await;
@@ -53,10 +54,10 @@ async fn a_fault_stays_until_it_is_cleared() {
 async fn answers_are_edited_in_every_way_that_a_server_may_err() {
     let (world, album, rpt) = ready().await;
     let pat = format!("Bearer {}", world.pat().await);
-    let answer = |fault: Fault| {
+    let answer = async |fault: Fault| {
         world.control().fail_next(Endpoint::Introspection, 1, fault);
-        let body = world.post("introspection_endpoint", Some(&pat), &[("token", &rpt)]);
-        async { String::from_utf8_lossy(&body.await.body).into_owned() }
+        let reply = world.post("introspection_endpoint", Some(&pat), &[("token", &rpt)]).await;
+        String::from_utf8_lossy(&reply.body).into_owned()
     };
     assert!(answer(Fault::member("active", json!("true"))).await.contains(r#""active":"true""#));
     assert!(!answer(Fault::without("active")).await.contains("active\":"));

@@ -162,7 +162,7 @@ async fn logout_disabling_and_revocation_make_tokens_inactive() {
     let world = World::new().await;
     world.control().register("alice", "vacation", &["view"]);
     let grant = || world.control().grant_rpt("bob", &[("vacation", &["view"])], 60);
-    let active = |rpt: String| async { world.introspect(&rpt).await["active"].as_bool() };
+    let active = async |rpt: String| world.introspect(&rpt).await["active"].as_bool();
 
     let rpt = grant();
     assert_eq!(active(rpt.clone()).await, Some(true));
