@@ -90,9 +90,7 @@ impl CanonicalPath {
             text.push_str(query.as_str());
         }
         // Both parts come from a target that was accepted; a sum that is too long loses its query rather than its path.
-        PathAndQuery::from_maybe_shared(text.into_bytes())
-            .or_else(|_| PathAndQuery::try_from(self.as_str()))
-            .unwrap_or_else(|_| PathAndQuery::from_static("/"))
+        PathAndQuery::from_maybe_shared(text.into_bytes()).or_else(|_| PathAndQuery::try_from(self.as_str())).unwrap_or_else(|_| PathAndQuery::from_static("/"))
     }
 }
 

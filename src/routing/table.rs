@@ -182,10 +182,7 @@ struct Node {
 impl Node {
     fn find(&self, mut segments: Segments<'_>) -> Option<usize> {
         let Some(segment) = segments.next() else { return self.end.or(self.rest) };
-        self.literal(segment)
-            .and_then(|node| node.find(segments))
-            .or_else(|| self.parameter.as_ref().and_then(|node| node.find(segments)))
-            .or(self.rest)
+        self.literal(segment).and_then(|node| node.find(segments)).or_else(|| self.parameter.as_ref().and_then(|node| node.find(segments))).or(self.rest)
     }
 
     fn literal(&self, segment: &str) -> Option<&Self> {
