@@ -118,8 +118,6 @@ async fn run(mut parts: Parts, clients: Vec<HttpClient>, plain: HttpClient, door
 fn explaining(explainer: Explainer) -> admin::Explain {
     Rc::new(move |request: ExplainRequest| {
         let explainer = explainer.clone();
-        Box::pin(async move {
-            Ok(explainer.explain(Question { method: request.method, url: request.url, token: request.token }).await)
-        })
+        Box::pin(async move { Ok(explainer.explain(Question { method: request.method, url: request.url, token: request.token }).await) })
     })
 }
