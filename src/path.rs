@@ -1,1 +1,78 @@
-//! path (to come)
+//! Canonical request paths.
+//!
+//! The router decides on a [`CanonicalPath`], the log names it and the upstream request carries it: one value, so what was checked is what is sent.
+//! A spelling that is safe to normalise is normalised; one that two servers could read differently is refused with a constant [`PathProblem`].
+//! Nothing here does I/O or logs, and nothing is decoded more than once.
+
+mod canonical;
+mod query;
+mod unicode;
+
+pub use canonical::{CanonicalPath, Segments};
+pub use query::{Query, query_has_parameter};
+pub use unicode::{compatible, decoded};
+
+pub(crate) use unicode::decoded_bytes;
+
+/// Why a path has no single safe reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{}", self.reason())]
+pub enum PathProblem {
+    /// It does not begin with `/`.
+    NotRooted,
+    /// A byte outside %x21-7E, or one of `" < > ^ { } | #`.
+    Byte,
+    /// A backslash, which some servers read as `/`.
+    Backslash,
+    /// `;`, behind which some servers read parameters.
+    Semicolon,
+    /// A `%` without two hexadecimal digits.
+    Escape,
+    /// An escaped control character.
+    EncodedControl,
+    /// An escaped `/` or `\`.
+    EncodedSlash,
+    /// An escaped `%` in front of what would be an escape when decoded once more.
+    EncodedPercent,
+    /// An escaped `;`.
+    EncodedSemicolon,
+    /// An escaped `?` or `#`.
+    EncodedDelimiter,
+    /// Two slashes in a row.
+    EmptySegment,
+    /// `.` or `..` as a segment, in any spelling.
+    DotSegment,
+    /// Escapes that are not UTF-8.
+    NotUtf8,
+    /// A character that turns into a path character or a control when normalised (NFKC).
+    Unicode,
+    /// A segment that is another spelling (NFKC) of one that a route names.
+    Lookalike,
+    /// Longer than any path may be.
+    TooLong,
+}
+
+impl PathProblem {
+    /// A constant text for the audit line and `explain`.
+    #[must_use]
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::NotRooted => "the path does not begin with a slash",
+            Self::Byte => "the path holds a byte that must be escaped",
+            Self::Backslash => "the path holds a backslash",
+            Self::Semicolon => "the path holds a semicolon",
+            Self::Escape => "the path holds a % without two hexadecimal digits",
+            Self::EncodedControl => "the path holds an escaped control character",
+            Self::EncodedSlash => "the path holds an escaped slash or backslash",
+            Self::EncodedPercent => "the path is escaped twice",
+            Self::EncodedSemicolon => "the path holds an escaped semicolon",
+            Self::EncodedDelimiter => "the path holds an escaped ? or #",
+            Self::EmptySegment => "the path holds an empty segment",
+            Self::DotSegment => "the path holds a dot segment",
+            Self::NotUtf8 => "the path is not UTF-8",
+            Self::Unicode => "the path holds a character that reads as a delimiter when normalised",
+            Self::Lookalike => "the path holds another spelling of a name that a route uses",
+            Self::TooLong => "the path is too long",
+        }
+    }
+}

@@ -1,9 +1,33 @@
 //! From a request to its route: admission, the route table, the effective client.
 
+mod admission;
+mod authority;
+mod client;
 mod config;
+mod cors;
+mod layer;
+mod pattern;
+mod problems;
 mod request;
+mod route;
+mod routed;
+mod table;
+mod template;
 
+pub use admission::{Admitted, MAX_TARGET, admit};
+pub use authority::{Authority, AuthorityProblem, ServedHosts};
+pub use client::{Client, LimitKey, Scheme};
 pub use config::{
     Access, Claim, Cors, HostPattern, MethodScopes, Pattern, Place, Protect, ResourceChoice, Rewrite, RouteConfig, ScopesMatch, Segment, Template, TemplatePart,
 };
+pub use layer::{Admission, AdmissionLayer, Routing, RoutingLayer};
+pub use pattern::{MAX_PARAMETERS, MAX_SEGMENTS, PatternProblem, PatternProblemKind};
+pub use problems::RouteProblem;
 pub use request::{Peer, Request};
+pub use route::{Route, unused_parameters};
+pub use routed::{Routed, RoutedParts, Snapshot, Step, route};
+pub use table::{Match, Params, RouteTable};
+pub use template::{TemplateProblem, TemplateProblemKind};
+
+#[cfg(test)]
+mod testing;

@@ -71,7 +71,7 @@ impl Service<Uri> for Connector {
 /// The client's side of TLS.
 struct Tls {
     identity: Option<Identity>,
-    config: OnceLock<Result<Arc<ClientConfig>, rustls::Error>>,
+    config: OnceLock<Arc<ClientConfig>>,
 }
 
 struct Identity {
@@ -92,8 +92,9 @@ impl Tls {
             for certificate in certificates("the CA", file)? {
                 roots.add(certificate).map_err(HttpClientError::Unusable)?;
             }
-            let config = builder().map(|builder| builder.with_root_certificates(roots)).and_then(|builder| tls.finish(builder));
-            tls.config.get_or_init(|| config).clone().map_err(HttpClientError::Unusable)?;
+            let config =
+                builder().map(|builder| builder.with_root_certificates(roots)).and_then(|builder| tls.finish(builder)).map_err(HttpClientError::Unusable)?;
+            tls.config.get_or_init(|| config);
         } else if tls.identity.is_some() {
             // A key that does not fit is a mistake in the files: it shows now, not at the first call.
             let probe = builder().map(|builder| builder.with_root_certificates(RootCertStore::empty())).and_then(|builder| tls.finish(builder));
@@ -103,8 +104,12 @@ impl Tls {
     }
 
     fn config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
-        let platform = || builder().and_then(|builder| builder.with_platform_verifier()).and_then(|builder| self.finish(builder));
-        self.config.get_or_init(platform).clone()
+        if let Some(config) = self.config.get() {
+            return Ok(config.clone());
+        }
+        // A failure is not kept: certificates may be mounted a moment later.
+        let config = builder()?.with_platform_verifier().and_then(|builder| self.finish(builder))?;
+        Ok(self.config.get_or_init(|| config).clone())
     }
 
     fn finish(&self, builder: ConfigBuilder<ClientConfig, WantsClientCert>) -> Result<Arc<ClientConfig>, rustls::Error> {

@@ -89,6 +89,10 @@ pub struct RouteConfig {
     pub identity_headers: Vec<(HeaderName, Claim)>,
     /// Largest request body in bytes.
     pub body_limit: Option<u64>,
+    /// `covers: all`: parameters that the resource does not use are meant so.
+    pub covers_all: bool,
+    /// `covers_protected`: a public route that reaches over protected ones is meant so.
+    pub covers_protected: bool,
 }
 
 /// Who may pass.

@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 
+use super::authority::ServedHosts;
 use crate::body::Body;
-use crate::telemetry::Recorder;
+use crate::telemetry::{Recorded, Recorder};
 
 /// A request that nothing has looked at yet.
 #[derive(Debug)]
@@ -18,8 +19,18 @@ pub struct Request {
     pub recorder: Recorder,
 }
 
+impl Recorded for Request {
+    fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    fn head(&self) -> &http::request::Parts {
+        &self.head
+    }
+}
+
 /// The other end of a downstream connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
@@ -27,4 +38,6 @@ pub struct Peer {
     pub local: SocketAddr,
     /// `http` (TLS is not built yet).
     pub scheme: &'static str,
+    /// The hosts that the listener serves; the default is all.
+    pub hosts: ServedHosts,
 }

@@ -1,0 +1,248 @@
+//! From the bytes of a target to the one path that is matched, logged and forwarded.
+//!
+//! Normalised: the case of hexadecimal digits in escapes, and escapes of unreserved characters. All else keeps its bytes or is refused.
+
+use http::uri::PathAndQuery;
+
+use super::{PathProblem, Query, unicode};
+
+/// A path with one reading. Its escapes are upper case, none of them stands for an unreserved character, and decoding it once yields segments in UTF-8
+/// without delimiters, dots or controls that a second reader could find.
+#[derive(Clone)]
+pub struct CanonicalPath {
+    /// Path and, where the target had one, query: the whole can go on without another copy.
+    target: PathAndQuery,
+    ascii: bool,
+}
+
+impl CanonicalPath {
+    /// Reads a path (without query).
+    ///
+    /// # Errors
+    /// When the path has no single safe reading.
+    pub fn parse(raw: impl AsRef<[u8]>) -> Result<Self, PathProblem> {
+        let raw = raw.as_ref();
+        let changed = canonical(raw)?;
+        let target = PathAndQuery::try_from(changed.as_deref().unwrap_or(raw)).map_err(|_| PathProblem::TooLong)?;
+        Ok(Self::new(target))
+    }
+
+    /// Reads the path of a target and keeps its query apart. Nothing is copied when the path is canonical already.
+    ///
+    /// # Errors
+    /// When the path has no single safe reading. The query is not looked at: that is admission's part.
+    pub fn of_target(target: &PathAndQuery) -> Result<(Self, Option<Query>), PathProblem> {
+        let changed = canonical(target.path().as_bytes())?;
+        let target = match changed {
+            // `http://host?query` has an empty path, which means `/`.
+            None if target.as_str().starts_with('/') => target.clone(),
+            changed => {
+                let mut text = changed.unwrap_or_else(|| target.path().as_bytes().to_vec());
+                if let Some(query) = target.query() {
+                    text.push(b'?');
+                    text.extend_from_slice(query.as_bytes());
+                }
+                PathAndQuery::from_maybe_shared(text).map_err(|_| PathProblem::TooLong)?
+            }
+        };
+        let query = Query::of(&target);
+        Ok((Self::new(target), query))
+    }
+
+    fn new(target: PathAndQuery) -> Self {
+        let ascii = !target.path().bytes().any(|byte| byte == b'%');
+        Self { target, ascii }
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.target.path()
+    }
+
+    /// Its segments from the left; a trailing slash makes none, and `/` has none.
+    #[must_use]
+    pub fn segments(&self) -> Segments<'_> {
+        Segments::of(self.as_str())
+    }
+
+    /// Whether it ends in a slash that is not the first one.
+    #[must_use]
+    pub fn has_trailing_slash(&self) -> bool {
+        self.as_str().len() > 1 && self.as_str().ends_with('/')
+    }
+
+    /// Whether no segment holds an escape, so that what is written is what is meant.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.ascii
+    }
+
+    /// Path and query for the request line of the outbound request; without a copy when the query is the one that came with the path.
+    #[must_use]
+    pub fn with_query(&self, query: Option<&Query>) -> PathAndQuery {
+        if self.target.query() == query.map(Query::as_str) {
+            return self.target.clone();
+        }
+        let mut text = String::from(self.as_str());
+        if let Some(query) = query {
+            text.push('?');
+            text.push_str(query.as_str());
+        }
+        // Both parts come from a target that was accepted; a sum that is too long loses its query rather than its path.
+        PathAndQuery::from_maybe_shared(text.into_bytes()).or_else(|_| PathAndQuery::try_from(self.as_str())).unwrap_or_else(|_| PathAndQuery::from_static("/"))
+    }
+}
+
+impl PartialEq for CanonicalPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for CanonicalPath {}
+
+impl std::hash::Hash for CanonicalPath {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl std::fmt::Display for CanonicalPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::fmt::Debug for CanonicalPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CanonicalPath({})", self.as_str())
+    }
+}
+
+/// The segments of a canonical path that are left, without allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Segments<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Segments<'a> {
+    fn of(path: &'a str) -> Self {
+        Self { rest: path }
+    }
+
+    /// What is left of the path: empty, `/`, or a slash and more.
+    #[must_use]
+    pub const fn rest(&self) -> &'a str {
+        self.rest
+    }
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        let behind = self.rest.strip_prefix('/').filter(|behind| !behind.is_empty())?;
+        let (segment, rest) = behind.find('/').map_or((behind, ""), |at| behind.split_at(at));
+        self.rest = rest;
+        Some(segment)
+    }
+}
+
+/// The canonical form, or `None` when `raw` is it already.
+fn canonical(raw: &[u8]) -> Result<Option<Vec<u8>>, PathProblem> {
+    let behind = raw.strip_prefix(b"/").ok_or(PathProblem::NotRooted)?;
+    let mut escaped = false;
+    let mut segments = behind.split(|byte| *byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        for byte in segment {
+            match class(*byte) {
+                Class::Plain => {}
+                Class::Escape => escaped = true,
+                Class::Refused(problem) => return Err(problem),
+            }
+        }
+        let last = segments.peek().is_none();
+        match segment {
+            b"" if !last => return Err(PathProblem::EmptySegment),
+            b"." | b".." => return Err(PathProblem::DotSegment),
+            _ => {}
+        }
+    }
+    if !escaped {
+        return Ok(None);
+    }
+    let mut out = Vec::with_capacity(raw.len());
+    let mut decoded = Vec::new();
+    for segment in behind.split(|byte| *byte == b'/') {
+        out.push(b'/');
+        let start = out.len();
+        normalise(segment, &mut out, &mut decoded)?;
+        if matches!(out.get(start..), Some(b"." | b"..")) {
+            return Err(PathProblem::DotSegment);
+        }
+        unicode::check(&decoded)?;
+    }
+    Ok(if out == raw { None } else { Some(out) })
+}
+
+/// Writes one segment in its canonical form to `out`, and what it means to `decoded`.
+fn normalise(segment: &[u8], out: &mut Vec<u8>, decoded: &mut Vec<u8>) -> Result<(), PathProblem> {
+    decoded.clear();
+    let mut bytes = segment.iter().copied();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            decoded.push(byte);
+            continue;
+        }
+        let (high, low) = (bytes.next().and_then(digit), bytes.next().and_then(digit));
+        let (Some(high), Some(low)) = (high, low) else { return Err(PathProblem::Escape) };
+        let octet = high << 4 | low;
+        match octet {
+            0x00..=0x1f | 0x7f => return Err(PathProblem::EncodedControl),
+            b'/' | b'\\' => return Err(PathProblem::EncodedSlash),
+            b';' => return Err(PathProblem::EncodedSemicolon),
+            b'?' | b'#' => return Err(PathProblem::EncodedDelimiter),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(octet),
+            _ => out.extend_from_slice(&[b'%', upper(high), upper(low)]),
+        }
+        decoded.push(octet);
+    }
+    Ok(())
+}
+
+enum Class {
+    Plain,
+    Escape,
+    Refused(PathProblem),
+}
+
+// The backtick has one reading, but the HTTP library refuses it before this code sees it, and a configured path must not name what cannot come.
+const fn class(byte: u8) -> Class {
+    match byte {
+        b'%' => Class::Escape,
+        b'\\' => Class::Refused(PathProblem::Backslash),
+        b';' => Class::Refused(PathProblem::Semicolon),
+        b'"' | b'<' | b'>' | b'^' | b'{' | b'}' | b'|' | b'#' | b'?' | b'`' => Class::Refused(PathProblem::Byte),
+        0x21..=0x7e => Class::Plain,
+        _ => Class::Refused(PathProblem::Byte),
+    }
+}
+
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+const fn upper(nibble: u8) -> u8 {
+    if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

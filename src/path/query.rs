@@ -1,0 +1,59 @@
+//! The query: kept apart from the path, handed on as it came, never logged.
+
+use http::uri::PathAndQuery;
+
+/// A query without its `?`, as it came. Only bytes of %x21-7E are in it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Query(PathAndQuery);
+
+impl Query {
+    /// The query of a target that has one; the target's bytes have been checked.
+    pub(super) fn of(target: &PathAndQuery) -> Option<Self> {
+        target.query().map(|_| Self(target.clone()))
+    }
+
+    /// As it came, without the `?`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.query().unwrap_or_default()
+    }
+
+    /// Whether a parameter of this name is in it, however it is spelt.
+    #[must_use]
+    pub fn has_parameter(&self, name: &str) -> bool {
+        query_has_parameter(self.as_str(), name)
+    }
+}
+
+impl std::fmt::Debug for Query {
+    /// A query may hold a token, so it is not shown.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Query(..)")
+    }
+}
+
+/// Whether a query names a parameter, with any of its characters escaped or not, with a value or without.
+///
+/// `;` counts as a separator too, because some servers split there.
+#[must_use]
+pub fn query_has_parameter(query: &str, name: &str) -> bool {
+    query
+        .split(['&', ';'])
+        .map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key))
+        .any(|key| if key.contains('%') { percent_encoding::percent_decode_str(key).eq(name.bytes()) } else { key == name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_found_in_every_spelling() {
+        for query in ["access_token=x", "a=1&access_token", "access%5Ftoken=x", "%61ccess_token=", "a;access_token=x", "&&access_token=x&"] {
+            assert!(query_has_parameter(query, "access_token"), "{query}");
+        }
+        for query in ["", "a=access_token", "xaccess_token=1", "access_token_hint=x", "access=token", "%=access_token"] {
+            assert!(!query_has_parameter(query, "access_token"), "{query}");
+        }
+    }
+}

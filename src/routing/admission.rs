@@ -1,0 +1,183 @@
+//! Admission: what two servers could read differently is refused before anything else looks at the request.
+//!
+//! hyper has already refused what is not HTTP at all: bytes outside tokens in names, control characters in values, folded lines, a space before a colon,
+//! transfer codings that do not end in `chunked` or come with HTTP/1.0, lengths that differ, too many or too long fields. It lets through, so it is
+//! checked here: two Hosts or none, Hosts that are no host, lower-case methods, TRACE, codings in front of `chunked`, lengths with odd digits, every path.
+//! It also settles three things silently, and no trace of them arrives here: beside a Transfer-Encoding it drops Content-Length (and closes the connection
+//! after the answer), of equal lengths it keeps one, and it cuts a target at `#`. What goes on is what it read, since framing and target are written anew.
+//!
+//! The result is [`Admitted`]; the raw target and the raw Host end here. Nothing here reads a body or knows a route.
+
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, USER_AGENT, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
+
+use super::authority::Authority;
+use super::request::{Peer, Request};
+use crate::body::Body;
+use crate::path::{CanonicalPath, PathProblem, Query};
+use crate::response::Rejection;
+use crate::telemetry::Recorder;
+
+/// Longest request target in bytes.
+pub const MAX_TARGET: usize = 8 * 1024;
+/// Longest method; the longest registered one has 18 letters.
+const MAX_METHOD: usize = 32;
+/// Digits that a length may have: what a 64-bit number always holds.
+const MAX_LENGTH_DIGITS: usize = 19;
+/// How much of a User-Agent is kept.
+const MAX_USER_AGENT: usize = 256;
+
+/// A request that has one reading.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Method, version and headers; the target and `Host` are taken out.
+    pub(super) head: http::request::Parts,
+    pub(super) body: Body,
+    pub(super) path: CanonicalPath,
+    pub(super) query: Option<Query>,
+    pub(super) authority: Authority,
+    pub(super) peer: Peer,
+    pub(super) recorder: Recorder,
+}
+
+/// Admits a request or refuses it; `pseudonym` is this gateway's name in `Via`.
+///
+/// # Errors
+/// The answer of rows D1, D2, D3, D5, or of 414, 501, 508.
+pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
+    let Request { mut head, body, peer, recorder } = request;
+    note_user_agent(&head.headers, &recorder);
+    method(&head.method)?;
+    framing(&head.headers, head.version)?;
+    let authority = host(&head.headers)?;
+    recorder.with(|record| record.host = Some(authority.as_str().into()));
+    if !peer.hosts.serves(authority.host()) {
+        return Err(Rejection::Misdirected);
+    }
+    if head.method == Method::CONNECT || head.method == Method::TRACE {
+        return Err(Rejection::MethodRefused);
+    }
+    let (path, query) = target(&head.uri, &authority)?;
+    recorder.with(|record| record.path = Some(path.as_str().into()));
+    expectation(&head.headers, head.version)?;
+    if came_through(&head.headers, pseudonym) {
+        return Err(Rejection::Loop);
+    }
+    head.uri = Uri::default();
+    head.headers.remove(HOST);
+    Ok(Admitted { head, body, path, query, authority, peer, recorder })
+}
+
+/// Methods are case-sensitive tokens (RFC 9110, 9.1), and every registered one is upper case: `get` is no method, but some servers take it for GET.
+fn method(method: &Method) -> Result<(), Rejection> {
+    let name = method.as_str();
+    if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(Rejection::Malformed("the method is not in upper case"));
+    }
+    if name.len() > MAX_METHOD {
+        return Err(Rejection::Malformed("the method is too long"));
+    }
+    Ok(())
+}
+
+/// Where the message ends must be said once and in one way (RFC 9112, 6).
+fn framing(headers: &HeaderMap, version: Version) -> Result<(), Rejection> {
+    if version != Version::HTTP_11 && version != Version::HTTP_10 {
+        return Err(Rejection::Malformed("the HTTP version is not served"));
+    }
+    let length = single(headers, &CONTENT_LENGTH, "Content-Length stands twice")?;
+    let coding = single(headers, &TRANSFER_ENCODING, "Transfer-Encoding stands twice")?;
+    match (length, coding) {
+        (Some(_), Some(_)) => Err(Rejection::Malformed("Content-Length and Transfer-Encoding contradict each other")),
+        (Some(length), None) => {
+            let digits = length.as_bytes();
+            let sane = (1..=MAX_LENGTH_DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+            if sane { Ok(()) } else { Err(Rejection::Malformed("Content-Length is not a length")) }
+        }
+        (None, Some(_)) if version == Version::HTTP_10 => Err(Rejection::Malformed("HTTP/1.0 has no Transfer-Encoding")),
+        (None, Some(coding)) => transfer_coding(coding),
+        (None, None) => Ok(()),
+    }
+}
+
+fn transfer_coding(coding: &HeaderValue) -> Result<(), Rejection> {
+    let value = coding.as_bytes();
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(());
+    }
+    let mut codings = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).rev();
+    let chunked_last = codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    let known = |coding: &[u8]| [&b"gzip"[..], b"x-gzip", b"deflate", b"compress", b"x-compress"].iter().any(|known| coding.eq_ignore_ascii_case(known));
+    let mut before = codings.peekable();
+    if chunked_last && before.peek().is_some() && before.all(known) {
+        // Well formed and understood, only not built (RFC 9112, 6.1).
+        return Err(Rejection::NotImplemented("a transfer coding other than chunked"));
+    }
+    Err(Rejection::Malformed("Transfer-Encoding is not chunked"))
+}
+
+/// Exactly one Host that is a host, with HTTP/1.0 too: without one there is no saying which route is meant.
+fn host(headers: &HeaderMap) -> Result<Authority, Rejection> {
+    let value = single(headers, &HOST, "Host stands twice")?.ok_or(Rejection::Malformed("Host is missing"))?;
+    Authority::parse(value.as_bytes()).map_err(|problem| Rejection::Malformed(problem.reason()))
+}
+
+/// Origin-form, or absolute-form that names the same authority as Host (RFC 9112, 3.2).
+fn target(uri: &Uri, host: &Authority) -> Result<(CanonicalPath, Option<Query>), Rejection> {
+    let target = uri.path_and_query().ok_or(Rejection::Malformed("the target is not a path"))?;
+    if target.as_str().len() + uri.authority().map_or(0, |authority| authority.as_str().len()) > MAX_TARGET {
+        return Err(Rejection::TargetTooLong);
+    }
+    if let Some(authority) = uri.authority() {
+        let default_port = match uri.scheme_str() {
+            Some("http") => 80,
+            Some("https") => 443,
+            _ => return Err(Rejection::Malformed("the target's scheme is not http")),
+        };
+        let authority = Authority::parse(authority.as_str().as_bytes()).map_err(|problem| Rejection::Malformed(problem.reason()))?;
+        if !authority.same_as(host, default_port) {
+            return Err(Rejection::Malformed("the target names another authority than Host"));
+        }
+    }
+    if target.query().is_some_and(|query| !query.bytes().all(|byte| matches!(byte, 0x21..=0x7e))) {
+        return Err(Rejection::Malformed("the query holds a byte that must be escaped"));
+    }
+    CanonicalPath::of_target(target).map_err(|problem| match problem {
+        PathProblem::NotRooted => Rejection::Malformed("the target is not a path"),
+        problem => Rejection::UnsafePath(problem.reason()),
+    })
+}
+
+/// Only `100-continue` is known (RFC 9110, 10.1.1); HTTP/1.0 has no expectations and they are ignored there.
+fn expectation(headers: &HeaderMap, version: Version) -> Result<(), Rejection> {
+    let known = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if version == Version::HTTP_10 || headers.get_all(EXPECT).iter().all(known) {
+        return Ok(());
+    }
+    Err(Rejection::NotImplemented("an expectation other than 100-continue"))
+}
+
+/// Whether `Via` names this gateway (RFC 9110, 7.6.3): protocol, then who received it, then perhaps a comment.
+fn came_through(headers: &HeaderMap, pseudonym: &str) -> bool {
+    headers.get_all(VIA).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).any(|member| {
+        let mut words = member.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+        words.nth(1).is_some_and(|received_by| received_by.eq_ignore_ascii_case(pseudonym.as_bytes()))
+    })
+}
+
+fn single<'h>(headers: &'h HeaderMap, name: &HeaderName, twice: &'static str) -> Result<Option<&'h HeaderValue>, Rejection> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() { Err(Rejection::Malformed(twice)) } else { Ok(first) }
+}
+
+fn note_user_agent(headers: &HeaderMap, recorder: &Recorder) {
+    let Some(value) = headers.get(USER_AGENT) else { return };
+    let visible = |byte: &u8| if matches!(byte, 0x20..=0x7e) { char::from(*byte) } else { '?' };
+    let text: String = value.as_bytes().iter().take(MAX_USER_AGENT).map(visible).collect();
+    recorder.with(|record| record.user_agent = Some(text.into()));
+}
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod tests;

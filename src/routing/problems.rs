@@ -1,0 +1,162 @@
+//! What can be wrong with routes that are each right by themselves.
+
+use std::sync::Arc;
+
+use super::config::{Access, HostPattern, Pattern, Place, RouteConfig, Segment};
+use crate::path::decoded;
+
+/// A contradiction between routes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RouteProblem {
+    /// Two routes that match the same paths of the same hosts, with nothing to prefer one.
+    #[error("two routes of equal weight: `{path}` on {host} stands at line {} already", first.line)]
+    EqualWeight {
+        /// The earlier one in the file.
+        first: Place,
+        /// The later one, where the problem is shown.
+        second: Place,
+        /// The later one's path.
+        path: Arc<str>,
+        /// The hosts of both.
+        host: HostPattern,
+    },
+    /// A route whose every path belongs to a more specific one.
+    #[error("this route can never match: {}", lines(by))]
+    NeverMatches {
+        /// The route.
+        route: Place,
+        /// Its path.
+        path: Arc<str>,
+        /// Those that take all of it.
+        by: Vec<Place>,
+    },
+    /// A public route that reaches over a protected one.
+    #[error("this public route also matches paths of `{protected_path}` at line {}, which is protected", protected.line)]
+    PublicCoversProtected {
+        /// The public one, where the problem is shown.
+        public: Place,
+        /// The protected one.
+        protected: Place,
+        /// The public one's path.
+        public_path: Arc<str>,
+        /// The protected one's path.
+        protected_path: Arc<str>,
+    },
+}
+
+impl RouteProblem {
+    /// Where it is shown: the route that should change.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        match self {
+            Self::EqualWeight { second: place, .. } | Self::NeverMatches { route: place, .. } | Self::PublicCoversProtected { public: place, .. } => *place,
+        }
+    }
+
+    /// The other routes that take part.
+    #[must_use]
+    pub fn others(&self) -> &[Place] {
+        match self {
+            Self::EqualWeight { first: other, .. } | Self::PublicCoversProtected { protected: other, .. } => std::slice::from_ref(other),
+            Self::NeverMatches { by, .. } => by,
+        }
+    }
+
+    /// What to do.
+    #[must_use]
+    pub const fn help(&self) -> &'static str {
+        match self {
+            Self::EqualWeight { .. } => "keep one of them; methods of one path stand in one route",
+            Self::NeverMatches { .. } => "remove it, or those that take its paths",
+            Self::PublicCoversProtected { .. } => "name the public paths more exactly, or say `covers_protected: true` if it is meant so",
+        }
+    }
+}
+
+fn lines(places: &[Place]) -> String {
+    let lines: Vec<String> = places.iter().map(|place| place.line.to_string()).collect();
+    format!("all its paths belong to the more specific routes at line {}", lines.join(" and "))
+}
+
+/// Public routes that reach over protected ones.
+///
+/// A public route inside a protected one (`/docs/public/**` under `/docs/**`) is the plain way to open a part, and wins wherever it matches.
+/// One that is above a protected route, or crosses it, is not: there a request that two servers read differently would find the open rule.
+pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem> {
+    let mut problems = Vec::new();
+    for public in routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected) {
+        for protected in routes.iter().filter(|route| matches!(route.access, Access::Protect(_))) {
+            let overlap = overlaps(&public.pattern, &protected.pattern) && public.host.overlaps(&protected.host);
+            let inside = includes(&protected.pattern, &public.pattern) && protected.host.includes(&public.host);
+            if overlap && !inside {
+                problems.push(RouteProblem::PublicCoversProtected {
+                    public: public.place,
+                    protected: protected.place,
+                    public_path: Arc::clone(&public.pattern.text),
+                    protected_path: Arc::clone(&protected.pattern.text),
+                });
+            }
+        }
+    }
+    problems
+}
+
+/// Whether some path is matched by both.
+fn overlaps(one: &Pattern, other: &Pattern) -> bool {
+    let disjoint = one.segments.iter().zip(&other.segments).any(|pair| match pair {
+        (Segment::Literal(one), Segment::Literal(other)) => decoded(one) != decoded(other),
+        _ => false,
+    });
+    !disjoint
+        && match one.segments.len().cmp(&other.segments.len()) {
+            std::cmp::Ordering::Less => one.rest,
+            std::cmp::Ordering::Equal => true,
+            std::cmp::Ordering::Greater => other.rest,
+        }
+}
+
+/// Whether every path that `inner` matches is matched by `outer`.
+fn includes(outer: &Pattern, inner: &Pattern) -> bool {
+    let segments = outer.segments.iter().zip(&inner.segments).all(|pair| match pair {
+        (Segment::Parameter(_), _) => true,
+        (Segment::Literal(outer), Segment::Literal(inner)) => decoded(outer) == decoded(inner),
+        (Segment::Literal(_), Segment::Parameter(_)) => false,
+    });
+    segments
+        && match outer.segments.len().cmp(&inner.segments.len()) {
+            std::cmp::Ordering::Less => outer.rest,
+            std::cmp::Ordering::Equal => outer.rest || !inner.rest,
+            std::cmp::Ordering::Greater => false,
+        }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> Pattern {
+        Pattern::parse(text).unwrap()
+    }
+
+    #[test]
+    fn overlap_and_inclusion_are_told_apart() {
+        for (outer, inner, overlap, include) in [
+            ("/**", "/a", true, true),
+            ("/**", "/", true, true),
+            ("/a/**", "/a", true, true),
+            ("/a", "/a/**", true, false),
+            ("/a/**", "/b/**", false, false),
+            ("/a/**", "/{x}/c", true, false),
+            ("/{x}/**", "/a/b/**", true, true),
+            ("/{x}", "/a/b", false, false),
+            ("/a/{x}/c", "/a/b/**", true, false),
+            ("/a/b/**", "/a/{x}/c", true, false),
+            ("/a@b/**", "/a%40b/c", true, true),
+        ] {
+            let (outer_pattern, inner_pattern) = (pattern(outer), pattern(inner));
+            assert_eq!(overlaps(&outer_pattern, &inner_pattern), overlap, "{outer} {inner}");
+            assert_eq!(overlaps(&inner_pattern, &outer_pattern), overlap, "{inner} {outer}");
+            assert_eq!(includes(&outer_pattern, &inner_pattern), include, "{outer} {inner}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! A request with its route: what the next room takes, and nobody but this room can make.
+
+use std::sync::Arc;
+
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, Method, Response};
+use ipnet::IpNet;
+
+use super::admission::Admitted;
+use super::authority::Authority;
+use super::client::Client;
+use super::cors;
+use super::request::Peer;
+use super::route::Route;
+use super::table::{Params, RouteTable};
+use crate::body::Body;
+use crate::path::{CanonicalPath, Query};
+use crate::response::Rejection;
+use crate::telemetry::Recorder;
+use crate::uma::Scope;
+
+/// What routing must see of the snapshot that a request carries.
+pub trait Snapshot {
+    /// The routes.
+    fn routes(&self) -> &RouteTable;
+    /// Proxies whose word on the client counts; none by default.
+    fn trusted_proxies(&self) -> &[IpNet];
+}
+
+/// A request that has one reading and one route.
+#[derive(Debug)]
+pub struct Routed<S>(RoutedParts<S>);
+
+/// What a [`Routed`] is made of, for the rooms that build on it.
+#[derive(Debug)]
+pub struct RoutedParts<S> {
+    /// Method, version and headers as they came, without `Host`. Its `uri` says nothing: path, query and authority stand beside.
+    pub head: http::request::Parts,
+    /// The body, unread.
+    pub body: Body,
+    /// The path that was matched and will be sent.
+    pub path: CanonicalPath,
+    /// The query as it came.
+    pub query: Option<Query>,
+    /// Where the route's parameters stand in the path.
+    pub params: Params,
+    /// The route.
+    pub route: Arc<Route>,
+    /// Host and port that the client asked for.
+    pub authority: Authority,
+    /// Who asks.
+    pub client: Client,
+    /// The connection.
+    pub peer: Peer,
+    /// The record.
+    pub recorder: Recorder,
+    /// The configuration that this request sees to its end.
+    pub snapshot: Arc<S>,
+}
+
+/// Where routing leads.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and a box would cost every request an allocation")]
+pub enum Step<S> {
+    /// On to enforcement.
+    Onward(Routed<S>),
+    /// The answer of the gateway to a preflight.
+    Answer(Response<Body>),
+}
+
+/// Finds the route of a request.
+///
+/// # Errors
+/// The answer of rows D3 (a look-alike of a route's name), D7, D9, or 413.
+pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S>, Rejection> {
+    let Admitted { head, body, path, query, authority, peer, recorder } = admitted;
+    let client = Client::effective(&peer, &head.headers, snapshot.trusted_proxies());
+    recorder.with(|record| {
+        record.client = Some(client.address());
+        record.scheme = client.scheme().as_str();
+    });
+    let table = snapshot.routes();
+    table.check(&path).map_err(|problem| Rejection::UnsafePath(problem.reason()))?;
+    let found = table.find(authority.host(), &path).ok_or(Rejection::NoRoute)?;
+    let (route, params) = (Arc::clone(found.route), found.params);
+    recorder.with(|record| record.route = Some(Arc::clone(route.pattern())));
+    if let Some(answer) = cors::preflight(&route, &head.method, &head.headers, &recorder) {
+        return Ok(Step::Answer(answer));
+    }
+    cors::mark(&route, &head.headers, &recorder);
+    if route.protect().is_some() && route.needs(&head.method).is_none() {
+        return Err(Rejection::MethodNotMapped(route.allow()));
+    }
+    if route.config().body_limit.is_some_and(|limit| announced_length(&head.headers).is_some_and(|length| length > limit)) {
+        return Err(Rejection::BodyTooLarge);
+    }
+    Ok(Step::Onward(Routed(RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot })))
+}
+
+impl<S> Routed<S> {
+    /// The method.
+    #[must_use]
+    pub const fn method(&self) -> &Method {
+        &self.0.head.method
+    }
+
+    /// The headers as they came, without `Host`.
+    #[must_use]
+    pub const fn headers(&self) -> &HeaderMap {
+        &self.0.head.headers
+    }
+
+    /// The headers, to be changed.
+    pub const fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.0.head.headers
+    }
+
+    /// The path.
+    #[must_use]
+    pub const fn path(&self) -> &CanonicalPath {
+        &self.0.path
+    }
+
+    /// The query.
+    #[must_use]
+    pub const fn query(&self) -> Option<&Query> {
+        self.0.query.as_ref()
+    }
+
+    /// Where the route's parameters stand in the path.
+    #[must_use]
+    pub const fn params(&self) -> &Params {
+        &self.0.params
+    }
+
+    /// The route.
+    #[must_use]
+    pub const fn route(&self) -> &Arc<Route> {
+        &self.0.route
+    }
+
+    /// The scopes that this request needs; `None` on a public route.
+    #[must_use]
+    pub fn needs(&self) -> Option<&Arc<[Scope]>> {
+        self.0.route.needs(self.method())
+    }
+
+    /// Host and port that the client asked for.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.0.authority
+    }
+
+    /// Who asks.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    /// The connection.
+    #[must_use]
+    pub const fn peer(&self) -> &Peer {
+        &self.0.peer
+    }
+
+    /// The record.
+    #[must_use]
+    pub const fn recorder(&self) -> &Recorder {
+        &self.0.recorder
+    }
+
+    /// The configuration that this request sees to its end.
+    #[must_use]
+    pub const fn snapshot(&self) -> &Arc<S> {
+        &self.0.snapshot
+    }
+
+    /// Its parts, for the outbound head.
+    #[must_use]
+    pub fn into_parts(self) -> RoutedParts<S> {
+        self.0
+    }
+}
+
+/// The length that the client announces; admission has checked that it is one.
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+#[path = "routed_tests.rs"]
+mod tests;

@@ -1,0 +1,271 @@
+//! The route table: which route a host and a canonical path lead to.
+//!
+//! Of all routes that match, the more exact host wins; then the first segment from the left that differs decides: a literal before `{name}` before `**`,
+//! the end of a pattern before `**`. The order of the file never matters. A lookup allocates nothing and walks the path's own segments.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::config::{HostPattern, Pattern, Place, RouteConfig, Segment};
+use super::pattern::MAX_PARAMETERS;
+use super::problems::{RouteProblem, public_over_protected};
+use super::route::Route;
+use crate::path::{CanonicalPath, PathProblem, Segments, compatible, decoded, decoded_bytes};
+
+/// All routes, compiled.
+#[derive(Debug, Default)]
+pub struct RouteTable {
+    routes: Vec<Arc<Route>>,
+    exact: HashMap<Box<str>, Node>,
+    suffix: HashMap<Box<str>, Node>,
+    any: Node,
+    names: Names,
+}
+
+/// The route that a request takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Match<'a> {
+    /// The route.
+    pub route: &'a Arc<Route>,
+    /// Where its parameters stand in the path.
+    pub params: Params,
+}
+
+/// Where the parameters of a pattern, and the rest behind it, stand in a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Params {
+    ranges: [(u16, u16); MAX_PARAMETERS],
+    count: u8,
+    rest: u16,
+}
+
+impl RouteTable {
+    /// Compiles routes.
+    ///
+    /// # Errors
+    /// Every contradiction between them: two of equal weight, one that can never match, a public one that reaches over a protected one.
+    pub fn new(routes: Vec<RouteConfig>) -> Result<Self, Vec<RouteProblem>> {
+        let mut problems = public_over_protected(&routes);
+        let mut table = Self::default();
+        for config in routes {
+            table.insert(config, &mut problems);
+        }
+        for node in table.exact.values().chain(table.suffix.values()).chain([&table.any]) {
+            node.unreachable(&table.routes, &mut problems);
+        }
+        if problems.is_empty() {
+            return Ok(table);
+        }
+        problems.sort_by_key(RouteProblem::place);
+        Err(problems)
+    }
+
+    /// The route for a host (in its one spelling, without port) and a path.
+    #[must_use]
+    pub fn find(&self, host: &str, path: &CanonicalPath) -> Option<Match<'_>> {
+        let index = self
+            .exact
+            .get(host)
+            .and_then(|node| node.find(path.segments()))
+            .or_else(|| self.by_suffix(host, path))
+            .or_else(|| self.any.find(path.segments()))?;
+        let route = self.routes.get(index)?;
+        Some(Match { route, params: Params::new(&route.config().pattern, path) })
+    }
+
+    /// Whether a path's segments mean what they look like here: none is another spelling (NFKC) of a name that a route uses.
+    ///
+    /// # Errors
+    /// When one is.
+    pub fn check(&self, path: &CanonicalPath) -> Result<(), PathProblem> {
+        if path.is_plain() && !self.names.unusual {
+            return Ok(());
+        }
+        if path.segments().any(|segment| self.names.resembles(segment)) { Err(PathProblem::Lookalike) } else { Ok(()) }
+    }
+
+    /// All routes, in the order of the file.
+    #[must_use]
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    fn by_suffix(&self, host: &str, path: &CanonicalPath) -> Option<usize> {
+        if self.suffix.is_empty() {
+            return None;
+        }
+        // From the left: the longest suffix first. A dot in front is none, as no label is empty.
+        host.match_indices('.').find_map(|(at, _)| self.suffix.get(host.get(at..)?)?.find(path.segments()))
+    }
+
+    fn insert(&mut self, config: RouteConfig, problems: &mut Vec<RouteProblem>) {
+        for segment in &config.pattern.segments {
+            if let Segment::Literal(literal) = segment {
+                self.names.add(&decoded(literal));
+            }
+        }
+        let root = match &config.host {
+            HostPattern::Exact(host) => self.exact.entry(host.clone()).or_default(),
+            HostPattern::Suffix(suffix) => self.suffix.entry(suffix.clone()).or_default(),
+            HostPattern::Any => &mut self.any,
+        };
+        let node = config.pattern.segments.iter().fold(root, Node::child);
+        let slot = if config.pattern.rest { &mut node.rest } else { &mut node.end };
+        match slot.and_then(|index| self.routes.get(index)) {
+            Some(first) => problems.push(RouteProblem::EqualWeight {
+                first: first.place(),
+                second: config.place,
+                path: Arc::clone(&config.pattern.text),
+                host: config.host.clone(),
+            }),
+            None => *slot = Some(self.routes.len()),
+        }
+        self.routes.push(Arc::new(Route::new(config)));
+    }
+}
+
+impl Params {
+    fn new(pattern: &Pattern, path: &CanonicalPath) -> Self {
+        let whole = path.as_str().len();
+        // A canonical path is shorter than 64 KiB.
+        let offset = |text: &str| u16::try_from(whole - text.len()).unwrap_or(u16::MAX);
+        let mut params = Self::default();
+        let mut segments = path.segments();
+        for part in &pattern.segments {
+            let Some(value) = segments.next() else { break };
+            let end = offset(segments.rest());
+            if let (Segment::Parameter(_), Some(range)) = (part, params.ranges.get_mut(usize::from(params.count))) {
+                *range = (end.saturating_sub(u16::try_from(value.len()).unwrap_or(u16::MAX)), end);
+                params.count += 1;
+            }
+        }
+        params.rest = offset(segments.rest());
+        params
+    }
+
+    /// The value of the parameter with this place, as it stands in the path (not decoded). Never empty for a parameter of the matched pattern.
+    #[must_use]
+    pub fn value<'p>(&self, path: &'p CanonicalPath, place: usize) -> &'p str {
+        let (start, end) = self.ranges.get(place).copied().unwrap_or_default();
+        path.as_str().get(usize::from(start)..usize::from(end)).unwrap_or_default()
+    }
+
+    /// What follows the pattern's own segments: empty, `/`, or a slash and more.
+    #[must_use]
+    pub fn rest<'p>(&self, path: &'p CanonicalPath) -> &'p str {
+        path.as_str().get(usize::from(self.rest)..).unwrap_or_default()
+    }
+
+    /// How many parameters there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// The place in all patterns that begin with the same segments. Numbers are places in [`RouteTable::routes`].
+#[derive(Debug, Default)]
+struct Node {
+    /// Decoded, in order: `a@b` and `a%40b` are one name, since a server that decodes reads them as one.
+    literals: Vec<(Box<[u8]>, Node)>,
+    parameter: Option<Box<Node>>,
+    end: Option<usize>,
+    rest: Option<usize>,
+}
+
+impl Node {
+    fn find(&self, mut segments: Segments<'_>) -> Option<usize> {
+        let Some(segment) = segments.next() else { return self.end.or(self.rest) };
+        self.literal(segment).and_then(|node| node.find(segments)).or_else(|| self.parameter.as_ref().and_then(|node| node.find(segments))).or(self.rest)
+    }
+
+    fn literal(&self, segment: &str) -> Option<&Self> {
+        let place = if segment.contains('%') {
+            self.literals.binary_search_by(|(literal, _)| literal.iter().copied().cmp(decoded_bytes(segment)))
+        } else {
+            self.literals.binary_search_by(|(literal, _)| (**literal).cmp(segment.as_bytes()))
+        };
+        place.ok().and_then(|place| self.literals.get(place)).map(|(_, node)| node)
+    }
+
+    #[expect(clippy::indexing_slicing, reason = "at load only, and the place has just been filled")]
+    fn child<'n>(node: &'n mut Self, segment: &Segment) -> &'n mut Self {
+        match segment {
+            Segment::Parameter(_) => node.parameter.get_or_insert_default(),
+            Segment::Literal(literal) => {
+                let name: Box<[u8]> = decoded_bytes(literal).collect();
+                let place = node.literals.binary_search_by(|(other, _)| other.cmp(&name)).unwrap_or_else(|place| {
+                    node.literals.insert(place, (name, Self::default()));
+                    place
+                });
+                &mut node.literals[place].1
+            }
+        }
+    }
+
+    /// Notes every `**` below here whose paths all belong to more specific routes.
+    fn unreachable(&self, routes: &[Arc<Route>], problems: &mut Vec<RouteProblem>) {
+        if let (Some(rest), Some(end), Some(parameter)) = (self.rest, self.end, &self.parameter) {
+            let mut by = vec![end];
+            if parameter.takes_all(&mut by)
+                && let Some(route) = routes.get(rest)
+            {
+                let mut by: Vec<Place> = by.into_iter().filter_map(|index| routes.get(index)).map(|route| route.place()).collect();
+                by.sort();
+                problems.push(RouteProblem::NeverMatches { route: route.place(), path: Arc::clone(route.pattern()), by });
+            }
+        }
+        for node in self.literals.iter().map(|(_, node)| node).chain(self.parameter.as_deref()) {
+            node.unreachable(routes, problems);
+        }
+    }
+
+    /// Whether every continuation finds a route here; adds those that take part.
+    fn takes_all(&self, by: &mut Vec<usize>) -> bool {
+        if let Some(rest) = self.rest {
+            by.push(rest);
+            return true;
+        }
+        match (self.end, &self.parameter) {
+            (Some(end), Some(parameter)) => {
+                by.push(end);
+                parameter.takes_all(by)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The names that literals use, for telling look-alikes.
+#[derive(Debug, Default)]
+struct Names {
+    literals: HashSet<Box<str>>,
+    compatible: HashSet<Box<str>>,
+    /// Whether a literal itself changes when normalised, so that a plain segment may be its other spelling.
+    unusual: bool,
+}
+
+impl Names {
+    fn add(&mut self, name: &str) {
+        let form = compatible(name);
+        self.unusual |= form != name;
+        self.compatible.insert(form.into());
+        self.literals.insert(name.into());
+    }
+
+    fn resembles(&self, segment: &str) -> bool {
+        let text = decoded(segment);
+        let form = compatible(&text);
+        (self.unusual || form != text) && self.compatible.contains(&*form) && !self.literals.contains(&*text)
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;
