@@ -115,6 +115,7 @@ impl Gateway {
             judge: judge.clone(),
             telemetry: telemetry.clone(),
             settings: worker::settings(options.listener.clone(), telemetry.metrics()),
+            upstreams: Arc::default(),
             stopped: workers_stopped,
         };
         let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
@@ -211,12 +212,12 @@ impl Rooms {
             open_with: config.open_with.clone(),
             dry: false,
         };
-        let snapshot::Built { snapshot, wanted, proxies } = snapshot::build(config, &health)?;
+        let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(config)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let control = control::Parts {
             servers: config.authorization_servers.clone(),
             wanted,
-            proxies,
+            tokens,
             questions,
             cache,
             resources,

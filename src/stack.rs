@@ -58,7 +58,7 @@ pub fn stack(
     current: Current,
     judge: Judge,
     telemetry: &Telemetry,
-    upstream: Upstream<Snapshot>,
+    upstream: Upstream,
 ) -> impl Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static {
     ServiceBuilder::new()
         .layer(RecordLayer::new(telemetry)) // outermost: sees every answer, ours and the upstream's
