@@ -37,9 +37,10 @@ impl std::fmt::Debug for Query {
 /// `;` counts as a separator too, because some servers split there.
 #[must_use]
 pub fn query_has_parameter(query: &str, name: &str) -> bool {
-    query.split(['&', ';']).map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key)).any(|key| {
-        if key.contains('%') { percent_encoding::percent_decode_str(key).eq(name.bytes()) } else { key == name }
-    })
+    query
+        .split(['&', ';'])
+        .map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key))
+        .any(|key| if key.contains('%') { percent_encoding::percent_decode_str(key).eq(name.bytes()) } else { key == name })
 }
 
 #[cfg(test)]

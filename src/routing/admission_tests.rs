@@ -14,12 +14,8 @@ use crate::response::Row;
 use crate::telemetry::RequestId;
 
 fn request(head: http::request::Parts, body: Body, hosts: &[&str]) -> Request {
-    let peer = Peer {
-        address: "192.0.2.1:4000".parse().unwrap(),
-        local: "127.0.0.1:80".parse().unwrap(),
-        scheme: "http",
-        hosts: ServedHosts::new(hosts).unwrap(),
-    };
+    let peer =
+        Peer { address: "192.0.2.1:4000".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: ServedHosts::new(hosts).unwrap() };
     let recorder = Recorder::new(RequestId("r1".into()), head.method.clone(), None, "http");
     Request { head, body, peer, recorder }
 }
@@ -154,7 +150,10 @@ fn ordinary_requests_pass() {
         ("M-SEARCH /x HTTP/1.1\r\nHost: a\r\n\r\n", "a /x - 0"),
         ("PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked \r\n\r\n3\r\nabc\r\n0\r\n\r\n", "a /x - 3"),
         ("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "a /x - 3"),
-        ("GET /x HTTP/1.1\r\nHost: a\r\nX_Odd: b\r\nX-Empty:\r\nX-High: \u{e4}\r\nConnection: close, x-odd\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n", "a /x - 0"),
+        (
+            "GET /x HTTP/1.1\r\nHost: a\r\nX_Odd: b\r\nX-Empty:\r\nX-High: \u{e4}\r\nConnection: close, x-odd\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
+            "a /x - 0",
+        ),
         ("GET /x HTTP/1.1\r\nhost: a\r\nVia: 1.0 fred, 1.1 gw-12\r\nExpect: 100-Continue\r\n\r\n", "a /x - 0"),
         ("GET /x HTTP/1.0\r\nhost: a\r\nExpect: the unexpected\r\n\r\n", "a /x - 0"),
     ] {

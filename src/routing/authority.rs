@@ -81,9 +81,7 @@ impl Authority {
         };
         let port = match port {
             None | Some("") => None,
-            Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-                Some(digits.parse().map_err(|_| AuthorityProblem::Port)?)
-            }
+            Some(digits) if digits.len() <= 5 && digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().map_err(|_| AuthorityProblem::Port)?),
             Some(_) => return Err(AuthorityProblem::Port),
         };
         Ok(Self::new(host, port))

@@ -115,7 +115,17 @@ fn every_spelling_of_a_protected_path_is_its_route_or_refused() {
     for uri in ["/api/admin", "/api/admin/", "/api/%61dmin", "/api/admin?x=/public", "/%61pi/adm%69n/"] {
         assert!(onward(ask(&world, "GET", uri, &[]).0).route().protect().is_some(), "{uri}");
     }
-    for uri in ["/api/admin;x=1", "//api///admin", "/api/foo/../admin", "/api/admin%3Bx", "/api/admin%2Fx", "/api/%2e%2e/admin", "/api/admin%00", "/api/admin%5c", "/api/%252e"] {
+    for uri in [
+        "/api/admin;x=1",
+        "//api///admin",
+        "/api/foo/../admin",
+        "/api/admin%3Bx",
+        "/api/admin%2Fx",
+        "/api/%2e%2e/admin",
+        "/api/admin%00",
+        "/api/admin%5c",
+        "/api/%252e",
+    ] {
         assert_eq!(ask(&world, "GET", uri, &[]).0.map(|_| ()).map_err(|rejection| rejection.row()), Err(Row::D3), "{uri}");
     }
     // Case makes another path, as everywhere in HTTP.
@@ -151,7 +161,10 @@ fn a_preflight_is_never_challenged() {
     // Not allowed: the same answer without the headers that would open it.
     for (uri, origin) in [("/silent/x", APP), ("/albums/x", "https://evil.example"), ("/albums/x", "null")] {
         let answer = answered(ask(&world, "OPTIONS", uri, &[("origin", origin), ("access-control-request-method", "PUT")]).0);
-        assert_eq!((answer.status().as_u16(), header(&answer, "access-control-allow-origin"), header(&answer, "access-control-allow-methods")), (204, None, None));
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "access-control-allow-origin"), header(&answer, "access-control-allow-methods")),
+            (204, None, None)
+        );
     }
     // A public route without `cors` leaves it to the upstream; an OPTIONS that is no preflight is a method like others.
     onward(ask(&world, "OPTIONS", "/public/x", &preflight).0);

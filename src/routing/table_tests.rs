@@ -133,8 +133,12 @@ fn contradictions_are_told_with_the_places_of_all_routes() {
     let place = |line| Place { line, column: 5 };
     let problems = |routes| RouteTable::new(routes).map(|_| panic!("no problem")).unwrap_or_else(|problems| problems);
 
-    let equal = problems(vec![public(1, "", "/a/{x}/c"), public(2, "", "/a/{y}/c"), public(3, "h", "/a/{y}/c"), public(4, "", "/w/a@b"), public(5, "", "/w/a%40b")]);
-    assert_eq!(equal.iter().map(|problem| (problem.place(), problem.others().to_vec())).collect::<Vec<_>>(), [(place(2), vec![place(1)]), (place(5), vec![place(4)])]);
+    let equal =
+        problems(vec![public(1, "", "/a/{x}/c"), public(2, "", "/a/{y}/c"), public(3, "h", "/a/{y}/c"), public(4, "", "/w/a@b"), public(5, "", "/w/a%40b")]);
+    assert_eq!(
+        equal.iter().map(|problem| (problem.place(), problem.others().to_vec())).collect::<Vec<_>>(),
+        [(place(2), vec![place(1)]), (place(5), vec![place(4)])]
+    );
     assert_eq!(equal[0].to_string(), "two routes of equal weight: `/a/{y}/c` on any host stands at line 1 already");
 
     let never = problems(vec![public(1, "", "/a/**"), public(2, "", "/a"), public(3, "", "/a/{x}"), public(4, "", "/a/{x}/{y}/**")]);

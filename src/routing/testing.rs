@@ -33,12 +33,8 @@ pub fn protected(line: u32, host: &str, path: &str) -> RouteConfig {
     let scope = |name: &str| Arc::from([Scope(name.into())]);
     let place = Place { line: line + 1, column: 7 };
     let methods = vec![(Method::GET, scope("view"), place), (Method::PUT, scope("edit"), place), (Method::DELETE, scope("edit"), place)];
-    let protect = Protect {
-        server: Arc::new(server()),
-        resource: ResourceChoice::Id("r1".into()),
-        scopes: MethodScopes { methods },
-        scopes_match: ScopesMatch::All,
-    };
+    let protect =
+        Protect { server: Arc::new(server()), resource: ResourceChoice::Id("r1".into()), scopes: MethodScopes { methods }, scopes_match: ScopesMatch::All };
     RouteConfig { access: Access::Protect(protect), ..public(line, host, path) }
 }
 
