@@ -1,5 +1,22 @@
 //! Doors of the control plane: health and metrics for everyone who may reach them, and the operator's own door.
+//!
+//! Both are served on the control thread, with small limits and deadlines of their own, and never on a listener of the data path.
+//! Nothing here changes anything: the doors read the state, the metrics and the ring of records.
 
+mod client;
 mod config;
+mod door;
+mod health;
+mod serve;
+mod socket;
+mod status;
 
+pub use client::{AdminClient, AdminClientError};
 pub use config::{AdminDoor, HealthConfig};
+pub use door::{Explain, ExplainRequest, serve_admin};
+pub use health::serve_health;
+pub use socket::{DoorError, OpenDoor};
+pub use status::Status;
+
+#[cfg(test)]
+mod tests;

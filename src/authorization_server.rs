@@ -1,7 +1,28 @@
 //! Everything the gateway says to an authorization server: discovery, PAT, permission requests, introspection, live decisions, registration.
 //!
-//! Lives on the control thread. Workers hold handles; they ask only on a miss.
+//! Lives on the control thread; workers read the [`Resources`] view and ask for the rest on a miss. Addresses come from the configuration and the
+//! discovery document alone, never from a token, a header or a request.
 
 mod config;
+mod discovery;
+mod error;
+mod introspection;
+mod json;
+mod keep;
+mod live;
+mod pat;
+mod profile;
+mod resources;
+mod server;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
+pub use discovery::{Endpoint, Metadata};
+pub use error::AskError;
+pub use introspection::Answer;
+pub use keep::Wanted;
+pub use pat::Held;
+pub use profile::Profile;
+pub use resources::{Declared, Description, Reconciled, ResourceKey, Resources, Seen};
+pub use server::{Introspected, Server, TicketError};

@@ -1,13 +1,19 @@
 //! The one body type of the gateway: nothing, bytes that are at hand, or a stream from the other side.
 //!
-//! A streamed body may carry a [`Watch`], which hears of every piece and of the end; records and limits hang on it. Rooms are not generic over bodies.
+//! A body may carry several [`Watch`]es, which hear of every piece and of the end; records, limits and deadlines hang on them.
+//! Rooms are not generic over bodies. Nothing here keeps more than the piece that is passing.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// Watches that a body carries without further allocation: a pace, a limit, a record.
+const WATCHES: usize = 3;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -41,10 +47,52 @@ pub trait Watch {
     fn end(&mut self, complete: bool);
 }
 
+/// A watch that ends a body which stands still: no bytes for longer than the limit while somebody waits for them.
+///
+/// Time in which nobody asks for bytes does not count: whoever holds the reader back is not this body's fault.
+#[derive(Debug)]
+pub struct Pace {
+    limit: Duration,
+    waiting: bool,
+    // Made at the first wait: most bodies arrive whole and never need it.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pace {
+    /// A watch with this limit.
+    #[must_use]
+    pub const fn new(limit: Duration) -> Self {
+        Self { limit, waiting: false, timer: None }
+    }
+}
+
+impl Watch for Pace {
+    fn data(&mut self, _bytes: usize) -> Result<(), BodyError> {
+        self.waiting = false;
+        Ok(())
+    }
+
+    fn waiting(&mut self, context: &mut Context<'_>) -> Result<(), BodyError> {
+        let limit = self.limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !self.waiting {
+            self.waiting = true;
+            timer.as_mut().reset(Instant::now() + limit);
+        }
+        match timer.as_mut().poll(context) {
+            Poll::Ready(()) => Err(BodyError::Stalled),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn end(&mut self, _complete: bool) {}
+}
+
 /// A request or response body.
 pub struct Body {
     kind: Kind,
-    watch: Option<Box<dyn Watch>>,
+    watches: [Option<Box<dyn Watch>>; WATCHES],
+    trailers: bool,
 }
 
 enum Kind {
@@ -57,28 +105,45 @@ impl Body {
     /// No body.
     #[must_use]
     pub const fn empty() -> Self {
-        Self { kind: Kind::Empty, watch: None }
+        Self::new(Kind::Empty)
     }
 
     /// A body that is at hand.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
-        if bytes.is_empty() { Self::empty() } else { Self { kind: Kind::Full(bytes), watch: None } }
+        if bytes.is_empty() { Self::empty() } else { Self::new(Kind::Full(bytes)) }
     }
 
     /// A body that streams from the other side of a connection.
     #[must_use]
     pub fn stream(incoming: Incoming) -> Self {
-        if incoming.is_end_stream() { Self::empty() } else { Self { kind: Kind::Stream(incoming), watch: None } }
+        if incoming.is_end_stream() { Self::empty() } else { Self::new(Kind::Stream(incoming)) }
     }
 
-    /// The same body with somebody who hears what passes. One watch at most; an earlier one is told that it ended incomplete.
+    const fn new(kind: Kind) -> Self {
+        Self { kind, watches: [const { None }; WATCHES], trailers: true }
+    }
+
+    /// The same body without the trailer section that may follow it: nothing may be decided by trailers, so requests lose theirs.
+    #[must_use]
+    pub fn without_trailers(mut self) -> Self {
+        self.trailers = false;
+        self
+    }
+
+    /// The same body with one more who hears what passes; those who were there before hear it first.
     #[must_use]
     pub fn watched(mut self, watch: Box<dyn Watch>) -> Self {
-        if let Some(mut earlier) = self.watch.take() {
-            earlier.end(false);
+        let added = match self.watches.iter_mut().find(|place| place.is_none()) {
+            Some(place) => {
+                *place = Some(watch);
+                None
+            }
+            None => Some(watch),
+        };
+        if let (Some(second), Some(last)) = (added, self.watches.last_mut()) {
+            *last = last.take().map(|first| Box::new(Pair(first, second)) as Box<dyn Watch>);
         }
-        self.watch = Some(watch);
         self
     }
 
@@ -88,10 +153,58 @@ impl Body {
         self.is_end_stream()
     }
 
+    fn each(&mut self, mut tell: impl FnMut(&mut dyn Watch) -> Result<(), BodyError>) -> Result<(), BodyError> {
+        self.watches.iter_mut().flatten().try_for_each(|watch| tell(watch.as_mut()))
+    }
+
     fn finish(&mut self, complete: bool) {
-        if let Some(mut watch) = self.watch.take() {
-            watch.end(complete);
+        for place in &mut self.watches {
+            if let Some(mut watch) = place.take() {
+                watch.end(complete);
+            }
         }
+    }
+
+    fn poll_kind(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.kind {
+            Kind::Empty => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.kind = Kind::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Kind::Stream(incoming) => match Pin::new(incoming).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) if frame.is_trailers() && !self.trailers => {
+                    self.kind = Kind::Empty;
+                    Poll::Ready(None)
+                }
+                Poll::Ready(frame) => Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Broken))),
+                Poll::Pending => match self.each(|watch| watch.waiting(context)) {
+                    Ok(()) => Poll::Pending,
+                    Err(error) => Poll::Ready(Some(Err(error))),
+                },
+            },
+        }
+    }
+}
+
+/// Two watches in one place.
+struct Pair(Box<dyn Watch>, Box<dyn Watch>);
+
+impl Watch for Pair {
+    fn data(&mut self, bytes: usize) -> Result<(), BodyError> {
+        self.0.data(bytes)?;
+        self.1.data(bytes)
+    }
+
+    fn waiting(&mut self, context: &mut Context<'_>) -> Result<(), BodyError> {
+        self.0.waiting(context)?;
+        self.1.waiting(context)
+    }
+
+    fn end(&mut self, complete: bool) {
+        self.0.end(complete);
+        self.1.end(complete);
     }
 }
 
@@ -101,27 +214,12 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
-        let frame = match &mut this.kind {
-            Kind::Empty => None,
-            Kind::Full(bytes) => {
-                let bytes = std::mem::take(bytes);
-                this.kind = Kind::Empty;
-                Some(Ok(Frame::data(bytes)))
-            }
-            Kind::Stream(incoming) => match Pin::new(incoming).poll_frame(context) {
-                Poll::Ready(frame) => frame.map(|frame| frame.map_err(BodyError::Broken)),
-                Poll::Pending => match this.watch.as_mut().map_or(Ok(()), |watch| watch.waiting(context)) {
-                    Ok(()) => return Poll::Pending,
-                    Err(error) => Some(Err(error)),
-                },
-            },
-        };
-        let frame = match (frame, &mut this.watch) {
-            (Some(Ok(frame)), Some(watch)) => {
+        let frame = match std::task::ready!(this.poll_kind(context)) {
+            Some(Ok(frame)) => {
                 let size = frame.data_ref().map_or(0, Bytes::len);
-                Some(watch.data(size).map(|()| frame))
+                Some(this.each(|watch| watch.data(size)).map(|()| frame))
             }
-            (frame, _) => frame,
+            frame => frame,
         };
         match &frame {
             None => this.finish(true),
@@ -166,5 +264,61 @@ impl std::fmt::Debug for Body {
             Kind::Full(_) => "Body(full)",
             Kind::Stream(_) => "Body(stream)",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    struct Diary(Rc<RefCell<Vec<String>>>, &'static str, Option<usize>);
+
+    impl Watch for Diary {
+        fn data(&mut self, bytes: usize) -> Result<(), BodyError> {
+            self.0.borrow_mut().push(format!("{} {bytes}", self.1));
+            if self.2.is_some_and(|limit| bytes > limit) { Err(BodyError::TooLarge) } else { Ok(()) }
+        }
+
+        fn end(&mut self, complete: bool) {
+            self.0.borrow_mut().push(format!("{} end {complete}", self.1));
+        }
+    }
+
+    #[tokio::test]
+    async fn five_watches_hear_the_same_in_their_order() {
+        let diary = Rc::new(RefCell::new(Vec::new()));
+        let mut body = Body::full(Bytes::from_static(b"abc"));
+        for name in ["1", "2", "3", "4", "5"] {
+            body = body.watched(Box::new(Diary(Rc::clone(&diary), name, None)));
+        }
+        assert_eq!(body.collect().await.map(|all| all.to_bytes()).ok(), Some(Bytes::from_static(b"abc")));
+        let expected: Vec<String> =
+            ["1 3", "2 3", "3 3", "4 3", "5 3", "1 end true", "2 end true", "3 end true", "4 end true", "5 end true"].map(String::from).into();
+        assert_eq!(*diary.borrow(), expected);
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_objects_ends_the_body_for_all() {
+        let diary = Rc::new(RefCell::new(Vec::new()));
+        let body = Body::full(Bytes::from_static(b"abc")).watched(Box::new(Diary(Rc::clone(&diary), "limit", Some(2)))).watched(Box::new(Diary(
+            Rc::clone(&diary),
+            "record",
+            None,
+        )));
+        assert!(matches!(body.collect().await, Err(BodyError::TooLarge)));
+        assert_eq!(*diary.borrow(), ["limit 3", "limit end false", "record end false"].map(String::from));
+    }
+
+    #[test]
+    fn a_body_that_is_dropped_unread_ends_incomplete() {
+        let diary = Rc::new(RefCell::new(Vec::new()));
+        drop(Body::full(Bytes::from_static(b"abc")).watched(Box::new(Diary(Rc::clone(&diary), "w", None))));
+        drop(Body::empty().watched(Box::new(Diary(Rc::clone(&diary), "e", None))));
+        assert_eq!(*diary.borrow(), ["w end false", "e end true"].map(String::from));
     }
 }

@@ -1,1 +1,241 @@
-//! cache (to come)
+//! What authorization servers have said of tokens, kept for a while: introspection answers, refusals, live decisions.
+//!
+//! The answer is kept, never a verdict; resource, scopes and times are judged anew at each use. The key is a keyed hash of the whole token and of its
+//! server, so two tokens never share an entry and a dump of the cache holds no token. Refusals live in a pool of their own, so that sprayed tokens cannot push
+//! out good ones. Nothing here asks anybody; tickets are never kept.
+
+mod entry;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant as StdInstant};
+
+use aws_lc_rs::hmac;
+use moka::Expiry;
+use tokio::time::Instant;
+
+use crate::authorization_server::{Config, ServerIdentity};
+use crate::uma::{Introspection, ResourceId, Rpt, Scope};
+
+pub use entry::{Entry, LiveEntry};
+
+/// Bytes that the pools may take, roughly.
+const POSITIVE_BYTES: u64 = 256 << 20;
+const NEGATIVE_BYTES: u64 = 32 << 20;
+const LIVE_BYTES: u64 = 64 << 20;
+
+/// An entry that is too old stays visible for so long, to tell "too old" from "never seen".
+const STALE: Duration = Duration::from_secs(60);
+
+/// A keyed hash (HMAC-SHA-256, key of this process) of a whole token and its server's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CacheKey([u8; 32]);
+
+impl CacheKey {
+    /// Eight hexadecimal digits that name the token in logs.
+    #[must_use]
+    pub fn short(&self) -> [u8; 8] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut digits = [0; 8];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(self.0) {
+            for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+                *digit = DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
+            }
+        }
+        digits
+    }
+}
+
+/// What the cache knows of a token.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// A fresh answer.
+    Active(Arc<Entry>),
+    /// An answer that is too old to be used.
+    Stale,
+    /// A fresh refusal.
+    Inactive,
+    /// Nothing.
+    Unknown,
+}
+
+/// How a token is to be purged.
+#[derive(Clone, Debug)]
+pub enum Purge<'a> {
+    /// This token.
+    Token(CacheKey),
+    /// All tokens of this subject at this server.
+    Subject(ServerIdentity, &'a str),
+    /// All tokens of this session at this server.
+    Session(ServerIdentity, &'a str),
+    /// Everything.
+    All,
+}
+
+/// The pools, shared by all threads.
+pub struct Introspections {
+    key: hmac::Key,
+    positive: moka::sync::Cache<CacheKey, Arc<Entry>>,
+    negative: moka::sync::Cache<CacheKey, Instant>,
+    live: moka::sync::Cache<(CacheKey, ResourceId), Arc<LiveEntry>>,
+    /// Grows with each purge: an answer that was asked for before a purge is not kept after it.
+    epoch: AtomicU64,
+    evictions: Arc<AtomicU64>,
+}
+
+impl std::fmt::Debug for Introspections {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Introspections").field("active", &self.positive.entry_count()).finish_non_exhaustive()
+    }
+}
+
+/// The moment of a purge count at which a call began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epoch(u64);
+
+struct Lifetime;
+
+impl Expiry<CacheKey, Arc<Entry>> for Lifetime {
+    fn expire_after_create(&self, _: &CacheKey, entry: &Arc<Entry>, _: StdInstant) -> Option<Duration> {
+        Some(entry.max_age() + STALE)
+    }
+    fn expire_after_update(&self, _: &CacheKey, entry: &Arc<Entry>, _: StdInstant, _: Option<Duration>) -> Option<Duration> {
+        Some(entry.max_age() + STALE)
+    }
+}
+
+impl Introspections {
+    /// Empty pools with a key of their own.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn new() -> Result<Self, aws_lc_rs::error::Unspecified> {
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new())?;
+        let evictions = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&evictions);
+        let positive = moka::sync::Cache::builder()
+            .max_capacity(POSITIVE_BYTES)
+            .weigher(|_, entry: &Arc<Entry>| entry.bytes())
+            .expire_after(Lifetime)
+            .eviction_listener(move |_, _, cause| {
+                if cause == moka::notification::RemovalCause::Size {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+            .build();
+        let negative = moka::sync::Cache::builder().max_capacity(NEGATIVE_BYTES).weigher(|_, _| 128).time_to_live(Duration::from_secs(600)).build();
+        let live = moka::sync::Cache::builder()
+            .max_capacity(LIVE_BYTES)
+            .weigher(|_, entry: &Arc<LiveEntry>| entry.bytes())
+            .time_to_live(Duration::from_secs(3600))
+            .build();
+        Ok(Self { key, positive, negative, live, epoch: AtomicU64::new(0), evictions })
+    }
+
+    /// The key of a token at a server.
+    #[must_use]
+    pub fn key(&self, server: ServerIdentity, rpt: &Rpt) -> CacheKey {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&server.0);
+        context.update(rpt.0.expose().as_bytes());
+        let mut key = [0; 32];
+        for (to, from) in key.iter_mut().zip(context.sign().as_ref()) {
+            *to = *from;
+        }
+        CacheKey(key)
+    }
+
+    /// What is known of a token now.
+    #[must_use]
+    pub fn look_up(&self, key: &CacheKey, now: Instant) -> Lookup {
+        if let Some(entry) = self.positive.get(key) {
+            return if entry.is_fresh(now) { Lookup::Active(entry) } else { Lookup::Stale };
+        }
+        match self.negative.get(key) {
+            Some(until) if now < until => Lookup::Inactive,
+            _ => Lookup::Unknown,
+        }
+    }
+
+    /// The count of purges; to be taken before a call and given to [`Introspections::keep_active`].
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        Epoch(self.epoch.load(Ordering::Acquire))
+    }
+
+    /// Keeps an answer that was asked for at `asked`. After a purge in between it is handed on but not kept.
+    pub fn keep_active(&self, key: CacheKey, introspection: Introspection, server: &Config, asks_live: bool, asked: Instant, epoch: Epoch) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(introspection, server, asks_live, asked));
+        self.negative.invalidate(&key);
+        if self.epoch() == epoch && entry.is_fresh(Instant::now()) {
+            self.positive.insert(key, Arc::clone(&entry));
+        } else {
+            self.positive.invalidate(&key);
+        }
+        entry
+    }
+
+    /// Keeps a refusal, and drops what was known before.
+    pub fn keep_inactive(&self, key: CacheKey, until: Instant) {
+        self.positive.invalidate(&key);
+        self.negative.insert(key, until);
+    }
+
+    /// What the server granted last for a token on a resource.
+    #[must_use]
+    pub fn live(&self, key: CacheKey, resource: &ResourceId) -> Option<Arc<LiveEntry>> {
+        self.live.get(&(key, resource.clone()))
+    }
+
+    /// Keeps a live decision that was asked for at `asked`.
+    pub fn keep_live(&self, key: CacheKey, resource: &ResourceId, granted: Option<Vec<Scope>>, asked: Instant, epoch: Epoch) -> Arc<LiveEntry> {
+        let entry = Arc::new(LiveEntry::new(granted, asked));
+        if self.epoch() == epoch {
+            self.live.insert((key, resource.clone()), Arc::clone(&entry));
+        }
+        entry
+    }
+
+    /// Drops the answer for one token (its time has passed).
+    pub fn drop_entry(&self, key: &CacheKey) {
+        self.positive.invalidate(key);
+    }
+
+    /// Forgets tokens. Calls that are under way do not bring them back.
+    pub fn purge(&self, what: &Purge<'_>) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let matches = |entry: &Entry| match what {
+            Purge::Subject(server, subject) => entry.server() == *server && entry.introspection().subject.as_deref() == Some(subject),
+            Purge::Session(server, session) => entry.server() == *server && entry.introspection().session.as_deref() == Some(session),
+            Purge::Token(_) | Purge::All => false,
+        };
+        match what {
+            Purge::All => {
+                self.positive.invalidate_all();
+                self.negative.invalidate_all();
+                self.live.invalidate_all();
+            }
+            Purge::Token(key) => {
+                self.positive.invalidate(key);
+                self.negative.invalidate(key);
+                self.live.iter().filter(|(live, _)| live.0 == *key).for_each(|(live, _)| self.live.invalidate(&*live));
+            }
+            Purge::Subject(..) | Purge::Session(..) => {
+                let keys: Vec<CacheKey> = self.positive.iter().filter(|(_, entry)| matches(entry)).map(|(key, _)| *key).collect();
+                for key in &keys {
+                    self.positive.invalidate(key);
+                }
+                self.live.iter().filter(|(live, _)| keys.contains(&live.0)).for_each(|(live, _)| self.live.invalidate(&*live));
+            }
+        }
+    }
+
+    /// Entries pushed out for want of room, since the start.
+    #[must_use]
+    pub fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests;

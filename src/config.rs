@@ -1,9 +1,39 @@
 //! From a file to a checked whole: parse into spanned nodes, read with a checker that collects every problem.
+//!
+//! [`load`] gives a [`Gateway`] or all [`Problems`] at once. After it no room parses a setting. Secrets are read here, from the files and variables that the
+//! configuration names, and never printed. Nothing here opens a socket or asks a server.
 
-use std::path::PathBuf;
+mod checker;
+mod description;
+mod doors;
+mod hosts;
+mod mask;
+mod methods;
+mod names;
+mod problem;
+mod render;
+mod resource;
+mod routes;
+mod secrets;
+mod servers;
+mod suggest;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod upstreams;
+mod values;
+mod whole;
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+
+pub use description::schema::schema;
+pub use description::table::table;
+pub use problem::{Problem, Problems};
 
 use crate::{admin, authorization_server, credentials, enforcement, listener, routing, telemetry, upstream};
 
@@ -24,7 +54,7 @@ pub struct Gateway {
     pub upstreams: Vec<upstream::Config>,
     /// The proxy credential of each upstream, at the same place.
     pub credentials: Vec<credentials::Config>,
-    /// `routes`, with the defaults of `hosts` filled in.
+    /// `routes`, with the defaults of `hosts` filled in; `RouteTable::new` accepts them.
     pub routes: Vec<routing::RouteConfig>,
     /// `trusted_proxies`.
     pub trusted_proxies: Vec<IpNet>,
@@ -36,6 +66,37 @@ pub struct Gateway {
     pub log: telemetry::config::LogConfig,
     /// `workers`.
     pub workers: Option<usize>,
-    /// Warnings: a world-readable secret, for instance.
+    /// Warnings, one line each, with file, line and column: a world-readable secret, for instance.
     pub warnings: Vec<String>,
+}
+
+/// Reads a configuration file, with the environment of this process.
+///
+/// # Errors
+/// All problems of the file; or that it cannot be read.
+pub fn load(path: &Path) -> Result<Gateway, Problems> {
+    let text = read(path).map_err(|reason| Problems::of_file(path, &reason))?;
+    parse(&text, path, &|name| std::env::var(name).ok())
+}
+
+/// Reads a configuration. Relative paths in it begin at the directory of `file`; `environment` gives the value of a variable.
+///
+/// # Errors
+/// All problems of the text.
+pub fn parse(text: &str, file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Gateway, Problems> {
+    let tree = tree::parse(text).map_err(|problem| Problems::of_syntax(file, text, problem))?;
+    whole::read(tree, text, file, environment)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file: name one with --config".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "this user may not read the file".to_owned(),
+        std::io::ErrorKind::IsADirectory => "this is a directory, not a file".to_owned(),
+        kind => format!("the file cannot be read: {kind}"),
+    };
+    let mut bytes = Vec::new();
+    let most = tree::MOST_BYTES as u64 + 1;
+    std::fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes)).map_err(failed)?;
+    String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text".to_owned())
 }

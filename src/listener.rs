@@ -1,5 +1,19 @@
 //! Sockets, HTTP/1.1, deadlines of our own.
+//!
+//! A worker calls [`serve`] with its own socket; every connection is a task of that worker, and every request becomes a `routing::Request` with a
+//! fresh id and record. hyper reads and writes HTTP/1.1; how long a silent, slow or idle peer is borne is decided here.
+//! Nothing here looks at what is asked for.
 
+mod bind;
 mod config;
+mod connection;
+mod id;
+mod seats;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod watchdog;
 
-pub use config::Config;
+pub use bind::{BindError, Bound, Socket, bind};
+pub use config::{Config, Event, Settings};
+pub use serve::serve;

@@ -1,1 +1,80 @@
-//! stack (to come)
+//! The layers of the request's way on one screen, and the snapshot that a request carries.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::Response;
+use ipnet::IpNet;
+use tower::{Service, ServiceBuilder};
+
+use crate::body::Body;
+use crate::credentials::{self, CredentialsLayer, Proxy};
+use crate::enforcement::{EnforcementLayer, Judge, Permitted};
+use crate::response::{Rejection, RejectionLayer};
+use crate::routing::{self, AdmissionLayer, Request, RouteTable, RoutingLayer};
+use crate::telemetry::{RecordLayer, Telemetry};
+use crate::upstream::{self, Upstream};
+
+/// One whole configuration, as requests see it. Loaded once per request and carried to its end.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Routes.
+    pub routes: RouteTable,
+    /// Upstreams, by their place in the configuration.
+    pub upstreams: Vec<Arc<upstream::Config>>,
+    /// Their proxy credentials, at the same place.
+    pub proxies: Vec<Arc<Proxy>>,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl routing::Snapshot for Snapshot {
+    fn routes(&self) -> &RouteTable {
+        &self.routes
+    }
+    fn trusted_proxies(&self) -> &[IpNet] {
+        &self.trusted_proxies
+    }
+}
+
+impl credentials::Snapshot for Snapshot {
+    fn proxy(&self, upstream: usize) -> Option<&Arc<Proxy>> {
+        self.proxies.get(upstream)
+    }
+}
+
+impl upstream::Snapshot for Snapshot {
+    fn upstream(&self, upstream: usize) -> Option<&Arc<upstream::Config>> {
+        self.upstreams.get(upstream)
+    }
+}
+
+/// The configuration in force.
+pub type Current = Arc<ArcSwap<Snapshot>>;
+
+/// The whole way of a request.
+pub fn stack(
+    current: Current,
+    judge: Judge,
+    telemetry: &Telemetry,
+    upstream: Upstream<Snapshot>,
+) -> impl Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static {
+    ServiceBuilder::new()
+        .layer(RecordLayer::new(telemetry)) // outermost: sees every answer, ours and the upstream's
+        .layer(RejectionLayer) // the only place that turns a Rejection into a response
+        .layer(AdmissionLayer::new()) // refuses what two servers could read differently
+        .layer(RoutingLayer::new(current)) // Request -> Routed; one snapshot for the whole request
+        .layer(EnforcementLayer::new(judge)) // Routed -> Permitted, or the UMA challenge
+        .layer(CredentialsLayer::new()) // Permitted -> Outbound; the RPT ends here
+        .service(upstream)
+}
+
+/// The same way up to the decision, for `explain`: what passes is answered 204 and goes nowhere.
+pub fn decision_only(current: Current, judge: Judge) -> impl Service<Request, Response = Response<Body>, Error = Rejection> + Clone + 'static {
+    ServiceBuilder::new()
+        .layer(AdmissionLayer::new())
+        .layer(RoutingLayer::new(current))
+        .layer(EnforcementLayer::new(judge))
+        .service(tower::service_fn(|_: Permitted<Snapshot>| std::future::ready(Ok::<_, Rejection>(Response::new(Body::empty())))))
+}

@@ -4,6 +4,24 @@
 //! No token, ticket, secret or cookie ever gets into a record.
 
 pub mod config;
+mod events;
+mod finish;
+mod health;
+mod layer;
+mod line;
+mod log;
+mod metrics;
 mod record;
+mod ring;
+mod sink;
+mod time;
 
+pub use events::init_events;
+pub use finish::{BytesIn, Finish, Worker, finish};
+pub use health::{Dependency, Health, Standing};
+pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};
+pub use line::to_json;
+pub use log::{LogError, Telemetry};
+pub use metrics::{AsEndpoint, AsOutcome, CacheCounters, CacheKind, METRICS_CONTENT_TYPE, Metrics, MetricsError, OpenConnection, Outcome};
 pub use record::{CacheState, Record, Recorder, RequestId};
+pub use ring::Ring;

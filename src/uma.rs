@@ -4,7 +4,7 @@
 
 mod challenge;
 
-pub use challenge::{Challenge, ChallengeError, parse_challenges};
+pub use challenge::{Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, challenges_of, parse_challenges, uma_challenge};
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -31,3 +31,15 @@ pub enum Credential {
         scopes: Vec<String>,
     },
 }
+
+/// `upstreams.*.host`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum HostPolicy {
+    /// What the client asked for.
+    Preserve,
+    /// The server's own authority.
+    #[default]
+    Upstream,
+    /// This one.
+    Named(HeaderValue),
+}

@@ -1,6 +1,8 @@
-//! What the configuration says of a listener.
+//! What the configuration says of a listener, and the bounds that every listener keeps.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// One entry of `listeners`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -9,4 +11,69 @@ pub struct Config {
     pub address: SocketAddr,
     /// The hosts that are served here (lower case, `*.` allowed in front); empty: any. Another one is 421.
     pub hosts: Vec<Box<str>>,
+}
+
+/// Deadlines and bounds of a listener's connections.
+#[derive(Clone)]
+pub struct Settings {
+    /// From accept to the end of the first head, and from the first byte of a later head to its end (10 s).
+    pub head: Duration,
+    /// Between the end of an answer and the first byte of the next head (60 s).
+    pub idle: Duration,
+    /// Without a byte of a request body that somebody waits for (15 s).
+    pub body: Duration,
+    /// Without the peer taking a byte of what is to be written (60 s).
+    pub write: Duration,
+    /// For requests that are still under way when the listener stops (30 s).
+    pub drain: Duration,
+    /// Connections at a time, all workers together (10,000).
+    pub connections: usize,
+    /// Connections at a time of one client, an IPv4 address or IPv6 /64 (256).
+    pub connections_per_client: usize,
+    /// Bytes of a request head (32 KiB).
+    pub head_bytes: usize,
+    /// Fields of a request head (100).
+    pub head_fields: usize,
+    /// Hears what happens to connections, for metrics. Called on the worker's thread, so it must be quick.
+    pub on_event: Arc<dyn Fn(Event) + Send + Sync>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body: Duration::from_secs(15),
+            write: Duration::from_secs(60),
+            drain: Duration::from_secs(30),
+            connections: 10_000,
+            connections_per_client: 256,
+            head_bytes: 32 * 1024,
+            head_fields: 100,
+            on_event: Arc::new(|_| ()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("head", &self.head).field("idle", &self.idle).field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+/// What happens to connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// One was accepted.
+    Opened,
+    /// One ended, in whatever way.
+    Closed,
+    /// One was closed at once: too many, from this client or at all.
+    Refused,
+    /// The system gave no connection (no file descriptors, for instance); accepting rests for a moment.
+    AcceptFailed,
+    /// A deadline of ours ended one.
+    Expired,
+    /// A panic ended one.
+    Panicked,
 }

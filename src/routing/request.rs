@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::authority::ServedHosts;
 use crate::body::Body;
-use crate::telemetry::Recorder;
+use crate::telemetry::{Recorded, Recorder};
 
 /// A request that nothing has looked at yet.
 #[derive(Debug)]
@@ -17,6 +17,16 @@ pub struct Request {
     pub peer: Peer,
     /// Its record.
     pub recorder: Recorder,
+}
+
+impl Recorded for Request {
+    fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    fn head(&self) -> &http::request::Parts {
+        &self.head
+    }
 }
 
 /// The other end of a downstream connection.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderName, HeaderValue};
 
 use crate::response::{Row, Trail};
+use crate::telemetry::Outcome;
 use crate::uma::{ResourceId, Scope};
 
 /// What the introspection cache knew when the request came.
@@ -42,6 +43,8 @@ pub struct Record {
     pub method: http::Method,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
+    /// The protocol version of the request.
+    pub version: http::Version,
     /// The authority asked for, once admitted.
     pub host: Option<Box<str>>,
     /// The canonical path, once admitted. Never the query.
@@ -100,6 +103,8 @@ pub struct Record {
     pub bytes_out: u64,
     /// From head to the end of the answer; set when it ends.
     pub duration: Duration,
+    /// From head to the answer's head, without the waits for the authorization server and the upstream: what the gateway itself adds.
+    pub overhead: Duration,
     /// Whether the answer was sent to its end.
     pub complete: bool,
 }
@@ -114,16 +119,39 @@ struct Shared {
     answer: RefCell<Vec<(HeaderName, HeaderValue)>>,
 }
 
-impl Recorder {
-    /// A new record.
+impl Record {
+    /// A record of a request of which no more is known yet.
     #[must_use]
     pub fn new(id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
-        let record = RefCell::new(Record {
+        Self::at(SystemTime::now(), Instant::now(), id, method, peer, scheme)
+    }
+
+    /// The row that says why the request was answered so: the last one, but for a relayed answer (`U1`) and for a challenge (`C3`) the decision
+    /// that led there. That the gateway's own credential was renewed on the way (`I8`, `C6`) decides nothing when it went well.
+    #[must_use]
+    pub fn row(&self) -> Option<Row> {
+        let last = self.rows.iter().last()?;
+        let led_here = |row: &Row| !matches!(row, Row::U1 | Row::C3 | Row::C6 | Row::I8);
+        match last {
+            Row::U1 | Row::C3 => self.rows.iter().filter(led_here).last().or(Some(last)),
+            other => Some(other),
+        }
+    }
+
+    /// What was decided, in one word; `None` when the request ended before a decision.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        Outcome::of(&self.rows)
+    }
+
+    fn at(time: SystemTime, started: Instant, id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
+        Self {
             id,
-            time: SystemTime::now(),
-            started: Instant::now(),
+            time,
+            started,
             method,
             scheme,
+            version: http::Version::HTTP_11,
             host: None,
             path: None,
             peer,
@@ -153,8 +181,17 @@ impl Recorder {
             bytes_in: 0,
             bytes_out: 0,
             duration: Duration::ZERO,
+            overhead: Duration::ZERO,
             complete: false,
-        });
+        }
+    }
+}
+
+impl Recorder {
+    /// A new record.
+    #[must_use]
+    pub fn new(id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
+        let record = RefCell::new(Record::new(id, method, peer, scheme));
         Self(Rc::new(Shared { record, answer: RefCell::new(Vec::new()) }))
     }
 
@@ -185,7 +222,16 @@ impl Recorder {
         self.0.record.borrow().id.clone()
     }
 
-    /// A copy of the record as it stands, to be handed to the log.
+    /// Takes the record out without a copy and leaves a blank one: the request has ended.
+    #[must_use]
+    pub fn take(&self) -> Record {
+        self.with(|record| {
+            let blank = Record::at(record.time, record.started, RequestId(Box::default()), http::Method::GET, None, record.scheme);
+            std::mem::replace(record, blank)
+        })
+    }
+
+    /// A copy of the record as it stands.
     #[must_use]
     pub fn snapshot(&self) -> Record {
         self.0.record.borrow().clone()

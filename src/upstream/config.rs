@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use http::uri::Authority;
+
+use crate::credentials::HostPolicy;
 
 /// One section of `upstreams`, but for its credentials, which `credentials/` keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,18 +25,6 @@ pub struct Config {
 pub struct Server {
     /// Host and port, port always present.
     pub authority: Authority,
-}
-
-/// `upstreams.*.host`.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum HostPolicy {
-    /// What the client asked for.
-    Preserve,
-    /// The server's own authority.
-    #[default]
-    Upstream,
-    /// This one.
-    Named(HeaderValue),
 }
 
 /// `upstreams.*.timeouts`.

@@ -1,0 +1,26 @@
+# What is done here often. `just` alone lists it; .ci/run needs none of this.
+
+_:
+    @{{ just_executable() }} --list --unsorted
+
+# everything that CI runs, or some stages of it: just check fmt clippy
+check *stages:
+    .ci/run {{ stages }}
+
+# the tests that need nothing but Rust
+test *arguments:
+    cargo test {{ arguments }}
+
+# starts a real Keycloak on loopback and walks it; it stays up (tests/keycloak/stop ends it)
+keycloak *arguments:
+    tests/keycloak/start
+    cargo test --test keycloak -- --include-ignored {{ arguments }}
+
+# the whole sequence with embedded servers, then it stays up
+demo *arguments:
+    cargo run --release -- demo {{ arguments }}
+
+# CPU time per request beside nginx, on two CPUs that nothing else uses
+bench *arguments:
+    cargo build --release
+    benches/nginx.py {{ arguments }}

@@ -1,0 +1,175 @@
+//! The operator's door: the record of a request by its id, the last records, and what a request would be answered.
+//!
+//! Reads only. A token that comes in to be explained is handed on as a secret and never comes back out.
+
+use std::borrow::Cow;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, UnixListener};
+
+use super::serve::{Answer, Door, only, serve, text};
+use super::socket::{Listening, OpenDoor};
+use crate::secret::Secret;
+use crate::telemetry::{Telemetry, to_json};
+
+/// An explanation may have to ask an authorization server.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Bytes of a question.
+const QUESTION: usize = 64 << 10;
+
+/// Records that `last` gives when it is not said how many, and at most.
+const LAST: (usize, usize) = (20, 1000);
+
+/// `explain METHOD URL [--token FILE]`.
+#[derive(Debug)]
+pub struct ExplainRequest {
+    /// The method.
+    pub method: Method,
+    /// The whole URL, as a client would ask for it.
+    pub url: http::Uri,
+    /// The token that the client would present.
+    pub token: Option<Secret>,
+}
+
+/// What would be answered to a request, and why; an error says what is wrong with the question. The app gives it.
+pub type Explain = Rc<dyn Fn(ExplainRequest) -> LocalBoxFuture<'static, Result<Value, Cow<'static, str>>>>;
+
+/// Serves the operator until dropped; has to run in a `LocalSet`.
+///
+/// # Errors
+/// When the socket cannot be watched.
+pub async fn serve_admin(door: OpenDoor, telemetry: Telemetry, explain: Explain) -> io::Result<()> {
+    match door.0 {
+        Listening::Socket(listener, file) => {
+            let listener = UnixListener::from_std(listener)?;
+            let operator = Operator { token: None, telemetry, explain };
+            // The file is removed when this future is dropped.
+            let _file = file;
+            match serve(listener, Rc::new(operator), DEADLINE).await {}
+        }
+        Listening::Address(listener, token) => {
+            let listener = TcpListener::from_std(listener)?;
+            let operator = Operator { token: Some(token), telemetry, explain };
+            match serve(listener, Rc::new(operator), DEADLINE).await {}
+        }
+    }
+}
+
+struct Operator {
+    /// `None`: whoever can open the socket may ask.
+    token: Option<Secret>,
+    telemetry: Telemetry,
+    explain: Explain,
+}
+
+/// The body of `POST /explain`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    method: String,
+    url: String,
+    #[serde(default)]
+    token: Option<String>,
+}
+
+impl Door for Operator {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        if !self.admits(&request) {
+            let mut answer = problem(StatusCode::UNAUTHORIZED, "the token of `admin` is needed");
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return answer;
+        }
+        let reads = request.method() == Method::GET || request.method() == Method::HEAD;
+        match request.uri().path() {
+            "/" if reads => found(&json!({ "paths": ["GET /records/{id}", "GET /records?last=N", "POST /explain"] })),
+            "/records" if reads => self.last(request.uri().query().unwrap_or_default()).await,
+            "/explain" if request.method() == Method::POST => self.explain(request).await,
+            "/explain" => only("POST"),
+            path => match path.strip_prefix("/records/") {
+                Some(id) if reads => self.record(id).await,
+                Some(_) => only("GET, HEAD"),
+                None if matches!(path, "/" | "/records") => only("GET, HEAD"),
+                None => problem(StatusCode::NOT_FOUND, "nothing is here"),
+            },
+        }
+    }
+}
+
+impl Operator {
+    fn admits(&self, request: &Request<Incoming>) -> bool {
+        let Some(token) = &self.token else { return true };
+        let mut presented = request.headers().get_all(AUTHORIZATION).iter();
+        let (Some(only), None) = (presented.next(), presented.next()) else { return false };
+        let bearer = only.to_str().ok().and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        bearer.is_some_and(|(_, presented)| token.matches(presented))
+    }
+
+    /// The record may be on its way to the ring still: the answer that names it has only just been sent.
+    async fn record(&self, id: &str) -> Answer {
+        self.telemetry.settled().await;
+        match self.telemetry.ring().find(id) {
+            Some(record) => found(&to_json(&record)),
+            None => problem(StatusCode::NOT_FOUND, "no such record: the last 10,000 requests are kept"),
+        }
+    }
+
+    async fn last(&self, query: &str) -> Answer {
+        let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "last").map(|(_, value)| value.parse::<usize>());
+        let Ok(count) = asked.unwrap_or(Ok(LAST.0)) else { return problem(StatusCode::BAD_REQUEST, "`last` is a number") };
+        self.telemetry.settled().await;
+        let records: Vec<_> = self.telemetry.ring().last(count.min(LAST.1)).iter().map(to_json).collect();
+        found(&Value::from(records))
+    }
+
+    async fn explain(&self, request: Request<Incoming>) -> Answer {
+        let Some(body) = read(request.into_body()).await else {
+            return problem(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long, or broke off");
+        };
+        // The library's message may quote the body, and the body holds a token.
+        let Ok(question) = serde_json::from_slice::<Question>(&body) else {
+            return problem(StatusCode::BAD_REQUEST, "the question is not {\"method\", \"url\", \"token\"}");
+        };
+        let (Ok(method), Ok(url)) = (question.method.parse(), question.url.parse()) else {
+            return problem(StatusCode::BAD_REQUEST, "`method` is not a method, or `url` not a URL");
+        };
+        let asked = ExplainRequest { method, url, token: question.token.map(Secret::from) };
+        match (self.explain)(asked).await {
+            Ok(explanation) => found(&explanation),
+            Err(why) => problem(StatusCode::BAD_REQUEST, &why),
+        }
+    }
+}
+
+/// The body, unless it is too long; then the rest is read all the same, since a connection that is closed on unread bytes loses the answer.
+async fn read(mut body: Incoming) -> Option<Vec<u8>> {
+    let (mut bytes, mut fits) = (Vec::new(), true);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        fits = fits && bytes.len().saturating_add(data.len()) <= QUESTION;
+        if fits {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    fits.then_some(bytes)
+}
+
+fn found(value: &Value) -> Answer {
+    text(StatusCode::OK, "application/json", Bytes::from(format!("{value}\n")))
+}
+
+fn problem(status: StatusCode, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    text(status, "application/problem+json", Bytes::from(format!("{body}\n")))
+}

@@ -1,0 +1,122 @@
+//! How both doors are served: HTTP/1.1, one request a connection, few connections, short deadlines.
+
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+
+/// Connections that are served at once; more wait in the listener's queue.
+const CONNECTIONS: usize = 64;
+
+/// Bytes of a request's head and of what is buffered.
+const BUFFER: usize = 16 << 10;
+
+/// Header fields of a request.
+const HEADERS: usize = 64;
+
+/// After an error of `accept` (too many open files), so that the thread does not spin.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An answer of a door.
+pub type Answer = Response<Full<Bytes>>;
+
+/// What stands behind a listener.
+pub trait Door {
+    /// Answers one request.
+    async fn answer(&self, request: Request<Incoming>) -> Answer;
+}
+
+/// A listener of either kind.
+pub trait Accept {
+    /// One end of a connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
+    /// The next connection.
+    async fn next(&self) -> io::Result<Self::Stream>;
+}
+
+impl Accept for TcpListener {
+    type Stream = tokio::net::TcpStream;
+
+    async fn next(&self) -> io::Result<Self::Stream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+impl Accept for UnixListener {
+    type Stream = tokio::net::UnixStream;
+
+    async fn next(&self) -> io::Result<Self::Stream> {
+        self.accept().await.map(|(stream, _)| stream)
+    }
+}
+
+/// Serves for ever, on the thread's `LocalSet`. A connection that is not done within `deadline` is dropped.
+pub async fn serve(listener: impl Accept, door: Rc<impl Door + 'static>, deadline: Duration) -> Infallible {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // The semaphore is never closed; were it, no limit would be held, so nothing is served.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { std::future::pending().await };
+        match listener.next().await {
+            Ok(stream) => {
+                let door = Rc::clone(&door);
+                tokio::task::spawn_local(async move {
+                    // Whether the other end went away or was too slow: nothing is left to be told.
+                    let _ = tokio::time::timeout(deadline, connection(stream, door)).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a connection to a control door cannot be accepted");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, door: Rc<impl Door + 'static>) -> Result<(), hyper::Error> {
+    let service = service_fn(move |request| {
+        let door = Rc::clone(&door);
+        async move { Ok::<_, Infallible>(door.answer(request).await) }
+    });
+    http1::Builder::new()
+        .keep_alive(false)
+        .header_read_timeout(None)
+        .max_buf_size(BUFFER)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+}
+
+/// A text.
+pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// A plain text of one line.
+pub fn plain(status: StatusCode, line: &'static str) -> Answer {
+    text(status, "text/plain; charset=utf-8", line)
+}
+
+/// 405.
+pub fn only(allow: &'static str) -> Answer {
+    let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    answer
+}

@@ -1,0 +1,139 @@
+//! What the probes ask: has the gateway started, is it ready, which servers can it reach.
+//!
+//! Ready means: configuration and listeners stand, and every authorization server has been reached once. A later outage does not take
+//! readiness back, or all replicas would leave at once; it shows in `/readyz?verbose` and in the metrics.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::telemetry::{Health, Standing};
+
+/// The state that the probes show. Written by the app and the control thread, read by the health listener.
+#[derive(Debug)]
+pub struct Status {
+    started: AtomicBool,
+    draining: AtomicBool,
+    contacts: Mutex<Vec<Contact>>,
+    health: Health,
+}
+
+/// An authorization server, and whether it has been reached once.
+#[derive(Debug)]
+struct Contact {
+    name: Arc<str>,
+    made: bool,
+}
+
+impl Status {
+    /// Not started; each of these authorization servers has to be reached once.
+    pub fn new(authorization_servers: impl IntoIterator<Item = Arc<str>>, health: Health) -> Self {
+        let contacts = authorization_servers.into_iter().map(|name| Contact { name, made: false }).collect();
+        Self { started: AtomicBool::new(false), draining: AtomicBool::new(false), contacts: Mutex::new(contacts), health }
+    }
+
+    /// The listeners stand.
+    pub fn started(&self) {
+        self.started.store(true, Ordering::Release);
+    }
+
+    /// The gateway is about to stop: no longer ready, still alive.
+    pub fn draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// An authorization server was reached. Later ones change nothing.
+    pub fn contacted(&self, authorization_server: &str) {
+        if let Some(contact) = self.contacts().iter_mut().find(|contact| &*contact.name == authorization_server) {
+            contact.made = true;
+        }
+    }
+
+    /// The servers that the gateway needs.
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Whether the listeners stand.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    /// Whether requests should be sent here.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.is_started() && !self.draining.load(Ordering::Acquire) && self.contacts().iter().all(|contact| contact.made)
+    }
+
+    /// Every check on a line of its own: `[+]` holds, `[-]` does not and keeps the gateway from being ready, `[!]` does not and is told only.
+    #[must_use]
+    pub fn verbose(&self) -> String {
+        let mut text = String::new();
+        let mut check = |holds: bool, what: &str| _ = writeln!(text, "[{}] {what}", if holds { '+' } else { '-' });
+        check(self.is_started(), "started");
+        check(!self.draining.load(Ordering::Acquire), "not draining");
+        for contact in self.contacts().iter() {
+            let made = if contact.made { "reached once" } else { "not reached yet" };
+            check(contact.made, &format!("authorization_server {}: {made}", contact.name));
+        }
+        for dependency in self.health.dependencies() {
+            let (mark, standing) = match dependency.standing() {
+                Standing::Unknown => ('+', "not asked yet"),
+                Standing::Up => ('+', "up"),
+                Standing::Down => ('!', "down"),
+            };
+            let reason = dependency.reason().map_or_else(String::new, |reason| format!(" ({reason})"));
+            let _ = writeln!(text, "[{mark}] {} {}: {standing}{reason}", dependency.kind(), dependency.name());
+        }
+        text.push_str(if self.is_ready() { "ready\n" } else { "not ready\n" });
+        text
+    }
+
+    fn contacts(&self) -> MutexGuard<'_, Vec<Contact>> {
+        self.contacts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    fn status() -> Status {
+        let metrics = Arc::new(Metrics::new().expect("definitions are valid"));
+        Status::new(["family".into(), "research".into()], Health::new(metrics))
+    }
+
+    #[test]
+    fn ready_is_started_and_every_server_reached_once() {
+        let status = status();
+        status.contacted("family");
+        status.contacted("research");
+        assert!(!status.is_ready());
+        status.started();
+        assert!(status.is_ready());
+        status.draining();
+        assert!(!status.is_ready() && status.is_started());
+    }
+
+    #[test]
+    fn a_server_that_was_never_reached_keeps_the_gateway_from_being_ready() {
+        let status = status();
+        status.started();
+        status.contacted("family");
+        assert!(!status.is_ready());
+        assert!(status.verbose().contains("[-] authorization_server research: not reached yet"));
+    }
+
+    #[test]
+    fn a_later_outage_is_told_and_changes_nothing() {
+        let status = status();
+        status.started();
+        ["family", "research"].into_iter().for_each(|name| status.contacted(name));
+        status.health().dependency("authorization_server", "family").failed("connection refused");
+        assert!(status.is_ready());
+        assert!(status.verbose().contains("[!] authorization_server family: down (connection refused)"), "{}", status.verbose());
+    }
+}

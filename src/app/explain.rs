@@ -1,0 +1,91 @@
+//! What would be decided: the same layers, on the same snapshot, with no ticket asked for and nothing sent upstream.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use http::Method;
+use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use serde_json::Value;
+use tower::{Service, ServiceExt};
+
+use crate::body::Body;
+use crate::enforcement::Judge;
+use crate::routing::{Peer, Request, ServedHosts};
+use crate::secret::Secret;
+use crate::stack::{Current, decision_only};
+use crate::telemetry::{Recorder, RequestId, to_json};
+
+/// Explains requests that nobody made.
+#[derive(Clone)]
+pub struct Explainer {
+    judge: Judge,
+    current: Current,
+}
+
+/// A request to be explained.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// Its method.
+    pub method: Method,
+    /// Its address; the authority may be left out.
+    pub url: http::Uri,
+    /// Its token.
+    pub token: Option<Secret>,
+}
+
+impl Explainer {
+    /// Explains by this judge on the configuration in force.
+    #[must_use]
+    pub fn new(mut judge: Judge, current: Current) -> Self {
+        judge.dry = true;
+        Self { judge, current }
+    }
+
+    /// The record that the request would leave, as the admin door shows records. Runs where tasks may be spawned locally.
+    pub async fn explain(&self, question: Question) -> Value {
+        let recorder = Recorder::new(RequestId("explained".into()), question.method.clone(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), "http");
+        let request = match request(question, recorder.clone()) {
+            Ok(request) => request,
+            Err(error) => return serde_json::json!({ "error": error.to_string() }),
+        };
+        let mut service = decision_only(self.current.clone(), self.judge.clone());
+        let answer = match service.ready().await {
+            Ok(service) => service.call(request).await,
+            Err(rejection) => Err(rejection),
+        };
+        let status = match &answer {
+            Ok(_) => 0,
+            Err(rejection) => {
+                recorder.pass(rejection.row());
+                recorder.with(|record| record.reason = record.reason.or(Some(rejection.reason())));
+                rejection.status().as_u16()
+            }
+        };
+        recorder.with(|record| record.status = status);
+        to_json(&recorder.snapshot())
+    }
+}
+
+fn request(question: Question, recorder: Recorder) -> Result<Request, http::Error> {
+    let host = question.url.authority().map_or("localhost", http::uri::Authority::as_str).to_owned();
+    let target = question.url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let mut builder = http::Request::builder().method(question.method).uri(target).header(HOST, host);
+    if let Some(token) = question.token {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose().trim()))?;
+        value.set_sensitive(true);
+        builder = builder.header(AUTHORIZATION, value);
+    }
+    let (head, ()) = builder.body(())?.into_parts();
+    let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Ok(Request { head, body: Body::empty(), peer: Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default() }, recorder })
+}
+
+/// Explains by the configuration alone, for when no gateway runs: the same rooms, without listeners. Runs where tasks may be spawned locally.
+///
+/// # Errors
+/// As [`super::Gateway::start`].
+pub async fn explain_offline(config: crate::config::Gateway, question: Question) -> Result<Value, super::StartError> {
+    let rooms = super::Rooms::build(&config, &super::Options { log: Some(|| Box::new(std::io::sink())), ..super::Options::default() })?;
+    let explainer = Explainer::new(rooms.judge, rooms.current);
+    super::control::answer_only(rooms.control)?;
+    Ok(explainer.explain(question).await)
+}

@@ -1,0 +1,75 @@
+//! Why an authorization server could not be asked, or what it said instead.
+//!
+//! An [`AskError`] means "could not decide": the answer is then closed. It is cloned to everyone who waits for the same call.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use crate::http_client::HttpError;
+
+/// Why there is no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AskError {
+    /// The request's budget was used up.
+    #[error("no answer within the request's time budget")]
+    Timeout,
+    /// The server cannot be reached, or TLS failed.
+    #[error("the server cannot be reached: {0}")]
+    Unreachable(Arc<HttpError>),
+    /// Too many calls are under way already.
+    #[error("too many calls to the server are under way")]
+    Busy,
+    /// The last calls failed; the server is given a rest.
+    #[error("the server is given a rest after repeated failures")]
+    Resting,
+    /// A status that the call does not know.
+    #[error("the {endpoint} endpoint answered {status}{}", said(.error))]
+    Status {
+        /// The endpoint's name.
+        endpoint: &'static str,
+        /// The status.
+        status: StatusCode,
+        /// The body's `error` member, shortened, where it had one.
+        error: Option<Arc<str>>,
+    },
+    /// The answer is not what the specification asks for.
+    #[error("the {endpoint} endpoint's answer cannot be used: {why}")]
+    Unusable {
+        /// The endpoint's name.
+        endpoint: &'static str,
+        /// What is wrong with it.
+        why: Arc<str>,
+    },
+    /// The gateway's own credential was refused twice.
+    #[error("the {0} endpoint refuses the gateway's own credential")]
+    CredentialRefused(&'static str),
+    /// No protection API access token can be had.
+    #[error("no protection API access token: {0}")]
+    NoPat(Arc<AskError>),
+    /// The discovery document is not to be used.
+    #[error("discovery: {0}")]
+    Discovery(Arc<str>),
+    /// The gateway is shutting down.
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
+}
+
+fn said(error: &Option<Arc<str>>) -> String {
+    error.as_ref().map_or_else(String::new, |error| format!(" ({error})"))
+}
+
+impl AskError {
+    pub(super) fn unusable(endpoint: &'static str, why: impl Into<Arc<str>>) -> Self {
+        Self::Unusable { endpoint, why: why.into() }
+    }
+}
+
+impl From<HttpError> for AskError {
+    fn from(error: HttpError) -> Self {
+        match error {
+            HttpError::Timeout => Self::Timeout,
+            other => Self::Unreachable(Arc::new(other)),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! An introspection answer, whoever gave it, as one [`Introspection`] (RFC 7662, 2.2; UMA 2.0 Federated Authorization, 5.1.1).
+//!
+//! Only the JSON boolean `true` is active. Whatever is not as it should be makes the whole answer unusable: closed, and not cached.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::error::AskError;
+use super::json;
+use super::profile::Profile;
+use crate::uma::{Introspection, Permission, ResourceId, Rpt, Scope, Timestamp};
+
+const ENDPOINT: &str = "introspection";
+
+/// Seconds beyond this are not seconds: a server that counts milliseconds would be believed until the year 50000.
+const LATEST: i64 = 100_000_000_000;
+
+/// What the server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// `active: true`.
+    Active(Box<Introspection>),
+    /// `active: false`.
+    Inactive,
+}
+
+/// Reads the body of a 200.
+///
+/// # Errors
+/// [`AskError::Unusable`] for anything that is not exactly as it should be.
+pub fn read(profile: Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskError> {
+    let answer = object(json::parse(body).map_err(|error| unusable(error.to_string()))?)?;
+    match answer.get("active") {
+        Some(Value::Bool(true)) => {}
+        Some(Value::Bool(false)) => return Ok(Answer::Inactive),
+        _ => return Err(unusable("`active` is not true or false")),
+    }
+    let mut introspection = members(&answer)?;
+    introspection.permissions = permissions(&answer)?.unwrap_or_default();
+    if profile.reads_payload() {
+        // The server has just called exactly this string active, so its payload is the server's own word.
+        if let Some(payload) = payload(rpt)? {
+            complete(&mut introspection, permissions(&answer)?, &payload)?;
+        }
+    }
+    Ok(Answer::Active(Box::new(introspection)))
+}
+
+/// Takes from the token's payload what the answer left out. Where both speak, the stricter counts, and a contradiction refuses.
+fn complete(introspection: &mut Introspection, answered: Option<Vec<Permission>>, payload: &Map<String, Value>) -> Result<(), AskError> {
+    let own = members(payload)?;
+    for (said, token) in [
+        (&introspection.subject, &own.subject),
+        (&introspection.session, &own.session),
+        (&introspection.issuer, &own.issuer),
+        (&introspection.client, &own.client),
+    ] {
+        if let (Some(said), Some(token)) = (said, token)
+            && said != token
+        {
+            return Err(unusable("the answer and the token contradict each other"));
+        }
+    }
+    introspection.bound |= own.bound;
+    introspection.exp = earlier(introspection.exp, own.exp);
+    introspection.nbf = introspection.nbf.max(own.nbf);
+    introspection.subject = introspection.subject.take().or(own.subject);
+    introspection.session = introspection.session.take().or(own.session);
+    introspection.issuer = introspection.issuer.take().or(own.issuer);
+    introspection.client = introspection.client.take().or(own.client);
+    if introspection.audience.is_empty() {
+        introspection.audience = own.audience;
+    }
+    let granted = permissions(payload)?.unwrap_or_default();
+    introspection.permissions = match answered {
+        None => granted,
+        Some(answered) => both(&answered, &granted),
+    };
+    Ok(())
+}
+
+/// The permissions that both lists grant, each with the narrower times.
+fn both(left: &[Permission], right: &[Permission]) -> Vec<Permission> {
+    left.iter()
+        .flat_map(|one| right.iter().filter(|other| other.resource == one.resource).map(move |other| (one, other)))
+        .map(|(one, other)| Permission {
+            resource: one.resource.clone(),
+            scopes: one.scopes.iter().filter(|scope| other.scopes.contains(scope)).cloned().collect(),
+            exp: earlier(one.exp, other.exp),
+            nbf: one.nbf.max(other.nbf),
+        })
+        .collect()
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// The payload of a token that has the form of a signed JWT; `None` for an opaque one.
+fn payload(rpt: &Rpt) -> Result<Option<Map<String, Value>>, AskError> {
+    let mut parts = rpt.0.expose().split('.');
+    let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return Ok(None);
+    };
+    let Ok(bytes) = URL_SAFE_NO_PAD.decode(payload) else { return Ok(None) };
+    object(json::parse(&bytes).map_err(|_| unusable("the token's payload is not JSON"))?).map(Some)
+}
+
+fn members(answer: &Map<String, Value>) -> Result<Introspection, AskError> {
+    Ok(Introspection {
+        exp: time(answer, "exp")?,
+        // Keycloak's tokens of 2016 say `nbf: 0` for "not set"; zero is long past either way.
+        nbf: time(answer, "nbf")?.filter(|nbf| nbf.0 != 0),
+        issuer: text(answer, "iss")?,
+        audience: audience(answer)?,
+        subject: text(answer, "sub")?,
+        username: either(text(answer, "username")?, || text(answer, "preferred_username"))?,
+        session: either(text(answer, "sid")?, || text(answer, "session_state"))?,
+        client: either(text(answer, "client_id")?, || text(answer, "azp"))?,
+        bound: answer.get("cnf").is_some_and(|cnf| !cnf.is_null()),
+        claims: claims(answer),
+        permissions: Vec::new(),
+    })
+}
+
+fn either(first: Option<Arc<str>>, second: impl FnOnce() -> Result<Option<Arc<str>>, AskError>) -> Result<Option<Arc<str>>, AskError> {
+    if first.is_some() { Ok(first) } else { second() }
+}
+
+/// Texts that identity headers may name; at most 32 of at most 1 KiB, so that an answer's size stays bounded in the cache.
+fn claims(answer: &Map<String, Value>) -> Vec<(Arc<str>, Arc<str>)> {
+    const KNOWN: [&str; 9] = ["active", "exp", "nbf", "iat", "iss", "aud", "permissions", "authorization", "cnf"];
+    answer
+        .iter()
+        .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
+        .filter_map(|(name, value)| match value {
+            Value::String(text) if text.len() <= 1024 => Some((Arc::from(name.as_str()), Arc::from(text.as_str()))),
+            Value::Number(number) => Some((Arc::from(name.as_str()), Arc::from(number.to_string()))),
+            Value::Bool(yes) => Some((Arc::from(name.as_str()), Arc::from(yes.to_string()))),
+            _ => None,
+        })
+        .take(32)
+        .collect()
+}
+
+/// `permissions`, else `authorization.permissions`; `None`: the answer does not speak of permissions.
+fn permissions(answer: &Map<String, Value>) -> Result<Option<Vec<Permission>>, AskError> {
+    let list = match answer.get("permissions").filter(|value| !value.is_null()) {
+        Some(list) => Some(list),
+        None => answer.get("authorization").and_then(|authorization| authorization.get("permissions")),
+    };
+    match list {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(entries)) => entries.iter().filter_map(|entry| permission(entry).transpose()).collect::<Result<_, _>>().map(Some),
+        Some(_) => Err(unusable("`permissions` is not a list")),
+    }
+}
+
+/// One entry; `None` where its aliases disagree or it names no resource: such an entry grants nothing.
+fn permission(entry: &Value) -> Result<Option<Permission>, AskError> {
+    let Value::Object(entry) = entry else { return Err(unusable("an entry of `permissions` is not an object")) };
+    let Some(resource) = alias(entry, &["resource_id", "rsid", "resource_set_id"]) else { return Ok(None) };
+    let Some(resource) = resource.as_str() else { return Err(unusable("a permission's resource is not a text")) };
+    if ["resource_scopes", "scopes"].iter().filter(|name| entry.contains_key(**name)).count() > 1 && alias(entry, &["resource_scopes", "scopes"]).is_none() {
+        return Ok(None);
+    }
+    let scopes = match alias(entry, &["resource_scopes", "scopes"]) {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(scopes)) => scopes
+            .iter()
+            .map(|scope| scope.as_str().map(|scope| Scope(scope.into())).ok_or_else(|| unusable("a scope is not a text")))
+            .collect::<Result<_, _>>()?,
+        Some(_) => return Err(unusable("a permission's scopes are not a list")),
+    };
+    Ok(Some(Permission { resource: ResourceId(resource.into()), scopes, exp: time(entry, "exp")?, nbf: time(entry, "nbf")? }))
+}
+
+/// The value that all names which are present agree on.
+fn alias<'a>(entry: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
+    let mut present = names.iter().filter_map(|name| entry.get(*name));
+    let first = present.next()?;
+    present.all(|other| other == first).then_some(first)
+}
+
+fn time(answer: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, AskError> {
+    match answer.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_i64() {
+            Some(seconds) if (0..=LATEST).contains(&seconds) => Ok(Some(Timestamp(seconds))),
+            _ => Err(unusable(format!("`{name}` is not a time in whole seconds"))),
+        },
+    }
+}
+
+fn text(answer: &Map<String, Value>, name: &'static str) -> Result<Option<Arc<str>>, AskError> {
+    match answer.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str().into())),
+        Some(_) => Err(unusable(format!("`{name}` is not a text"))),
+    }
+}
+
+fn audience(answer: &Map<String, Value>) -> Result<Vec<Arc<str>>, AskError> {
+    match answer.get("aud") {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(one)) => Ok(vec![one.as_str().into()]),
+        Some(Value::Array(several)) => several.iter().map(|one| one.as_str().map(Arc::from).ok_or_else(|| unusable("`aud` is not a list of texts"))).collect(),
+        Some(_) => Err(unusable("`aud` is not a text or a list")),
+    }
+}
+
+fn object(value: Value) -> Result<Map<String, Value>, AskError> {
+    match value {
+        Value::Object(map) => Ok(map),
+        _ => Err(unusable("it is not an object")),
+    }
+}
+
+fn unusable(why: impl Into<Arc<str>>) -> AskError {
+    AskError::unusable(ENDPOINT, why)
+}

@@ -1,0 +1,285 @@
+//! Resources at the server: found by name and owner, or registered because the configuration declares them.
+//!
+//! [`Resources`] is the view that workers read without asking anybody; the control thread fills it. Nothing is ever deleted at a server unasked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{Method, Request, StatusCode, Uri};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::config::ServerIdentity;
+use super::discovery::{Endpoint, Metadata};
+use super::error::AskError;
+use super::json as strict;
+use super::profile::Profile;
+use super::server::{Server, status};
+use crate::telemetry::AsEndpoint;
+use crate::uma::{ResourceId, Scope};
+
+const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
+
+/// How many resources are kept in the view, and how long an unknown name is remembered.
+const KNOWN: u64 = 200_000;
+const UNKNOWN: u64 = 20_000;
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// Descriptions that are read one by one where a server cannot search.
+const SEARCHED: usize = 2_000;
+
+/// What a resource is found by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ResourceKey {
+    /// The server.
+    pub server: ServerIdentity,
+    /// The owner; absent: the gateway's own client.
+    pub owner: Option<Arc<str>>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+/// A resource that the configuration declares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declared {
+    /// Name and owner.
+    pub key: ResourceKey,
+    /// Type.
+    pub kind: Option<Arc<str>>,
+    /// All its scopes.
+    pub scopes: Arc<[Scope]>,
+}
+
+/// What the view knows of a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Its id.
+    Known(ResourceId),
+    /// The server knew no such resource a moment ago.
+    Unknown,
+    /// Nobody has asked yet.
+    Unasked,
+}
+
+/// The view, shared by all threads.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    known: moka::sync::Cache<ResourceKey, ResourceId>,
+    unknown: moka::sync::Cache<ResourceKey, ()>,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self { known: moka::sync::Cache::new(KNOWN), unknown: moka::sync::Cache::builder().max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build() }
+    }
+}
+
+impl Resources {
+    /// What is known of `key`, without asking anybody.
+    #[must_use]
+    pub fn see(&self, key: &ResourceKey) -> Seen {
+        match self.known.get(key) {
+            Some(id) => Seen::Known(id),
+            None if self.unknown.contains_key(key) => Seen::Unknown,
+            None => Seen::Unasked,
+        }
+    }
+
+    /// Keeps what a server said.
+    pub fn keep(&self, key: &ResourceKey, id: Option<&ResourceId>) {
+        match id {
+            Some(id) => {
+                self.unknown.invalidate(key);
+                self.known.insert(key.clone(), id.clone());
+            }
+            None => {
+                self.known.invalidate(key);
+                self.unknown.insert(key.clone(), ());
+            }
+        }
+    }
+
+    /// Forgets a resource that the server does not know any more.
+    pub fn forget(&self, key: &ResourceKey) {
+        self.known.invalidate(key);
+    }
+}
+
+/// A description as the server keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Name.
+    pub name: String,
+    /// Type.
+    pub kind: Option<String>,
+    /// Owner, where the server tells it: name, else id.
+    pub owner: Option<String>,
+    /// Scopes.
+    pub scopes: Vec<String>,
+}
+
+/// What became of a declared resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconciled {
+    /// It was as declared.
+    Unchanged,
+    /// It was not there and has been registered.
+    Created,
+    /// It was there with another type or other scopes and has been updated.
+    Updated,
+}
+
+impl Server {
+    /// The id of the resource with this name and owner; `None`: the server has none, or more than one.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`.
+    pub async fn find(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        match metadata.profile {
+            Profile::Keycloak => self.find_by_query(&metadata, key, deadline).await,
+            Profile::Uma2 => self.find_by_reading(&metadata, key, deadline).await,
+        }
+    }
+
+    async fn find_by_query(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("name", &key.name)
+            .append_pair("exactName", "true")
+            .append_pair("owner", key.owner.as_deref().unwrap_or(&self.config.client.id))
+            .finish();
+        let endpoint = with_query(&metadata.registration, &query)?;
+        let ids = self.list(metadata, &endpoint, deadline).await?;
+        match ids.as_slice() {
+            [one] => Ok(Some(one.clone())),
+            [] => Ok(None),
+            // Two of a name: no arbitrary pick.
+            _ => Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner")),
+        }
+    }
+
+    async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        let mut found = None;
+        for id in self.list(metadata, &metadata.registration, deadline).await?.into_iter().take(SEARCHED) {
+            let Some(description) = self.describe(&id, deadline).await? else { continue };
+            let owner = key.owner.as_deref();
+            let same_owner = owner.is_none() || description.owner.is_none() || description.owner.as_deref() == owner;
+            if description.name == *key.name && same_owner && found.replace(id).is_some() {
+                return Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner"));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn list(&self, metadata: &Metadata, endpoint: &Endpoint, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+        let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
+        let response = self.protected(ENDPOINT, metadata, endpoint, request, &Bytes::new(), deadline, &mut false).await?;
+        if response.status() != StatusCode::OK {
+            return Err(status(ENDPOINT, &response));
+        }
+        let Ok(Value::Array(ids)) = strict::parse(response.body()) else { return Err(AskError::unusable(ENDPOINT.label(), "it is not a list of ids")) };
+        ids.iter().map(|id| id.as_str().map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "an id is not a text"))).collect()
+    }
+
+    /// The description of a resource; `None`: the server does not know it.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`.
+    pub async fn describe(&self, id: &ResourceId, deadline: Instant) -> Result<Option<Description>, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let endpoint = below(&metadata.registration, id)?;
+        let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
+        let response = self.protected(ENDPOINT, &metadata, &endpoint, request, &Bytes::new(), deadline, &mut false).await?;
+        match response.status() {
+            StatusCode::OK => description(response.body()).map(Some),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(status(ENDPOINT, &response)),
+        }
+    }
+
+    /// Brings a declared resource to the server: creates it, updates its type and scopes, or leaves it. Never deletes.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`.
+    pub async fn reconcile(&self, declared: &Declared, deadline: Instant) -> Result<(ResourceId, Reconciled), AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let Some(id) = self.find(&declared.key, deadline).await? else {
+            return Ok((self.register(&metadata, declared, deadline).await?, Reconciled::Created));
+        };
+        let current = self.describe(&id, deadline).await?.unwrap_or_default();
+        let mut has: Vec<&str> = current.scopes.iter().map(String::as_str).collect();
+        let mut wants: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
+        has.sort_unstable();
+        wants.sort_unstable();
+        if has == wants && (declared.kind.is_none() || declared.kind.as_deref() == current.kind.as_deref()) {
+            return Ok((id, Reconciled::Unchanged));
+        }
+        let endpoint = below(&metadata.registration, &id)?;
+        let body = Bytes::from(self.registration(metadata.profile, declared).to_string());
+        let request = || Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
+        let response = self.protected(ENDPOINT, &metadata, &endpoint, request, &body, deadline, &mut false).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::NO_CONTENT => Ok((id, Reconciled::Updated)),
+            _ => Err(status(ENDPOINT, &response)),
+        }
+    }
+
+    async fn register(&self, metadata: &Metadata, declared: &Declared, deadline: Instant) -> Result<ResourceId, AskError> {
+        let body = Bytes::from(self.registration(metadata.profile, declared).to_string());
+        let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
+        let response = self.protected(ENDPOINT, metadata, &metadata.registration, request, &body, deadline, &mut false).await?;
+        if response.status() != StatusCode::CREATED {
+            return Err(status(ENDPOINT, &response));
+        }
+        let document = strict::parse(response.body()).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))?;
+        let id = document.get("_id").and_then(Value::as_str).filter(|id| !id.is_empty());
+        id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it has no `_id`"))
+    }
+
+    /// The whole description: an update replaces all members (UMA 2.0 Federated Authorization, 3.2.3).
+    fn registration(&self, profile: Profile, declared: &Declared) -> Value {
+        let scopes: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
+        let mut description = json!({ "name": &*declared.key.name, "resource_scopes": scopes });
+        if let Some(kind) = &declared.kind {
+            description["type"] = json!(&**kind);
+        }
+        if let Some(owner) = &declared.key.owner {
+            description["owner"] = json!(&**owner);
+            if profile == Profile::Keycloak {
+                description["ownerManagedAccess"] = json!(true);
+            }
+        }
+        description
+    }
+}
+
+fn description(body: &[u8]) -> Result<Description, AskError> {
+    let document = strict::parse(body).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))?;
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let owner = document.get("owner");
+    let scopes = ["resource_scopes", "scopes"].iter().find_map(|name| document.get(*name)).and_then(Value::as_array);
+    Ok(Description {
+        name: document.get("name").and_then(text).unwrap_or_default(),
+        kind: document.get("type").and_then(text),
+        // A text, or an object with a name, an id, or both.
+        owner: owner.and_then(|owner| text(owner).or_else(|| owner.get("name").and_then(text)).or_else(|| owner.get("id").and_then(text))),
+        scopes: scopes.map(|scopes| scopes.iter().filter_map(|scope| text(scope).or_else(|| scope.get("name").and_then(text))).collect()).unwrap_or_default(),
+    })
+}
+
+fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
+    let id = percent_encoding::utf8_percent_encode(&id.0, percent_encoding::NON_ALPHANUMERIC);
+    with_path_and_query(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
+}
+
+fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
+    with_path_and_query(endpoint, &format!("{}?{query}", endpoint.uri.path()))
+}
+
+fn with_path_and_query(endpoint: &Endpoint, path_and_query: &str) -> Result<Endpoint, AskError> {
+    let mut parts = endpoint.uri.clone().into_parts();
+    parts.path_and_query = path_and_query.parse().ok();
+    let uri = Uri::from_parts(parts).map_err(|_| AskError::unusable(ENDPOINT.label(), "the address cannot be written"))?;
+    Ok(Endpoint { uri, host: endpoint.host.clone() })
+}

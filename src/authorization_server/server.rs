@@ -1,0 +1,357 @@
+//! One authorization server as the control thread knows it: its metadata, its PAT, and the calls that are made of it.
+//!
+//! Lives on the control thread and is shared there by `Rc`. Each call ends at the deadline that the request brings along. Nothing here caches answers.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::config::Config;
+use super::discovery::{self, Endpoint, Metadata};
+use super::error::AskError;
+use super::pat::Pats;
+use super::{introspection, json, live};
+use crate::http_client::{HttpClient, basic_auth, form};
+use crate::telemetry::{AsEndpoint, AsOutcome, Dependency, Health, Metrics};
+use crate::uma::{PermissionTicket, ResourceId, Rpt, Scope};
+
+/// Largest answer that is read, in bytes.
+const ANSWER_LIMIT: usize = 256 * 1024;
+/// Calls to one server that may be under way at once.
+const CONCURRENT_CALLS: usize = 256;
+/// Failures in a row after which a server is given a rest, and how long.
+const FAILURES_BEFORE_REST: u32 = 8;
+const REST: Duration = Duration::from_millis(500);
+
+/// One authorization server.
+pub struct Server {
+    pub(super) config: Arc<Config>,
+    pub(super) http: HttpClient,
+    metadata: RefCell<Option<Rc<Metadata>>>,
+    discovering: tokio::sync::Mutex<()>,
+    pub(super) pats: Pats,
+    calls: Semaphore,
+    failures: Cell<u32>,
+    rest_until: Cell<Option<Instant>>,
+    metrics: Arc<Metrics>,
+    /// Whether it answers.
+    reachable: Arc<Dependency>,
+    /// Whether its answers let the gateway use the protection API.
+    usable: Arc<Dependency>,
+}
+
+/// Why a permission request gave no ticket.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum TicketError {
+    /// `invalid_resource_id`: the server does not know the resource (any more).
+    #[error("the server does not know the resource")]
+    InvalidResource,
+    /// Another refusal: `invalid_scope`, a 4xx.
+    #[error("the server refuses the permission request: {0}")]
+    Refused(AskError),
+    /// No PAT to ask with.
+    #[error(transparent)]
+    NoPat(AskError),
+    /// No usable answer.
+    #[error(transparent)]
+    Failed(#[from] AskError),
+}
+
+/// What the server said of a token.
+#[derive(Clone, Debug)]
+pub enum Introspected {
+    /// An answer as specified.
+    Answer(introspection::Answer),
+    /// 400 with a JSON `error`: the token as such is refused.
+    TokenRefused,
+}
+
+impl Server {
+    /// A server that nothing has been asked of yet.
+    #[must_use]
+    pub fn new(config: Arc<Config>, http: HttpClient, health: &Health, metrics: Arc<Metrics>) -> Self {
+        Self {
+            reachable: health.dependency("authorization_server", &config.name),
+            usable: health.dependency("protection_api", &config.name),
+            config,
+            http,
+            metadata: RefCell::new(None),
+            discovering: tokio::sync::Mutex::new(()),
+            pats: Pats::default(),
+            calls: Semaphore::new(CONCURRENT_CALLS),
+            failures: Cell::new(0),
+            rest_until: Cell::new(None),
+            metrics,
+        }
+    }
+
+    /// Its section of the configuration.
+    #[must_use]
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// What discovery has told last.
+    #[must_use]
+    pub fn known(&self) -> Option<Rc<Metadata>> {
+        self.metadata.borrow().clone()
+    }
+
+    /// Whether the live decision is asked.
+    #[must_use]
+    pub fn live_decision(&self) -> bool {
+        self.config.live_decision.unwrap_or_else(|| self.known().is_some_and(|metadata| metadata.profile.live_decision()))
+    }
+
+    /// The metadata, fetched if there is none yet. One flight for all who ask.
+    ///
+    /// # Errors
+    /// When there is none and it cannot be had before `deadline`.
+    pub async fn metadata(&self, deadline: Instant) -> Result<Rc<Metadata>, AskError> {
+        if let Some(metadata) = self.known() {
+            return Ok(metadata);
+        }
+        let _flight = timeout_at(deadline, self.discovering.lock()).await.map_err(|_| AskError::Timeout)?;
+        match self.known() {
+            Some(metadata) => Ok(metadata),
+            None => self.discover(deadline).await,
+        }
+    }
+
+    /// Fetches the document anew; the last good one stays when that fails.
+    ///
+    /// # Errors
+    /// The document cannot be had, or is not to be used.
+    pub async fn discover(&self, deadline: Instant) -> Result<Rc<Metadata>, AskError> {
+        let address = discovery::address(&self.config)?;
+        let request = Request::builder().method(Method::GET).header(ACCEPT, "application/json");
+        let response = self.call(AsEndpoint::Discovery, &address, request, Bytes::new(), deadline).await?;
+        if response.status() != StatusCode::OK {
+            return Err(status(AsEndpoint::Discovery, &response));
+        }
+        let read = discovery::read(&self.config, response.body()).map(Rc::new);
+        match read {
+            Ok(metadata) => {
+                self.metadata.replace(Some(Rc::clone(&metadata)));
+                Ok(metadata)
+            }
+            Err(error) => {
+                self.usable.failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Asks for a permission ticket (UMA 2.0 Federated Authorization, 4.1). Never shared, never repeated but for a refused PAT.
+    ///
+    /// # Errors
+    /// See [`TicketError`]. `renewed` is told when the PAT was refused and renewed (row C6).
+    pub async fn ticket(&self, resource: &ResourceId, scopes: &[Scope], deadline: Instant, renewed: &mut bool) -> Result<PermissionTicket, TicketError> {
+        let metadata = self.metadata(deadline).await?;
+        let body = Bytes::from(metadata.profile.permission_request(resource, scopes).to_string());
+        let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
+        let response =
+            self.protected(AsEndpoint::Permission, &metadata, &metadata.permission, request, &body, deadline, renewed).await.map_err(|error| match error {
+                AskError::NoPat(_) => TicketError::NoPat(error),
+                other => TicketError::Failed(other),
+            })?;
+        if response.status() == StatusCode::CREATED {
+            return ticket(response.body()).map_err(TicketError::Failed);
+        }
+        let refusal = status(AsEndpoint::Permission, &response);
+        Err(match (response.status(), error_member(response.body()).as_deref()) {
+            (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id")) => TicketError::InvalidResource,
+            (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::UNAUTHORIZED, _) => TicketError::Failed(refusal),
+            (code, _) if code.is_client_error() => TicketError::Refused(refusal),
+            _ => TicketError::Failed(refusal),
+        })
+    }
+
+    /// Asks whether a token is active (RFC 7662), with the PAT or as the client, as the profile has it.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`. `renewed` is told when our credential was refused and renewed (row I8).
+    pub async fn introspect(&self, rpt: &Rpt, deadline: Instant, renewed: &mut bool) -> Result<Introspected, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let body = form(&[("token", rpt.0.expose())]);
+        let request = || form_request(None);
+        let response = if metadata.profile.introspects_with_pat() {
+            self.protected(AsEndpoint::Introspection, &metadata, &metadata.introspection, request, &body, deadline, renewed).await?
+        } else {
+            let response =
+                self.call(AsEndpoint::Introspection, &metadata.introspection, form_request(Some(self.client_authorization())), body, deadline).await?;
+            if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                return Err(AskError::CredentialRefused(AsEndpoint::Introspection.label()));
+            }
+            response
+        };
+        match response.status() {
+            StatusCode::OK => introspection::read(metadata.profile, response.body(), rpt).map(Introspected::Answer),
+            StatusCode::BAD_REQUEST if error_member(response.body()).is_some() => Ok(Introspected::TokenRefused),
+            _ => Err(status(AsEndpoint::Introspection, &response)),
+        }
+    }
+
+    /// Asks what is granted now to the bearer of `rpt` on `resource`; `None`: nothing.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`.
+    pub async fn granted_now(&self, rpt: &Rpt, resource: &ResourceId, deadline: Instant) -> Result<Option<Vec<Scope>>, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let body = live::request(&self.config.client.id, rpt, resource);
+        let response = self.call(AsEndpoint::Decision, &metadata.token, form_request(Some(self.client_authorization())), body, deadline).await?;
+        live::read(&response, resource)
+    }
+
+    /// A call to the protection API: with the PAT, once more with a new one where it is refused.
+    #[expect(clippy::too_many_arguments, reason = "one private function carries the retry for three calls")]
+    pub(super) async fn protected(
+        &self,
+        name: AsEndpoint,
+        metadata: &Metadata,
+        endpoint: &Endpoint,
+        request: impl Fn() -> http::request::Builder,
+        body: &Bytes,
+        deadline: Instant,
+        renewed: &mut bool,
+    ) -> Result<Response<Bytes>, AskError> {
+        let pat = self.pat(deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
+        let response = self.call(name, endpoint, request().header(AUTHORIZATION, pat.header()), body.clone(), deadline).await?;
+        // RFC 7662, 2.3: both statuses speak of our credential. Elsewhere 403 may be a refusal of what is asked.
+        let refused = |response: &Response<Bytes>| {
+            metadata.profile.refuses_pat(response.status(), error_member(response.body()).as_deref())
+                || (name == AsEndpoint::Introspection && response.status() == StatusCode::FORBIDDEN)
+        };
+        if !refused(&response) {
+            return Ok(response);
+        }
+        *renewed = true;
+        let pat = self.renew_pat(&pat, deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
+        let response = self.call(name, endpoint, request().header(AUTHORIZATION, pat.header()), body.clone(), deadline).await?;
+        if refused(&response) {
+            self.complain(&format!("{}: the protection API access token is refused, a new one too", name.label()));
+            return Err(AskError::CredentialRefused(name.label()));
+        }
+        Ok(response)
+    }
+
+    /// `Authorization` of the gateway's own client.
+    pub(super) fn client_authorization(&self) -> HeaderValue {
+        basic_auth(&self.config.client.id, self.config.client.secret.expose())
+    }
+
+    /// One call: bounded in number and time, counted, and remembered as the server's last sign of life.
+    pub(super) async fn call(
+        &self,
+        name: AsEndpoint,
+        endpoint: &Endpoint,
+        request: http::request::Builder,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Response<Bytes>, AskError> {
+        let _permit = self.calls.try_acquire().map_err(|_| AskError::Busy)?;
+        if self.rest_until.get().is_some_and(|until| Instant::now() < until) {
+            return Err(AskError::Resting);
+        }
+        let request = request
+            .uri(endpoint.uri.clone())
+            .header(HOST, endpoint.host.clone())
+            .body(body)
+            .map_err(|_| AskError::unusable(name.label(), "the request cannot be written"))?;
+        let started = Instant::now();
+        let result = self.http.send(request, ANSWER_LIMIT, deadline).await.map_err(AskError::from);
+        let failed = match &result {
+            Ok(response) => response.status().is_server_error().then(|| status(name, response).to_string()),
+            Err(error) => Some(error.to_string()),
+        };
+        self.metrics.authorization_server_asked(name, outcome(&result), started.elapsed());
+        self.sign_of_life(name, failed);
+        result
+    }
+
+    fn sign_of_life(&self, endpoint: AsEndpoint, failed: Option<String>) {
+        let Some(reason) = failed else {
+            self.failures.set(0);
+            self.rest_until.set(None);
+            self.reachable.recovered();
+            return;
+        };
+        self.reachable.failed(format_args!("{}: {reason}", endpoint.label()));
+        let failures = self.failures.get().saturating_add(1);
+        self.failures.set(failures);
+        if failures >= FAILURES_BEFORE_REST {
+            // After the rest one more failure starts the next one; a success ends it all.
+            self.rest_until.set(Some(Instant::now() + REST));
+        }
+    }
+
+    /// Says once that the server's answers cannot be used for a reason that is not a failed call.
+    pub fn complain(&self, reason: &str) {
+        self.usable.failed(reason);
+    }
+
+    /// Says that the protection API can be used.
+    pub(super) fn content(&self) {
+        self.usable.recovered();
+    }
+
+    /// The metrics that calls are counted in.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+}
+
+pub(super) fn form_request(authorization: Option<HeaderValue>) -> http::request::Builder {
+    let request = Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/x-www-form-urlencoded").header(ACCEPT, "application/json");
+    match authorization {
+        Some(value) => request.header(AUTHORIZATION, value),
+        None => request,
+    }
+}
+
+fn outcome(result: &Result<Response<Bytes>, AskError>) -> AsOutcome {
+    match result {
+        Ok(response) => match response.status().as_u16() {
+            200..=299 => AsOutcome::Ok,
+            401 => AsOutcome::Unauthorized,
+            429 => AsOutcome::Failed,
+            400..=499 => AsOutcome::Refused,
+            _ => AsOutcome::Failed,
+        },
+        Err(AskError::Timeout) => AsOutcome::Timeout,
+        Err(_) => AsOutcome::Unreachable,
+    }
+}
+
+/// What an unexpected status becomes; the `error` member is kept where it is one of the short words of RFC 6749.
+pub(super) fn status(endpoint: AsEndpoint, response: &Response<Bytes>) -> AskError {
+    AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error_member(response.body()).map(Arc::from) }
+}
+
+/// The `error` member of an error answer, if it has the form of an error code (RFC 6749, 5.2).
+pub(super) fn error_member(body: &[u8]) -> Option<String> {
+    let document = json::parse(body).ok()?;
+    let error = document.get("error")?.as_str()?;
+    let plain = error.len() <= 64 && error.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b' '));
+    plain.then(|| error.to_owned())
+}
+
+fn ticket(body: &[u8]) -> Result<PermissionTicket, AskError> {
+    let unusable = |why: &'static str| AskError::unusable(AsEndpoint::Permission.label(), why);
+    let document = json::parse(body).map_err(|_| unusable("it is not JSON"))?;
+    let ticket = document.get("ticket").and_then(Value::as_str).ok_or_else(|| unusable("it has no ticket"))?;
+    // A ticket that no header can carry is none (RFC 9110, 11.2).
+    if ticket.is_empty() || !ticket.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
+        return Err(unusable("its ticket has octets that a header cannot carry"));
+    }
+    Ok(PermissionTicket(ticket.into()))
+}

@@ -1,0 +1,132 @@
+//! One kept answer and its own times.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::authorization_server::{Config, ServerIdentity};
+use crate::uma::{Introspection, Scope, Timestamp};
+
+/// An introspection answer.
+#[derive(Debug)]
+pub struct Entry {
+    introspection: Introspection,
+    server: ServerIdentity,
+    asked: Instant,
+    expires_at: Instant,
+    max_age: Duration,
+    renew_after: Duration,
+    asks_live: bool,
+    renewing: AtomicBool,
+}
+
+impl Entry {
+    pub(super) fn new(introspection: Introspection, server: &Config, asks_live: bool, asked: Instant) -> Self {
+        // A revoked token lives until its entry expires; the entry therefore never outlives `max_age`, whatever `exp` says.
+        let left = introspection.exp.map_or(Duration::MAX, |exp| exp.after(Timestamp::now()));
+        let lifetime = server.max_age.min(left);
+        let window = server.max_age * u32::from(server.refresh_window.min(100)) / 100;
+        Self {
+            introspection,
+            server: server.identity,
+            asked,
+            expires_at: asked + lifetime,
+            max_age: server.max_age,
+            renew_after: server.max_age.saturating_sub(window),
+            asks_live,
+            renewing: AtomicBool::new(false),
+        }
+    }
+
+    /// What the server said.
+    #[must_use]
+    pub const fn introspection(&self) -> &Introspection {
+        &self.introspection
+    }
+
+    /// Whose word it is.
+    #[must_use]
+    pub const fn server(&self) -> ServerIdentity {
+        self.server
+    }
+
+    /// Whether the server's introspection does not follow a withdrawal, so that the live decision must be asked besides.
+    #[must_use]
+    pub const fn asks_live(&self) -> bool {
+        self.asks_live
+    }
+
+    /// How old the answer is, counted from when it was asked for.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.asked)
+    }
+
+    /// Whether it may still be used.
+    #[must_use]
+    pub fn is_fresh(&self, now: Instant) -> bool {
+        now < self.expires_at
+    }
+
+    /// Whether it is in the last part of its life and nobody renews it yet. Only one caller is told so.
+    #[must_use]
+    pub fn wants_renewal(&self, now: Instant) -> bool {
+        self.age(now) >= self.renew_after && !self.renewing.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) const fn max_age(&self) -> Duration {
+        self.max_age
+    }
+
+    pub(super) fn bytes(&self) -> u32 {
+        let introspection = &self.introspection;
+        let texts = [&introspection.issuer, &introspection.subject, &introspection.username, &introspection.session, &introspection.client];
+        let permissions: usize = introspection.permissions.iter().map(|permission| 96 + permission.resource.0.len() + scopes(&permission.scopes)).sum();
+        let claims: usize = introspection.claims.iter().map(|(name, value)| 64 + name.len() + value.len()).sum();
+        let audience: usize = introspection.audience.iter().map(|audience| 32 + audience.len()).sum();
+        let texts: usize = texts.iter().map(|text| text.as_ref().map_or(0, |text| 16 + text.len())).sum();
+        u32::try_from(400 + permissions + claims + audience + texts).unwrap_or(u32::MAX)
+    }
+}
+
+/// What a server granted at one moment to one token on one resource; `None`: nothing.
+#[derive(Debug)]
+pub struct LiveEntry {
+    granted: Option<Vec<Scope>>,
+    asked: Instant,
+    renewing: AtomicBool,
+}
+
+impl LiveEntry {
+    pub(super) const fn new(granted: Option<Vec<Scope>>, asked: Instant) -> Self {
+        Self { granted, asked, renewing: AtomicBool::new(false) }
+    }
+
+    /// The granted scopes; `None`: the server said no.
+    #[must_use]
+    pub fn granted(&self) -> Option<&[Scope]> {
+        self.granted.as_deref()
+    }
+
+    /// How old the answer is, counted from when it was asked for.
+    #[must_use]
+    pub fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.asked)
+    }
+
+    /// As [`Entry::wants_renewal`].
+    #[must_use]
+    pub fn wants_renewal(&self, server: &Config, now: Instant) -> bool {
+        let window = server.max_age * u32::from(server.refresh_window.min(100)) / 100;
+        self.age(now) >= server.max_age.saturating_sub(window) && !self.renewing.swap(true, Ordering::Relaxed)
+    }
+
+    pub(super) fn bytes(&self) -> u32 {
+        u32::try_from(200 + self.granted.as_deref().map_or(0, scopes)).unwrap_or(u32::MAX)
+    }
+}
+
+fn scopes(scopes: &[Scope]) -> usize {
+    scopes.iter().map(|scope| 32 + scope.0.len()).sum()
+}

@@ -1,0 +1,166 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, advance};
+
+use super::*;
+use crate::authorization_server::{Audience, ClientCredentials, ProfileChoice};
+use crate::uma::Timestamp;
+
+fn server(identity: u8) -> Config {
+    Config {
+        name: "as".into(),
+        identity: ServerIdentity([identity; 16]),
+        profile: ProfileChoice::Uma2,
+        issuer: "https://id.example.org".into(),
+        discovery: None,
+        backchannel: None,
+        allow_insecure: false,
+        client: ClientCredentials { id: "gateway".into(), secret: "secret".into() },
+        tls: crate::http_client::TlsFiles::default(),
+        audience: Audience::Any,
+        realm: "as".into(),
+        max_age: Duration::from_secs(30),
+        negative_max_age: Duration::from_secs(5),
+        refresh_window: 20,
+        timeout: Duration::from_secs(2),
+        live_decision: None,
+        on_unreachable: None,
+    }
+}
+
+fn rpt(text: &str) -> Rpt {
+    Rpt(text.into())
+}
+
+fn of(subject: &str, session: &str) -> Introspection {
+    Introspection { subject: Some(subject.into()), session: Some(session.into()), ..Introspection::default() }
+}
+
+fn keep(cache: &Introspections, token: &str, introspection: Introspection) -> CacheKey {
+    let server = server(1);
+    let key = cache.key(server.identity, &rpt(token));
+    cache.keep_active(key, introspection, &server, false, Instant::now(), cache.epoch());
+    key
+}
+
+fn is_active(cache: &Introspections, key: &CacheKey) -> bool {
+    matches!(cache.look_up(key, Instant::now()), Lookup::Active(_))
+}
+
+#[test]
+fn tokens_that_differ_in_one_octet_or_in_their_server_have_different_keys() {
+    let cache = Introspections::new().expect("randomness");
+    let key = cache.key(server(1).identity, &rpt("header.payload.signature1"));
+    assert_ne!(key, cache.key(server(1).identity, &rpt("header.payload.signature2")));
+    assert_ne!(key, cache.key(server(2).identity, &rpt("header.payload.signature1")));
+    assert_eq!(key, cache.key(server(1).identity, &rpt("header.payload.signature1")));
+    let other = Introspections::new().expect("randomness");
+    assert_ne!(key, other.key(server(1).identity, &rpt("header.payload.signature1")), "the key of the hash is the process's own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_used_until_max_age_and_then_called_stale() {
+    let cache = Introspections::new().expect("randomness");
+    let key = keep(&cache, "t", Introspection::default());
+    advance(Duration::from_millis(29_999)).await;
+    assert!(is_active(&cache, &key));
+    advance(Duration::from_millis(1)).await;
+    assert!(matches!(cache.look_up(&key, Instant::now()), Lookup::Stale));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_never_outlives_its_token() {
+    let cache = Introspections::new().expect("randomness");
+    let soon = Introspection { exp: Some(Timestamp(Timestamp::now().0 + 3)), ..Introspection::default() };
+    let key = keep(&cache, "t", soon);
+    assert!(is_active(&cache, &key));
+    advance(Duration::from_secs(4)).await;
+    assert!(!is_active(&cache, &key));
+    let over = Introspection { exp: Some(Timestamp(Timestamp::now().0 - 1)), ..Introspection::default() };
+    let key = keep(&cache, "u", over);
+    assert!(matches!(cache.look_up(&key, Instant::now()), Lookup::Unknown), "not kept at all");
+}
+
+#[tokio::test(start_paused = true)]
+async fn age_counts_from_the_asking_and_not_from_the_answer() {
+    let cache = Introspections::new().expect("randomness");
+    let server = server(1);
+    let key = cache.key(server.identity, &rpt("t"));
+    let asked = Instant::now();
+    advance(Duration::from_secs(29)).await;
+    cache.keep_active(key, Introspection::default(), &server, false, asked, cache.epoch());
+    advance(Duration::from_secs(1)).await;
+    assert!(!is_active(&cache, &key));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_drops_the_answer_and_is_forgotten_after_its_time() {
+    let cache = Introspections::new().expect("randomness");
+    let key = keep(&cache, "t", Introspection::default());
+    cache.keep_inactive(key, Instant::now() + Duration::from_secs(5));
+    assert!(matches!(cache.look_up(&key, Instant::now()), Lookup::Inactive));
+    advance(Duration::from_secs(5)).await;
+    assert!(matches!(cache.look_up(&key, Instant::now()), Lookup::Unknown));
+}
+
+#[test]
+fn refusals_of_sprayed_tokens_do_not_push_out_an_answer() {
+    let cache = Introspections::new().expect("randomness");
+    let hot = keep(&cache, "hot", Introspection::default());
+    let until = Instant::now() + Duration::from_secs(5);
+    for number in 0..300_000 {
+        cache.keep_inactive(cache.key(server(1).identity, &rpt(&format!("junk-{number}"))), until);
+    }
+    assert!(is_active(&cache, &hot));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_caller_alone_is_told_to_renew_in_the_last_part_of_an_answers_life() {
+    let cache = Introspections::new().expect("randomness");
+    let key = keep(&cache, "t", Introspection::default());
+    let Lookup::Active(entry) = cache.look_up(&key, Instant::now()) else { panic!("kept") };
+    advance(Duration::from_millis(23_999)).await;
+    assert!(!entry.wants_renewal(Instant::now()));
+    advance(Duration::from_millis(1)).await;
+    assert!(entry.wants_renewal(Instant::now()));
+    assert!(!entry.wants_renewal(Instant::now()));
+}
+
+#[test]
+fn purging_by_subject_or_session_leaves_the_others() {
+    let cache = Introspections::new().expect("randomness");
+    let (bob, bob_too, carol) = (keep(&cache, "b1", of("bob", "s1")), keep(&cache, "b2", of("bob", "s2")), keep(&cache, "c", of("carol", "s3")));
+    cache.purge(&Purge::Session(server(1).identity, "s1"));
+    assert!(!is_active(&cache, &bob) && is_active(&cache, &bob_too) && is_active(&cache, &carol));
+    cache.purge(&Purge::Subject(server(2).identity, "bob"));
+    assert!(is_active(&cache, &bob_too), "the same name at another server is somebody else");
+    cache.purge(&Purge::Subject(server(1).identity, "bob"));
+    assert!(!is_active(&cache, &bob_too) && is_active(&cache, &carol));
+    cache.purge(&Purge::All);
+    assert!(!is_active(&cache, &carol));
+}
+
+#[test]
+fn an_answer_that_was_asked_for_before_a_purge_is_not_kept_after_it() {
+    let cache = Introspections::new().expect("randomness");
+    let server = server(1);
+    let key = cache.key(server.identity, &rpt("t"));
+    let (epoch, resource) = (cache.epoch(), ResourceId("album".into()));
+    cache.purge(&Purge::Token(key));
+    cache.keep_active(key, Introspection::default(), &server, false, Instant::now(), epoch);
+    cache.keep_live(key, &resource, Some(vec![]), Instant::now(), epoch);
+    assert!(!is_active(&cache, &key));
+    assert!(cache.live(key, &resource).is_none());
+}
+
+#[test]
+fn purging_a_token_takes_its_live_decisions_along() {
+    let cache = Introspections::new().expect("randomness");
+    let key = keep(&cache, "t", Introspection::default());
+    let resource = ResourceId("album".into());
+    cache.keep_live(key, &resource, Some(vec![Scope(Arc::from("view"))]), Instant::now(), cache.epoch());
+    assert!(cache.live(key, &resource).is_some());
+    cache.purge(&Purge::Token(key));
+    assert!(cache.live(key, &resource).is_none());
+}

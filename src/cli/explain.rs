@@ -1,0 +1,114 @@
+//! `explain`: why a request was answered as it was (by its id), or what another one would get (by method and address).
+//!
+//! A running gateway is asked through its admin door; without one, the configuration alone explains a method and an address.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::place::{Places, print};
+use super::{Configuration, block_on, load};
+use crate::admin::{AdminClient, AdminDoor};
+use crate::app::Question;
+use crate::secret::Secret;
+
+#[derive(clap::Args)]
+#[command(override_usage = "uma-gateway explain ID\n       uma-gateway explain METHOD URL [--token FILE]")]
+pub struct Arguments {
+    /// The id of a request (X-Request-Id), or a method
+    #[arg(value_name = "ID|METHOD")]
+    what: String,
+    /// The address of a request that nobody made yet
+    #[arg(value_name = "URL")]
+    url: Option<http::Uri>,
+    /// A file that holds the request's token
+    #[arg(long, value_name = "FILE", requires = "url")]
+    token: Option<PathBuf>,
+    /// The admin door of the running gateway: a socket's path, or http://ADDRESS with the token in UMA_GATEWAY_ADMIN_TOKEN
+    #[arg(long, value_name = "SOCKET|URL")]
+    admin: Option<String>,
+    /// Print the record as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    configuration: Configuration,
+}
+
+pub fn run(arguments: &Arguments) -> ExitCode {
+    match answer(arguments) {
+        Ok((record, places)) => {
+            if arguments.json {
+                println!("{record:#}");
+            } else if let Some(error) = record.get("error").and_then(Value::as_str) {
+                eprintln!("error: {error}");
+                return ExitCode::FAILURE;
+            } else {
+                print!("{}", print(&record, &places));
+            }
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
+fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
+    let config = if arguments.admin.is_some() && !arguments.configuration.config.exists() { None } else { Some(load(&arguments.configuration)?) };
+    let places = config.as_ref().map(Places::of).unwrap_or_default();
+    let door = match &arguments.admin {
+        Some(admin) => Some(door(admin)?),
+        None => config.as_ref().and_then(|config| config.admin.clone()),
+    };
+    let record = match (&arguments.url, door) {
+        (None, None) => {
+            eprintln!(
+                "error: a request is explained by the running gateway, which {} gives no door.\nWrite `admin: {{ socket: /run/uma-gateway/admin.sock }}` into it, or give --admin.",
+                arguments.configuration.config.display()
+            );
+            return Err(ExitCode::from(super::BAD_CONFIGURATION));
+        }
+        (None, Some(door)) => ask(block_on(AdminClient::new(&door).record(&arguments.what))?)?,
+        (Some(url), door) => {
+            let question = question(arguments, url)?;
+            match (door, config) {
+                (Some(door), _) => ask(block_on(AdminClient::new(&door).explain(&question.method, &question.url, question.token.as_ref()))?)?,
+                (None, Some(config)) => ask(block_on(crate::app::explain_offline(config, question))?)?,
+                (None, None) => return Err(ExitCode::FAILURE),
+            }
+        }
+    };
+    Ok((record, places))
+}
+
+fn ask<E: std::fmt::Display>(answer: Result<Value, E>) -> Result<Value, ExitCode> {
+    answer.map_err(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn door(admin: &str) -> Result<AdminDoor, ExitCode> {
+    let Some(address) = admin.strip_prefix("http://") else { return Ok(AdminDoor::Socket(admin.into())) };
+    let address = address.trim_end_matches('/').parse().map_err(|_| {
+        eprintln!("error: --admin takes a socket's path or http://ADDRESS:PORT");
+        ExitCode::from(2)
+    })?;
+    let token = std::env::var("UMA_GATEWAY_ADMIN_TOKEN").map_err(|_| {
+        eprintln!("error: put the admin token into the environment variable UMA_GATEWAY_ADMIN_TOKEN");
+        ExitCode::from(2)
+    })?;
+    Ok(AdminDoor::Address { address, token: Secret::from(token) })
+}
+
+fn question(arguments: &Arguments, url: &http::Uri) -> Result<Question, ExitCode> {
+    let usage = |why: String| {
+        eprintln!("error: {why}");
+        ExitCode::from(2)
+    };
+    let method = arguments.what.parse().map_err(|_| usage(format!("`{}` is not a method", arguments.what)))?;
+    let token = match &arguments.token {
+        Some(file) => Some(std::fs::read_to_string(file).map_err(|error| usage(format!("{}: {error}", file.display())))?),
+        None => None,
+    };
+    Ok(Question { method, url: url.clone(), token: token.map(|token| Secret::from(token.trim())) })
+}

@@ -1,0 +1,176 @@
+//! A record as a person reads it, with the places of the configuration that it comes from.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::config;
+use crate::response::Row;
+use crate::routing::Access;
+
+/// Where routes and their methods stand in the configuration.
+#[derive(Default)]
+pub struct Places {
+    file: String,
+    routes: Vec<RoutePlace>,
+}
+
+struct RoutePlace {
+    pattern: String,
+    parameters: Vec<String>,
+    line: u32,
+    methods: Vec<(String, u32)>,
+}
+
+impl Places {
+    /// The places of a configuration.
+    pub fn of(config: &config::Gateway) -> Self {
+        let file = config.file.file_name().map_or_else(|| config.file.display().to_string(), |name| name.to_string_lossy().into_owned());
+        let routes = config.routes.iter().map(|route| RoutePlace {
+            pattern: route.pattern.text.to_string(),
+            parameters: route.pattern.parameters().map(ToString::to_string).collect(),
+            line: route.place.line,
+            methods: match &route.access {
+                Access::Protect(protect) => protect.scopes.methods.iter().map(|(method, _, place)| (method.to_string(), place.line)).collect(),
+                Access::Public => Vec::new(),
+            },
+        });
+        Self { file, routes: routes.collect() }
+    }
+
+    fn find(&self, pattern: &str) -> Option<&RoutePlace> {
+        self.routes.iter().find(|route| route.pattern == pattern)
+    }
+}
+
+/// The record as seven lines at most.
+pub fn print(record: &Value, places: &Places) -> String {
+    let text = |name: &str| record.get(name).and_then(Value::as_str);
+    let list = |name: &str| -> Vec<&str> {
+        record.get(name).and_then(Value::as_array).map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+    };
+    let mut out = String::new();
+    let rows = list("uma.rows");
+    verdict(&mut out, record, &rows);
+    line(&mut out, "path", text("url.path").unwrap_or("(refused before it was read)"), "");
+    let Some(route) = text("http.route") else { return out };
+    let place = places.find(route);
+    let at = |line: u32| format!("{}:{line}", places.file);
+    let parameters = place.map(|place| parameters(place, text("url.path").unwrap_or_default())).unwrap_or_default();
+    line(&mut out, "route", route, &place.map_or_else(String::new, |place| format!("{}   {parameters}", at(place.line))));
+    let needs = list("uma.scopes");
+    if let Some(server) = text("uma.authorization_server") {
+        let method = text("http.request.method").unwrap_or_default();
+        let mapped = if method == "HEAD" { "GET" } else { method };
+        let mapping = place
+            .and_then(|place| place.methods.iter().find(|(known, _)| known == mapped))
+            .map(|(_, line)| format!("   ({method} → {}, {})", words(&needs), at(*line)));
+        let owner = text("uma.owner").map(|owner| format!("owner {owner}, ")).unwrap_or_default();
+        line(&mut out, "needs", &format!("{}  on {}", words(&needs), resource(record)), &format!("{owner}server {server}{}", mapping.unwrap_or_default()));
+        token(&mut out, record, &rows);
+        let has = list("uma.granted");
+        if !has.is_empty() || rows.iter().any(|row| matches!(*row, "E8" | "E8a")) {
+            let missing: Vec<&str> = needs.iter().filter(|scope| !has.contains(scope)).copied().collect();
+            line(
+                &mut out,
+                "has",
+                &format!("{} on {}", if has.is_empty() { "nothing".into() } else { words(&has) }, resource(record)),
+                &format!("missing: {}", words(&missing)),
+            );
+        }
+    }
+    if let Some(next) = next(record, &rows) {
+        line(&mut out, "next", next, "");
+    }
+    out
+}
+
+fn verdict(out: &mut String, record: &Value, rows: &[&str]) {
+    let word = record.get("uma.decision").and_then(Value::as_str).unwrap_or("undecided");
+    let row = record.get("uma.row").and_then(Value::as_str).unwrap_or("-");
+    // The reason of a challenge is the row before it.
+    let cause = rows.iter().rev().find(|row| !matches!(**row, "C3" | "C6" | "U1")).copied().unwrap_or(row);
+    let meaning = Row::ALL.iter().find(|known| known.label() == cause).map_or("", |row| row.meaning().trim());
+    let status = match record.get("http.response.status_code").and_then(Value::as_u64) {
+        Some(401) if rows.contains(&"C3") => "401 with a new ticket".to_owned(),
+        Some(status) => status.to_string(),
+        None => "forwarded".to_owned(),
+    };
+    let time = record.get("time").and_then(Value::as_str).and_then(|time| time.get(11..19)).unwrap_or_default();
+    let took = record.get("duration_ms").and_then(Value::as_f64).filter(|took| *took > 0.0).map(|took| format!(", {took:.0} ms")).unwrap_or_default();
+    let sent = record.get("upstream.name").and_then(Value::as_str).map_or_else(|| "nothing sent upstream".to_owned(), |name| format!("sent to {name}"));
+    let _ = writeln!(out, "{word:<10}{cause} {meaning} → {status}        {time}{took}, {sent}");
+}
+
+fn token(out: &mut String, record: &Value, rows: &[&str]) {
+    let text = |name: &str| record.get(name).and_then(Value::as_str);
+    let cache = match (text("uma.cache"), record.get("uma.cache_age_ms").and_then(Value::as_f64)) {
+        (Some("hit"), age) => {
+            let asked = if rows.contains(&"E7") { ", asked again now" } else { "" };
+            format!("cache: {:.0} s old{asked}", age.unwrap_or_default() / 1000.0)
+        }
+        (Some("negative_hit"), _) => "cache: refused a moment ago".into(),
+        (Some("miss"), _) => "cache: not in it, asked now".into(),
+        _ => String::new(),
+    };
+    let state = if rows.contains(&"D15") {
+        "none".to_owned()
+    } else if rows.iter().any(|row| matches!(*row, "I3" | "I5" | "I9")) {
+        "not active: expired, revoked, or never issued by this server".to_owned()
+    } else if let Some(left) = record.get("uma.token_left_s").and_then(Value::as_u64) {
+        format!("active, {} min {} s left", left / 60, left % 60)
+    } else if text("uma.subject").is_some() {
+        "active".to_owned()
+    } else {
+        return;
+    };
+    let user = text("uma.username").or_else(|| text("uma.subject")).map(|user| format!(", user {user}")).unwrap_or_default();
+    let client = text("uma.client_id").map(|client| format!(", client {client}")).unwrap_or_default();
+    line(out, "token", &format!("{state}{user}{client}"), &cache);
+}
+
+fn next(record: &Value, rows: &[&str]) -> Option<&'static str> {
+    // `uma.row` names the reason of a challenge, not the challenge.
+    let row = if rows.contains(&"C3") { "C3" } else { record.get("uma.row").and_then(Value::as_str)? };
+    Some(match row {
+        "C3" if rows.contains(&"D15") => "the client trades the ticket for an RPT and asks again with it",
+        "C3" if rows.iter().any(|row| matches!(*row, "E8" | "E8a")) => {
+            "the client trades the ticket; if the authorization server refuses, the owner has not granted what is missing"
+        }
+        "C3" => "the client trades the ticket for a new RPT",
+        "D3" => "ask for the plain form of the path; the reason stands in the record (--json)",
+        "D7" => "add a route for this path, or ask for another one",
+        "D9" => "add the method to the route's `scopes`",
+        "D10" => "the authorization server has no resource of this name and owner: check both there",
+        "C1" | "I3b" => "this client asks too often; `limits` sets how often it may",
+        "C2" | "C4" | "C5" | "C6" | "C7" | "D11" | "I6" | "I7a" | "I10" | "E8c" => "see why with: uma-gateway check --online",
+        "U2" => "the content server does not accept the gateway's credential: check `credentials` with: uma-gateway check --online",
+        "U3" | "U4" => "the content server does not answer: check `servers` with: uma-gateway check --online",
+        _ => return None,
+    })
+}
+
+fn resource(record: &Value) -> String {
+    let text = |name: &str| record.get(name).and_then(Value::as_str);
+    match (text("uma.resource_name"), text("uma.resource_id")) {
+        (Some(name), Some(id)) => format!("\"{name}\" ({id})"),
+        (Some(name), None) => format!("\"{name}\" (no id known)"),
+        (None, Some(id)) => id.to_owned(),
+        (None, None) => "(no resource)".to_owned(),
+    }
+}
+
+/// `album=vacation`, from the path that came.
+fn parameters(place: &RoutePlace, path: &str) -> String {
+    let pattern = place.pattern.split('/');
+    let values = pattern.zip(path.split('/')).filter(|(segment, _)| segment.starts_with('{')).map(|(_, value)| value);
+    place.parameters.iter().zip(values).map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+fn words(words: &[&str]) -> String {
+    if words.is_empty() { "any scope".to_owned() } else { words.join(", ") }
+}
+
+fn line(out: &mut String, name: &str, left: &str, right: &str) {
+    let _ = if right.is_empty() { writeln!(out, "{name:<10}{left}") } else { writeln!(out, "{name:<10}{left:<36}  {right}") };
+}

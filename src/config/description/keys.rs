@@ -1,0 +1,280 @@
+//! The keys themselves, in the order in which people write them.
+
+use super::{Key, KeyKind, Kind, Section};
+
+/// The whole file.
+pub(in crate::config) static FILE: Section = Section::new(
+    "the configuration",
+    &[
+        Key::new("version", Kind::Version, "The version of this format.").required().example("1"),
+        Key::new("listeners", Kind::List(&Kind::Section(&LISTENER)), "Where the gateway listens.").required(),
+        Key::new("health", Kind::Section(&HEALTH), "Health and metrics: `/livez`, `/readyz`, `/startupz`, `/metrics`."),
+        Key::new("admin", Kind::Section(&ADMIN), "The operator's door, which `explain` asks: a Unix socket, or an address with a token."),
+        Key::new(
+            "authorization_servers",
+            Kind::Map(KeyKind::Name, &Kind::Section(&SERVER)),
+            "The authorization servers that decide, by a name of your choice.",
+        ),
+        Key::new("upstreams", Kind::Map(KeyKind::Name, &Kind::Section(&UPSTREAM)), "The content servers, by a name of your choice.").required(),
+        Key::new(
+            "hosts",
+            Kind::Map(KeyKind::Host, &Kind::Section(&HOST)),
+            "Defaults for the routes of a host. What a route says itself replaces them; nothing is merged.",
+        ),
+        Key::new("routes", Kind::List(&Kind::Section(&ROUTE)), "What is let through. Of all routes that match the most exact one counts, never the order.")
+            .required(),
+        Key::new("trusted_proxies", Kind::List(&Kind::Network), "Peers whose `Forwarded` and `X-Forwarded-*` are believed.")
+            .default("none")
+            .example("[10.0.0.0/8]"),
+        Key::new("limits", Kind::Section(&LIMITS), "What one client may cause."),
+        Key::new(
+            "open_with",
+            Kind::Url,
+            "The client application, offered on the page that a browser gets instead of content; `{url}` is the address asked for.",
+        )
+        .example("\"https://app.example.org/open?link={url}\""),
+        Key::new("log", Kind::Section(&LOG), "Logs."),
+        Key::new("workers", Kind::Number(1, 1024), "Threads that carry requests.").default("CPUs available").example("2"),
+    ],
+);
+
+static LISTENER: Section = Section::new(
+    "a listener",
+    &[
+        Key::new("address", Kind::Address, "Address and port; port 0 takes any.").required().example("0.0.0.0:8080"),
+        Key::new("hosts", Kind::List(&Kind::Host), "The hosts served here; a request for another one is answered 421.")
+            .default("any")
+            .example("[photos.example.org]"),
+    ],
+);
+
+static HEALTH: Section = Section::new(
+    "`health`",
+    &[Key::new("address", Kind::Address, "Address and port, reachable for probes and for Prometheus.").required().example("127.0.0.1:9090")],
+);
+
+static ADMIN: Section = Section::new(
+    "`admin`",
+    &[
+        Key::new("socket", Kind::File, "A Unix socket, open to the gateway's own user only.").example("/run/uma-gateway/admin.sock"),
+        Key::new("address", Kind::Address, "Address and port.").example("127.0.0.1:9091"),
+        Key::new("token", Kind::Secret, "What every request to the address bears."),
+    ],
+)
+.one_of(&[&["socket"], &["address", "token"]]);
+
+static SERVER: Section = Section::new(
+    "an authorization server",
+    &[
+        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak"]), "The kind of server; `auto` finds out from its discovery document.").default("auto"),
+        Key::new("issuer", Kind::Url, "The issuer, exactly as the server's discovery document has it.")
+            .required()
+            .example("https://id.example.org/realms/photoz"),
+        Key::new("discovery", Kind::Url, "Full address of the discovery document.")
+            .default("by profile")
+            .example("https://id.example.org/realms/photoz/.well-known/uma2-configuration"),
+        Key::new("backchannel", Kind::Url, "Internal address: replaces scheme and authority of every endpoint, while `Host` stays the issuer's.")
+            .default("the issuer's")
+            .example("http://keycloak.iam.svc:8080"),
+        Key::new("allow_insecure", Kind::Boolean, "Allows `http://` to hosts other than loopback.").default("false"),
+        Key::new("client", Kind::Section(&CLIENT), "The gateway's own client at the server.").required(),
+        Key::new("tls", Kind::Section(&TLS), "Trust, and the gateway's certificate, towards this server."),
+        Key::new("audience", Kind::WordOr(&["any"], "text"), "The audience that a token must name, if it names any.")
+            .default("the client id")
+            .example("content-gateway"),
+        Key::new("realm", Kind::Text, "The realm of the challenge.").default("the issuer's last path segment, else its host").example("photoz"),
+        Key::new("introspection", Kind::Section(&INTROSPECTION), "How long answers about a token are used."),
+        Key::new("timeout", Kind::Duration, "Time that one request has for all calls to the server that it causes.").default("2s"),
+        Key::new("live_decision", Kind::Boolean, "Asks the server also what is granted now, so that an owner's withdrawal counts within `max_age`.")
+            .default("true for `keycloak`"),
+        Key::new("on_unreachable", Kind::Status(&[403, 503]), "One status for every case of a server that cannot be reached.")
+            .default("as the case is")
+            .example("503"),
+    ],
+);
+
+static CLIENT: Section = Section::new(
+    "the client",
+    &[Key::new("id", Kind::Text, "Client id.").required().example("content-gateway"), Key::new("secret", Kind::Secret, "Client secret.").required()],
+);
+
+static TLS: Section = Section::new(
+    "`tls`",
+    &[
+        Key::new("ca", Kind::File, "Certificates (PEM) trusted instead of the platform's.").example("ca.pem"),
+        Key::new("client_certificate", Kind::File, "The gateway's certificate chain (PEM).").example("gateway.pem"),
+        Key::new("client_key", Kind::File, "Its private key (PEM).").example("gateway-key.pem"),
+    ],
+);
+
+static INTROSPECTION: Section = Section::new(
+    "`introspection`",
+    &[
+        Key::new("max_age", Kind::Duration, "Longest use of an answer: a revoked token or share ends within it.").default("30s"),
+        Key::new("negative_max_age", Kind::Duration, "Longest use of the answer that a token is not active.").default("5s"),
+        Key::new("refresh_window", Kind::Percent, "Last part of `max_age` in which the answer about a token in use is renewed in the background.")
+            .default("20%"),
+    ],
+);
+
+static UPSTREAM: Section = Section::new(
+    "an upstream",
+    &[
+        Key::new("servers", Kind::List(&Kind::Url), "Its servers, `http://host:port`.").required().example("[http://127.0.0.1:9101]"),
+        Key::new("credentials", Kind::Section(&CREDENTIALS), "What the gateway presents to it in the place of the client's token.").default("none"),
+        Key::new("host", Kind::WordOr(&["preserve", "upstream"], "host"), "The `Host` that it sees: the one asked for, the server's own, or a fixed one.")
+            .default("upstream"),
+        Key::new("timeouts", Kind::Section(&TIMEOUTS), "Deadlines."),
+    ],
+);
+
+static CREDENTIALS: Section = Section::new(
+    "`credentials`",
+    &[
+        Key::new("basic", Kind::Section(&BASIC), "User name and password."),
+        Key::new("bearer", Kind::Section(&BEARER), "A fixed token."),
+        Key::new("headers", Kind::Map(KeyKind::Header, &Kind::Secret), "Headers with secret values.").example("{ X-Api-Key: { file: api-key } }"),
+        Key::new("oauth2", Kind::Section(&OAUTH2), "A token by client credentials, renewed early."),
+    ],
+)
+.one_of(&[&["basic"], &["bearer"], &["headers"], &["oauth2"]]);
+
+static BASIC: Section = Section::new(
+    "`basic`",
+    &[Key::new("username", Kind::Text, "User name.").required().example("gateway"), Key::new("password", Kind::Secret, "Password.").required()],
+);
+
+static BEARER: Section = Section::new("`bearer`", &[Key::new("token", Kind::Secret, "The token.").required()]);
+
+static OAUTH2: Section = Section::new(
+    "`oauth2`",
+    &[
+        Key::new("token_endpoint", Kind::Url, "Where the token is had.").required().example("https://id.example.org/token"),
+        Key::new("client", Kind::Section(&CLIENT), "As whom.").required(),
+        Key::new("scopes", Kind::List(&Kind::Text), "For what.").default("the server's choice").example("[content]"),
+    ],
+);
+
+static TIMEOUTS: Section = Section::new(
+    "`timeouts`",
+    &[
+        Key::new("connect", Kind::Duration, "Until a connection stands.").default("5s"),
+        Key::new("response", Kind::Duration, "From the end of the request's head to the head of the answer.").default("60s"),
+        Key::new("idle", Kind::Duration, "Without a byte of a body, and for an unused connection.").default("5m"),
+    ],
+);
+
+static HOST: Section = Section::new(
+    "a host",
+    &[
+        Key::new("upstream", Kind::Text, "Where requests go.").example("content"),
+        Key::new("authorization_server", Kind::Text, "Who decides on protected routes.").example("keycloak"),
+        Key::new("scopes", Kind::Map(KeyKind::Methods, &Kind::List(&Kind::Text)), "Scopes by method, for protected routes.").example("{ GET: [view] }"),
+        Key::new("scopes_match", Kind::Word(&["all", "any"]), "Whether all of these scopes are needed, or one of them.").default("all"),
+        Key::new("cors", Kind::Section(&CORS), "Which web pages may read answers."),
+        Key::new("identity_headers", Kind::Map(KeyKind::Header, &Kind::Text), "Headers that tell the upstream who asks.").example("{ X-Forwarded-User: sub }"),
+    ],
+);
+
+static ROUTE: Section = Section::new(
+    "a route",
+    &[
+        Key::new("host", Kind::Host, "The host; `*.example.org` is every host below it.").default("any").example("photos.example.org"),
+        Key::new("path", Kind::Pattern, "The path: exact; `{name}` is one segment; a trailing `/**` is the rest, and the prefix itself.")
+            .required()
+            .example("\"/albums/{album}/**\""),
+        Key::new("upstream", Kind::Text, "Where requests go.").default("the only upstream").example("content"),
+        Key::new("public", Kind::True, "Lets everyone pass."),
+        Key::new("protect", Kind::Section(&PROTECT), "Lets pass whoever has a permission."),
+        Key::new("rewrite", Kind::Rewrite, "The path that the upstream sees; `{name}` and, at the end, `{**}` stand for what matched.")
+            .default("the path asked for")
+            .example("\"/{**}\""),
+        Key::new("cors", Kind::Section(&CORS), "Which web pages may read answers.").default("none"),
+        Key::new(
+            "identity_headers",
+            Kind::Map(KeyKind::Header, &Kind::Text),
+            "Headers that tell the upstream who asks: `sub`, `username`, `client_id`, or another claim.",
+        )
+        .default("none")
+        .example("{ X-Forwarded-User: sub }"),
+        Key::new("scopes_match", Kind::Word(&["all", "any"]), "Whether all scopes of a method are needed, or one of them.").default("all"),
+        Key::new("covers", Kind::Word(&["all"]), "`all`: one permission is meant for every value of a path parameter that the resource does not use."),
+        Key::new("covers_protected", Kind::True, "This public route is meant to match also paths of a protected one."),
+    ],
+)
+.one_of(&[&["public"], &["protect"]]);
+
+static PROTECT: Section = Section::new(
+    "`protect`",
+    &[
+        Key::new("authorization_server", Kind::Text, "Who decides.").default("the only authorization server").example("keycloak"),
+        Key::new("resource", Kind::Section(&RESOURCE), "What is protected.").required(),
+        Key::new(
+            "scopes",
+            Kind::Map(KeyKind::Methods, &Kind::List(&Kind::Text)),
+            "The scopes that each method needs; an empty list: a permission with any scopes. A method that is not listed is refused; HEAD follows GET.",
+        )
+        .default("that of `hosts`")
+        .example("{ GET: [view], \"PUT, DELETE\": [edit] }"),
+    ],
+);
+
+static RESOURCE: Section = Section::new(
+    "`resource`",
+    &[
+        Key::new("id", Kind::Text, "By its id at the authorization server.").example("a1b0c2d3"),
+        Key::new("name", Kind::Template, "By its name there.").example("\"album {album}\""),
+        Key::new("owner", Kind::Template, "The owner, beside `name`.").default("the gateway's client").example("alice"),
+        Key::new("register", Kind::Section(&REGISTER), "Registered by the gateway."),
+    ],
+)
+.one_of(&[&["id"], &["name"], &["register"]]);
+
+static REGISTER: Section = Section::new(
+    "`register`",
+    &[
+        Key::new("name", Kind::Template, "Its name.").required().example("\"album {album}\""),
+        Key::new("type", Kind::Text, "Its type.").example("urn:photoz:album"),
+        Key::new("scopes", Kind::List(&Kind::Text), "All its scopes.").default("those that the route's methods need").example("[view, edit]"),
+        Key::new("owner", Kind::Template, "Its owner.").default("the gateway's client").example("alice"),
+    ],
+);
+
+static CORS: Section = Section::new(
+    "`cors`",
+    &[
+        Key::new("origins", Kind::List(&Kind::Origin), "Origins, exactly; `\"*\"` alone is any.").required().example("[https://app.example.org]"),
+        Key::new("credentials", Kind::Boolean, "Whether cookies may go along.").default("false"),
+        Key::new("max_age", Kind::Duration, "How long a browser may keep the answer to a preflight.").default("10m"),
+    ],
+);
+
+static LIMITS: Section = Section::new(
+    "`limits`",
+    &[
+        Key::new("body", Kind::Size, "Largest request body.").default("no limit").example("10MiB"),
+        Key::new("tickets", Kind::Section(&TICKETS), "Permission tickets for one client (an IPv4 address or an IPv6 /64)."),
+        Key::new("introspections", Kind::Section(&INTROSPECTIONS), "Introspections of tokens that the cache does not hold, for one client."),
+        Key::new("off_for", Kind::List(&Kind::Network), "Addresses without these two limits.").default("none").example("[10.0.0.0/8]"),
+    ],
+);
+
+static TICKETS: Section = Section::new(
+    "`tickets`",
+    &[Key::new("rate", Kind::Rate, "On average.").default("20/s"), Key::new("burst", Kind::Number(1, 1_000_000), "At once.").default("200")],
+);
+
+static INTROSPECTIONS: Section = Section::new(
+    "`introspections`",
+    &[Key::new("rate", Kind::Rate, "On average.").default("200/s"), Key::new("burst", Kind::Number(1, 1_000_000), "At once.").default("2000")],
+);
+
+static LOG: Section = Section::new(
+    "`log`",
+    &[
+        Key::new("format", Kind::Word(&["json", "text"]), "One JSON object a line, or text for people.").default("json"),
+        Key::new("level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "The least level of events.").default("info"),
+        Key::new("access", Kind::Word(&["on", "denied", "off"]), "Which requests the access log holds.").default("on"),
+        Key::new("audit", Kind::WordOr(&["stdout"], "file"), "Where decisions are recorded besides.").default("nowhere").example("stdout"),
+    ],
+);

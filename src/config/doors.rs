@@ -1,0 +1,119 @@
+//! What the gateway opens and writes: `listeners`, `health`, `admin`, `log`, and its `limits`.
+
+use std::net::SocketAddr;
+
+use super::checker::{Checker, Keys};
+use super::description::Section;
+use super::problem::{Problem, Span};
+use super::secrets::secret;
+use super::tree::{Node, Value};
+use super::values::{Wrong, address, file, host, list, network, number, parse_url, parsed, rate, size, word};
+use crate::admin::{AdminDoor, HealthConfig};
+use crate::enforcement::{Limits, Rate};
+use crate::listener;
+use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig};
+
+/// Addresses that are taken, so that no two doors have the same.
+pub(super) type Taken = Vec<(SocketAddr, Span)>;
+
+/// `listeners`.
+pub(super) fn listeners(node: &Node, about: &'static Section, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<Vec<listener::Config>> {
+    let Value::List(items) = &node.value else {
+        checker.error(Problem::at(node.span, "a list of listeners is wanted").write("[ { address: 127.0.0.1:8080 } ]"));
+        return None;
+    };
+    if items.is_empty() {
+        checker.error(Problem::at(node.span, "the gateway listens nowhere").write("[ { address: 127.0.0.1:8080 } ]"));
+    }
+    let listeners: Vec<Option<listener::Config>> = items.iter().map(|item| listener(item, about, taken, checker)).collect();
+    listeners.into_iter().collect()
+}
+
+fn listener(node: &Node, about: &'static Section, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<listener::Config> {
+    let keys = checker.section(node, node.span, about)?;
+    let address = free_address(&keys, taken, checker);
+    let hosts = keys.read("hosts", checker, |node, checker| {
+        let hosts = list(node, checker, host)?;
+        if hosts.is_empty() {
+            checker.error(Problem::at(node.span, "no host is served here").label("leave `hosts` out to serve any"));
+        }
+        Some(hosts)
+    });
+    Some(listener::Config { address: address?, hosts: hosts.unwrap_or_default() })
+}
+
+fn free_address(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<SocketAddr> {
+    let entry = keys.entry("address")?;
+    let address = address(&entry.value, checker)?;
+    let same = |(other, _): &&(SocketAddr, Span)| *other == address && address.port() != 0;
+    if let Some((_, first)) = taken.iter().find(same) {
+        let at = first.place;
+        checker.error(Problem::at(entry.value.span, format!("{address} stands twice")).label(format!("it stands at {}:{} already", at.line, at.column)));
+    }
+    taken.push((address, entry.value.span));
+    Some(address)
+}
+
+/// `health`.
+pub(super) fn health(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<HealthConfig> {
+    Some(HealthConfig { address: free_address(keys, taken, checker)? })
+}
+
+/// `admin`.
+pub(super) fn admin(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<AdminDoor> {
+    let socket = keys.read("socket", checker, file);
+    let address = free_address(keys, taken, checker);
+    let token = keys.read("token", checker, secret);
+    match (socket, address, token) {
+        (Some(socket), ..) => Some(AdminDoor::Socket(socket)),
+        (None, Some(address), Some(token)) => Some(AdminDoor::Address { address, token }),
+        _ => None,
+    }
+}
+
+/// `log`.
+pub(super) fn log(keys: &Keys<'_>, checker: &mut Checker<'_>) -> LogConfig {
+    let format = keys.read("format", checker, |node, checker| word(node, checker, &[("json", Format::Json), ("text", Format::Text)]));
+    let level = keys.read("level", checker, |node, checker| {
+        let levels = [("error", Level::Error), ("warn", Level::Warn), ("info", Level::Info), ("debug", Level::Debug), ("trace", Level::Trace)];
+        word(node, checker, &levels)
+    });
+    let access = keys.read("access", checker, |node, checker| word(node, checker, &[("on", Access::On), ("denied", Access::Denied), ("off", Access::Off)]));
+    let audit = keys.read("audit", checker, |node, checker| match &node.value {
+        Value::Scalar { text, .. } if text == "stdout" => Some(Audit::Stdout),
+        _ => file(node, checker).map(Audit::File),
+    });
+    LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), audit }
+}
+
+/// `limits`; the largest body beside them.
+pub(super) fn limits(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Limits, Option<u64>) {
+    let default = Limits::default();
+    let body = keys.read("body", checker, size);
+    let limits = Limits {
+        tickets: bucket(keys, "tickets", default.tickets, checker),
+        introspections: bucket(keys, "introspections", default.introspections, checker),
+        off_for: keys.read("off_for", checker, |node, checker| list(node, checker, network)).unwrap_or_default(),
+    };
+    (limits, body)
+}
+
+fn bucket(keys: &Keys<'_>, name: &'static str, default: Rate, checker: &mut Checker<'_>) -> Rate {
+    let Some(keys) = keys.open(name, checker) else { return default };
+    let rate = keys.read("rate", checker, rate).unwrap_or(default.rate);
+    let burst = keys.read("burst", checker, |node, checker| number(node, checker, 1, 1_000_000));
+    Rate { rate, burst: burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or(default.burst) }
+}
+
+/// `open_with`: a URL in which only `{url}` stands for something.
+pub(super) fn open_with(node: &Node, checker: &mut Checker<'_>) -> Option<std::sync::Arc<str>> {
+    parsed(node, checker, "the URL of an application", |text| {
+        let filled = text.replace("{url}", "x");
+        if filled.contains(['{', '}']) {
+            return Err(Wrong::because("only `{url}` stands for something: the address asked for"));
+        }
+        parse_url(&filled)
+            .map(|_| std::sync::Arc::from(text))
+            .map_err(|_| Wrong::because("it begins with https://").write("\"https://app.example.org/open?link={url}\""))
+    })
+}

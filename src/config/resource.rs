@@ -1,0 +1,143 @@
+//! `resource`: which resource a route protects, and whether one permission would open more than was meant.
+
+use std::sync::Arc;
+
+use super::checker::{Checker, Keys};
+use super::methods::scope;
+use super::problem::{Problem, Span, shown};
+use super::tree::{Entry, Node, Value};
+use super::values::{list, scalar, text};
+use crate::routing::{MethodScopes, Pattern, ResourceChoice, Template, TemplateProblem, unused_parameters};
+use crate::uma::Scope;
+
+/// A route's path and where it stands.
+#[derive(Clone, Copy)]
+pub(super) struct Path<'a> {
+    pub(super) pattern: &'a Pattern,
+    pub(super) span: Span,
+}
+
+/// What stands for a resource that has mistakes. It is never used: there is a problem.
+pub(super) fn stand_in() -> ResourceChoice {
+    ResourceChoice::Id(Arc::from(""))
+}
+
+/// `{ id }`, `{ name, owner }` or `{ register }`. `needed` are the scopes that the route's methods need.
+pub(super) fn resource(
+    keys: &Keys<'_>,
+    node: &Node,
+    path: Option<Path<'_>>,
+    needed: Option<&MethodScopes>,
+    covers: bool,
+    checker: &mut Checker<'_>,
+) -> Option<ResourceChoice> {
+    let id = keys.read("id", checker, text);
+    let name = keys.read("name", checker, |node, checker| template(node, path, checker));
+    let owner = keys.read("owner", checker, |node, checker| template(node, path, checker));
+    let register = keys.open("register", checker).map(|keys| register(&keys, path, needed, checker));
+    if let Some(span) = keys.key_span("owner").filter(|_| !keys.names("name")) {
+        let problem = Problem::at(span, "`owner` stands beside `name`");
+        checker.error(if keys.names("register") { problem.label("move it into `register`") } else { problem.label("an id needs none") });
+    }
+    let resource = if let Some(register) = register {
+        register?
+    } else if keys.names("id") {
+        ResourceChoice::Id(id?)
+    } else {
+        let owner_failed = keys.names("owner") && owner.is_none();
+        ResourceChoice::Name { name: name?, owner: if owner_failed { return None } else { owner } }
+    };
+    if let Some(path) = path.filter(|_| !covers) {
+        opens_too_much(&resource, node, path, checker);
+    }
+    Some(resource)
+}
+
+fn register(keys: &Keys<'_>, path: Option<Path<'_>>, needed: Option<&MethodScopes>, checker: &mut Checker<'_>) -> Option<ResourceChoice> {
+    let name = keys.read("name", checker, |node, checker| template(node, path, checker));
+    let kind = keys.read("type", checker, text);
+    let owner = keys.read("owner", checker, |node, checker| template(node, path, checker));
+    let needed: Vec<&Scope> = needed.iter().flat_map(|needed| &needed.methods).flat_map(|(_, scopes, _)| scopes.iter()).collect();
+    let scopes = keys.entry("scopes").map(|entry| {
+        let scopes = list(&entry.value, checker, scope)?;
+        if let Some(missing) = needed.iter().find(|needed| !scopes.contains(needed)) {
+            let problem = Problem::at(entry.value.span, format!("the route's methods need `{missing}`, which is not registered"));
+            let all: Vec<String> = scopes.iter().map(ToString::to_string).chain([missing.to_string()]).collect();
+            checker.error(problem.write(format!("[{}]", all.join(", "))));
+        }
+        Some(scopes)
+    });
+    let scopes = scopes.unwrap_or_else(|| {
+        let mut all: Vec<Scope> = Vec::new();
+        for scope in needed {
+            if !all.contains(scope) {
+                all.push(scope.clone());
+            }
+        }
+        Some(all)
+    });
+    Some(ResourceChoice::Register { name: name?, kind, scopes: scopes?.into(), owner })
+}
+
+/// A text with the parameters of the route's path. Where the path is wrong nothing can be said about it.
+fn template(node: &Node, path: Option<Path<'_>>, checker: &mut Checker<'_>) -> Option<Template> {
+    let text = scalar(node, checker, "a text")?;
+    let names: Vec<Arc<str>> = path?.pattern.parameters().cloned().collect();
+    Template::parse(text, &names).map_err(|problem| checker.error(template_problem(node, &problem))).ok()
+}
+
+/// How a problem of a template or rewrite looks at the node that it was read from.
+pub(super) fn template_problem(node: &Node, problem: &TemplateProblem) -> Problem {
+    let at = Problem::at(part(node, problem.offset, problem.length), problem.to_string());
+    match &problem.instead {
+        Some(instead) => at.write(format!("\"{}\"", shown(instead))),
+        None => at,
+    }
+}
+
+/// The part of a scalar from a byte offset on. A text with escapes or over several lines is shown whole.
+pub(super) fn part(node: &Node, offset: usize, length: usize) -> Span {
+    let Value::Scalar { text, plain } = &node.value else { return node.span };
+    let whole = text.chars().count() + if *plain { 0 } else { 2 };
+    let (Some(before), Some(part)) = (text.get(..offset), text.get(offset..offset.saturating_add(length))) else { return node.span };
+    if length == 0 || whole != node.span.length as usize || node.span.last_line != node.span.place.line {
+        return node.span;
+    }
+    let count = |text: &str| u32::try_from(text.chars().count()).unwrap_or(0);
+    Span::new(node.span.place.line, node.span.place.column + u32::from(!plain) + count(before), count(part))
+}
+
+/// A parameter that the resource does not use: every value of it is opened by the same permission.
+fn opens_too_much(resource: &ResourceChoice, node: &Node, path: Path<'_>, checker: &mut Checker<'_>) {
+    let unused = unused_parameters(path.pattern, resource);
+    let Some(first) = unused.first() else { return };
+    let braces = unused.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+    let problem = Problem::at(node.span, format!("this route opens every {} with one permission", unused.join(" and every ")));
+    let problem = problem.label(format!("does not use {braces} of line {}", path.span.place.line));
+    let covers = "say `covers: all`, if one permission is meant for all of them";
+    let Value::Map(entries) = &node.value else { return };
+    let owner = match resource {
+        ResourceChoice::Name { owner, .. } | ResourceChoice::Register { owner, .. } => owner.as_ref(),
+        ResourceChoice::Id(_) => None,
+    };
+    // With one parameter forgotten there is one name to propose; with several any name would be a guess.
+    let name = match resource {
+        ResourceChoice::Id(_) | ResourceChoice::Name { .. } if unused.len() == 1 => Some(format!("\"{first} {{{first}}}\"")),
+        _ => None,
+    };
+    let owner =
+        owner.map(|owner| format!(", owner: {}", if owner.is_constant() { owner.text.to_string() } else { format!("\"{}\"", owner.text) })).unwrap_or_default();
+    let problem = match (name, fixed_path(entries, path.pattern, first)) {
+        (Some(name), Some(fixed)) => problem.write(format!("{{ name: {name}{owner} }}      or fix the path: {fixed}")),
+        (Some(name), None) => problem.write(format!("{{ name: {name}{owner} }}      or {covers}")),
+        (None, _) => problem.hint(format!("use     {braces} in the resource's name or owner, or {covers}")),
+    };
+    checker.error(problem);
+}
+
+/// The path with the last word of the resource's name in the place of the parameter: `/albums/vacation/**` for "Alice vacation".
+fn fixed_path(entries: &[Entry], pattern: &Pattern, parameter: &str) -> Option<String> {
+    let Value::Scalar { text, .. } = &entries.iter().find(|entry| entry.key == "name")?.value.value else { return None };
+    let word = text.split_whitespace().next_back().filter(|word| word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'))?;
+    (text.contains(' ')).then(|| pattern.text.replace(&format!("{{{parameter}}}"), word))
+}

@@ -1,0 +1,199 @@
+//! `routes`: from its sections, with the defaults of `hosts`, to [`RouteConfig`].
+//!
+//! What is wrong with one route is reported here or in `resource`; what is wrong between routes, `routing` says.
+
+use std::sync::Arc;
+
+use super::checker::{Checker, Keys};
+use super::description::Section;
+use super::hosts::{Defaults, Hosts, cors, identity_headers, scopes_match};
+use super::methods::method_scopes;
+use super::names::Names;
+use super::problem::{Problem, Span};
+use super::resource::{self, Path};
+use super::tree::{Node, Value};
+use super::values::{host, only_true, scalar, word};
+use crate::authorization_server;
+use crate::routing::{Access, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, Rewrite, RouteConfig, RouteTable, ScopesMatch};
+
+/// What routes refer to.
+pub(super) struct Surroundings<'a> {
+    pub(super) servers: &'a Names<Arc<authorization_server::Config>>,
+    pub(super) upstreams: &'a Names<usize>,
+    pub(super) hosts: &'a Hosts,
+    pub(super) body_limit: Option<u64>,
+}
+
+/// All routes that could be read, also those with mistakes in parts that do not matter between routes.
+pub(super) fn routes(node: &Node, about: &'static Section, around: &Surroundings<'_>, checker: &mut Checker<'_>) -> Vec<RouteConfig> {
+    let Value::List(items) = &node.value else {
+        checker.error(Problem::at(node.span, "a list of routes is wanted").label("put `- ` in front of each"));
+        return Vec::new();
+    };
+    if items.is_empty() {
+        checker.error(Problem::at(node.span, "no route stands here, so nothing could pass").write("[ { path: \"/public/**\", public: true } ]"));
+    }
+    let routes: Vec<RouteConfig> = items.iter().filter_map(|item| route(item, about, around, checker)).collect();
+    between(&routes, items, checker);
+    unused_hosts(&routes, around.hosts, checker);
+    routes
+}
+
+fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checker: &mut Checker<'_>) -> Option<RouteConfig> {
+    let keys = checker.section(node, first_key(node), about)?;
+    let host_span = keys.key_span("host");
+    let host = keys.read("host", checker, host);
+    let nothing = Defaults::default();
+    let defaults = host.as_ref().and_then(|host| around.hosts.iter().find(|(name, _)| name == host)).map_or(&nothing, |(_, defaults)| defaults);
+    let pattern = keys.entry("path").and_then(|entry| pattern(&entry.value, checker).map(|pattern| (pattern, entry.value.span)));
+    let upstream = upstream(&keys, defaults, around, checker);
+    let access = access(&keys, defaults, pattern.as_ref().map(|(pattern, span)| Path { pattern, span: *span }), around, checker);
+    let rewrite = keys.entry("rewrite").and_then(|entry| {
+        let text = scalar(&entry.value, checker, "a path")?;
+        // Where the route's own path is wrong, what its rewrite may name is not known.
+        let (pattern, _) = pattern.as_ref()?;
+        Rewrite::parse(text, pattern).map_err(|problem| checker.error(resource::template_problem(&entry.value, &problem))).ok()
+    });
+    let cors = keys.open("cors", checker).map(|keys| cors(&keys, checker));
+    let identity_headers = keys.read("identity_headers", checker, identity_headers);
+    let covers_protected = keys.read("covers_protected", checker, only_true).is_some();
+    let covers_all = keys.read("covers", checker, |node, checker| word(node, checker, &[("all", ())])).is_some();
+    if host_span.is_some() && host.is_none() {
+        return None;
+    }
+    let (pattern, place) = pattern?;
+    Some(RouteConfig {
+        place: place.place,
+        host: host.and_then(|host| HostPattern::parse(&host).ok()).unwrap_or(HostPattern::Any),
+        pattern,
+        upstream,
+        upstream_name: around.upstreams.all.get(upstream).map_or_else(|| Arc::from(""), |(name, _)| Arc::from(&**name)),
+        access,
+        rewrite,
+        cors: cors.unwrap_or_else(|| defaults.cors.clone()),
+        identity_headers: identity_headers.unwrap_or_else(|| defaults.identity_headers.clone()),
+        body_limit: around.body_limit,
+        covers_all,
+        covers_protected,
+    })
+}
+
+/// A route has no key that names it: its first key stands for it.
+fn first_key(node: &Node) -> Span {
+    match &node.value {
+        Value::Map(entries) => entries.first().map_or(node.span, |entry| entry.key_span),
+        _ => node.span,
+    }
+}
+
+fn pattern(node: &Node, checker: &mut Checker<'_>) -> Option<Pattern> {
+    let text = scalar(node, checker, "a path")?;
+    Pattern::parse(text).map_err(|problem| checker.error(pattern_problem(node, &problem))).ok()
+}
+
+fn pattern_problem(node: &Node, problem: &PatternProblem) -> Problem {
+    let shown = Problem::at(resource::part(node, problem.offset, problem.length), problem.to_string());
+    match &problem.instead {
+        Some(instead) => shown.write(super::problem::shown(instead)),
+        None => shown,
+    }
+}
+
+/// The upstream's place; 0 where it has a mistake, which has been reported then.
+fn upstream(keys: &Keys<'_>, defaults: &Defaults, around: &Surroundings<'_>, checker: &mut Checker<'_>) -> usize {
+    let found = match keys.entry("upstream") {
+        Some(entry) => {
+            scalar(&entry.value, checker, "the name of an upstream").and_then(|name| around.upstreams.find(Some((name, entry.value.span)), keys.span, checker))
+        }
+        None if keys.names("upstream") => None,
+        None => match defaults.upstream {
+            Some(given) => given,
+            None => around.upstreams.find(None, keys.span, checker),
+        },
+    };
+    found.unwrap_or(0)
+}
+
+fn access(keys: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: &Surroundings<'_>, checker: &mut Checker<'_>) -> Access {
+    let public = keys.read("public", checker, only_true).is_some();
+    let matching = keys.read("scopes_match", checker, scopes_match);
+    let misplaced = |names: &[&'static str], why: &str, checker: &mut Checker<'_>| {
+        for span in names.iter().filter_map(|name| keys.key_span(name)) {
+            checker.error(Problem::at(span, why).label("leave it out"));
+        }
+    };
+    if let Some(protect) = keys.open("protect", checker) {
+        misplaced(&["covers_protected"], "only a public route covers protected ones", checker);
+        let scopes_match = matching.or(defaults.scopes_match).unwrap_or_default();
+        return Access::Protect(protected(&protect, keys, defaults, path, scopes_match, around, checker));
+    }
+    if public {
+        misplaced(&["scopes_match", "covers"], "a public route needs no permission", checker);
+    }
+    Access::Public
+}
+
+fn protected(
+    keys: &Keys<'_>,
+    route: &Keys<'_>,
+    defaults: &Defaults,
+    path: Option<Path<'_>>,
+    scopes_match: ScopesMatch,
+    around: &Surroundings<'_>,
+    checker: &mut Checker<'_>,
+) -> Protect {
+    let server = match keys.entry("authorization_server") {
+        Some(entry) => scalar(&entry.value, checker, "the name of an authorization server")
+            .and_then(|name| around.servers.find(Some((name, entry.value.span)), keys.span, checker)),
+        None if keys.names("authorization_server") => None,
+        None => match &defaults.server {
+            Some(given) => given.clone(),
+            None => around.servers.find(None, keys.span, checker),
+        },
+    };
+    let scopes = match keys.entry("scopes") {
+        Some(entry) => method_scopes(&entry.value, checker),
+        None if keys.names("scopes") => None,
+        None => defaults.scopes.clone().unwrap_or_else(|| missing_scopes(keys.span, checker)),
+    };
+    let needed = scopes.as_ref();
+    let resource = keys.entry("resource").and_then(|entry| {
+        let keys = keys.open("resource", checker)?;
+        resource::resource(&keys, &entry.value, path, needed, route.names("covers"), checker)
+    });
+    Protect {
+        server: server.unwrap_or_else(|| Arc::new(super::servers::stand_in(""))),
+        resource: resource.unwrap_or_else(resource::stand_in),
+        scopes: scopes.unwrap_or_default(),
+        scopes_match,
+    }
+}
+
+fn missing_scopes(span: Span, checker: &mut Checker<'_>) -> Option<MethodScopes> {
+    let problem = Problem::at(span, "`scopes` is missing: a protected route says which method needs what");
+    checker.error(problem.write("scopes: { GET: [view], \"PUT, DELETE\": [edit] }"));
+    None
+}
+
+/// Contradictions between routes, each shown at the path of the route that should change.
+fn between(routes: &[RouteConfig], items: &[Node], checker: &mut Checker<'_>) {
+    let Err(problems) = RouteTable::new(routes.to_vec()) else { return };
+    for problem in problems {
+        let place = problem.place();
+        let paths = items.iter().filter_map(|item| match &item.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == "path").map(|entry| entry.value.span),
+            _ => None,
+        });
+        let span = paths.into_iter().find(|span| span.place == place).unwrap_or(Span::new(place.line, place.column, 1));
+        checker.error(Problem::at(span, problem.to_string()).hint(problem.help()));
+    }
+}
+
+fn unused_hosts(routes: &[RouteConfig], hosts: &Hosts, checker: &mut Checker<'_>) {
+    for (name, defaults) in hosts {
+        let pattern = HostPattern::parse(name).ok();
+        if let Some(span) = defaults.span.filter(|_| !routes.iter().any(|route| Some(&route.host) == pattern.as_ref())) {
+            checker.warn(Problem::at(span, format!("no route has `host: {name}`")).label("these defaults have no effect"));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `authorization_servers`: from its sections to [`authorization_server::Config`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use http::{HeaderValue, Uri};
+
+use super::checker::{Checker, Keys};
+use super::description::Section;
+use super::problem::{Problem, shown};
+use super::secrets::secret;
+use super::tree::{Entry, Node, Value};
+use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, text, url, word};
+use crate::authorization_server::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
+use crate::http_client::TlsFiles;
+use crate::response::UnreachableStatus;
+use crate::secret::Secret;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// One section.
+pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Checker<'_>) -> Option<Config> {
+    let keys = checker.section(&entry.value, entry.key_span, about)?;
+    let profile = keys.read("profile", checker, |node, checker| {
+        word(node, checker, &[("auto", ProfileChoice::Auto), ("uma2", ProfileChoice::Uma2), ("keycloak", ProfileChoice::Keycloak)])
+    });
+    let allow_insecure = keys.read("allow_insecure", checker, boolean).unwrap_or(false);
+    let issuer = keys.read("issuer", checker, |node, checker| issuer(node, allow_insecure, checker));
+    let discovery = keys.read("discovery", checker, |node, checker| secure(node, Some(allow_insecure), checker));
+    let backchannel = keys.read("backchannel", checker, |node, checker| backchannel(node, allow_insecure, checker));
+    let client = keys.open("client", checker).and_then(|keys| client(&keys, checker));
+    let tls = keys.open("tls", checker).map(|keys| tls(&keys, checker)).unwrap_or_default();
+    let audience = keys.read("audience", checker, text);
+    let realm = keys.read("realm", checker, realm);
+    let introspection = introspection(&keys, checker);
+    let timeout = keys.read("timeout", checker, |node, checker| duration(node, checker, MILLISECOND, Duration::from_secs(60)));
+    let live_decision = keys.read("live_decision", checker, boolean);
+    let on_unreachable = keys.read("on_unreachable", checker, |node, checker| {
+        word(node, checker, &[("403", UnreachableStatus::Forbidden), ("503", UnreachableStatus::Unavailable)])
+    });
+    let (issuer, client) = (issuer?, client?);
+    let audience = match audience {
+        Some(any) if &*any == "any" => Audience::Any,
+        Some(named) => Audience::Named(named),
+        None => Audience::Named(Arc::clone(&client.id)),
+    };
+    Some(Config {
+        name: Arc::from(entry.key.as_str()),
+        identity: identity(entry),
+        profile: profile.unwrap_or_default(),
+        realm: realm.unwrap_or_else(|| default_realm(&issuer)),
+        issuer,
+        discovery,
+        backchannel,
+        allow_insecure,
+        client,
+        tls,
+        audience,
+        max_age: introspection.0,
+        negative_max_age: introspection.1,
+        refresh_window: introspection.2,
+        timeout: timeout.unwrap_or(Duration::from_secs(2)),
+        live_decision,
+        on_unreachable,
+    })
+}
+
+/// What stands for a section that has mistakes, so that routes that name it are checked all the same. It is never used: there is a problem.
+pub(super) fn stand_in(name: &str) -> Config {
+    Config {
+        name: Arc::from(name),
+        identity: ServerIdentity([0; 16]),
+        profile: ProfileChoice::Auto,
+        issuer: Arc::from(""),
+        discovery: None,
+        backchannel: None,
+        allow_insecure: false,
+        client: ClientCredentials { id: Arc::from(""), secret: Secret::from("") },
+        tls: TlsFiles::default(),
+        audience: Audience::Named(Arc::from("")),
+        realm: Arc::from(""),
+        max_age: Duration::ZERO,
+        negative_max_age: Duration::ZERO,
+        refresh_window: 0,
+        timeout: Duration::ZERO,
+        live_decision: None,
+        on_unreachable: None,
+    }
+}
+
+/// `{ id, secret }`, here and in `oauth2`.
+pub(super) fn client(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<ClientCredentials> {
+    let id = keys.read("id", checker, text);
+    let secret = keys.read("secret", checker, secret);
+    Some(ClientCredentials { id: id?, secret: secret? })
+}
+
+fn introspection(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Duration, Duration, u8) {
+    let keys = keys.open("introspection", checker);
+    let keys = keys.as_ref();
+    let max_age = keys.and_then(|keys| keys.read("max_age", checker, |node, checker| duration(node, checker, MILLISECOND, DAY)));
+    let negative = keys.and_then(|keys| keys.read("negative_max_age", checker, |node, checker| duration(node, checker, Duration::ZERO, DAY)));
+    let window = keys.and_then(|keys| keys.read("refresh_window", checker, percent));
+    (max_age.unwrap_or(Duration::from_secs(30)), negative.unwrap_or(Duration::from_secs(5)), window.unwrap_or(20))
+}
+
+fn tls(keys: &Keys<'_>, checker: &mut Checker<'_>) -> TlsFiles {
+    for (one, other) in [("client_certificate", "client_key"), ("client_key", "client_certificate")] {
+        if let Some(span) = keys.key_span(one).filter(|_| !keys.names(other)) {
+            checker.error(Problem::at(span, format!("`{one}` needs `{other}` beside it")).write(format!("{other}: FILE")));
+        }
+    }
+    TlsFiles {
+        ca: keys.read("ca", checker, readable),
+        client_certificate: keys.read("client_certificate", checker, readable),
+        client_key: keys.read("client_key", checker, readable),
+    }
+}
+
+/// The issuer byte for byte: RFC 8414, 2: https, without query and fragment.
+fn issuer(node: &Node, allow_insecure: bool, checker: &mut Checker<'_>) -> Option<Arc<str>> {
+    let text = parsed(node, checker, "an issuer", |text| {
+        let uri = parse_url(text)?;
+        if uri.query().is_some() { Err(Wrong::because("an issuer has no query (`?…`)")) } else { Ok(text.to_owned()) }
+    })?;
+    secure(node, Some(allow_insecure), checker)?;
+    Some(Arc::from(text))
+}
+
+fn backchannel(node: &Node, allow_insecure: bool, checker: &mut Checker<'_>) -> Option<Uri> {
+    let uri = secure(node, Some(allow_insecure), checker)?;
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+        let problem = Problem::at(node.span, "`backchannel` replaces scheme and authority only").label("without a path");
+        checker.error(problem.write(format!("{}://{}", uri.scheme_str().unwrap_or("https"), shown(authority))));
+        return None;
+    }
+    Some(uri)
+}
+
+/// A URL that secrets and tokens may be sent to: https, or http on loopback, or anywhere where the section's `allow_insecure` (if it has one) says so.
+pub(super) fn secure(node: &Node, allow_insecure: Option<bool>, checker: &mut Checker<'_>) -> Option<Uri> {
+    let uri = url(node, checker)?;
+    if uri.scheme_str() == Some("http") && allow_insecure != Some(true) && !is_loopback(uri.host().unwrap_or_default()) {
+        let problem = Problem::at(node.span, "http:// to another machine: client secrets and tokens would travel in the clear");
+        let problem = problem.label("write https://");
+        checker.error(match allow_insecure {
+            Some(_) => problem.hint("or      say `allow_insecure: true`, if the network between is yours alone"),
+            None => problem,
+        });
+        return None;
+    }
+    Some(uri)
+}
+
+fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// A text that can stand in the challenge.
+fn realm(node: &Node, checker: &mut Checker<'_>) -> Option<Arc<str>> {
+    parsed(node, checker, "a realm", |text| match HeaderValue::from_str(text) {
+        Ok(value) if value.to_str().is_ok() => Ok(Arc::from(text)),
+        _ => Err(Wrong::because("printable ASCII only: it stands in a header")),
+    })
+}
+
+/// The issuer's last path segment, else its host.
+fn default_realm(issuer: &str) -> Arc<str> {
+    let uri: Option<Uri> = issuer.parse().ok();
+    let uri = uri.as_ref();
+    let segment = uri.and_then(|uri| uri.path().rsplit('/').find(|segment| !segment.is_empty()));
+    Arc::from(segment.or_else(|| uri.and_then(Uri::host)).unwrap_or(issuer))
+}
+
+/// A digest of name and section without secrets. Keys are sorted and every text carries its length, so that no two sections write the same bytes.
+fn identity(entry: &Entry) -> ServerIdentity {
+    let mut bytes = b"authorization server 1\n".to_vec();
+    put(&mut bytes, &entry.key);
+    write_canonical(&mut bytes, &entry.value);
+    let digest = digest::digest(&digest::SHA256, &bytes);
+    let mut identity = [0; 16];
+    for (to, from) in identity.iter_mut().zip(digest.as_ref()) {
+        *to = *from;
+    }
+    ServerIdentity(identity)
+}
+
+fn write_canonical(bytes: &mut Vec<u8>, node: &Node) {
+    match &node.value {
+        Value::Scalar { text, .. } => {
+            bytes.push(b's');
+            put(bytes, text);
+        }
+        Value::List(items) => {
+            bytes.push(b'l');
+            bytes.extend((items.len() as u64).to_be_bytes());
+            items.iter().for_each(|item| write_canonical(bytes, item));
+        }
+        Value::Map(entries) => {
+            let mut entries: Vec<&Entry> = entries.iter().filter(|entry| entry.key != "secret").collect();
+            entries.sort_by(|a, b| a.key.cmp(&b.key));
+            bytes.push(b'm');
+            bytes.extend((entries.len() as u64).to_be_bytes());
+            for entry in entries {
+                put(bytes, &entry.key);
+                write_canonical(bytes, &entry.value);
+            }
+        }
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend((text.len() as u64).to_be_bytes());
+    bytes.extend(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_realm_is_the_last_segment_of_the_issuer_or_its_host() {
+        assert_eq!(&*default_realm("https://id.example.org/realms/photoz"), "photoz");
+        assert_eq!(&*default_realm("https://id.example.org/realms/photoz/"), "photoz");
+        assert_eq!(&*default_realm("https://id.example.org:8443"), "id.example.org");
+    }
+
+    #[test]
+    fn loopback_is_127_and_its_kin() {
+        for host in ["127.0.0.1", "127.8.8.8", "[::1]", "localhost", "[::ffff:127.0.0.1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["10.0.0.1", "id.example.org", "localhost.example.org", "0.0.0.0", "127.0.0.1.example.org"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Readers of single values: durations, sizes, rates, addresses, networks, URLs, hosts, words.
+//!
+//! A reader takes a node and gives the value, or reports where it stands, what is wrong and what to write instead.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Uri;
+use ipnet::IpNet;
+
+use super::checker::Checker;
+use super::problem::{Problem, shown};
+use super::suggest::nearest;
+use super::tree::{Node, Value};
+
+/// Why a scalar is refused, and what to write instead.
+pub(super) struct Wrong {
+    label: String,
+    instead: Option<String>,
+}
+
+impl Wrong {
+    /// With the words beside the underline.
+    pub(super) fn because(label: impl Into<String>) -> Self {
+        Self { label: label.into(), instead: None }
+    }
+
+    /// With the text to write instead.
+    pub(super) fn write(mut self, instead: impl Into<String>) -> Self {
+        self.instead = Some(instead.into());
+        self
+    }
+}
+
+/// A scalar as written. A section or list is reported: `wanted` says what belongs there ("a duration").
+pub(super) fn scalar<'t>(node: &'t Node, checker: &mut Checker<'_>, wanted: &str) -> Option<&'t str> {
+    match &node.value {
+        Value::Scalar { text, .. } if !node.is_null() && !text.is_empty() => Some(text),
+        Value::Scalar { .. } => {
+            checker.error(Problem::at(node.span, "nothing stands here").label(format!("{wanted} is wanted")));
+            None
+        }
+        Value::Map(entries) if entries.len() == 1 && entries.iter().all(|entry| entry.value.is_null()) => {
+            let name = entries.first().map_or("", |entry| entry.key.as_str());
+            let problem = Problem::at(node.span, "{ … } without quotes is a section of its own").label("put the text in quotes");
+            checker.error(problem.write(format!("\"{{{}}}\"", shown(name))));
+            None
+        }
+        Value::Map(_) | Value::List(_) => {
+            checker.error(Problem::at(node.span, format!("{wanted} is wanted, and here stands {}", node.kind())));
+            None
+        }
+    }
+}
+
+/// A scalar that `parse` understands.
+pub(super) fn parsed<T>(node: &Node, checker: &mut Checker<'_>, wanted: &str, parse: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+    let text = scalar(node, checker, wanted)?;
+    match parse(text) {
+        Ok(value) => Some(value),
+        Err(wrong) => {
+            let problem = Problem::at(node.span, format!("`{}` is not {wanted}", shown(text))).label(wrong.label);
+            checker.error(match wrong.instead {
+                Some(instead) => problem.write(instead),
+                None => problem,
+            });
+            None
+        }
+    }
+}
+
+/// Any text without control characters. `true`, `false` and nothing need quotes to be one; a number is the text that it was written as.
+pub(super) fn text(node: &Node, checker: &mut Checker<'_>) -> Option<Arc<str>> {
+    let plain = matches!(&node.value, Value::Scalar { plain: true, .. });
+    parsed(node, checker, "a text", |text| match text {
+        "true" | "false" if plain => Err(Wrong::because("quotes make it a text").write(format!("\"{text}\""))),
+        _ if text.chars().any(char::is_control) => Err(Wrong::because("it holds a control character, such as the end of a line")),
+        _ => Ok(Arc::from(text)),
+    })
+}
+
+/// `true` or `false`, as they are, without quotes.
+pub(super) fn boolean(node: &Node, checker: &mut Checker<'_>) -> Option<bool> {
+    let plain = matches!(&node.value, Value::Scalar { plain: true, .. });
+    parsed(node, checker, "true or false", |text| match text {
+        "true" | "false" if !plain => Err(Wrong::because("without quotes").write(text)),
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(match text.to_ascii_lowercase().as_str() {
+            "yes" | "on" | "true" | "y" | "1" => Wrong::because("only true and false are booleans").write("true"),
+            "no" | "off" | "false" | "n" | "0" => Wrong::because("only true and false are booleans").write("false"),
+            _ => Wrong::because("write true or false"),
+        }),
+    })
+}
+
+/// `true`; `false` is reported, for the key has no effect then.
+pub(super) fn only_true(node: &Node, checker: &mut Checker<'_>) -> Option<()> {
+    if boolean(node, checker)? {
+        return Some(());
+    }
+    checker.error(Problem::at(node.span, "this is `true` or left out").label("leave the key out"));
+    None
+}
+
+/// A whole number between `least` and `most`.
+pub(super) fn number(node: &Node, checker: &mut Checker<'_>, least: u64, most: u64) -> Option<u64> {
+    let plain = matches!(&node.value, Value::Scalar { plain: true, .. });
+    parsed(node, checker, "a whole number", |text| match text.parse::<u64>() {
+        Ok(_) if !plain => Err(Wrong::because("without quotes").write(text)),
+        Ok(number) if (least..=most).contains(&number) && !(text.len() > 1 && text.starts_with('0')) && !text.starts_with('+') => Ok(number),
+        Ok(_) => Err(Wrong::because(format!("write a number from {least} to {most}, without a zero in front"))),
+        Err(_) => Err(Wrong::because(format!("write a number from {least} to {most}"))),
+    })
+}
+
+/// One of these words, each with what it means.
+pub(super) fn word<T: Copy>(node: &Node, checker: &mut Checker<'_>, words: &[(&'static str, T)]) -> Option<T> {
+    let names = || words.iter().map(|(word, _)| *word);
+    let wanted = match words {
+        [(only, _)] => format!("`{only}`"),
+        _ => format!("one of {}", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
+    };
+    parsed(node, checker, &wanted, |text| {
+        words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| match nearest(text, names()) {
+            Some(near) => Wrong::because(format!("did you mean `{near}`?")),
+            None => Wrong::because("these are all there are"),
+        })
+    })
+}
+
+/// A number and a unit, such as `500ms`, `30s`, `5m`, `1h`, between `least` and `most`.
+pub(super) fn duration(node: &Node, checker: &mut Checker<'_>, least: Duration, most: Duration) -> Option<Duration> {
+    parsed(node, checker, "a duration", |text| {
+        let (digits, unit) = split_unit(text);
+        let milliseconds = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "" if !digits.is_empty() => return Err(Wrong::because("the unit is missing").write(format!("{digits}s"))),
+            _ => {
+                let short = unit.trim_start().to_ascii_lowercase();
+                let unit = ["ms", "s", "m", "h"].into_iter().rfind(|unit| short.starts_with(unit)).filter(|_| !digits.is_empty());
+                let wrong = Wrong::because("a whole number and one of ms, s, m, h");
+                return Err(
+                    unit.map_or_else(|| Wrong::because("a whole number and one of ms, s, m, h").write("30s"), |unit| wrong.write(format!("{digits}{unit}")))
+                );
+            }
+        };
+        let whole = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds)).map(Duration::from_millis);
+        match whole {
+            Some(duration) if duration < least => Err(Wrong::because(format!("at least {least:?}"))),
+            Some(duration) if duration <= most => Ok(duration),
+            _ if digits.is_empty() => Err(Wrong::because("a whole number and one of ms, s, m, h").write("30s")),
+            _ => Err(Wrong::because(format!("at most {}h", most.as_secs() / 3600))),
+        }
+    })
+}
+
+/// A number of bytes, such as `512KiB`, `10MiB`, `1GiB`.
+pub(super) fn size(node: &Node, checker: &mut Checker<'_>) -> Option<u64> {
+    parsed(node, checker, "a size", |text| {
+        let (digits, unit) = split_unit(text);
+        let factor: u64 = match unit {
+            "B" => 1,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            _ => {
+                let letter = unit.trim_start().chars().next().map(|letter| letter.to_ascii_uppercase());
+                let unit = match letter {
+                    Some(letter @ ('K' | 'M' | 'G')) => format!("{letter}iB"),
+                    _ => "B".to_owned(),
+                };
+                let digits = if digits.is_empty() { "10" } else { digits };
+                return Err(Wrong::because("a whole number and one of B, KiB, MiB, GiB").write(format!("{digits}{unit}")));
+            }
+        };
+        let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+        bytes.ok_or_else(|| Wrong::because("a whole number and one of B, KiB, MiB, GiB").write("10MiB"))
+    })
+}
+
+/// A number per second, such as `20/s`.
+pub(super) fn rate(node: &Node, checker: &mut Checker<'_>) -> Option<u32> {
+    parsed(node, checker, "a rate", |text| {
+        let digits = text.strip_suffix("/s").unwrap_or_default();
+        let number = Some(digits).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit())).and_then(|digits| digits.parse::<u32>().ok());
+        number.filter(|number| (1..=1_000_000).contains(number)).ok_or_else(|| {
+            let (digits, _) = split_unit(text);
+            Wrong::because("a whole number per second, from 1").write(format!("{}/s", if digits.is_empty() || digits == "0" { "20" } else { digits }))
+        })
+    })
+}
+
+/// A percentage from `0%` to `90%`.
+pub(super) fn percent(node: &Node, checker: &mut Checker<'_>) -> Option<u8> {
+    parsed(node, checker, "a percentage", |text| {
+        let digits = text.strip_suffix('%').filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        digits.and_then(|digits| digits.parse::<u8>().ok()).filter(|number| *number <= 90).ok_or_else(|| match text.parse::<u8>() {
+            Ok(number) if number <= 90 => Wrong::because("the sign is missing").write(format!("{number}%")),
+            _ => Wrong::because("a whole number from 0 to 90, and the sign").write("20%"),
+        })
+    })
+}
+
+/// An address and a port.
+pub(super) fn address(node: &Node, checker: &mut Checker<'_>) -> Option<SocketAddr> {
+    parsed(node, checker, "an address and a port", |text| {
+        text.parse().map_err(|_| {
+            let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
+            match (text.parse::<IpAddr>(), port) {
+                (Ok(ip), _) => Wrong::because("the port is missing").write(SocketAddr::new(ip, 8080).to_string()),
+                (_, Some(port)) if text.starts_with("localhost") => Wrong::because("an address, not a name").write(format!("127.0.0.1:{port}")),
+                (_, Some(port)) => Wrong::because("an address, not a name; 0.0.0.0 is every address of this machine").write(format!("0.0.0.0:{port}")),
+                _ => Wrong::because("an IP address and a port").write("127.0.0.1:8080"),
+            }
+        })
+    })
+}
+
+/// A network in CIDR form; a single address is a network of its own.
+pub(super) fn network(node: &Node, checker: &mut Checker<'_>) -> Option<IpNet> {
+    parsed(node, checker, "a network", |text| {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let network = network.map_err(|_| Wrong::because("an address and how many of its bits count").write("10.0.0.0/8"))?;
+        if let IpNet::V6(v6) = network
+            && let (Some(v4), Some(length)) = (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
+        {
+            return Err(Wrong::because("an IPv4 network is written as one").write(format!("{v4}/{length}")));
+        }
+        if network != network.trunc() {
+            return Err(Wrong::because("it has bits behind those that count").write(network.trunc().to_string()));
+        }
+        Ok(network)
+    })
+}
+
+/// An `http://` or `https://` URL, without user, fragment and white space.
+pub(super) fn url(node: &Node, checker: &mut Checker<'_>) -> Option<Uri> {
+    parsed(node, checker, "a URL", parse_url)
+}
+
+/// What [`url`] does with the text.
+pub(super) fn parse_url(text: &str) -> Result<Uri, Wrong> {
+    if !text.contains("://") {
+        let scheme = if text.starts_with("127.") || text.starts_with("localhost") || text.starts_with("[::1]") { "http" } else { "https" };
+        return Err(Wrong::because("the scheme is missing").write(format!("{scheme}://{text}")));
+    }
+    let uri: Uri = text.parse().map_err(|_| Wrong::because("it cannot be read"))?;
+    let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+    match uri.scheme_str() {
+        _ if text.contains('#') => Err(Wrong::because("it has a fragment (`#…`)")),
+        _ if authority.contains('@') => Err(Wrong::because("a user name or password has no place in it")),
+        _ if uri.host().unwrap_or_default().is_empty() || authority.ends_with(':') => Err(Wrong::because("the host is missing")),
+        _ if authority_port_is_wrong(authority) => Err(Wrong::because("the port is a number up to 65535")),
+        Some("http" | "https") => Ok(uri),
+        _ => Err(Wrong::because("it begins with https:// or http://")),
+    }
+}
+
+fn authority_port_is_wrong(authority: &str) -> bool {
+    let after_host = authority.rsplit(']').next().unwrap_or_default();
+    after_host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_err())
+}
+
+/// The name of a host in lower case, with `*.` in front where it may be.
+pub(super) fn host(node: &Node, checker: &mut Checker<'_>) -> Option<Box<str>> {
+    parsed(node, checker, "a host", parse_host)
+}
+
+/// What [`host`] does with the text.
+pub(super) fn parse_host(text: &str) -> Result<Box<str>, Wrong> {
+    let lower = text.to_ascii_lowercase();
+    let name = lower.strip_prefix("*.").unwrap_or(&lower);
+    if let Some((_, rest)) = lower.split_once("://") {
+        return Err(Wrong::because("a host alone, without scheme").write(rest.split(['/', ':']).next().unwrap_or_default()));
+    }
+    if lower == "*" {
+        return Err(Wrong::because("leave `host` out for any host, or write `\"*.example.org\"`"));
+    }
+    if !name.starts_with('[')
+        && let Some((before, _)) = lower.split_once(['/', ':'])
+    {
+        return Err(Wrong::because("a host alone, without port and path").write(before));
+    }
+    if let Some(before) = lower.strip_suffix('.').filter(|before| !before.is_empty()) {
+        return Err(Wrong::because("without the dot at the end").write(before));
+    }
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
+    match () {
+        () if !name.is_ascii() => Err(Wrong::because("in its ASCII form, which begins with xn--")),
+        () if name.contains('*') => Err(Wrong::because("`*.` stands in front only")),
+        () if bracketed && name == lower => Ok(lower.into()),
+        () if name.len() <= 253 && name.split('.').all(label) => Ok(lower.into()),
+        () => Err(Wrong::because("letters, digits, - and dots")),
+    }
+}
+
+/// A path of the file system; a relative one begins at the directory of the file that names it.
+pub(super) fn file(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let text = parsed(node, checker, "a file", |text| if text.contains('\0') { Err(Wrong::because("it holds a zero byte")) } else { Ok(text.to_owned()) })?;
+    Some(checker.directory.join(text))
+}
+
+/// A file that is there and can be read.
+pub(super) fn readable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let path = file(node, checker)?;
+    match std::fs::File::open(&path) {
+        Ok(_) => Some(path),
+        Err(error) => {
+            checker.error(Problem::at(node.span, format!("{} cannot be read", path.display())).label(error.kind().to_string()));
+            None
+        }
+    }
+}
+
+/// The items of a list, each with `reader`. A single value in the place of a list is reported with its brackets.
+pub(super) fn list<'t, T>(node: &'t Node, checker: &mut Checker<'_>, mut reader: impl FnMut(&'t Node, &mut Checker<'_>) -> Option<T>) -> Option<Vec<T>> {
+    match &node.value {
+        Value::List(items) => {
+            let read: Vec<Option<T>> = items.iter().map(|item| reader(item, checker)).collect();
+            read.into_iter().collect()
+        }
+        Value::Scalar { text, plain } => {
+            let problem = Problem::at(node.span, "a list is wanted").label("put it in brackets");
+            let item = if *plain { shown(text) } else { format!("\"{}\"", shown(text)) };
+            checker.error(problem.write(format!("[{item}]")));
+            None
+        }
+        Value::Map(_) => {
+            checker
+                .error(Problem::at(node.span, "a list is wanted, and here stands a section").label("put `- ` in front of each item, or brackets around them"));
+            None
+        }
+    }
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    text.split_at(digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_lower_case_names_without_port() {
+        assert_eq!(parse_host("Photos.Example.org").ok().as_deref(), Some("photos.example.org"));
+        assert_eq!(parse_host("*.example.org").ok().as_deref(), Some("*.example.org"));
+        assert_eq!(parse_host("[::1]").ok().as_deref(), Some("[::1]"));
+        for wrong in ["", "*", "*.", "a.*.b", "photos.example.org:80", "https://a", "a..b", "münchen.example", "a/b", "a.", ".", "*.[::1]", "[::1", "a b"] {
+            assert!(parse_host(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn urls_have_a_scheme_and_a_host_and_no_user() {
+        for right in ["http://127.0.0.1:8180/realms/photoz", "https://id.example.org", "http://[::1]:80/x?y=z"] {
+            assert!(parse_url(right).is_ok(), "{right}");
+        }
+        for wrong in ["id.example.org", "ftp://a", "https://", "https://u:p@a/", "https://a#b", "https://a:99999", "https://a:", "http:///x", "https:// a"] {
+            assert!(parse_url(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The top of the file: opens each section in turn and puts the whole together.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::checker::{Checker, Keys};
+use super::description::keys;
+use super::hosts::{self, Hosts};
+use super::mask::Hidden;
+use super::names::{Names, named_entries};
+use super::problem::{Problem, Problems, Span};
+use super::render::Source;
+use super::routes::{self, Surroundings};
+use super::tree::Tree;
+use super::values::{list, network, number};
+use super::{Gateway, doors, servers, upstreams};
+use crate::{authorization_server, credentials, upstream};
+
+/// Reads the tree.
+pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Gateway, Problems> {
+    let mut checker = Checker {
+        errors: tree.problems,
+        warnings: Vec::new(),
+        hidden: Hidden::by_name(&tree.root),
+        directory: file.parent().unwrap_or(Path::new("")),
+        environment,
+    };
+    let start = Span::new(1, 1, 1);
+    let gateway = checker.section(&tree.root, start, &keys::FILE).and_then(|keys| gateway(&keys, file, &mut checker));
+    let Checker { mut errors, mut warnings, hidden, .. } = checker;
+    for problems in [&mut errors, &mut warnings] {
+        // An alias is read once for each use, and its mistakes are found as often.
+        problems.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
+        problems.dedup();
+    }
+    match gateway {
+        Some(gateway) if errors.is_empty() => {
+            let line = |warning: &Problem| format!("{}:{}:{}: {}", file.display(), warning.place.line, warning.place.column, warning.message);
+            Ok(Gateway { warnings: warnings.iter().map(line).collect(), ..gateway })
+        }
+        _ => {
+            if errors.is_empty() {
+                // Cannot happen: whoever gives nothing has reported why. If it does, the answer is no.
+                errors.push(Problem::of_file("the configuration could not be read"));
+            }
+            let shown = Source::of(text, &hidden, errors.iter().chain(&warnings));
+            Err(Problems { file: file.to_owned(), shown, errors, warnings })
+        }
+    }
+}
+
+fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Gateway> {
+    let version = keys.read("version", checker, version);
+    let mut taken = Vec::new();
+    let listeners = keys.read("listeners", checker, |node, checker| doors::listeners(node, keys.section_of("listeners")?, &mut taken, checker));
+    let health = keys.open("health", checker).and_then(|keys| doors::health(&keys, &mut taken, checker));
+    let admin = keys.open("admin", checker).and_then(|keys| doors::admin(&keys, &mut taken, checker));
+    let servers = read_servers(keys, checker);
+    let (upstream_names, upstreams) = read_upstreams(keys, checker);
+    let hosts: Hosts = keys
+        .read("hosts", checker, |node, checker| Some(hosts::hosts(node, keys.section_of("hosts")?, &servers, &upstream_names, checker)))
+        .unwrap_or_default();
+    let (limits, body_limit) = keys.open("limits", checker).map(|keys| doors::limits(&keys, checker)).unwrap_or_default();
+    let around = Surroundings { servers: &servers, upstreams: &upstream_names, hosts: &hosts, body_limit };
+    let routes = keys.read("routes", checker, |node, checker| Some(routes::routes(node, keys.section_of("routes")?, &around, checker)));
+    let trusted_proxies = trusted_proxies(keys, checker);
+    let open_with = keys.read("open_with", checker, doors::open_with);
+    let log = keys.open("log", checker).map(|keys| doors::log(&keys, checker)).unwrap_or_default();
+    let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
+    version?;
+    let (upstreams, credentials) = upstreams.into_iter().unzip();
+    Some(Gateway {
+        file: file.to_owned(),
+        listeners: listeners?,
+        health,
+        admin,
+        authorization_servers: servers.all.into_iter().map(|(_, server)| server).collect(),
+        upstreams,
+        credentials,
+        routes: routes?,
+        trusted_proxies,
+        limits,
+        open_with,
+        log,
+        workers: workers.and_then(|workers| usize::try_from(workers).ok()),
+        warnings: Vec::new(),
+    })
+}
+
+fn version(node: &super::tree::Node, checker: &mut Checker<'_>) -> Option<()> {
+    super::values::parsed(node, checker, "a known version", |text| match text {
+        "1" => Ok(()),
+        _ => Err(super::values::Wrong::because("this gateway reads version 1").write("1")),
+    })
+}
+
+fn read_servers(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Names<Arc<authorization_server::Config>> {
+    let mut names = Names { what: "authorization server", key: "authorization_server", all: Vec::new(), present: keys.names("authorization_servers") };
+    let Some((entry, about)) = keys.entry("authorization_servers").zip(keys.section_of("authorization_servers")) else { return names };
+    for entry in named_entries(&entry.value, "an authorization server", checker) {
+        let server = servers::server(entry, about, checker).unwrap_or_else(|| servers::stand_in(&entry.key));
+        names.all.push((entry.key.as_str().into(), Arc::new(server)));
+    }
+    names
+}
+
+type Upstreams = Vec<(upstream::Config, credentials::Config)>;
+
+fn read_upstreams(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Names<usize>, Upstreams) {
+    let mut names = Names { what: "upstream", key: "upstream", all: Vec::new(), present: keys.names("upstreams") };
+    let mut upstreams = Upstreams::new();
+    let Some((entry, about)) = keys.entry("upstreams").zip(keys.section_of("upstreams")) else { return (names, upstreams) };
+    for (place, entry) in named_entries(&entry.value, "an upstream", checker).into_iter().enumerate() {
+        names.all.push((entry.key.as_str().into(), place));
+        upstreams.extend(upstreams::upstream(entry, about, checker));
+    }
+    (names, upstreams)
+}
+
+fn trusted_proxies(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Vec<ipnet::IpNet> {
+    let networks = keys.read("trusted_proxies", checker, |node, checker| {
+        let all = |node, checker: &mut Checker<'_>| {
+            let network = network(node, checker)?;
+            if network.prefix_len() == 0 {
+                checker.warn(Problem::at(node.span, "every client is believed about its own address").label("name your proxies alone"));
+            }
+            Some(network)
+        };
+        list(node, checker, all)
+    });
+    networks.unwrap_or_default()
+}

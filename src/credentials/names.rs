@@ -1,0 +1,254 @@
+//! Which of a client's header fields go on to a content server.
+//!
+//! A name is judged in the spelling that a careless server would read: CGI, WSGI and their kin turn every `-` into `_` and some turn any other
+//! character into it as well, so names with `_` never pass and names with rarer characters pass only if no reserved name reads like them.
+
+use std::borrow::Cow;
+
+use http::HeaderName;
+
+/// What becomes of a client's field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It goes on as it came.
+    Pass,
+    /// It ends here.
+    Drop,
+    /// It goes on if the peer is a trusted proxy.
+    Forwarding,
+}
+
+/// Names that the configuration makes the gateway's own: every identity header of any route and every credential header of any upstream.
+#[derive(Clone, Debug, Default)]
+pub struct Reserved(Vec<Box<str>>);
+
+impl Reserved {
+    /// The set of these names.
+    #[must_use]
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a HeaderName>) -> Self {
+        let mut folded: Vec<Box<str>> = names.into_iter().map(|name| fold(name.as_str()).into()).collect();
+        folded.sort_unstable();
+        folded.dedup();
+        Self(folded)
+    }
+
+    /// What becomes of a field with this name.
+    pub(super) fn fate(&self, name: &HeaderName) -> Fate {
+        let name = name.as_str();
+        if name.contains('_') {
+            return Fate::Drop;
+        }
+        let folded = fold(name);
+        let fate = if self.0.iter().any(|own| **own == *folded) { Fate::Drop } else { fate(&folded) };
+        match folded {
+            Cow::Borrowed(_) => fate,
+            // Nobody needs `x.real.ip`: an odd spelling of a name that means something is dropped, trusted peer or not.
+            Cow::Owned(_) if fate == Fate::Pass => Fate::Pass,
+            Cow::Owned(_) => Fate::Drop,
+        }
+    }
+}
+
+/// Whether a configuration may have the gateway set this field: not what frames the message or tells where it came from.
+#[must_use]
+pub fn may_be_set(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    !(name.contains('_') || CONNECTION.contains(&name) || OWN.contains(&name) || fate(name) == Fate::Forwarding)
+}
+
+/// The name with every character but letters, digits and `-` read as `-`.
+fn fold(name: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if name.bytes().all(plain) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect())
+}
+
+/// Concern one connection (RFC 9110, 7.6.1) or frame the message; ours alone.
+const CONNECTION: [&str; 15] = [
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authentication-info",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+];
+
+/// Set by the gateway on every request; `via` is not here, since the client's entries stay in front of ours.
+const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
+
+/// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
+const POSING: [&str; 53] = [
+    // Credentials.
+    "authorization",
+    "dpop",
+    "x-access-token",
+    "x-id-token",
+    // Who asks, as common proxies tell it.
+    "cf-access-authenticated-user-email",
+    "cf-access-jwt-assertion",
+    "client-cert",
+    "client-cert-chain",
+    "remote-email",
+    "remote-groups",
+    "remote-name",
+    "remote-user",
+    "x-auth-user",
+    "x-auth-username",
+    "x-authenticated-user",
+    "x-authenticated-userid",
+    "x-client-cert",
+    "x-forwarded-access-token",
+    "x-forwarded-client-cert",
+    "x-forwarded-email",
+    "x-forwarded-group",
+    "x-forwarded-groups",
+    "x-forwarded-id-token",
+    "x-forwarded-name",
+    "x-forwarded-preferred-username",
+    "x-forwarded-roles",
+    "x-forwarded-user",
+    "x-forwarded-username",
+    "x-goog-iap-jwt-assertion",
+    "x-proxy-user",
+    "x-remote-email",
+    "x-remote-group",
+    "x-remote-groups",
+    "x-remote-name",
+    "x-remote-user",
+    "x-user",
+    "x-userinfo",
+    "x-webauth-user",
+    // What to do or serve instead of what was asked and decided.
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-host",
+    // Read by some servers as their own settings.
+    "proxy",
+    "x-accel-mapping",
+    "x-middleware-subrequest",
+    "x-sendfile-type",
+    "x-forwarded-method",
+];
+
+/// Beginnings of such names.
+const POSING_FAMILIES: [&str; 8] =
+    ["x-auth-request-", "x-webauth-", "x-goog-authenticated-user-", "x-ms-client-principal", "x-amzn-oidc-", "x-pomerium-", "x-ssl-client-", "ssl-client-"];
+
+/// Where a request came from, besides `x-forwarded-…` and what is ours.
+const FORWARDING: [&str; 10] = [
+    "x-real-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-originating-ip",
+    "x-remote-addr",
+    "x-remote-ip",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "x-envoy-external-address",
+];
+
+fn fate(name: &str) -> Fate {
+    if CONNECTION.contains(&name) || OWN.contains(&name) || POSING.contains(&name) || POSING_FAMILIES.iter().any(|family| name.starts_with(family)) {
+        Fate::Drop
+    } else if name.starts_with("x-forwarded-") || FORWARDING.contains(&name) {
+        Fate::Forwarding
+    } else {
+        Fate::Pass
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> HeaderName {
+        HeaderName::from_bytes(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_of_a_reserved_name_is_dropped() {
+        let own = [name("X-Photo-User")];
+        let reserved = Reserved::new(&own);
+        for text in [
+            "X-Photo-User",
+            "x-photo-user",
+            "X_Photo_User",
+            "X-Photo_User",
+            "X.Photo.User",
+            "x~photo!user",
+            "X_Forwarded_For",
+            "X.Forwarded.For",
+            "Remote.User",
+            "remote_user",
+            "AUTHORIZATION",
+            "Forwarded",
+            "X-Forwarded-For",
+            "X-Forwarded-Proto",
+            "Content.Length",
+            "X-Forwarded-User",
+            "X-Auth-Request-Anything",
+            "Ssl-Client-Verify",
+            "X-HTTP-Method-Override",
+            "anything_else",
+        ] {
+            assert_eq!(reserved.fate(&name(text)), Fate::Drop, "{text}");
+        }
+    }
+
+    #[test]
+    fn ordinary_fields_pass() {
+        let reserved = Reserved::default();
+        for text in [
+            "Accept",
+            "Cookie",
+            "If-None-Match",
+            "Range",
+            "X-Requested-With",
+            "X-Photo-User",
+            "traceparent",
+            "Via",
+            "X.Odd",
+            "Content-Type",
+            "Origin",
+            "X-Api-Key",
+        ] {
+            assert_eq!(reserved.fate(&name(text)), Fate::Pass, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_tells_the_origin_passes_from_trusted_peers_only() {
+        for text in ["X-Forwarded-Port", "X-Forwarded-Anything", "X-Real-IP", "CF-Connecting-IP"] {
+            assert_eq!(Reserved::default().fate(&name(text)), Fate::Forwarding, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_cannot_set_what_frames_the_message() {
+        for text in ["Content-Length", "Host", "Connection", "Transfer-Encoding", "X-Request-Id", "X-Forwarded-For", "X_User"] {
+            assert!(!may_be_set(&name(text)), "{text}");
+        }
+        for text in ["Authorization", "X-Api-Key", "X-Forwarded-User", "Remote-User", "Cookie"] {
+            assert!(may_be_set(&name(text)), "{text}");
+        }
+    }
+}

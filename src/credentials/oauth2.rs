@@ -1,0 +1,227 @@
+//! Tokens by client credentials (RFC 6749, 4.4) for upstreams that want one.
+//!
+//! [`keep`] runs on the control thread and renews a [`Token`] before its end; workers read the token without a lock. A request that finds none waits
+//! within its budget while one is being asked for, and is refused when the last attempt failed. Nothing here lets a request go without.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::authorization_server::ClientCredentials;
+use crate::http_client::{HttpClient, HttpError, basic_auth, form};
+
+/// Bytes of a token answer.
+const MOST: usize = 64 * 1024;
+/// For one attempt.
+const ATTEMPT: Duration = Duration::from_secs(10);
+/// Life of a token whose answer does not tell it.
+const UNTOLD: Duration = Duration::from_secs(300);
+/// A token is renewed when less than this, or less than a fifth of its life where that is shorter, is left.
+const EARLY: Duration = Duration::from_secs(60);
+/// Between two attempts: an upstream that refuses every token must not make us hammer the server.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause after failures.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A token that is kept ready: `Authorization: Bearer …`, marked sensitive.
+pub struct Token {
+    current: ArcSwapOption<HeaderValue>,
+    progress: watch::Sender<Progress>,
+    refused: Notify,
+}
+
+/// What the keeper is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Asking,
+    Held,
+    Failed,
+}
+
+impl Default for Token {
+    fn default() -> Self {
+        Self { current: ArcSwapOption::empty(), progress: watch::Sender::new(Progress::Asking), refused: Notify::new() }
+    }
+}
+
+impl Token {
+    /// The token, if there is one now.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<HeaderValue>> {
+        self.current.load_full()
+    }
+
+    /// The token; while the keeper asks for one, waits until `deadline`.
+    pub async fn obtain(&self, deadline: Instant) -> Option<Arc<HeaderValue>> {
+        self.other_than(None, deadline).await
+    }
+
+    /// Says that an upstream refused this token, and waits until `deadline` for another one.
+    pub async fn renewed(&self, refused: &Arc<HeaderValue>, deadline: Instant) -> Option<Arc<HeaderValue>> {
+        // Others may have said so before: then it is another token already, or one is being asked for.
+        if self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, refused)) {
+            let first = self.progress.send_if_modified(|progress| {
+                let held = *progress == Progress::Held;
+                if held {
+                    *progress = Progress::Asking;
+                }
+                held
+            });
+            if first {
+                self.refused.notify_one();
+            }
+        }
+        self.other_than(Some(refused), deadline).await
+    }
+
+    async fn other_than(&self, refused: Option<&Arc<HeaderValue>>, deadline: Instant) -> Option<Arc<HeaderValue>> {
+        let usable = || self.current.load_full().filter(|current| refused.is_none_or(|refused| !Arc::ptr_eq(current, refused)));
+        if let Some(current) = usable() {
+            return Some(current);
+        }
+        let mut progress = self.progress.subscribe();
+        let settled = timeout_at(deadline, progress.wait_for(|progress| *progress != Progress::Asking)).await;
+        settled.ok().and_then(Result::ok).map(|_| ()).and_then(|()| usable())
+    }
+
+    fn publish(&self, value: Option<HeaderValue>, progress: Progress) {
+        self.current.store(value.map(Arc::new));
+        self.progress.send_replace(progress);
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Token").field("progress", &*self.progress.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Where and as whom a token is had.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The upstream's name, for the log.
+    pub upstream: Arc<str>,
+    /// The token endpoint.
+    pub token_endpoint: Uri,
+    /// The client.
+    pub client: ClientCredentials,
+    /// What for.
+    pub scopes: Vec<String>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The server was not reached or gave no answer.
+    #[error("the token endpoint did not answer")]
+    Http(#[from] HttpError),
+    /// It said no.
+    #[error("the token endpoint answered {0}")]
+    Refused(StatusCode),
+    /// What it gave is no token answer (RFC 6749, 5.1).
+    #[error("the token endpoint's answer is not a bearer token")]
+    Malformed,
+}
+
+/// Keeps a token for ever: asks, renews early, and asks again when an upstream refused it. Runs on the control thread.
+pub async fn keep(token: Arc<Token>, grant: Grant, client: HttpClient) {
+    keep_with(&token, &grant, async |request| client.send(request, MOST, Instant::now() + ATTEMPT).await).await;
+}
+
+async fn keep_with(token: &Token, grant: &Grant, send: impl AsyncFn(Request<Bytes>) -> Result<Response<Bytes>, HttpError>) {
+    let mut failures: u32 = 0;
+    let mut end: Option<Instant> = None;
+    loop {
+        let asked = Instant::now();
+        let outcome = match send(request(grant)).await {
+            Ok(answer) => read(&answer),
+            Err(error) => Err(error.into()),
+        };
+        let pause = match outcome {
+            Ok((value, life)) => {
+                if failures > 0 {
+                    tracing::info!(upstream = %grant.upstream, "a token can be had again");
+                }
+                failures = 0;
+                end = Some(asked + life);
+                token.publish(Some(value), Progress::Held);
+                life.saturating_sub(EARLY.min(life / 5)).max(PAUSE)
+            }
+            Err(error) => {
+                if failures == 0 {
+                    tracing::error!(upstream = %grant.upstream, error = &error as &dyn std::error::Error, "no token for the upstream");
+                }
+                failures = failures.saturating_add(1);
+                token.progress.send_replace(Progress::Failed);
+                PAUSE.saturating_mul(1 << failures.min(6).saturating_sub(1)).min(LONGEST_PAUSE)
+            }
+        };
+        rest(token, asked, pause, &mut end).await;
+    }
+}
+
+/// Waits until it is time to ask again; a token whose end comes meanwhile is taken away.
+async fn rest(token: &Token, asked: Instant, pause: Duration, end: &mut Option<Instant>) {
+    let until = asked + pause;
+    loop {
+        let over = end.unwrap_or(until).min(until);
+        tokio::select! {
+            () = token.refused.notified() => return sleep_until(asked + PAUSE).await,
+            () = sleep_until(over) => {}
+        }
+        if end.is_some_and(|end| end <= Instant::now()) {
+            *end = None;
+            token.publish(None, Progress::Failed);
+        }
+        if until <= Instant::now() {
+            return;
+        }
+    }
+}
+
+fn request(grant: &Grant) -> Request<Bytes> {
+    let scope = grant.scopes.join(" ");
+    let mut fields = vec![("grant_type", "client_credentials")];
+    if !scope.is_empty() {
+        fields.push(("scope", &scope));
+    }
+    let mut request = Request::new(form(&fields));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = grant.token_endpoint.clone();
+    let headers = request.headers_mut();
+    headers.insert(AUTHORIZATION, basic_auth(&grant.client.id, grant.client.secret.expose()));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    request
+}
+
+/// The header and how long it lives.
+fn read(answer: &Response<Bytes>) -> Result<(HeaderValue, Duration), TokenError> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        access_token: String,
+        token_type: String,
+        expires_in: Option<u64>,
+    }
+    if answer.status() != StatusCode::OK {
+        return Err(TokenError::Refused(answer.status()));
+    }
+    // The error of serde_json may quote the token, so it goes no further.
+    let answer: Answer = serde_json::from_slice(answer.body()).map_err(|_| TokenError::Malformed)?;
+    let b64token = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+    if !answer.token_type.eq_ignore_ascii_case("bearer") || answer.access_token.is_empty() || !answer.access_token.bytes().all(b64token) {
+        return Err(TokenError::Malformed);
+    }
+    let mut value = HeaderValue::try_from(["Bearer ", &answer.access_token].concat()).map_err(|_| TokenError::Malformed)?;
+    value.set_sensitive(true);
+    Ok((value, answer.expires_in.map_or(UNTOLD, Duration::from_secs)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! The request as the upstream gets it. Only this room makes one, so nothing reaches an upstream with a head that was not built here.
+
+use std::sync::Arc;
+
+use crate::body::Body;
+use crate::telemetry::Recorder;
+
+/// A request that may leave: its head was built by [`super::outbound_head`], the proxy credential is in it.
+pub struct Outbound<S>(OutboundParts<S>);
+
+/// What an [`Outbound`] is made of.
+pub struct OutboundParts<S> {
+    /// Method, target and every header but, with `host: upstream`, the `Host`. Nothing of the client's own credential is left.
+    pub head: http::request::Parts,
+    /// The client's body, unread.
+    pub body: Body,
+    /// The upstream's place in the snapshot's list.
+    pub upstream: usize,
+    /// The route is protected: the answer must not be kept by a cache that others share (RFC 9111, 3.5).
+    pub private: bool,
+    /// The request's record.
+    pub recorder: Recorder,
+    /// The snapshot that the request carries.
+    pub snapshot: Arc<S>,
+}
+
+impl<S> Outbound<S> {
+    /// A request that may leave. Callers outside this room do not exist.
+    pub(super) const fn new(parts: OutboundParts<S>) -> Self {
+        Self(parts)
+    }
+
+    /// Takes it apart; there is no way back.
+    #[must_use]
+    pub fn into_parts(self) -> OutboundParts<S> {
+        self.0
+    }
+}
+
+impl<S> std::fmt::Debug for Outbound<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The head holds the proxy credential.
+        f.debug_struct("Outbound").field("method", &self.0.head.method).field("upstream", &self.0.upstream).finish_non_exhaustive()
+    }
+}

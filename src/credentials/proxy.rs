@@ -1,0 +1,75 @@
+//! The proxy credential of one upstream, ready to be put on a request.
+
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+
+use super::oauth2::Token;
+use super::{Config, Credential, HostPolicy, Reserved};
+use crate::response::Rejection;
+
+/// What one upstream's requests need besides what the client sent. Part of the snapshot; the token of an `oauth2` credential lives outside it.
+#[derive(Debug)]
+pub struct Proxy {
+    pub(super) source: Source,
+    pub(super) host: HostPolicy,
+    pub(super) reserved: Arc<Reserved>,
+}
+
+/// Where the credential comes from.
+pub(super) enum Source {
+    None,
+    Fixed(Vec<(HeaderName, HeaderValue)>),
+    /// Kept by the control thread; `None`: nobody keeps it, so it cannot be had.
+    Token(Option<Arc<Token>>),
+}
+
+impl Proxy {
+    /// The credential of an upstream. `reserved` are the names of all upstreams and routes; `token` is the keeper's, for `oauth2` only.
+    #[must_use]
+    pub fn new(config: &Config, host: HostPolicy, reserved: Arc<Reserved>, token: Option<Arc<Token>>) -> Self {
+        let source = match &config.credential {
+            Credential::None => Source::None,
+            Credential::Authorization(value) => Source::Fixed(vec![(AUTHORIZATION, sensitive(value))]),
+            Credential::Headers(headers) => Source::Fixed(headers.iter().map(|(name, value)| (name.clone(), sensitive(value))).collect()),
+            Credential::Oauth2 { .. } => Source::Token(token),
+        };
+        Self { source, host, reserved }
+    }
+
+    /// Puts the credential on a request, over whatever is there under its names.
+    ///
+    /// # Errors
+    /// When there is no credential to put: the request must not leave without (row U7).
+    pub(super) fn inject(&self, headers: &mut HeaderMap, token: Option<&HeaderValue>) -> Result<(), Rejection> {
+        match &self.source {
+            Source::None => {}
+            Source::Fixed(fields) => {
+                for (name, value) in fields {
+                    headers.insert(name.clone(), value.clone());
+                }
+            }
+            Source::Token(_) => {
+                headers.insert(AUTHORIZATION, token.cloned().ok_or(Rejection::CredentialUnavailable)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Fixed(_) => "Fixed(..)",
+            Self::Token(_) => "Token(..)",
+        })
+    }
+}
+
+/// A copy that cannot be printed.
+fn sensitive(value: &HeaderValue) -> HeaderValue {
+    let mut value = value.clone();
+    value.set_sensitive(true);
+    value
+}

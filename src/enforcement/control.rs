@@ -1,0 +1,188 @@
+//! The control thread's side: one flight for each question, limits, and the keeping of answers.
+//!
+//! Runs on the control thread's own runtime. Every call is a task of its own, so that a caller that goes away cancels nothing.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
+use tokio::time::Instant;
+
+use super::ask::{Control, Failed, Introspected, NoTicket, Question, Refused, Ticketed, WAITING};
+use super::config::Limits;
+use super::limits::{Kind, Limiters};
+use crate::authorization_server::{self, Answer, AskError, Declared, ResourceKey, Resources, Server, ServerIdentity, TicketError};
+use crate::cache::{CacheKey, Introspections, LiveEntry};
+use crate::uma::{ResourceId, Rpt};
+
+/// Those who wait for one call.
+type Waiting<K, T> = RefCell<HashMap<K, Vec<oneshot::Sender<T>>>>;
+
+/// Everything that talks to authorization servers on behalf of requests.
+pub struct Desk {
+    servers: RefCell<HashMap<ServerIdentity, Rc<Server>>>,
+    cache: Arc<Introspections>,
+    resources: Resources,
+    limiters: RefCell<Limiters>,
+    introspections: Waiting<CacheKey, Result<Introspected, Failed>>,
+    live: Waiting<(CacheKey, ResourceId), Result<Arc<LiveEntry>, AskError>>,
+    lookups: Waiting<ResourceKey, Result<Option<ResourceId>, Failed>>,
+}
+
+/// The channel between workers and the desk.
+#[must_use]
+pub fn channel() -> (Control, Questions) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    (Control(sender), Questions(receiver))
+}
+
+/// The desk's end of the channel.
+pub struct Questions(mpsc::Receiver<Question>);
+
+impl Desk {
+    /// A desk that knows these servers.
+    #[must_use]
+    pub fn new(servers: Vec<Rc<Server>>, cache: Arc<Introspections>, resources: Resources, limits: &Limits) -> Rc<Self> {
+        let servers = servers.into_iter().map(|server| (server.config().identity, server)).collect();
+        Rc::new(Self {
+            servers: RefCell::new(servers),
+            cache,
+            resources,
+            limiters: RefCell::new(Limiters::new(limits)),
+            introspections: RefCell::default(),
+            live: RefCell::default(),
+            lookups: RefCell::default(),
+        })
+    }
+
+    /// Answers questions until every worker is gone.
+    pub async fn answer(self: Rc<Self>, mut questions: Questions) {
+        while let Some(question) = questions.0.recv().await {
+            Rc::clone(&self).take(question);
+        }
+    }
+
+    fn server(&self, identity: ServerIdentity) -> Option<Rc<Server>> {
+        self.servers.borrow().get(&identity).cloned()
+    }
+
+    fn limit(&self, kind: Kind, bucket: Option<&crate::routing::LimitKey>) -> Result<(), std::time::Duration> {
+        self.limiters.borrow().take(kind, bucket)
+    }
+
+    fn take(self: Rc<Self>, question: Question) {
+        match question {
+            Question::Introspect { server, token, key, bucket, reply } => {
+                if let Err(after) = self.limit(Kind::Introspections, bucket.as_ref()) {
+                    let _ = reply.send(Err(Failed::Limited(after)));
+                } else if join(&self.introspections, key, Some(reply)) {
+                    spawn_local(self.introspect(server, token, key));
+                }
+            }
+            Question::RenewIntrospection { server, token, key } => {
+                if join(&self.introspections, key, None) {
+                    spawn_local(self.introspect(server, token, key));
+                }
+            }
+            Question::Live { server, token, key, resource, reply } => {
+                if join(&self.live, (key, resource.clone()), Some(reply)) {
+                    spawn_local(self.decide_live(server, token, key, resource));
+                }
+            }
+            Question::RenewLive { server, token, key, resource } => {
+                if join(&self.live, (key, resource.clone()), None) {
+                    spawn_local(self.decide_live(server, token, key, resource));
+                }
+            }
+            Question::Resource { server, key, declared, bucket, reply } => {
+                if let Err(after) = self.limit(Kind::Tickets, bucket.as_ref()) {
+                    let _ = reply.send(Err(Failed::Limited(after)));
+                } else if join(&self.lookups, key.clone(), Some(reply)) {
+                    spawn_local(self.look_up(server, key, declared));
+                }
+            }
+            Question::Ticket { server, resource, scopes, forget, bucket, deadline, reply } => {
+                if let Err(after) = self.limit(Kind::Tickets, bucket.as_ref()) {
+                    let _ = reply.send(Ticketed { outcome: Err(NoTicket::Limited(after)), renewed: false });
+                    return;
+                }
+                spawn_local(async move {
+                    let mut renewed = false;
+                    let outcome = match self.server(server) {
+                        Some(server) => server.ticket(&resource, &scopes, deadline, &mut renewed).await,
+                        None => Err(TicketError::Failed(AskError::ShuttingDown)),
+                    };
+                    if let (Err(TicketError::InvalidResource), Some(key)) = (&outcome, forget) {
+                        // The registration has drifted: the next request looks it up anew.
+                        self.resources.forget(&key);
+                    }
+                    let _ = reply.send(Ticketed { outcome: outcome.map_err(NoTicket::Server), renewed });
+                });
+            }
+        }
+    }
+
+    async fn introspect(self: Rc<Self>, server: ServerIdentity, token: Rpt, key: CacheKey) {
+        let result = match self.server(server) {
+            None => Err(Failed::Server(AskError::ShuttingDown)),
+            Some(server) => {
+                let (asked, epoch, mut renewed) = (Instant::now(), self.cache.epoch(), false);
+                let config = server.config();
+                match server.introspect(&token, asked + config.timeout, &mut renewed).await {
+                    Ok(authorization_server::Introspected::Answer(Answer::Active(introspection))) => {
+                        Ok(Introspected { outcome: Ok(self.cache.keep_active(key, *introspection, config, server.live_decision(), asked, epoch)), renewed })
+                    }
+                    Ok(other) => {
+                        self.cache.keep_inactive(key, asked + config.negative_max_age);
+                        let refused = if matches!(other, authorization_server::Introspected::TokenRefused) { Refused::Malformed } else { Refused::Inactive };
+                        Ok(Introspected { outcome: Err(refused), renewed })
+                    }
+                    Err(error) => Err(Failed::Server(error)),
+                }
+            }
+        };
+        settle(&self.introspections, &key, &result);
+    }
+
+    async fn decide_live(self: Rc<Self>, server: ServerIdentity, token: Rpt, key: CacheKey, resource: ResourceId) {
+        let result = match self.server(server) {
+            None => Err(AskError::ShuttingDown),
+            Some(server) => {
+                let (asked, epoch) = (Instant::now(), self.cache.epoch());
+                let granted = server.granted_now(&token, &resource, asked + server.config().timeout).await;
+                granted.map(|granted| self.cache.keep_live(key, &resource, granted, asked, epoch))
+            }
+        };
+        settle(&self.live, &(key, resource), &result);
+    }
+
+    async fn look_up(self: Rc<Self>, server: ServerIdentity, key: ResourceKey, declared: Option<Arc<Declared>>) {
+        let result = match self.server(server) {
+            None => Err(Failed::Server(AskError::ShuttingDown)),
+            Some(server) => {
+                let deadline = Instant::now() + server.config().timeout;
+                server.resolve(&self.resources, &key, declared.as_deref(), deadline).await.map_err(Failed::Server)
+            }
+        };
+        settle(&self.lookups, &key, &result);
+    }
+}
+
+/// Waits for a call that is under way; `true`: there is none, and the caller is to start it.
+fn join<K: Hash + Eq, T>(waiting: &Waiting<K, T>, key: K, reply: Option<oneshot::Sender<T>>) -> bool {
+    let mut waiting = waiting.borrow_mut();
+    let first = !waiting.contains_key(&key);
+    waiting.entry(key).or_default().extend(reply);
+    first
+}
+
+/// Tells everyone who waits.
+fn settle<K: Hash + Eq, T: Clone>(waiting: &Waiting<K, T>, key: &K, result: &T) {
+    for reply in waiting.borrow_mut().remove(key).unwrap_or_default() {
+        let _ = reply.send(result.clone());
+    }
+}

@@ -1,0 +1,156 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::authorization_server::{ClientCredentials, ProfileChoice, ServerIdentity};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn server(audience: Audience) -> Config {
+    Config {
+        name: "keycloak".into(),
+        identity: ServerIdentity([1; 16]),
+        profile: ProfileChoice::Auto,
+        issuer: "https://id.example.org/realms/photoz".into(),
+        discovery: None,
+        backchannel: None,
+        allow_insecure: false,
+        client: ClientCredentials { id: "content-gateway".into(), secret: "secret".into() },
+        tls: crate::http_client::TlsFiles::default(),
+        audience,
+        realm: "photoz".into(),
+        max_age: Duration::from_secs(30),
+        negative_max_age: Duration::from_secs(5),
+        refresh_window: 20,
+        timeout: Duration::from_secs(2),
+        live_decision: None,
+        on_unreachable: None,
+    }
+}
+
+fn scopes(names: &[&str]) -> Vec<Scope> {
+    names.iter().map(|name| Scope(Arc::from(*name))).collect()
+}
+
+fn permission(resource: &str, names: &[&str]) -> Permission {
+    Permission { resource: ResourceId(resource.into()), scopes: scopes(names), exp: None, nbf: None }
+}
+
+fn judged(change: impl FnOnce(&mut Introspection), needed: &[&str], scopes_match: ScopesMatch) -> Decision {
+    let mut introspection = Introspection { exp: Some(Timestamp(NOW.0 + 300)), permissions: vec![permission("album", &["view"])], ..Introspection::default() };
+    change(&mut introspection);
+    let server = server(Audience::Named("content-gateway".into()));
+    let need = Need { server: &server, resource: &ResourceId("album".into()), scopes: &scopes(needed), scopes_match };
+    decide(&need, &introspection, NOW)
+}
+
+fn view(change: impl FnOnce(&mut Introspection)) -> Decision {
+    judged(change, &["view"], ScopesMatch::All)
+}
+
+#[test]
+fn a_permission_that_holds_every_scope_suffices() {
+    assert_eq!(view(|_| {}), Decision::Permit { until: Some(Timestamp(NOW.0 + 300)) });
+}
+
+#[test]
+fn the_tokens_own_times_count_at_each_use() {
+    assert_eq!(view(|token| token.exp = Some(NOW)), Decision::Expired);
+    assert_eq!(view(|token| token.exp = Some(Timestamp(NOW.0 + 1))).row(), Row::E10);
+    assert_eq!(view(|token| token.exp = None), Decision::Permit { until: None });
+    assert_eq!(view(|token| token.nbf = Some(Timestamp(NOW.0 + 1))), Decision::NotYetValid);
+    assert_eq!(view(|token| token.nbf = Some(NOW)).row(), Row::E10);
+}
+
+#[test]
+fn a_permissions_own_times_count_at_each_use() {
+    assert_eq!(view(|token| token.permissions[0].exp = Some(NOW)), Decision::Insufficient);
+    assert_eq!(view(|token| token.permissions[0].nbf = Some(Timestamp(NOW.0 + 1))), Decision::Insufficient);
+    assert_eq!(view(|token| token.permissions[0].exp = Some(Timestamp(NOW.0 + 5))), Decision::Permit { until: Some(Timestamp(NOW.0 + 5)) });
+}
+
+#[test]
+fn another_issuer_or_audience_is_refused_and_a_missing_one_passes() {
+    assert_eq!(view(|token| token.issuer = Some("https://evil.example.org".into())), Decision::WrongIssuer);
+    assert_eq!(view(|token| token.issuer = Some("https://id.example.org/realms/photoz/".into())), Decision::WrongIssuer);
+    assert_eq!(view(|token| token.issuer = Some("https://id.example.org/realms/photoz".into())).row(), Row::E10);
+    assert_eq!(view(|token| token.audience = vec!["other".into()]), Decision::WrongAudience);
+    assert_eq!(view(|token| token.audience = vec!["other".into(), "content-gateway".into()]).row(), Row::E10);
+    assert_eq!(view(|token| token.audience = vec!["Content-Gateway".into()]), Decision::WrongAudience);
+}
+
+#[test]
+fn with_audience_any_no_audience_is_foreign() {
+    let introspection = Introspection { audience: vec!["other".into()], permissions: vec![permission("album", &["view"])], ..Introspection::default() };
+    let server = server(Audience::Any);
+    let need = Need { server: &server, resource: &ResourceId("album".into()), scopes: &scopes(&["view"]), scopes_match: ScopesMatch::All };
+    assert_eq!(decide(&need, &introspection, NOW).row(), Row::E10);
+}
+
+#[test]
+fn a_bound_token_is_never_taken_as_a_plain_bearer_token() {
+    assert_eq!(view(|token| token.bound = true), Decision::Bound);
+}
+
+#[test]
+fn resource_and_scopes_are_compared_byte_for_byte() {
+    assert_eq!(view(|token| token.permissions = vec![permission("Album", &["view"])]), Decision::Insufficient);
+    assert_eq!(view(|token| token.permissions = vec![permission("album", &["View"])]), Decision::Insufficient);
+    assert_eq!(view(|token| token.permissions = vec![permission("album", &["view "])]), Decision::Insufficient);
+    assert_eq!(view(|token| token.permissions = vec![permission("albu", &["view"])]), Decision::Insufficient);
+}
+
+#[test]
+fn several_entries_for_a_resource_add_up_each_within_its_own_time() {
+    let two = |second: Option<Timestamp>| {
+        judged(
+            move |token| {
+                let mut edit = permission("album", &["edit"]);
+                edit.exp = second;
+                token.permissions.push(edit);
+            },
+            &["view", "edit"],
+            ScopesMatch::All,
+        )
+    };
+    assert_eq!(two(None).row(), Row::E10);
+    assert_eq!(two(Some(NOW)), Decision::Insufficient);
+    assert_eq!(two(Some(Timestamp(NOW.0 + 9))), Decision::Permit { until: Some(Timestamp(NOW.0 + 9)) });
+}
+
+#[test]
+fn all_and_any_differ_where_one_scope_is_missing() {
+    assert_eq!(judged(|_| {}, &["view", "edit"], ScopesMatch::All), Decision::Insufficient);
+    assert_eq!(judged(|_| {}, &["view", "edit"], ScopesMatch::Any).row(), Row::E10);
+    assert_eq!(judged(|_| {}, &["edit"], ScopesMatch::Any), Decision::Insufficient);
+}
+
+#[test]
+fn no_scopes_needed_still_needs_a_live_permission_on_the_resource() {
+    assert_eq!(judged(|_| {}, &[], ScopesMatch::All).row(), Row::E10);
+    assert_eq!(judged(|_| {}, &[], ScopesMatch::Any).row(), Row::E10);
+    assert_eq!(judged(|token| token.permissions.clear(), &[], ScopesMatch::Any), Decision::Insufficient);
+    assert_eq!(judged(|token| token.permissions = vec![permission("other", &["view"])], &[], ScopesMatch::All), Decision::Insufficient);
+    assert_eq!(judged(|token| token.permissions[0].exp = Some(NOW), &[], ScopesMatch::All), Decision::Insufficient);
+}
+
+#[test]
+fn a_permission_without_scopes_grants_none() {
+    assert_eq!(view(|token| token.permissions = vec![permission("album", &[])]), Decision::Insufficient);
+}
+
+#[test]
+fn a_token_without_permissions_is_insufficient() {
+    assert_eq!(view(|token| token.permissions.clear()), Decision::Insufficient);
+}
+
+#[test]
+fn granted_lists_only_what_holds_now() {
+    let mut old = permission("album", &["delete"]);
+    old.exp = Some(NOW);
+    let introspection = Introspection {
+        permissions: vec![permission("album", &["view"]), old, permission("other", &["edit"]), permission("album", &["view", "edit"])],
+        ..Introspection::default()
+    };
+    assert_eq!(granted(&ResourceId("album".into()), &introspection, NOW), scopes(&["edit", "view"]));
+}

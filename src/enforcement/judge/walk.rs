@@ -1,0 +1,235 @@
+//! The judge's stages in the order of the table, waiting where somebody must be asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::time::Instant;
+
+use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
+use super::super::decision::suffices;
+use super::super::permit::Permit;
+use super::{Case, Judge, Known, MIN_REFRESH, Wanted};
+use crate::authorization_server::{AskError, TicketError};
+use crate::cache::{CacheKey, Entry, Lookup};
+use crate::response::{Rejection, Row, UnreachableStatus};
+use crate::routing::LimitKey;
+use crate::telemetry::CacheState;
+use crate::uma::{ResourceId, Rpt, TokenError, uma_challenge};
+
+impl Judge {
+    /// All stages, waiting where somebody must be asked.
+    ///
+    /// # Errors
+    /// The answer that the table has for this request.
+    pub async fn judge(&self, case: Box<Case>) -> Result<Permit, Rejection> {
+        let started = Instant::now();
+        let result = self.walk(&case).await;
+        case.recorder.with(|record| record.authorization_server = started.elapsed());
+        result
+    }
+
+    async fn walk(&self, case: &Case) -> Result<Permit, Rejection> {
+        let resource = self.resource(case).await?;
+        let Some((token, key)) = &case.token else {
+            case.recorder.pass(Row::D15);
+            return Err(self.challenge(case, &resource, None).await);
+        };
+        let now = Instant::now();
+        let (mut entry, mut fresh) = match self.cache.look_up(key, now) {
+            Lookup::Active(entry) => {
+                case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
+                case.recorder.pass(self.renew_ahead(case, &entry, token, *key, now));
+                (entry, false)
+            }
+            Lookup::Inactive => {
+                case.recorder.with(|record| record.cache = CacheState::NegativeHit);
+                case.recorder.pass(Row::I3);
+                return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await);
+            }
+            known @ (Lookup::Stale | Lookup::Unknown) => {
+                case.recorder.with(|record| record.cache = CacheState::Miss);
+                let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
+                match self.introspect(case, token, *key, case.bucket.clone()).await {
+                    Ok(entry) => (entry, true),
+                    Err(Unjudged::Limited(after)) => return Err(Rejection::TooManyIntrospections(after)),
+                    Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
+                    Err(Unjudged::Failed(error)) => return Err(unjudged(case, row, &error)),
+                }
+            }
+        };
+        loop {
+            match self.weigh(case, &resource, &entry, token, *key, Instant::now()) {
+                Known::Permit(permit) => {
+                    case.recorder.pass(Row::E10);
+                    return Ok(permit);
+                }
+                Known::NeedsLive(entry) => return self.live(case, &resource, &entry, token, *key).await,
+                Known::Challenge(reason, row) => {
+                    case.recorder.pass(row);
+                    if row == Row::E1 {
+                        self.cache.drop_entry(key);
+                    }
+                    return Err(self.challenge(case, &resource, Some(reason)).await);
+                }
+                Known::Refuse(rejection) => return Err(rejection),
+                Known::Insufficient(known) if !fresh && known.age(Instant::now()) > MIN_REFRESH => {
+                    case.recorder.pass(Row::E7);
+                    fresh = true;
+                    // The cache holds this token, so it does not count against the client's introspections.
+                    entry = match self.introspect(case, token, *key, None).await {
+                        Ok(entry) => entry,
+                        Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
+                        Err(_) => return Err(self.challenge(case, &resource, Some(TokenError::InsufficientScope)).await),
+                    };
+                }
+                Known::Insufficient(_) => {
+                    case.recorder.pass(Row::E8);
+                    return Err(self.challenge(case, &resource, Some(TokenError::InsufficientScope)).await);
+                }
+            }
+        }
+    }
+
+    /// Rows D10 and D11: the resource that the route leads to.
+    async fn resource(&self, case: &Case) -> Result<ResourceId, Rejection> {
+        if let Some(known) = self.known_resource(case) {
+            return known;
+        }
+        let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
+        let question =
+            |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket.clone(), reply };
+        match self.control.ask(question, case.deadline).await {
+            Ok(Ok(Some(id))) => {
+                case.recorder.with(|record| record.resource = Some(id.clone()));
+                Ok(id)
+            }
+            Ok(Ok(None)) => Err(Rejection::NoResource),
+            Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyTickets(after)),
+            Ok(Err(Failed::Server(error))) | Err(error) => Err(match (declared, &case.token) {
+                (Some(_), _) => no_ticket(case, Row::D11),
+                (None, Some(_)) => unjudged(case, Row::I6, &error),
+                (None, None) => no_ticket(case, if matches!(error, AskError::Resting | AskError::NoPat(_)) { Row::C2 } else { Row::C7 }),
+            }),
+        }
+    }
+
+    /// Rows I4 to I10.
+    async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, bucket: Option<LimitKey>) -> Result<Arc<Entry>, Unjudged> {
+        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, bucket, reply };
+        match self.control.ask(question, case.deadline).await {
+            Ok(Ok(Introspected { outcome, renewed })) => {
+                if renewed {
+                    case.recorder.pass(Row::I8);
+                }
+                case.recorder.pass(match &outcome {
+                    Ok(_) => Row::I4,
+                    Err(Refused::Inactive) => Row::I5,
+                    Err(Refused::Malformed) => Row::I9,
+                });
+                outcome.map_err(|_| Unjudged::Refused)
+            }
+            Ok(Err(Failed::Limited(after))) => Err(Unjudged::Limited(after)),
+            Ok(Err(Failed::Server(error))) | Err(error) => {
+                match &error {
+                    AskError::CredentialRefused(_) => case.recorder.pass(Row::I8),
+                    AskError::NoPat(_) => case.recorder.pass(Row::I10),
+                    _ => {}
+                }
+                Err(Unjudged::Failed(error))
+            }
+        }
+    }
+
+    /// Rows E8a to E8c.
+    async fn live(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey) -> Result<Permit, Rejection> {
+        let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), reply };
+        match self.control.ask(question, case.deadline).await {
+            Ok(Ok(live)) if live.granted().is_some_and(|granted| suffices(&case.scopes, case.scopes_match, granted)) => {
+                case.recorder.pass(Row::E8b);
+                case.recorder.pass(Row::E10);
+                Ok(Permit::of(Arc::clone(entry)))
+            }
+            Ok(Ok(live)) => {
+                case.recorder.pass(Row::E8a);
+                case.recorder.with(|record| record.granted = live.granted().unwrap_or_default().to_vec());
+                Err(self.challenge(case, resource, Some(TokenError::InsufficientScope)).await)
+            }
+            Ok(Err(error)) | Err(error) => Err(unjudged(case, Row::E8c, &error)),
+        }
+    }
+
+    /// Rows C1 to C7: a ticket for exactly this resource and these scopes.
+    async fn challenge(&self, case: &Case, resource: &ResourceId, reason: Option<TokenError>) -> Rejection {
+        if self.dry {
+            return Rejection::PermissionRequired { challenge: HeaderValue::from_static("UMA"), open_with: None };
+        }
+        let forget = match &case.resource {
+            Wanted::Named { key, .. } => Some(key.clone()),
+            Wanted::Id(_) => None,
+        };
+        let question = |reply| Question::Ticket {
+            server: case.server.identity,
+            resource: resource.clone(),
+            scopes: Arc::clone(&case.scopes),
+            forget,
+            bucket: case.bucket.clone(),
+            deadline: case.deadline,
+            reply,
+        };
+        let answer = match self.control.ask(question, case.deadline).await {
+            Ok(answer) => answer,
+            Err(_) => return no_ticket(case, Row::C7),
+        };
+        if answer.renewed {
+            case.recorder.pass(Row::C6);
+        }
+        let ticket = match answer.outcome {
+            Ok(ticket) => ticket,
+            Err(NoTicket::Limited(after)) => return Rejection::TooManyTickets(after),
+            Err(NoTicket::Server(error)) => return no_ticket(case, ticketless(&error)),
+        };
+        match uma_challenge(&case.server.realm, &case.server.issuer, reason, &ticket) {
+            Ok(challenge) => {
+                case.recorder.with(|record| record.ticket_issued = true);
+                Rejection::PermissionRequired { challenge, open_with: self.open_with(case) }
+            }
+            Err(_) => no_ticket(case, Row::C7),
+        }
+    }
+
+    fn open_with(&self, case: &Case) -> Option<String> {
+        let address = percent_encoding::utf8_percent_encode(case.address.as_deref()?, percent_encoding::NON_ALPHANUMERIC).to_string();
+        Some(self.open_with.as_deref()?.replace("{url}", &address))
+    }
+}
+
+enum Unjudged {
+    Limited(Duration),
+    Refused,
+    Failed(AskError),
+}
+
+/// The row of a permission request that gave no ticket.
+const fn ticketless(error: &TicketError) -> Row {
+    match error {
+        TicketError::InvalidResource => Row::C4,
+        TicketError::Refused(_) => Row::C5,
+        TicketError::NoPat(_) | TicketError::Failed(AskError::Resting) => Row::C2,
+        TicketError::Failed(AskError::CredentialRefused(_)) => Row::C6,
+        TicketError::Failed(_) => Row::C7,
+    }
+}
+
+/// UNR where no ticket could be had: 403, as the specification's example.
+fn no_ticket(case: &Case, row: Row) -> Rejection {
+    Rejection::Unreachable { row, status: case.server.on_unreachable.unwrap_or(UnreachableStatus::Forbidden) }
+}
+
+/// UNR where a token could not be judged: 503, an outage looks like one. A gateway that is itself too busy says so.
+fn unjudged(case: &Case, row: Row, error: &AskError) -> Rejection {
+    match error {
+        AskError::Busy => Rejection::Overloaded,
+        _ => Rejection::Unreachable { row, status: case.server.on_unreachable.unwrap_or(UnreachableStatus::Unavailable) },
+    }
+}

@@ -1,0 +1,69 @@
+//! How much one client may cause at the authorization servers: token buckets for each effective client, one count for all workers.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use super::config::{Limits, Rate};
+use crate::routing::{Client, LimitKey};
+
+/// Clients that are remembered before those with a full bucket are forgotten.
+const REMEMBERED: usize = 50_000;
+
+/// The buckets. Lives on the control thread.
+pub struct Limiters {
+    tickets: DefaultKeyedRateLimiter<LimitKey>,
+    introspections: DefaultKeyedRateLimiter<LimitKey>,
+    clock: DefaultClock,
+}
+
+/// Which bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Permission tickets, and look-ups of resources that nobody has asked for before.
+    Tickets,
+    /// Introspections of tokens that the cache does not hold.
+    Introspections,
+}
+
+impl Limiters {
+    /// Full buckets.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            tickets: RateLimiter::keyed(quota(limits.tickets)),
+            introspections: RateLimiter::keyed(quota(limits.introspections)),
+            clock: DefaultClock::default(),
+        }
+    }
+
+    /// Takes one from the client's bucket; `None` is a client without limits.
+    ///
+    /// # Errors
+    /// The bucket is empty; the time after which there is one again.
+    pub fn take(&self, kind: Kind, client: Option<&LimitKey>) -> Result<(), Duration> {
+        let Some(client) = client else { return Ok(()) };
+        let limiter = match kind {
+            Kind::Tickets => &self.tickets,
+            Kind::Introspections => &self.introspections,
+        };
+        if limiter.len() > REMEMBERED {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
+        limiter.check_key(client).map_err(|not_yet| not_yet.wait_time_from(self.clock.now()))
+    }
+}
+
+/// The client's bucket; `None` where the configuration lifts the limits for its address.
+#[must_use]
+pub fn bucket(limits: &Limits, client: &Client) -> Option<LimitKey> {
+    let lifted = limits.off_for.iter().any(|network| network.contains(&client.address()));
+    (!lifted).then(|| client.limit_key())
+}
+
+fn quota(rate: Rate) -> Quota {
+    Quota::per_second(NonZeroU32::new(rate.rate).unwrap_or(NonZeroU32::MIN)).allow_burst(NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN))
+}

@@ -1,0 +1,96 @@
+//! The Tower layer: `Routed` → `Permitted`, or the answer.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
+use http::Response;
+use tower::{Layer, Service};
+
+use super::judge::{Asked, AtOnce, Judge};
+use super::permit::{Permit, Permitted};
+use crate::body::Body;
+use crate::response::{Rejection, Row};
+use crate::routing::Routed;
+
+/// Makes [`Enforcement`].
+#[derive(Clone)]
+pub struct EnforcementLayer {
+    judge: Judge,
+}
+
+impl EnforcementLayer {
+    /// A layer that decides with `judge`.
+    #[must_use]
+    pub const fn new(judge: Judge) -> Self {
+        Self { judge }
+    }
+}
+
+impl<Inner> Layer<Inner> for EnforcementLayer {
+    type Service = Enforcement<Inner>;
+
+    fn layer(&self, inner: Inner) -> Enforcement<Inner> {
+        Enforcement { judge: self.judge.clone(), inner }
+    }
+}
+
+/// Lets a request pass only with a permit.
+#[derive(Clone)]
+pub struct Enforcement<Inner> {
+    judge: Judge,
+    inner: Inner,
+}
+
+type Answer = Result<Response<Body>, Rejection>;
+
+impl<S, Inner> Service<Routed<S>> for Enforcement<Inner>
+where
+    S: 'static,
+    Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection> + Clone + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Rejection;
+    type Future = Either<Inner::Future, Either<Ready<Answer>, LocalBoxFuture<'static, Answer>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, routed: Routed<S>) -> Self::Future {
+        let route = Arc::clone(routed.route());
+        let Some(protect) = route.protect() else {
+            routed.recorder().pass(Row::D6);
+            return Either::Left(self.inner.call(Permitted::new(routed, Permit::public())));
+        };
+        let asked = Asked {
+            route: &route,
+            protect,
+            fill: &|template| template.fill(routed.params(), routed.path()),
+            method: routed.method(),
+            headers: routed.headers(),
+            query: routed.query().map(crate::path::Query::as_str),
+            client: routed.client(),
+            address: &|| address(&routed),
+            recorder: routed.recorder(),
+        };
+        match self.judge.at_once(&asked) {
+            AtOnce::Permit(permit) => Either::Left(self.inner.call(Permitted::new(routed, permit))),
+            AtOnce::Refuse(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
+            // Only a miss allocates.
+            AtOnce::Ask(case) => {
+                let (judge, mut inner) = (self.judge.clone(), self.inner.clone());
+                Either::Right(Either::Right(Box::pin(async move {
+                    let permit = judge.judge(case).await?;
+                    inner.call(Permitted::new(routed, permit)).await
+                })))
+            }
+        }
+    }
+}
+
+/// The address that the client asked for, for the client application's button.
+fn address<S>(routed: &Routed<S>) -> String {
+    let query = routed.query().map_or_else(String::new, |query| format!("?{}", query.as_str()));
+    format!("{}://{}{}{query}", routed.client().scheme().as_str(), routed.authority().as_str(), routed.path().as_str())
+}

@@ -1,0 +1,115 @@
+//! How a request presents its token: once, in `Authorization`, as `Bearer` (RFC 6750, 2; rows D12 to D15).
+//!
+//! Query, body and cookies are never searched for a token to use; one in the query is refused, since it has already been told to logs on its way here.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use crate::path::query_has_parameter;
+use crate::response::Rejection;
+use crate::uma::Rpt;
+
+/// Longest token that is accepted, in bytes (a Keycloak RPT with many permissions may have 20 KiB).
+const LONGEST: usize = 24 * 1024;
+
+/// Finds the token; `None`: there is none, or the scheme is another one than Bearer.
+///
+/// # Errors
+/// [`Rejection::SeveralTokens`], [`Rejection::MalformedToken`] or [`Rejection::TokenInQuery`].
+pub fn present(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Rpt>, Rejection> {
+    let in_query = query.is_some_and(|query| query_has_parameter(query, "access_token"));
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let Some(field) = fields.next() else {
+        return if in_query { Err(Rejection::TokenInQuery) } else { Ok(None) };
+    };
+    if in_query || fields.next().is_some() {
+        return Err(Rejection::SeveralTokens);
+    }
+    let Ok(field) = field.to_str() else { return Err(Rejection::MalformedToken) };
+    let field = field.trim_matches([' ', '\t']);
+    let (scheme, token) = field.split_once([' ', '\t']).unwrap_or((field, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        // Two credentials in one field would show a comma; which of them counts is anybody's guess.
+        return if is_list_with_bearer(field) { Err(Rejection::SeveralTokens) } else { Ok(None) };
+    }
+    let token = token.trim_matches([' ', '\t']);
+    if token.contains(',') {
+        return Err(Rejection::SeveralTokens);
+    }
+    if token.is_empty() || token.len() > LONGEST || !is_b64token(token) {
+        return Err(Rejection::MalformedToken);
+    }
+    Ok(Some(Rpt(token.into())))
+}
+
+fn is_list_with_bearer(field: &str) -> bool {
+    field.split(',').skip(1).any(|part| {
+        let part = part.trim_start();
+        part.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer "))
+    })
+}
+
+/// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty() && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn presented(fields: &[&str], query: Option<&str>) -> Result<Option<String>, &'static str> {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(AUTHORIZATION, HeaderValue::from_bytes(field.as_bytes()).expect("a field value"));
+        }
+        present(&headers, query).map(|rpt| rpt.map(|rpt| rpt.0.expose().to_owned())).map_err(|rejection| rejection.row().label())
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
+        for field in ["Bearer abc.def", "bearer abc.def", "bEaReR   abc.def", "Bearer\tabc.def", "Bearer abc.def "] {
+            assert_eq!(presented(&[field], None), Ok(Some("abc.def".into())), "{field}");
+        }
+        assert_eq!(presented(&["Bearer a+/~_-9=="], None), Ok(Some("a+/~_-9==".into())));
+    }
+
+    #[test]
+    fn no_token_and_other_schemes_are_as_if_there_were_none() {
+        assert_eq!(presented(&[], None), Ok(None));
+        for field in ["Basic YTpi", "Negotiate abc", "DPoP abc", "Bearer2 x", ""] {
+            assert_eq!(presented(&[field], None), Ok(None), "{field}");
+        }
+    }
+
+    #[test]
+    fn two_tokens_are_refused() {
+        assert_eq!(presented(&["Bearer a", "Bearer b"], None), Err("D12"));
+        assert_eq!(presented(&["Bearer a", "Basic b"], None), Err("D12"));
+        assert_eq!(presented(&["Bearer a, Bearer b"], None), Err("D12"));
+        assert_eq!(presented(&["Basic a, Bearer b"], None), Err("D12"));
+        assert_eq!(presented(&["Bearer a"], Some("x=1&access_token=b")), Err("D12"));
+    }
+
+    #[test]
+    fn a_malformed_token_is_refused() {
+        for field in ["Bearer", "Bearer ", "Bearer a b", "Bearer a\"b", "Bearer =", "Bearer é"] {
+            assert_eq!(presented(&[field], None), Err("D13"), "{field}");
+        }
+        assert_eq!(presented(&[&format!("Bearer {}", "a".repeat(LONGEST + 1))], None), Err("D13"));
+        assert!(presented(&[&format!("Bearer {}", "a".repeat(LONGEST))], None).is_ok());
+    }
+
+    #[test]
+    fn a_token_in_the_query_is_refused_in_every_spelling() {
+        for query in ["access_token=a", "x=1&access_token=a", "%61ccess_token=a", "access%5Ftoken", "access_token"] {
+            assert_eq!(presented(&[], Some(query)), Err("D14"), "{query}");
+        }
+        for query in ["x=access_token", "access_tokens=1", ""] {
+            assert_eq!(presented(&[], Some(query)), Ok(None), "{query}");
+        }
+    }
+}

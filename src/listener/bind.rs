@@ -1,0 +1,98 @@
+//! Sockets of a listener: one for each worker, all on the same address.
+//!
+//! The first socket is bound without `SO_REUSEPORT`, so an address that somebody else has is an error even if that somebody shares it;
+//! it gets the option before it listens, so that the workers' further sockets can join it.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use socket2::{Domain, Protocol, Type};
+
+use super::Config;
+use super::seats::Seats;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Why an address could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program listens there.
+    #[error("{0} is taken by another program")]
+    Taken(SocketAddr),
+    /// The system says no.
+    #[error("cannot listen on {address}")]
+    System {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        cause: io::Error,
+    },
+}
+
+/// An address that is ours. It listens already; connections wait until workers serve them.
+#[derive(Debug)]
+pub struct Bound {
+    first: TcpListener,
+    address: SocketAddr,
+    seats: Arc<Seats>,
+}
+
+/// One worker's socket.
+#[derive(Debug)]
+pub struct Socket {
+    pub(super) listener: TcpListener,
+    pub(super) seats: Arc<Seats>,
+}
+
+/// Takes the address of a listener.
+///
+/// # Errors
+/// When somebody else has it or the system refuses.
+pub fn bind(config: &Config) -> Result<Bound, BindError> {
+    let address = config.address;
+    let refused = |cause: io::Error| match cause.kind() {
+        io::ErrorKind::AddrInUse => BindError::Taken(address),
+        _ => BindError::System { address, cause },
+    };
+    let first = open(address, false).map_err(refused)?;
+    let address = first.local_addr().map_err(refused)?;
+    Ok(Bound { first, address, seats: Arc::default() })
+}
+
+impl Bound {
+    /// The address, with the port that was given where 0 was asked for.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A socket for each worker (one at least).
+    ///
+    /// # Errors
+    /// When the system gives no further socket.
+    pub fn sockets(self, workers: usize) -> io::Result<Vec<Socket>> {
+        let mut sockets = Vec::with_capacity(workers.max(1));
+        for _ in 1..workers {
+            sockets.push(Socket { listener: open(self.address, true)?, seats: Arc::clone(&self.seats) });
+        }
+        sockets.push(Socket { listener: self.first, seats: self.seats });
+        Ok(sockets)
+    }
+}
+
+fn open(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Without it a restart would wait for the last connections' TIME_WAIT; it lets nobody share a listening address.
+    socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.set_reuse_port(true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

@@ -1,0 +1,108 @@
+//! Accepting: one socket of one worker, until it is told to stop.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tower::Service;
+
+use super::connection::{self, Shared};
+use super::{Event, Settings, Socket};
+use crate::body::Body;
+use crate::routing::Request;
+
+/// How long accepting rests when the system gives no connection.
+const REST: Duration = Duration::from_millis(100);
+
+/// Serves a socket until `shutdown` is ready, then finishes what is under way, for `settings.drain` at most. Runs where tasks may be spawned locally.
+///
+/// `make` builds the worker's service once; each request takes a clone of it.
+///
+/// # Errors
+/// When the socket cannot be used at all.
+pub async fn serve<S>(socket: Socket, settings: Settings, make: impl FnOnce() -> S, shutdown: impl Future<Output = ()>) -> io::Result<()>
+where
+    S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
+{
+    let listener = tokio::net::TcpListener::from_std(socket.listener)?;
+    let seats = socket.seats;
+    let http = connection::http(&settings);
+    let shared = Rc::new(Shared { service: make(), settings: Rc::new(settings), http, draining: Cell::new(false), drain: Notify::new() });
+    let settings = Rc::clone(&shared.settings);
+    let mut tasks = JoinSet::new();
+    let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr| {
+        let Some(seat) = seats.take(address.ip(), &shared.settings) else {
+            (shared.settings.on_event)(Event::Refused);
+            return;
+        };
+        (shared.settings.on_event)(Event::Opened);
+        let shared = Rc::clone(&shared);
+        tasks.spawn_local(async move {
+            let _seat = seat;
+            connection::serve(stream, address, shared).await;
+        });
+    };
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(ended) = tasks.join_next() => closed(ended, &settings),
+            accepted = listener.accept() => match accepted {
+                Ok((stream, address)) => admit(&mut tasks, stream, address),
+                Err(error) if of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "no connection can be accepted");
+                    (settings.on_event)(Event::AcceptFailed);
+                    tokio::select! {
+                        () = &mut shutdown => break,
+                        () = sleep(REST) => {}
+                    }
+                }
+            }
+        }
+    }
+    // The kernel would reset what still waits in the queue of this socket.
+    for (stream, address) in queued(&listener.into_std()?) {
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            admit(&mut tasks, stream, address);
+        }
+    }
+    shared.draining.set(true);
+    shared.drain.notify_waiters();
+    let _ = timeout(settings.drain, async {
+        while let Some(ended) = tasks.join_next().await {
+            closed(ended, &settings);
+        }
+    })
+    .await;
+    for _ in 0..tasks.len() {
+        (settings.on_event)(Event::Closed);
+    }
+    Ok(())
+}
+
+fn closed(ended: Result<(), JoinError>, settings: &Settings) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        tracing::error!("a panic ended a connection");
+        (settings.on_event)(Event::Panicked);
+    }
+    (settings.on_event)(Event::Closed);
+}
+
+fn queued(listener: &TcpListener) -> impl Iterator<Item = (std::net::TcpStream, SocketAddr)> + '_ {
+    std::iter::from_fn(|| listener.accept().ok()).filter(|(stream, _)| stream.set_nonblocking(true).is_ok())
+}
+
+/// Errors that concern the connection that was about to be accepted, not the socket.
+fn of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted)
+}

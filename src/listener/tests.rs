@@ -1,0 +1,1 @@
+//! A listener with raw sockets on the other side.

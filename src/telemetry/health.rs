@@ -1,0 +1,167 @@
+//! Servers that the gateway needs: a failing one is named in the log and in a metric, once, not per request.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Metrics;
+
+/// How a dependency stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not asked yet.
+    Unknown,
+    /// It answered last time.
+    Up,
+    /// It failed last time.
+    Down,
+}
+
+/// All dependencies of one gateway. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Health(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    metrics: Arc<Metrics>,
+    dependencies: Mutex<Vec<Arc<Dependency>>>,
+}
+
+/// A server that the gateway needs. All threads share one of each.
+#[derive(Debug)]
+pub struct Dependency {
+    kind: &'static str,
+    name: Arc<str>,
+    state: AtomicU8,
+    reason: Mutex<Option<String>>,
+    metrics: Arc<Metrics>,
+}
+
+const UNKNOWN: u8 = 0;
+const UP: u8 = 1;
+const DOWN: u8 = 2;
+
+impl Health {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Inner { metrics, dependencies: Mutex::default() }))
+    }
+
+    /// The dependency of this kind (`authorization_server`, `upstream`) and name; the same one each time.
+    #[must_use]
+    pub fn dependency(&self, kind: &'static str, name: &str) -> Arc<Dependency> {
+        let mut dependencies = self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = dependencies.iter().find(|known| known.kind == kind && &*known.name == name) {
+            return Arc::clone(known);
+        }
+        let dependency =
+            Arc::new(Dependency { kind, name: name.into(), state: AtomicU8::new(UNKNOWN), reason: Mutex::default(), metrics: Arc::clone(&self.0.metrics) });
+        dependencies.push(Arc::clone(&dependency));
+        dependency
+    }
+
+    /// All of them, in the order in which they were named.
+    #[must_use]
+    pub fn dependencies(&self) -> Vec<Arc<Dependency>> {
+        self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Dependency {
+    /// It failed. The reason is for operators: it names no secret and no address of a client.
+    pub fn failed(&self, reason: impl std::fmt::Display) {
+        // The usual case is that nothing changes, and costs one load.
+        if self.state.load(Ordering::Relaxed) == DOWN {
+            return;
+        }
+        // Held over the whole change, so that state, reason and metric cannot come apart.
+        let mut held = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.state.swap(DOWN, Ordering::Relaxed) == DOWN {
+            return;
+        }
+        let reason = reason.to_string();
+        tracing::warn!(kind = self.kind, name = &*self.name, reason, "dependency failed");
+        *held = Some(reason);
+        self.metrics.dependency(self.kind, &self.name, false);
+    }
+
+    /// It answered.
+    pub fn recovered(&self) {
+        if self.state.load(Ordering::Relaxed) == UP {
+            return;
+        }
+        let mut held = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.state.swap(UP, Ordering::Relaxed) {
+            UP => return,
+            DOWN => tracing::info!(kind = self.kind, name = &*self.name, "dependency recovered"),
+            _ => tracing::debug!(kind = self.kind, name = &*self.name, "dependency reached"),
+        }
+        *held = None;
+        self.metrics.dependency(self.kind, &self.name, true);
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        match self.state.load(Ordering::Relaxed) {
+            UP => Standing::Up,
+            DOWN => Standing::Down,
+            _ => Standing::Unknown,
+        }
+    }
+
+    /// Why it is down.
+    #[must_use]
+    pub fn reason(&self) -> Option<String> {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health() -> (Health, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::new().expect("definitions are valid"));
+        (Health::new(Arc::clone(&metrics)), metrics)
+    }
+
+    #[test]
+    fn only_the_first_failure_counts_as_a_change() {
+        let (health, metrics) = health();
+        let upstream = health.dependency("upstream", "albums");
+        upstream.failed("refused");
+        upstream.failed("timed out");
+        assert_eq!((upstream.standing(), upstream.reason().as_deref()), (Standing::Down, Some("refused")));
+        assert!(metrics.encode().expect("metrics").contains("uma_gateway_dependency_up{kind=\"upstream\",name=\"albums\"} 0"));
+        upstream.recovered();
+        assert_eq!((upstream.standing(), upstream.reason()), (Standing::Up, None));
+        assert!(metrics.encode().expect("metrics").contains("uma_gateway_dependency_up{kind=\"upstream\",name=\"albums\"} 1"));
+    }
+
+    #[test]
+    fn a_dependency_that_was_never_asked_is_neither_up_nor_down() {
+        let (health, metrics) = health();
+        assert_eq!(health.dependency("upstream", "albums").standing(), Standing::Unknown);
+        assert!(!metrics.encode().expect("metrics").contains("uma_gateway_dependency_up{"));
+    }
+
+    #[test]
+    fn everyone_shares_one_of_each() {
+        let (health, _) = health();
+        assert!(Arc::ptr_eq(&health.dependency("upstream", "albums"), &health.dependency("upstream", "albums")));
+        assert_eq!(health.dependencies().len(), 1);
+    }
+}

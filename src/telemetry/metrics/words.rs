@@ -1,0 +1,220 @@
+//! The words that label time series: closed lists, so that renaming a variant never renames a series and no input becomes a label.
+
+use http::{Method, Version};
+
+use crate::response::{Row, Trail};
+
+/// What was decided about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// A permission sufficed.
+    Permitted,
+    /// Nothing was needed.
+    Public,
+    /// 401 with a ticket.
+    Challenged,
+    /// The request itself is at fault, or over a limit.
+    Refused,
+    /// The authorization server could not be asked.
+    Unreachable,
+    /// The gateway or the content server failed.
+    Failed,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Permitted, Self::Public, Self::Challenged, Self::Refused, Self::Unreachable, Self::Failed];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Permitted => "permitted",
+            Self::Public => "public",
+            Self::Challenged => "challenged",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether the request was let through.
+    #[must_use]
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Permitted | Self::Public)
+    }
+
+    /// The outcome of a request that passed these rows; `None` where no decision was reached.
+    #[must_use]
+    pub fn of(rows: &Trail) -> Option<Self> {
+        match rows.iter().last()? {
+            Row::U1 if rows.iter().any(|row| row == Row::D6) => Some(Self::Public),
+            last => Self::of_last(last),
+        }
+    }
+
+    /// No `_` here: a new row has to say what it means for operators.
+    const fn of_last(row: Row) -> Option<Self> {
+        Some(match row {
+            Row::D6 | Row::D8 => Self::Public,
+            Row::E10 | Row::U1 => Self::Permitted,
+            Row::D15 | Row::I3 | Row::I5 | Row::I9 | Row::E1 | Row::E2 | Row::E8 | Row::E8a | Row::C3 => Self::Challenged,
+            Row::D1 | Row::D2 | Row::D3 | Row::D5 | Row::D7 | Row::D9 | Row::D10 | Row::D12 | Row::D13 | Row::D14 => Self::Refused,
+            Row::I3b | Row::E5 | Row::C1 | Row::H408 | Row::H413 | Row::H414 | Row::H431 | Row::H501 | Row::H508 => Self::Refused,
+            Row::D11 | Row::I6 | Row::I7a | Row::I8 | Row::I10 | Row::E8c | Row::C2 | Row::C4 | Row::C5 | Row::C6 | Row::C7 => Self::Unreachable,
+            Row::U2 | Row::U3 | Row::U4 | Row::U5 | Row::U7 | Row::H500 => Self::Failed,
+            // Stations on the way; whoever stops here has not been judged.
+            Row::I1 | Row::I2 | Row::I4 | Row::E7 | Row::E8b => return None,
+        })
+    }
+}
+
+/// What an authorization server was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AsEndpoint {
+    /// The discovery document.
+    Discovery,
+    /// The token endpoint, for the gateway's own tokens.
+    Token,
+    /// Permission tickets.
+    Permission,
+    /// Introspection.
+    Introspection,
+    /// The live decision for a token and a resource.
+    Decision,
+    /// Resource registration and look-up.
+    Resource,
+}
+
+impl AsEndpoint {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Discovery, Self::Token, Self::Permission, Self::Introspection, Self::Decision, Self::Resource];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::Token => "token",
+            Self::Permission => "permission",
+            Self::Introspection => "introspection",
+            Self::Decision => "decision",
+            Self::Resource => "resource",
+        }
+    }
+}
+
+/// How an authorization server answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AsOutcome {
+    /// With what was asked for.
+    Ok,
+    /// With a refusal of the question (4xx).
+    Refused,
+    /// It refused the gateway's own credential (401, or what the server says instead).
+    Unauthorized,
+    /// With an error of its own (5xx, 429), or something that cannot be read.
+    Failed,
+    /// Not in time.
+    Timeout,
+    /// Not at all.
+    Unreachable,
+}
+
+impl AsOutcome {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Ok, Self::Refused, Self::Unauthorized, Self::Failed, Self::Timeout, Self::Unreachable];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Unauthorized => "unauthorized",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+        }
+    }
+}
+
+/// Which part of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CacheKind {
+    /// Answers about active tokens.
+    Introspection,
+    /// Refusals.
+    Negative,
+    /// Live decisions.
+    Live,
+}
+
+impl CacheKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Introspection, Self::Negative, Self::Live];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Introspection => "introspection",
+            Self::Negative => "negative",
+            Self::Live => "live",
+        }
+    }
+}
+
+/// The methods that get a series of their own (OpenTelemetry, HTTP metrics); the last one stands for every other.
+pub const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "_OTHER"];
+
+/// The place of a method in [`METHODS`].
+pub fn method_place(method: &Method) -> usize {
+    METHODS.iter().position(|known| *known == method.as_str()).unwrap_or(METHODS.len().saturating_sub(1))
+}
+
+/// The word for a method.
+pub fn method_label(method: &Method) -> &'static str {
+    METHODS.get(method_place(method)).copied().unwrap_or("_OTHER")
+}
+
+/// `network.protocol.version`.
+pub fn version_label(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(rows: &[Row]) -> Option<Outcome> {
+        let mut trail = Trail::default();
+        rows.iter().for_each(|row| trail.push(*row));
+        Outcome::of(&trail)
+    }
+
+    #[test]
+    fn a_relayed_answer_is_permitted_or_public_by_what_came_before() {
+        assert_eq!(outcome(&[Row::I1, Row::E10, Row::U1]), Some(Outcome::Permitted));
+        assert_eq!(outcome(&[Row::D6, Row::U1]), Some(Outcome::Public));
+        assert_eq!(outcome(&[Row::D6, Row::U3]), Some(Outcome::Failed));
+    }
+
+    #[test]
+    fn a_request_that_ended_on_the_way_has_no_outcome() {
+        assert_eq!(outcome(&[]), None);
+        assert_eq!(outcome(&[Row::I4]), None);
+    }
+
+    #[test]
+    fn a_method_that_nobody_knows_is_other() {
+        assert_eq!(method_label(&Method::GET), "GET");
+        assert_eq!(method_label(&Method::from_bytes(b"BREW").expect("a token")), "_OTHER");
+    }
+}

@@ -1,0 +1,262 @@
+//! What of an upstream's head goes on to the client.
+//!
+//! A message that two readers could frame differently is refused, never repaired; what belongs to the connection or to the gateway's own
+//! credential stays here; an answer on a protected route may be kept by the client's own cache only.
+
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VARY, WWW_AUTHENTICATE,
+};
+use http::{StatusCode, Version, response};
+
+use super::UpstreamError;
+
+/// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11).
+const OURS: [HeaderName; 11] = [
+    CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    WWW_AUTHENTICATE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("authentication-info"),
+    HeaderName::from_static("proxy-authentication-info"),
+];
+
+/// The head for the client.
+///
+/// # Errors
+/// When the answer must not be relayed; its connection must then not be used again.
+pub(super) fn relay(head: response::Parts, private: bool) -> Result<response::Parts, UpstreamError> {
+    let response::Parts { status, mut headers, .. } = head;
+    match status {
+        StatusCode::SWITCHING_PROTOCOLS => return Err(UpstreamError::Answer("an upgrade that was not asked for")),
+        StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(UpstreamError::CredentialRefused),
+        _ if !(200..600).contains(&status.as_u16()) => return Err(UpstreamError::Answer("a status that means nothing")),
+        _ => {}
+    }
+    framing(&headers)?;
+    for name in named_by_connection(&headers) {
+        headers.remove(name);
+    }
+    for name in &OURS {
+        headers.remove(name);
+    }
+    // Neither has a body; a length would say otherwise to a careless reader.
+    if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    if private {
+        keep_private(&mut headers);
+    }
+    // A new head: the version is ours, and the reason phrase is the standard one.
+    let (mut relayed, ()) = http::Response::new(()).into_parts();
+    relayed.status = status;
+    relayed.version = Version::HTTP_11;
+    relayed.headers = headers;
+    Ok(relayed)
+}
+
+/// One length or one `chunked`, never both (RFC 9112, 6.3).
+fn framing(headers: &HeaderMap) -> Result<(), UpstreamError> {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() || length.is_some_and(|length| length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit)) {
+        return Err(UpstreamError::Answer("several lengths, or one that is no number"));
+    }
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        if length.is_some() {
+            return Err(UpstreamError::Answer("a length and a transfer coding"));
+        }
+        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+            return Err(UpstreamError::Answer("a transfer coding other than chunked"));
+        }
+    }
+    Ok(())
+}
+
+/// The fields that `Connection` names.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect()
+}
+
+/// The upstream did not see the client's credential, so it cannot know that its answer is for this client alone (RFC 9111, 3.5).
+fn keep_private(headers: &mut HeaderMap) {
+    let mut kept = Vec::new();
+    let mut no_store = false;
+    for value in headers.get_all(CACHE_CONTROL) {
+        for directive in directives(value.as_bytes()) {
+            let end = directive.iter().position(|byte| *byte == b'=').unwrap_or(directive.len());
+            let name = directive.get(..end).unwrap_or(directive).trim_ascii();
+            no_store |= name.eq_ignore_ascii_case(b"no-store");
+            // `private="name"` speaks of one field only; ours speaks of the whole answer.
+            if ![&b"public"[..], b"s-maxage", b"private", b"proxy-revalidate"].iter().any(|dropped| name.eq_ignore_ascii_case(dropped)) {
+                kept.push(directive);
+            }
+        }
+    }
+    if !no_store {
+        kept.insert(0, b"private");
+    }
+    let value = HeaderValue::from_bytes(&kept.join(&b", "[..])).unwrap_or(HeaderValue::from_static("no-store"));
+    // Other fields that shared caches read before Cache-Control, such as CDN-Cache-Control.
+    let targeted: Vec<HeaderName> =
+        headers.keys().filter(|name| name.as_str() == "surrogate-control" || name.as_str().ends_with("-cache-control")).cloned().collect();
+    for name in targeted {
+        headers.remove(name);
+    }
+    headers.insert(CACHE_CONTROL, value);
+    let varies = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .any(|name| matches!(name.trim_ascii(), b"*") || name.trim_ascii().eq_ignore_ascii_case(AUTHORIZATION.as_str().as_bytes()))
+    };
+    if !headers.get_all(VARY).iter().any(varies) {
+        headers.append(VARY, HeaderValue::from_static("Authorization"));
+    }
+}
+
+/// The directives of one field value; a comma inside quotes does not part them.
+fn directives(value: &[u8]) -> Vec<&[u8]> {
+    let (mut quoted, mut escaped) = (false, false);
+    value
+        .split(move |byte| {
+            let parts = *byte == b',' && !quoted;
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                _ => {}
+            }
+            parts
+        })
+        .map(<[u8]>::trim_ascii)
+        .filter(|directive| !directive.is_empty())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(status: u16, fields: &[(&str, &str)]) -> response::Parts {
+        let mut builder = http::Response::builder().status(status);
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn relayed(fields: &[(&str, &str)], private: bool) -> HeaderMap {
+        relay(head(200, fields), private).unwrap().headers
+    }
+
+    #[test]
+    fn fields_of_the_connection_and_of_our_credential_stay_here() {
+        let headers = relayed(
+            &[
+                ("Connection", "X-Hop, keep-alive"),
+                ("connection", "x-other"),
+                ("X-Hop", "1"),
+                ("X-Other", "1"),
+                ("Keep-Alive", "timeout=5"),
+                ("Proxy-Connection", "keep-alive"),
+                ("Transfer-Encoding", "chunked"),
+                ("Upgrade", "h2c"),
+                ("TE", "trailers"),
+                ("WWW-Authenticate", "Basic realm=\"inner\""),
+                ("Proxy-Authenticate", "Basic"),
+                ("Authentication-Info", "nextnonce=\"x\""),
+                ("ETag", "\"1\""),
+                ("Set-Cookie", "a=1"),
+                ("Set-Cookie", "b=2"),
+            ],
+            false,
+        );
+        let left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        assert_eq!(left, ["etag: \"1\"", "set-cookie: a=1", "set-cookie: b=2"]);
+    }
+
+    #[test]
+    fn an_answer_with_two_readings_is_refused() {
+        let table: &[&[(&str, &str)]] = &[
+            &[("Content-Length", "5"), ("Transfer-Encoding", "chunked")],
+            &[("Content-Length", "5"), ("Content-Length", "6")],
+            &[("Content-Length", "5"), ("Content-Length", "5")],
+            &[("Content-Length", "5, 5")],
+            &[("Content-Length", "+5")],
+            &[("Content-Length", "")],
+            &[("Transfer-Encoding", "gzip, chunked")],
+            &[("Transfer-Encoding", "chunked"), ("Transfer-Encoding", "chunked")],
+            &[("Transfer-Encoding", "xchunked")],
+            &[("Transfer-Encoding", "identity")],
+        ];
+        for fields in table {
+            assert!(matches!(relay(head(200, fields), false), Err(UpstreamError::Answer(_))), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn only_final_statuses_are_relayed() {
+        for status in [101, 100, 103, 199, 600, 999] {
+            assert!(matches!(relay(head(status, &[]), false), Err(UpstreamError::Answer(_))), "{status}");
+        }
+        for status in [401, 407] {
+            assert!(matches!(relay(head(status, &[]), false), Err(UpstreamError::CredentialRefused)), "{status}");
+        }
+        for status in [200, 204, 206, 304, 403, 404, 500, 599] {
+            assert!(relay(head(status, &[]), false).is_ok(), "{status}");
+        }
+    }
+
+    #[test]
+    fn answers_without_a_body_have_no_length() {
+        for status in [204, 304] {
+            assert!(!relay(head(status, &[("Content-Length", "5")]), false).unwrap().headers.contains_key(CONTENT_LENGTH), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_protected_answer_is_private_whatever_the_upstream_says() {
+        let table = [
+            (&[][..], "private"),
+            (&["public, max-age=60"], "private, max-age=60"),
+            (&["PUBLIC", "s-maxage=5,max-age=60"], "private, max-age=60"),
+            (&["private=\"x-a, x-b\", max-age=1"], "private, max-age=1"),
+            (&["no-cache=\"a, public\", s-maxage = 4"], "private, no-cache=\"a, public\""),
+            (&["no-store"], "no-store"),
+            (&["private"], "private"),
+            (&["proxy-revalidate, must-revalidate"], "private, must-revalidate"),
+        ];
+        for (given, expected) in table {
+            let fields: Vec<_> =
+                given.iter().map(|value| ("Cache-Control", *value)).chain([("CDN-Cache-Control", "public"), ("Surrogate-Control", "max-age=9")]).collect();
+            let headers = relayed(&fields, true);
+            let values: Vec<_> = headers.get_all(CACHE_CONTROL).iter().collect();
+            assert_eq!(values, [expected], "{given:?}");
+            assert_eq!(headers.get(VARY).unwrap(), "Authorization");
+            assert_eq!(headers.len(), 2);
+        }
+    }
+
+    #[test]
+    fn vary_gains_authorization_once() {
+        for (given, expected) in [("Accept", &["Accept", "Authorization"][..]), ("accept, AUTHORIZATION", &["accept, AUTHORIZATION"]), ("*", &["*"])] {
+            let headers = relayed(&[("Vary", given)], true);
+            assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn a_public_answer_keeps_its_caching() {
+        let headers = relayed(&[("Cache-Control", "public, s-maxage=5")], false);
+        assert_eq!(headers.get(CACHE_CONTROL).unwrap(), "public, s-maxage=5");
+        assert!(!headers.contains_key(VARY));
+    }
+}

@@ -1,0 +1,55 @@
+//! Why an upstream gave no answer that can be relayed.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use crate::body::BodyError;
+use crate::response::Rejection;
+
+/// Why there is nothing to relay.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The upstream has no server.
+    #[error("the upstream has no server")]
+    NoServer,
+    /// No connection stands.
+    #[error("no connection to the upstream")]
+    Connect(#[source] io::Error),
+    /// No connection stood in time.
+    #[error("no connection to the upstream within {0:?}")]
+    ConnectTimeout(Duration),
+    /// The exchange broke off, or the answer is not HTTP.
+    #[error("the exchange with the upstream failed")]
+    Exchange(#[source] hyper::Error),
+    /// No head of an answer came in time.
+    #[error("the upstream did not answer within {0:?}")]
+    AnswerTimeout(Duration),
+    /// The answer can be read in two ways, or asks for what was not offered.
+    #[error("the upstream's answer is refused: {0}")]
+    Answer(&'static str),
+    /// The upstream refused the credential that it was shown.
+    #[error("the upstream refused the gateway's credential")]
+    CredentialRefused,
+}
+
+impl From<UpstreamError> for Rejection {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::NoServer | UpstreamError::Connect(_) | UpstreamError::Answer(_) => Self::BadUpstream,
+            UpstreamError::ConnectTimeout(_) | UpstreamError::AnswerTimeout(_) => Self::UpstreamTimeout,
+            UpstreamError::CredentialRefused => Self::UpstreamCredentialRefused,
+            UpstreamError::Exchange(error) => match of_the_client(&error) {
+                Some(BodyError::Broken(_)) => Self::Malformed("the body broke off or its framing is malformed"),
+                Some(BodyError::TooLarge) => Self::BodyTooLarge,
+                Some(BodyError::Stalled) => Self::RequestTimeout,
+                None => Self::BadUpstream,
+            },
+        }
+    }
+}
+
+/// What went wrong with the client's body, where that ended the exchange.
+pub(super) fn of_the_client(error: &hyper::Error) -> Option<&BodyError> {
+    error.source().and_then(|cause| cause.downcast_ref())
+}

@@ -1,0 +1,83 @@
+//! The door to upstreams: an `Outbound` in, the answer out.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::header::HOST;
+use http::{HeaderValue, Response};
+use tower::Service;
+
+use super::exchange::exchange;
+use super::{Config, Pool, UpstreamError};
+use crate::body::Body;
+use crate::credentials::{Outbound, OutboundParts};
+use crate::response::{Rejection, Row};
+use crate::telemetry::Recorder;
+
+/// What this room reads of the snapshot that a request carries.
+pub trait Snapshot {
+    /// The upstream at this place of the configuration's list.
+    fn upstream(&self, index: usize) -> Option<&Arc<Config>>;
+}
+
+/// Sends requests to upstreams, over the connections of one worker.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    pool: Rc<Pool>,
+}
+
+impl Upstream {
+    /// A door to the upstreams of one worker; clones share the pool.
+    #[must_use]
+    pub const fn new(pool: Rc<Pool>) -> Self {
+        Self { pool }
+    }
+}
+
+impl<S: Snapshot + 'static> Service<Outbound<S>> for Upstream {
+    type Response = Response<Body>;
+    type Error = Rejection;
+    // hyper's sending future has no name, so the one allocation of an exchange is here.
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Rejection>>>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, outbound: Outbound<S>) -> Self::Future {
+        let OutboundParts { head, body, upstream, private, recorder, snapshot } = outbound.into_parts();
+        let config = snapshot.upstream(upstream).cloned();
+        let pool = Rc::clone(&self.pool);
+        Box::pin(async move {
+            let config = config.ok_or(Rejection::Internal)?;
+            let started = Instant::now();
+            let answered = ask(&pool, &config, head, body, private, &recorder).await;
+            recorder.with(|record| record.upstream_duration = Some(started.elapsed()));
+            let answer = answered.inspect_err(|error| tracing::debug!(upstream = %config.name, %error, "no answer to relay"))?;
+            recorder.pass(Row::U1);
+            Ok(answer)
+        })
+    }
+}
+
+async fn ask(
+    pool: &Pool,
+    config: &Arc<Config>,
+    mut head: http::request::Parts,
+    body: Body,
+    private: bool,
+    recorder: &Recorder,
+) -> Result<Response<Body>, UpstreamError> {
+    let slot = pool.slot(config)?;
+    recorder.with(|record| {
+        record.upstream = Some(Arc::clone(&config.name));
+        record.upstream_address = Some(Arc::clone(&slot.address));
+    });
+    if let (false, Some(host)) = (head.headers.contains_key(HOST), &slot.host) {
+        head.headers.insert(HOST, HeaderValue::clone(host));
+    }
+    exchange(slot, config, head, body, private).await
+}

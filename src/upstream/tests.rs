@@ -1,0 +1,1 @@
+//! Upstreams on real sockets.
