@@ -187,7 +187,7 @@ fn escape(piece: &str) -> String {
     piece.bytes().fold(String::with_capacity(piece.len() * 3), |mut out, byte| {
         match byte {
             b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'}' | b'|' | b'#' | b'?' | 0..=0x20 | 0x7f..=0xff => {
-                out.extend(['%', hexadecimal(byte >> 4), hexadecimal(byte & 15)])
+                out.extend(['%', hexadecimal(byte >> 4), hexadecimal(byte & 15)]);
             }
             plain => out.push(char::from(plain)),
         }
