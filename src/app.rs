@@ -116,6 +116,7 @@ impl Gateway {
             telemetry: telemetry.clone(),
             settings: worker::settings(options.listener.clone(), telemetry.metrics()),
             upstreams: Arc::default(),
+            pseudonym: pseudonym()?,
             stopped: workers_stopped,
         };
         let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
@@ -182,6 +183,13 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.halt(Duration::ZERO);
     }
+}
+
+/// A name for `Via` that tells this process from every other and nothing else (RFC 9110, 7.6.3).
+fn pseudonym() -> Result<Arc<str>, StartError> {
+    let mut random = [0; 4];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| StartError::System("no randomness".into()))?;
+    Ok(format!("uma-{:08x}", u32::from_be_bytes(random)).into())
 }
 
 /// What a gateway is made of before any thread runs.
