@@ -108,6 +108,7 @@ impl Gateway {
 
         let (stop_workers, workers_stopped) = watch::channel(false);
         let (stop_control, control_stopped) = watch::channel(false);
+        let health_of_all = control.health.clone();
         let explainer = Explainer::new(judge.clone(), Arc::clone(&current));
         let control = Threads { stop: stop_control, threads: vec![control::start(control, doors, explainer, control_stopped)?] };
         let parts = worker::Parts {
@@ -115,6 +116,8 @@ impl Gateway {
             judge: judge.clone(),
             telemetry: telemetry.clone(),
             settings: worker::settings(options.listener.clone(), telemetry.metrics()),
+            health: health_of_all,
+            pseudonym: pseudonym(),
             stopped: workers_stopped,
         };
         let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
@@ -181,6 +184,12 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         self.halt(Duration::ZERO);
     }
+}
+
+/// A name for `Via` that tells requests which came through this gateway from all others, and nothing of the host (RFC 9110, 7.6.3).
+fn pseudonym() -> Arc<str> {
+    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
+    format!("gateway-{random:016x}").into()
 }
 
 /// What a gateway is made of before any thread runs.

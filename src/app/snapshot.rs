@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted};
 use crate::config;
-use crate::credentials::Proxy;
+use crate::credentials::{self, Proxy, Reserved};
 use crate::routing::{Access, Protect, ResourceChoice, RouteTable, Template};
 use crate::stack::Snapshot;
 use crate::telemetry::Health;
@@ -25,7 +25,12 @@ pub struct Built {
 /// Builds the whole snapshot.
 pub fn build(config: &config::Gateway, _health: &Health) -> Result<Built, StartError> {
     let wanted = wanted(config);
-    let proxies: Vec<Arc<Proxy>> = config.credentials.iter().map(|credential| Arc::new(Proxy::new(credential.clone()))).collect();
+    // Every identity and credential header of any route or upstream: no client may send it anywhere.
+    let identity = config.routes.iter().flat_map(|route| route.identity_headers.iter().map(|(name, _)| name));
+    let reserved = Arc::new(Reserved::new(identity.chain(config.credentials.iter().flat_map(credentials::Config::header_names))));
+    let upstreams = config.upstreams.iter().zip(&config.credentials);
+    let proxies: Vec<Arc<Proxy>> =
+        upstreams.map(|(upstream, credential)| Arc::new(Proxy::new(&upstream.name, credential, upstream.host.clone(), Arc::clone(&reserved)))).collect();
     let routes = RouteTable::new(config.routes.clone()).map_err(|problems| StartError::Routes(format!("{problems:?}")))?;
     let snapshot = Snapshot {
         routes,

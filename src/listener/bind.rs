@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Type};
 
 use super::Config;
 use super::seats::Seats;
+use crate::routing::{AuthorityProblem, ServedHosts};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -21,6 +22,15 @@ pub enum BindError {
     /// Another program listens there.
     #[error("{0} is taken by another program")]
     Taken(SocketAddr),
+    /// One of the listener's hosts is none; the configuration's own check finds this first.
+    #[error("the hosts of {address} cannot be served")]
+    Host {
+        /// The listener's address.
+        address: SocketAddr,
+        /// What is wrong.
+        #[source]
+        cause: AuthorityProblem,
+    },
     /// The system says no.
     #[error("cannot listen on {address}")]
     System {
@@ -37,6 +47,7 @@ pub enum BindError {
 pub struct Bound {
     first: TcpListener,
     address: SocketAddr,
+    hosts: ServedHosts,
     seats: Arc<Seats>,
 }
 
@@ -44,6 +55,7 @@ pub struct Bound {
 #[derive(Debug)]
 pub struct Socket {
     pub(super) listener: TcpListener,
+    pub(super) hosts: ServedHosts,
     pub(super) seats: Arc<Seats>,
 }
 
@@ -57,9 +69,10 @@ pub fn bind(config: &Config) -> Result<Bound, BindError> {
         io::ErrorKind::AddrInUse => BindError::Taken(address),
         _ => BindError::System { address, cause },
     };
+    let hosts = ServedHosts::new(&config.hosts).map_err(|(_, cause)| BindError::Host { address, cause })?;
     let first = open(address, false).map_err(refused)?;
     let address = first.local_addr().map_err(refused)?;
-    Ok(Bound { first, address, seats: Arc::default() })
+    Ok(Bound { first, address, hosts, seats: Arc::default() })
 }
 
 impl Bound {
@@ -76,9 +89,9 @@ impl Bound {
     pub fn sockets(self, workers: usize) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::with_capacity(workers.max(1));
         for _ in 1..workers {
-            sockets.push(Socket { listener: open(self.address, true)?, seats: Arc::clone(&self.seats) });
+            sockets.push(Socket { listener: open(self.address, true)?, hosts: self.hosts.clone(), seats: Arc::clone(&self.seats) });
         }
-        sockets.push(Socket { listener: self.first, seats: self.seats });
+        sockets.push(Socket { listener: self.first, hosts: self.hosts, seats: self.seats });
         Ok(sockets)
     }
 }

@@ -43,7 +43,7 @@ impl Case<'_> {
         }
         let names: Vec<(HeaderName, Claim)> = self.identity.iter().map(|(name, claim, _)| (name.parse().unwrap(), claim.clone())).collect();
         let own = [names.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), vec![HeaderName::from_static("x-api-key")]].concat();
-        let proxy = Proxy::new(&Config { credential: self.credential }, self.host, Arc::new(Reserved::new(&own)), None);
+        let proxy = Proxy::new(&Arc::from("albums"), &Config { credential: self.credential }, self.host, Arc::new(Reserved::new(&own)));
         outbound_head(HeadInput {
             head: request.body(()).unwrap().into_parts().0,
             target: self.target.parse().unwrap(),
@@ -54,7 +54,7 @@ impl Case<'_> {
             proxy: &proxy,
             token: None,
             identity: &names,
-            claim: &|claim| self.identity.iter().find(|(_, known, _)| known == claim).map(|(_, _, value)| (*value).to_owned()),
+            claim: &|claim| self.identity.iter().find(|(_, known, _)| known == claim).map(|(_, _, value)| *value),
             pseudonym: "gw-1",
         })
     }
