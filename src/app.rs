@@ -108,7 +108,7 @@ impl Gateway {
 
         let (stop_workers, workers_stopped) = watch::channel(false);
         let (stop_control, control_stopped) = watch::channel(false);
-        let health_of_all = control.health.clone();
+        let control_health = control.health.clone();
         let explainer = Explainer::new(judge.clone(), Arc::clone(&current));
         let control = Threads { stop: stop_control, threads: vec![control::start(control, doors, explainer, control_stopped)?] };
         let parts = worker::Parts {
@@ -116,8 +116,8 @@ impl Gateway {
             judge: judge.clone(),
             telemetry: telemetry.clone(),
             settings: worker::settings(options.listener.clone(), telemetry.metrics()),
-            health: health_of_all,
-            pseudonym: pseudonym(),
+            health: control_health,
+            pseudonym: pseudonym()?,
             stopped: workers_stopped,
         };
         let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
@@ -186,10 +186,11 @@ impl Drop for Gateway {
     }
 }
 
-/// A name for `Via` that tells requests which came through this gateway from all others, and nothing of the host (RFC 9110, 7.6.3).
-fn pseudonym() -> Arc<str> {
-    let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), ());
-    format!("gateway-{random:016x}").into()
+/// A name for `Via` that tells this process from every other and nothing else (RFC 9110, 7.6.3).
+fn pseudonym() -> Result<Arc<str>, StartError> {
+    let mut random = [0; 4];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| StartError::System("no randomness".into()))?;
+    Ok(format!("uma-{:08x}", u32::from_be_bytes(random)).into())
 }
 
 /// What a gateway is made of before any thread runs.
@@ -220,12 +221,12 @@ impl Rooms {
             open_with: config.open_with.clone(),
             dry: false,
         };
-        let snapshot::Built { snapshot, wanted, proxies } = snapshot::build(config, &health)?;
+        let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(config)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let control = control::Parts {
             servers: config.authorization_servers.clone(),
             wanted,
-            proxies,
+            tokens,
             questions,
             cache,
             resources,

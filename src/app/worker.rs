@@ -20,7 +20,7 @@ pub struct Parts {
     pub telemetry: Telemetry,
     pub settings: Settings,
     pub health: Health,
-    /// This gateway's name in `Via`.
+    /// The gateway's name in `Via`.
     pub pseudonym: Arc<str>,
     pub stopped: watch::Receiver<bool>,
 }
@@ -53,8 +53,8 @@ pub fn start_all(bound: Vec<Bound>, workers: usize, parts: &Parts) -> Result<Vec
 
 fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandle<()>, StartError> {
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
-    let (settings, stopped) = (parts.settings.clone(), parts.stopped.clone());
-    let (health, pseudonym) = (parts.health.clone(), Arc::clone(&parts.pseudonym));
+    let (settings, health, stopped) = (parts.settings.clone(), parts.health.clone(), parts.stopped.clone());
+    let pseudonym = Arc::clone(&parts.pseudonym);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
     std::thread::Builder::new()
         .name(format!("worker-{number}"))
@@ -62,7 +62,7 @@ fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandl
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
                 let upstream = Upstream::new(Pool::new(health));
-                let service = stack(current, judge, &telemetry, &pseudonym, upstream);
+                let service = stack(current, judge, &telemetry, upstream, pseudonym);
                 let mut serving = tokio::task::JoinSet::new();
                 for socket in sockets {
                     let (service, settings, mut stopped) = (service.clone(), settings.clone(), stopped.clone());

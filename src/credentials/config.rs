@@ -11,17 +11,6 @@ pub struct Config {
     pub credential: Credential,
 }
 
-impl Config {
-    /// The headers of the user's choice that carry the credential: no client may send them.
-    pub fn header_names(&self) -> impl Iterator<Item = &HeaderName> {
-        let headers: &[(HeaderName, HeaderValue)] = match &self.credential {
-            Credential::Headers(headers) => headers,
-            Credential::None | Credential::Authorization(_) | Credential::Oauth2 { .. } => &[],
-        };
-        headers.iter().map(|(name, _)| name)
-    }
-}
-
 /// `upstreams.*.credentials`. Values are ready to send and marked sensitive.
 #[derive(Clone, Debug, Default)]
 pub enum Credential {

@@ -14,11 +14,10 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::limit::limited;
-use super::oauth2::Token;
 use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Way, outbound_head};
 use crate::body::Body;
 use crate::enforcement::{Permit, Permitted};
-use crate::response::Rejection;
+use crate::response::{Rejection, Row};
 use crate::routing::{Claim, RoutedParts};
 
 /// A public route's budget for calls that a request causes; a protected one has that of its authorization server.
@@ -100,15 +99,16 @@ where
     S: Snapshot,
     Inner: Service<Outbound<S>, Response = Response<Body>, Error = Rejection>,
 {
-    let token: Arc<Token> = leaving.proxy.token().cloned().ok_or(Rejection::CredentialUnavailable)?;
+    let token = leaving.proxy.token().flatten().cloned().ok_or(Rejection::CredentialUnavailable)?;
     let deadline = leaving.deadline();
     let shown = token.obtain(deadline).await.ok_or(Rejection::CredentialUnavailable)?;
-    let again = leaving.again();
+    let (again, recorder) = (leaving.again(), leaving.routed.recorder.clone());
     match (inner.call(leaving.outbound(Some(&shown))?).await, again) {
         (Err(Rejection::UpstreamCredentialRefused), again) => {
             token.refuse(&shown);
             let Some(again) = again else { return Err(Rejection::UpstreamCredentialRefused) };
             let Some(other) = token.other_than(&shown, deadline).await else { return Err(Rejection::UpstreamCredentialRefused) };
+            recorder.pass(Row::U2);
             std::future::poll_fn(|context| inner.poll_ready(context)).await?;
             inner.call(again.outbound(Some(&other))?).await
         }
@@ -142,7 +142,7 @@ impl<S> Leaving<S> {
                 body: Body::empty(),
                 path: path.clone(),
                 query: query.clone(),
-                params: params.clone(),
+                params: *params,
                 route: Arc::clone(route),
                 authority: authority.clone(),
                 client: client.clone(),

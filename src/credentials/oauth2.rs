@@ -13,7 +13,6 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::Proxy;
 use crate::authorization_server::ClientCredentials;
 use crate::http_client::{HttpClient, HttpError, basic_auth, form};
 use crate::telemetry::{Dependency, Health};
@@ -136,12 +135,10 @@ pub enum TokenError {
     Malformed,
 }
 
-/// Keeps the token of an `oauth2` credential for ever: asks, renews early, and asks again when an upstream refused it. Ends at once for other credentials.
-/// Runs on the control thread.
-pub async fn keep(proxy: Arc<Proxy>, client: HttpClient, health: Health) {
-    let Some((grant, token)) = proxy.kept() else { return };
+/// Keeps a token for ever: asks, renews early, and asks again when an upstream refused it. Runs on the control thread.
+pub async fn keep(token: Arc<Token>, grant: Grant, client: HttpClient, health: Health) {
     let dependency = health.dependency("proxy_credential", &grant.upstream);
-    keep_with(token, grant, &dependency, async |request| client.send(request, MOST, Instant::now() + ATTEMPT).await).await;
+    keep_with(&token, &grant, &dependency, async |request| client.send(request, MOST, Instant::now() + ATTEMPT).await).await;
 }
 
 async fn keep_with(token: &Token, grant: &Grant, dependency: &Dependency, send: impl AsyncFn(Request<Bytes>) -> Result<Response<Bytes>, HttpError>) {

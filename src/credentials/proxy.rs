@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
-use super::oauth2::{Grant, Token};
+use super::oauth2::Token;
 use super::{Config, Credential, HostPolicy, Reserved};
 use crate::response::Rejection;
 
-/// What one upstream's requests need besides what the client sent. Part of the snapshot.
+/// What one upstream's requests need besides what the client sent. Part of the snapshot; the token of an `oauth2` credential lives outside it.
 #[derive(Debug)]
 pub struct Proxy {
     source: Source,
@@ -20,38 +20,27 @@ pub struct Proxy {
 enum Source {
     None,
     Fixed(Vec<(HeaderName, HeaderValue)>),
-    /// Kept ready by the control thread.
-    Token(Grant, Arc<Token>),
+    /// Kept by the control thread; `None`: nobody keeps it, so it cannot be had.
+    Token(Option<Arc<Token>>),
 }
 
 impl Proxy {
-    /// The credential of the upstream of this name. `reserved` are the names of all upstreams and routes.
+    /// The credential of an upstream. `reserved` are the names of all upstreams and routes; `token` is the keeper's, for `oauth2` only.
     #[must_use]
-    pub fn new(upstream: &Arc<str>, config: &Config, host: HostPolicy, reserved: Arc<Reserved>) -> Self {
+    pub fn new(config: &Config, host: HostPolicy, reserved: Arc<Reserved>, token: Option<Arc<Token>>) -> Self {
         let source = match &config.credential {
             Credential::None => Source::None,
             Credential::Authorization(value) => Source::Fixed(vec![(AUTHORIZATION, sensitive(value))]),
             Credential::Headers(headers) => Source::Fixed(headers.iter().map(|(name, value)| (name.clone(), sensitive(value))).collect()),
-            Credential::Oauth2 { token_endpoint, client, scopes } => {
-                let grant = Grant { upstream: Arc::clone(upstream), token_endpoint: token_endpoint.clone(), client: client.clone(), scopes: scopes.clone() };
-                Source::Token(grant, Arc::default())
-            }
+            Credential::Oauth2 { .. } => Source::Token(token),
         };
         Self { source, host, reserved }
     }
 
-    /// The token of an `oauth2` credential.
-    pub(super) const fn token(&self) -> Option<&Arc<Token>> {
+    /// Whether the credential is a token that is kept elsewhere, and where.
+    pub(super) const fn token(&self) -> Option<Option<&Arc<Token>>> {
         match &self.source {
-            Source::Token(_, token) => Some(token),
-            Source::None | Source::Fixed(_) => None,
-        }
-    }
-
-    /// The token that must be kept ready, and how it is had.
-    pub(super) const fn kept(&self) -> Option<(&Grant, &Arc<Token>)> {
-        match &self.source {
-            Source::Token(grant, token) => Some((grant, token)),
+            Source::Token(token) => Some(token.as_ref()),
             Source::None | Source::Fixed(_) => None,
         }
     }
@@ -68,7 +57,7 @@ impl Proxy {
                     headers.insert(name.clone(), value.clone());
                 }
             }
-            Source::Token(..) => {
+            Source::Token(_) => {
                 headers.insert(AUTHORIZATION, token.cloned().ok_or(Rejection::CredentialUnavailable)?);
             }
         }
@@ -81,7 +70,7 @@ impl std::fmt::Debug for Source {
         f.write_str(match self {
             Self::None => "None",
             Self::Fixed(_) => "Fixed(..)",
-            Self::Token(..) => "Token(..)",
+            Self::Token(_) => "Token(..)",
         })
     }
 }

@@ -22,15 +22,6 @@ pub enum BindError {
     /// Another program listens there.
     #[error("{0} is taken by another program")]
     Taken(SocketAddr),
-    /// One of the listener's hosts is none; the configuration's own check finds this first.
-    #[error("the hosts of {address} cannot be served")]
-    Host {
-        /// The listener's address.
-        address: SocketAddr,
-        /// What is wrong.
-        #[source]
-        cause: AuthorityProblem,
-    },
     /// The system says no.
     #[error("cannot listen on {address}")]
     System {
@@ -39,6 +30,15 @@ pub enum BindError {
         /// What the system said.
         #[source]
         cause: io::Error,
+    },
+    /// A name of `hosts` is none. The configuration's own check finds this first.
+    #[error("the hosts of {address} cannot be served")]
+    Hosts {
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong with the name.
+        #[source]
+        cause: AuthorityProblem,
     },
 }
 
@@ -69,7 +69,7 @@ pub fn bind(config: &Config) -> Result<Bound, BindError> {
         io::ErrorKind::AddrInUse => BindError::Taken(address),
         _ => BindError::System { address, cause },
     };
-    let hosts = ServedHosts::new(&config.hosts).map_err(|(_, cause)| BindError::Host { address, cause })?;
+    let hosts = ServedHosts::new(&config.hosts).map_err(|(_, cause)| BindError::Hosts { address, cause })?;
     let first = open(address, false).map_err(refused)?;
     let address = first.local_addr().map_err(refused)?;
     Ok(Bound { first, address, hosts, seats: Arc::default() })

@@ -43,7 +43,7 @@ impl Case<'_> {
         }
         let names: Vec<(HeaderName, Claim)> = self.identity.iter().map(|(name, claim, _)| (name.parse().unwrap(), claim.clone())).collect();
         let own = [names.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), vec![HeaderName::from_static("x-api-key")]].concat();
-        let proxy = Proxy::new(&Arc::from("albums"), &Config { credential: self.credential }, self.host, Arc::new(Reserved::new(&own)));
+        let proxy = Proxy::new(&Config { credential: self.credential }, self.host, Arc::new(Reserved::new(&own)), None);
         outbound_head(HeadInput {
             head: request.body(()).unwrap().into_parts().0,
             target: self.target.parse().unwrap(),
