@@ -115,6 +115,8 @@ impl Gateway {
             judge: judge.clone(),
             telemetry: telemetry.clone(),
             settings: worker::settings(options.listener.clone(), telemetry.metrics()),
+            upstreams: Arc::default(),
+            pseudonym: pseudonym()?,
             stopped: workers_stopped,
         };
         let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
@@ -183,6 +185,13 @@ impl Drop for Gateway {
     }
 }
 
+/// A name for `Via` that tells this process from every other and nothing else (RFC 9110, 7.6.3).
+fn pseudonym() -> Result<Arc<str>, StartError> {
+    let mut random = [0; 4];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| StartError::System("no randomness".into()))?;
+    Ok(format!("uma-{:08x}", u32::from_be_bytes(random)).into())
+}
+
 /// What a gateway is made of before any thread runs.
 struct Rooms {
     judge: Judge,
@@ -211,12 +220,12 @@ impl Rooms {
             open_with: config.open_with.clone(),
             dry: false,
         };
-        let snapshot::Built { snapshot, wanted, proxies } = snapshot::build(config, &health)?;
+        let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(config)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let control = control::Parts {
             servers: config.authorization_servers.clone(),
             wanted,
-            proxies,
+            tokens,
             questions,
             cache,
             resources,

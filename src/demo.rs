@@ -8,3 +8,17 @@ mod door;
 mod gate;
 
 pub use gate::Gate;
+
+/// `demo` (being written).
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// End after the walk
+    #[arg(long)]
+    once: bool,
+}
+
+/// Runs it.
+#[must_use]
+pub fn run(_: &Arguments) -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}

@@ -30,4 +30,4 @@ pub use table::{Match, Params, RouteTable};
 pub use template::{TemplateProblem, TemplateProblemKind};
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

@@ -58,22 +58,23 @@ pub fn stack(
     current: Current,
     judge: Judge,
     telemetry: &Telemetry,
-    upstream: Upstream<Snapshot>,
+    upstream: Upstream,
+    pseudonym: Arc<str>,
 ) -> impl Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static {
     ServiceBuilder::new()
         .layer(RecordLayer::new(telemetry)) // outermost: sees every answer, ours and the upstream's
         .layer(RejectionLayer) // the only place that turns a Rejection into a response
-        .layer(AdmissionLayer::new()) // refuses what two servers could read differently
+        .layer(AdmissionLayer::new(Arc::clone(&pseudonym))) // refuses what two servers could read differently
         .layer(RoutingLayer::new(current)) // Request -> Routed; one snapshot for the whole request
         .layer(EnforcementLayer::new(judge)) // Routed -> Permitted, or the UMA challenge
-        .layer(CredentialsLayer::new()) // Permitted -> Outbound; the RPT ends here
+        .layer(CredentialsLayer::new(pseudonym)) // Permitted -> Outbound; the RPT ends here
         .service(upstream)
 }
 
 /// The same way up to the decision, for `explain`: what passes is answered 204 and goes nowhere.
-pub fn decision_only(current: Current, judge: Judge) -> impl Service<Request, Response = Response<Body>, Error = Rejection> + Clone + 'static {
+pub fn decision_only(current: Current, judge: Judge, pseudonym: Arc<str>) -> impl Service<Request, Response = Response<Body>, Error = Rejection> + Clone + 'static {
     ServiceBuilder::new()
-        .layer(AdmissionLayer::new())
+        .layer(AdmissionLayer::new(pseudonym))
         .layer(RoutingLayer::new(current))
         .layer(EnforcementLayer::new(judge))
         .service(tower::service_fn(|_: Permitted<Snapshot>| std::future::ready(Ok::<_, Rejection>(Response::new(Body::empty())))))

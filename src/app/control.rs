@@ -15,7 +15,7 @@ use crate::admin::{self, ExplainRequest, OpenDoor, Status};
 use crate::authorization_server::{Config, Resources, Server, ServerIdentity, Wanted};
 use crate::cache::Introspections;
 use crate::config;
-use crate::credentials::{self, Proxy};
+use crate::credentials::oauth2::{self, Grant, Token};
 use crate::enforcement::{Desk, Limits, Questions};
 use crate::http_client::{HttpClient, TlsFiles};
 use crate::telemetry::{Health, Telemetry};
@@ -24,7 +24,7 @@ use crate::telemetry::{Health, Telemetry};
 pub struct Parts {
     pub servers: Vec<Arc<Config>>,
     pub wanted: BTreeMap<ServerIdentity, Vec<Wanted>>,
-    pub proxies: Vec<Arc<Proxy>>,
+    pub tokens: Vec<(Arc<Token>, Grant)>,
     pub questions: Questions,
     pub cache: Arc<Introspections>,
     pub resources: Resources,
@@ -100,8 +100,8 @@ async fn run(mut parts: Parts, clients: Vec<HttpClient>, plain: HttpClient, door
         let wanted = parts.wanted.remove(&server.config().identity).unwrap_or_default();
         spawn_local(Rc::clone(server).keep(parts.resources.clone(), wanted, move || status.contacted(&name)));
     }
-    for proxy in parts.proxies {
-        spawn_local(credentials::keep(proxy, plain.clone(), parts.health.clone()));
+    for (token, grant) in parts.tokens {
+        spawn_local(oauth2::keep(token, grant, plain.clone()));
     }
     if let Some(listener) = doors.health {
         spawn_local(admin::serve_health(listener, parts.status, Arc::clone(parts.telemetry.metrics())));

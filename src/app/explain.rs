@@ -47,7 +47,7 @@ impl Explainer {
             Ok(request) => request,
             Err(error) => return serde_json::json!({ "error": error.to_string() }),
         };
-        let mut service = decision_only(self.current.clone(), self.judge.clone());
+        let mut service = decision_only(self.current.clone(), self.judge.clone(), "explain".into());
         let answer = match service.ready().await {
             Ok(service) => service.call(request).await,
             Err(rejection) => Err(rejection),

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::StartError;
 use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted};
 use crate::config;
-use crate::credentials::Proxy;
+use crate::credentials::oauth2::{Grant, Token};
+use crate::credentials::{self, Credential, Proxy, Reserved};
 use crate::routing::{Access, Protect, ResourceChoice, RouteTable, Template};
 use crate::stack::Snapshot;
-use crate::telemetry::Health;
 use crate::uma::Scope;
+use crate::upstream;
 
 /// A snapshot and what it needs besides.
 pub struct Built {
@@ -18,22 +19,42 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// The resources that each server is to know.
     pub wanted: BTreeMap<ServerIdentity, Vec<Wanted>>,
-    /// The proxy credentials, some of which must be renewed.
-    pub proxies: Vec<Arc<Proxy>>,
+    /// Tokens for upstreams, to be kept ready.
+    pub tokens: Vec<(Arc<Token>, Grant)>,
 }
 
 /// Builds the whole snapshot.
-pub fn build(config: &config::Gateway, _health: &Health) -> Result<Built, StartError> {
-    let wanted = wanted(config);
-    let proxies: Vec<Arc<Proxy>> = config.credentials.iter().map(|credential| Arc::new(Proxy::new(credential.clone()))).collect();
+pub fn build(config: &config::Gateway) -> Result<Built, StartError> {
     let routes = RouteTable::new(config.routes.clone()).map_err(|problems| StartError::Routes(format!("{problems:?}")))?;
-    let snapshot = Snapshot {
-        routes,
-        upstreams: config.upstreams.iter().cloned().map(Arc::new).collect(),
-        proxies: proxies.clone(),
-        trusted_proxies: config.trusted_proxies.clone(),
-    };
-    Ok(Built { snapshot, wanted, proxies })
+    let reserved = Arc::new(reserved(config));
+    let mut tokens = Vec::new();
+    let mut proxies = Vec::with_capacity(config.upstreams.len());
+    for (upstream, credential) in config.upstreams.iter().zip(&config.credentials) {
+        let token = grant(upstream, credential).map(|grant| (Arc::new(Token::default()), grant));
+        proxies.push(Arc::new(Proxy::new(credential, upstream.host.clone(), Arc::clone(&reserved), token.as_ref().map(|(token, _)| Arc::clone(token)))));
+        tokens.extend(token);
+    }
+    let snapshot =
+        Snapshot { routes, upstreams: config.upstreams.iter().cloned().map(Arc::new).collect(), proxies, trusted_proxies: config.trusted_proxies.clone() };
+    Ok(Built { snapshot, wanted: wanted(config), tokens })
+}
+
+/// Every name that the gateway sets for any upstream or route: no client may set one of them anywhere.
+fn reserved(config: &config::Gateway) -> Reserved {
+    let credentials = config.credentials.iter().flat_map(|credential| match &credential.credential {
+        Credential::Headers(headers) => headers.iter().map(|(name, _)| name).collect(),
+        Credential::None | Credential::Authorization(_) | Credential::Oauth2 { .. } => Vec::new(),
+    });
+    Reserved::new(credentials.chain(config.routes.iter().flat_map(|route| route.identity_headers.iter().map(|(name, _)| name))))
+}
+
+fn grant(upstream: &upstream::Config, credential: &credentials::Config) -> Option<Grant> {
+    match &credential.credential {
+        Credential::Oauth2 { token_endpoint, client, scopes } => {
+            Some(Grant { upstream: Arc::clone(&upstream.name), token_endpoint: token_endpoint.clone(), client: client.clone(), scopes: scopes.clone() })
+        }
+        Credential::None | Credential::Authorization(_) | Credential::Headers(_) => None,
+    }
 }
 
 /// Resources that routes name without path parameters: these can be known before anybody asks.

@@ -11,7 +11,7 @@ use crate::enforcement::Judge;
 use crate::listener::{self, Bound, Event, Settings, Socket};
 use crate::stack::{Current, stack};
 use crate::telemetry::{Metrics, Telemetry};
-use crate::upstream::Upstream;
+use crate::upstream::{Health, Pool, Upstream};
 
 /// What every worker is made of.
 pub struct Parts {
@@ -19,6 +19,9 @@ pub struct Parts {
     pub judge: Judge,
     pub telemetry: Telemetry,
     pub settings: Settings,
+    pub upstreams: Arc<Health>,
+    /// The gateway's name in `Via`.
+    pub pseudonym: Arc<str>,
     pub stopped: watch::Receiver<bool>,
 }
 
@@ -50,15 +53,16 @@ pub fn start_all(bound: Vec<Bound>, workers: usize, parts: &Parts) -> Result<Vec
 
 fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandle<()>, StartError> {
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
-    let (settings, stopped) = (parts.settings.clone(), parts.stopped.clone());
+    let (settings, health, stopped) = (parts.settings.clone(), Arc::clone(&parts.upstreams), parts.stopped.clone());
+    let pseudonym = Arc::clone(&parts.pseudonym);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
     std::thread::Builder::new()
         .name(format!("worker-{number}"))
         .spawn(move || {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
-                let upstream = Upstream::new();
-                let service = stack(current, judge, &telemetry, upstream);
+                let upstream = Upstream::new(Pool::new(health));
+                let service = stack(current, judge, &telemetry, upstream, pseudonym);
                 let mut serving = tokio::task::JoinSet::new();
                 for socket in sockets {
                     let (service, settings, mut stopped) = (service.clone(), settings.clone(), stopped.clone());

@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, Type};
 
 use super::Config;
 use super::seats::Seats;
+use crate::routing::{AuthorityProblem, ServedHosts};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -30,6 +31,15 @@ pub enum BindError {
         #[source]
         cause: io::Error,
     },
+    /// A name of `hosts` is none. The configuration's own check finds this first.
+    #[error("the hosts of {address} cannot be served")]
+    Hosts {
+        /// The address.
+        address: SocketAddr,
+        /// What is wrong with the name.
+        #[source]
+        cause: AuthorityProblem,
+    },
 }
 
 /// An address that is ours. It listens already; connections wait until workers serve them.
@@ -37,6 +47,7 @@ pub enum BindError {
 pub struct Bound {
     first: TcpListener,
     address: SocketAddr,
+    hosts: ServedHosts,
     seats: Arc<Seats>,
 }
 
@@ -44,6 +55,7 @@ pub struct Bound {
 #[derive(Debug)]
 pub struct Socket {
     pub(super) listener: TcpListener,
+    pub(super) hosts: ServedHosts,
     pub(super) seats: Arc<Seats>,
 }
 
@@ -57,9 +69,10 @@ pub fn bind(config: &Config) -> Result<Bound, BindError> {
         io::ErrorKind::AddrInUse => BindError::Taken(address),
         _ => BindError::System { address, cause },
     };
+    let hosts = ServedHosts::new(&config.hosts).map_err(|(_, cause)| BindError::Hosts { address, cause })?;
     let first = open(address, false).map_err(refused)?;
     let address = first.local_addr().map_err(refused)?;
-    Ok(Bound { first, address, seats: Arc::default() })
+    Ok(Bound { first, address, hosts, seats: Arc::default() })
 }
 
 impl Bound {
@@ -76,9 +89,9 @@ impl Bound {
     pub fn sockets(self, workers: usize) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::with_capacity(workers.max(1));
         for _ in 1..workers {
-            sockets.push(Socket { listener: open(self.address, true)?, seats: Arc::clone(&self.seats) });
+            sockets.push(Socket { listener: open(self.address, true)?, hosts: self.hosts.clone(), seats: Arc::clone(&self.seats) });
         }
-        sockets.push(Socket { listener: self.first, seats: self.seats });
+        sockets.push(Socket { listener: self.first, hosts: self.hosts, seats: self.seats });
         Ok(sockets)
     }
 }

@@ -26,7 +26,7 @@ use tower::{Service, ServiceExt};
 use super::watchdog::{Watchdog, Watched};
 use super::{Event, Settings, id};
 use crate::body::{Body, BodyError, Pace, Watch};
-use crate::routing::{Peer, Request};
+use crate::routing::{Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
 
 /// How hyper buffers: bounds what a head or a body piece can hold in memory.
@@ -40,6 +40,7 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 pub(super) struct Shared<S> {
     pub(super) service: S,
     pub(super) settings: Rc<Settings>,
+    pub(super) hosts: ServedHosts,
     pub(super) http: http1::Builder,
     pub(super) draining: Cell<bool>,
     pub(super) drain: Notify,
@@ -60,12 +61,12 @@ where
     let Ok(local) = stream.local_addr() else { return };
     // Without it the second of two small writes waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let peer = Peer { address: canonical(address), local: canonical(local), scheme: "http" };
+    let peer = Peer { address: canonical(address), local: canonical(local), scheme: "http", hosts: shared.hosts.clone() };
     let watchdog = Rc::new(Watchdog::new(Rc::clone(&shared.settings)));
     let io = TokioIo::new(Watched { stream, watchdog: Rc::clone(&watchdog) });
     let service = hyper::service::service_fn(|request| {
         watchdog.asked();
-        let request = arrived(request, peer, &watchdog, shared.settings.body);
+        let request = arrived(request, peer.clone(), &watchdog, shared.settings.body);
         let (service, watchdog) = (shared.service.clone(), Rc::clone(&watchdog));
         async move {
             let Ok(answer) = service.oneshot(request).await;

@@ -35,7 +35,7 @@ where
     let listener = tokio::net::TcpListener::from_std(socket.listener)?;
     let seats = socket.seats;
     let http = connection::http(&settings);
-    let shared = Rc::new(Shared { service: make(), settings: Rc::new(settings), http, draining: Cell::new(false), drain: Notify::new() });
+    let shared = Rc::new(Shared { service: make(), settings: Rc::new(settings), hosts: socket.hosts, http, draining: Cell::new(false), drain: Notify::new() });
     let settings = Rc::clone(&shared.settings);
     let mut tasks = JoinSet::new();
     let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr| {

@@ -12,7 +12,7 @@ use super::{PathProblem, Query, unicode};
 pub struct CanonicalPath {
     /// Path and, where the target had one, query: the whole can go on without another copy.
     target: PathAndQuery,
-    ascii: bool,
+    plain: bool,
 }
 
 impl CanonicalPath {
@@ -50,8 +50,8 @@ impl CanonicalPath {
     }
 
     fn new(target: PathAndQuery) -> Self {
-        let ascii = !target.path().bytes().any(|byte| byte == b'%');
-        Self { target, ascii }
+        let plain = !target.path().bytes().any(|byte| byte == b'%');
+        Self { target, plain }
     }
 
     /// The path.
@@ -75,7 +75,7 @@ impl CanonicalPath {
     /// Whether no segment holds an escape, so that what is written is what is meant.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
-        self.ascii
+        self.plain
     }
 
     /// Path and query for the request line of the outbound request; without a copy when the query is the one that came with the path.
@@ -121,7 +121,7 @@ impl std::fmt::Debug for CanonicalPath {
 }
 
 /// The segments of a canonical path that are left, without allocation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Segments<'a> {
     rest: &'a str,
 }
@@ -230,17 +230,14 @@ const fn class(byte: u8) -> Class {
     }
 }
 
-const fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
+/// The value of a hexadecimal digit.
+fn digit(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-const fn upper(nibble: u8) -> u8 {
-    if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }
+/// The digit of a value below 16, in upper case.
+fn upper(nibble: u8) -> u8 {
+    b"0123456789ABCDEF".get(usize::from(nibble)).copied().unwrap_or(b'0')
 }
 
 #[cfg(test)]

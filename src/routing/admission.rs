@@ -125,7 +125,7 @@ fn host(headers: &HeaderMap) -> Result<Authority, Rejection> {
 /// Origin-form, or absolute-form that names the same authority as Host (RFC 9112, 3.2).
 fn target(uri: &Uri, host: &Authority) -> Result<(CanonicalPath, Option<Query>), Rejection> {
     let target = uri.path_and_query().ok_or(Rejection::Malformed("the target is not a path"))?;
-    if target.as_str().len() + uri.authority().map_or(0, |authority| authority.as_str().len()) > MAX_TARGET {
+    if target.as_str().len().saturating_add(uri.authority().map_or(0, |authority| authority.as_str().len())) > MAX_TARGET {
         return Err(Rejection::TargetTooLong);
     }
     if let Some(authority) = uri.authority() {

@@ -164,7 +164,7 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 /// A literal segment as it must be written.
-pub(super) fn literal(piece: &str) -> Result<&str, (PatternProblemKind, Option<String>)> {
+fn literal(piece: &str) -> Result<&str, (PatternProblemKind, Option<String>)> {
     if piece.is_empty() {
         return Err((PatternProblemKind::NeverMatches(PathProblem::EmptySegment), None));
     }
@@ -186,11 +186,17 @@ pub(super) fn literal(piece: &str) -> Result<&str, (PatternProblemKind, Option<S
 fn escape(piece: &str) -> String {
     piece.bytes().fold(String::with_capacity(piece.len() * 3), |mut out, byte| {
         match byte {
-            b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'}' | b'|' | b'#' | b'?' | 0..=0x20 | 0x7f..=0xff => out.push_str(&format!("%{byte:02X}")),
+            b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'}' | b'|' | b'#' | b'?' | 0..=0x20 | 0x7f..=0xff => {
+                out.extend(['%', hexadecimal(byte >> 4), hexadecimal(byte & 15)]);
+            }
             plain => out.push(char::from(plain)),
         }
         out
     })
+}
+
+fn hexadecimal(nibble: u8) -> char {
+    char::from_digit(nibble.into(), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
 #[cfg(test)]

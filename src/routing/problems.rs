@@ -86,7 +86,7 @@ pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem>
     let mut problems = Vec::new();
     for public in routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected) {
         for protected in routes.iter().filter(|route| matches!(route.access, Access::Protect(_))) {
-            let overlap = overlaps(&public.pattern, &protected.pattern) && public.host.overlaps(&protected.host);
+            let overlap = public.host.overlaps(&protected.host) && overlaps(&public.pattern, &protected.pattern);
             let inside = includes(&protected.pattern, &public.pattern) && protected.host.includes(&public.host);
             if overlap && !inside {
                 problems.push(RouteProblem::PublicCoversProtected {
@@ -104,7 +104,7 @@ pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem>
 /// Whether some path is matched by both.
 fn overlaps(one: &Pattern, other: &Pattern) -> bool {
     let disjoint = one.segments.iter().zip(&other.segments).any(|pair| match pair {
-        (Segment::Literal(one), Segment::Literal(other)) => decoded(one) != decoded(other),
+        (Segment::Literal(one), Segment::Literal(other)) => !same(one, other),
         _ => false,
     });
     !disjoint
@@ -119,7 +119,7 @@ fn overlaps(one: &Pattern, other: &Pattern) -> bool {
 fn includes(outer: &Pattern, inner: &Pattern) -> bool {
     let segments = outer.segments.iter().zip(&inner.segments).all(|pair| match pair {
         (Segment::Parameter(_), _) => true,
-        (Segment::Literal(outer), Segment::Literal(inner)) => decoded(outer) == decoded(inner),
+        (Segment::Literal(outer), Segment::Literal(inner)) => same(outer, inner),
         (Segment::Literal(_), Segment::Parameter(_)) => false,
     });
     segments
@@ -128,6 +128,11 @@ fn includes(outer: &Pattern, inner: &Pattern) -> bool {
             std::cmp::Ordering::Equal => outer.rest || !inner.rest,
             std::cmp::Ordering::Greater => false,
         }
+}
+
+/// Whether two literals mean the same segment.
+fn same(one: &str, other: &str) -> bool {
+    one == other || (one.contains('%') || other.contains('%')) && decoded(one) == decoded(other)
 }
 
 #[cfg(test)]

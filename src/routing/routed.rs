@@ -27,7 +27,13 @@ pub trait Snapshot {
     fn trusted_proxies(&self) -> &[IpNet];
 }
 
-/// A request that has one reading and one route.
+/// A request that has one reading and one route. Only [`route`] makes one:
+///
+/// ```compile_fail,E0423
+/// fn forge<S>(parts: uma_gateway::routing::RoutedParts<S>) -> uma_gateway::routing::Routed<S> {
+///     uma_gateway::routing::Routed(parts)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Routed<S>(RoutedParts<S>);
 

@@ -128,7 +128,7 @@ impl Params {
     fn new(pattern: &Pattern, path: &CanonicalPath) -> Self {
         let whole = path.as_str().len();
         // A canonical path is shorter than 64 KiB.
-        let offset = |text: &str| u16::try_from(whole - text.len()).unwrap_or(u16::MAX);
+        let offset = |text: &str| u16::try_from(whole.saturating_sub(text.len())).unwrap_or(u16::MAX);
         let mut params = Self::default();
         let mut segments = path.segments();
         for part in &pattern.segments {
@@ -136,7 +136,7 @@ impl Params {
             let end = offset(segments.rest());
             if let (Segment::Parameter(_), Some(range)) = (part, params.ranges.get_mut(usize::from(params.count))) {
                 *range = (end.saturating_sub(u16::try_from(value.len()).unwrap_or(u16::MAX)), end);
-                params.count += 1;
+                params.count = params.count.saturating_add(1);
             }
         }
         params.rest = offset(segments.rest());
@@ -182,7 +182,8 @@ struct Node {
 impl Node {
     fn find(&self, mut segments: Segments<'_>) -> Option<usize> {
         let Some(segment) = segments.next() else { return self.end.or(self.rest) };
-        self.literal(segment).and_then(|node| node.find(segments)).or_else(|| self.parameter.as_ref().and_then(|node| node.find(segments))).or(self.rest)
+        let after = |node: &Self| node.find(segments.clone());
+        self.literal(segment).and_then(after).or_else(|| self.parameter.as_deref().and_then(after)).or(self.rest)
     }
 
     fn literal(&self, segment: &str) -> Option<&Self> {
