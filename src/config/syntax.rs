@@ -98,7 +98,7 @@ fn unquoted_braces(number: u32, line: &str) -> Option<Problem> {
 fn quotes_needed(number: u32, characters: &[char], brace: usize) -> Problem {
     let space = |index: usize| characters.get(index).is_none_or(|character| character.is_whitespace());
     let begins = |(index, character): (usize, &char)| ",{[".contains(*character) || (*character == ':' && space(index + 1));
-    let before = characters.iter().enumerate().take(brace).filter(|pair| begins(*pair)).last();
+    let before = characters.iter().enumerate().take(brace).rfind(|pair| begins(*pair));
     let start = before.map_or(0, |(index, _)| index + 1);
     let start = start + characters.iter().skip(start).take_while(|character| character.is_whitespace()).count();
     let mut depth = 0_u32;
