@@ -14,6 +14,7 @@ mod pat;
 mod profile;
 mod resources;
 mod server;
+mod survey;
 #[cfg(test)]
 mod tests;
 

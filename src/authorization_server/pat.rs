@@ -6,10 +6,12 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use super::discovery::Metadata;
 use super::error::AskError;
 use super::json;
 use super::server::{Server, form_request, status};
@@ -44,6 +46,12 @@ impl Held {
     #[must_use]
     pub fn header(&self) -> HeaderValue {
         self.header.clone()
+    }
+
+    /// When it ends, counted from when it came.
+    #[must_use]
+    pub const fn until(&self) -> Instant {
+        self.until
     }
 
     /// When it is renewed.
@@ -93,9 +101,7 @@ impl Server {
         {
             return Ok(current);
         }
-        let mut fields = vec![("grant_type", "client_credentials")];
-        fields.extend(metadata.profile.pat_scope().map(|scope| ("scope", scope)));
-        let response = self.call(AsEndpoint::Token, &metadata.token, form_request(Some(self.client_authorization())), form(&fields), deadline).await?;
+        let response = self.ask_for_pat(&metadata, deadline).await?;
         if response.status() != StatusCode::OK {
             let error = status(AsEndpoint::Token, &response);
             self.complain(&format!("no protection API access token: {error}"));
@@ -107,6 +113,12 @@ impl Server {
         self.pats.current.replace(Some(Rc::clone(&held)));
         self.content();
         Ok(held)
+    }
+
+    pub(super) async fn ask_for_pat(&self, metadata: &Metadata, deadline: Instant) -> Result<Response<Bytes>, AskError> {
+        let mut fields = vec![("grant_type", "client_credentials")];
+        fields.extend(metadata.profile.pat_scope().map(|scope| ("scope", scope)));
+        self.call(AsEndpoint::Token, &metadata.token, form_request(Some(self.client_authorization())), form(&fields), deadline).await
     }
 }
 

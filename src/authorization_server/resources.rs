@@ -172,7 +172,7 @@ impl Server {
         Ok(found)
     }
 
-    async fn list(&self, metadata: &Metadata, endpoint: &Endpoint, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+    pub(super) async fn list(&self, metadata: &Metadata, endpoint: &Endpoint, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
         let response = self.protected(ENDPOINT, metadata, endpoint, request, &Bytes::new(), deadline, &mut false).await?;
         if response.status() != StatusCode::OK {
@@ -255,17 +255,20 @@ impl Server {
 }
 
 fn description(body: &[u8]) -> Result<Description, AskError> {
-    let document = strict::parse(body).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))?;
+    strict::parse(body).map(|document| describe(&document)).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))
+}
+
+pub(super) fn describe(document: &Value) -> Description {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let owner = document.get("owner");
     let scopes = ["resource_scopes", "scopes"].iter().find_map(|name| document.get(*name)).and_then(Value::as_array);
-    Ok(Description {
+    Description {
         name: document.get("name").and_then(text).unwrap_or_default(),
         kind: document.get("type").and_then(text),
         // A text, or an object with a name, an id, or both.
         owner: owner.and_then(|owner| text(owner).or_else(|| owner.get("name").and_then(text)).or_else(|| owner.get("id").and_then(text))),
         scopes: scopes.map(|scopes| scopes.iter().filter_map(|scope| text(scope).or_else(|| scope.get("name").and_then(text))).collect()).unwrap_or_default(),
-    })
+    }
 }
 
 fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
@@ -273,7 +276,7 @@ fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
     with_path_and_query(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
 }
 
-fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
+pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
     with_path_and_query(endpoint, &format!("{}?{query}", endpoint.uri.path()))
 }
 

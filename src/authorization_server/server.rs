@@ -131,11 +131,27 @@ impl Server {
     /// # Errors
     /// The document cannot be had, or is not to be used.
     pub async fn discover(&self, deadline: Instant) -> Result<Rc<Metadata>, AskError> {
+        let response = self.discovery_answer(deadline).await?;
+        self.accept_discovery(&response)
+    }
+
+    /// Whatever stands at the address of the discovery document: a check tells it apart further than [`AskError`] does.
+    ///
+    /// # Errors
+    /// No answer before `deadline`, or the address is not one that may be asked.
+    pub async fn discovery_answer(&self, deadline: Instant) -> Result<Response<Bytes>, AskError> {
         let address = discovery::address(&self.config)?;
         let request = Request::builder().method(Method::GET).header(ACCEPT, "application/json");
-        let response = self.call(AsEndpoint::Discovery, &address, request, Bytes::new(), deadline).await?;
+        self.call(AsEndpoint::Discovery, &address, request, Bytes::new(), deadline).await
+    }
+
+    /// Takes the document out of [`Server::discovery_answer`]; the last good one stays when that fails.
+    ///
+    /// # Errors
+    /// It is none, or not to be used.
+    pub fn accept_discovery(&self, response: &Response<Bytes>) -> Result<Rc<Metadata>, AskError> {
         if response.status() != StatusCode::OK {
-            return Err(status(AsEndpoint::Discovery, &response));
+            return Err(status(AsEndpoint::Discovery, response));
         }
         let read = discovery::read(&self.config, response.body()).map(Rc::new);
         match read {
