@@ -86,7 +86,7 @@ async fn send(address: SocketAddr, text: &str) -> String {
 /// One answer with a body of this many bytes.
 async fn answer(stream: &mut TcpStream, body: usize) -> String {
     let mut all = Vec::new();
-    while !all.windows(4).position(|end| end == b"\r\n\r\n").is_some_and(|at| all.len() >= at + 4 + body) {
+    while all.windows(4).position(|end| end == b"\r\n\r\n").is_none_or(|at| all.len() < at + 4 + body) {
         assert_ne!(stream.read_buf(&mut all).await.unwrap(), 0, "closed after {:?}", String::from_utf8_lossy(&all));
     }
     String::from_utf8(all).unwrap()
