@@ -108,6 +108,7 @@ impl Gateway {
 
         let (stop_workers, workers_stopped) = watch::channel(false);
         let (stop_control, control_stopped) = watch::channel(false);
+        let control_health = control.health.clone();
         let explainer = Explainer::new(judge.clone(), Arc::clone(&current));
         let control = Threads { stop: stop_control, threads: vec![control::start(control, doors, explainer, control_stopped)?] };
         let parts = worker::Parts {
@@ -115,7 +116,7 @@ impl Gateway {
             judge: judge.clone(),
             telemetry: telemetry.clone(),
             settings: worker::settings(options.listener.clone(), telemetry.metrics()),
-            upstreams: Arc::default(),
+            health: control_health,
             pseudonym: pseudonym()?,
             stopped: workers_stopped,
         };

@@ -72,7 +72,11 @@ pub fn stack(
 }
 
 /// The same way up to the decision, for `explain`: what passes is answered 204 and goes nowhere.
-pub fn decision_only(current: Current, judge: Judge, pseudonym: Arc<str>) -> impl Service<Request, Response = Response<Body>, Error = Rejection> + Clone + 'static {
+pub fn decision_only(
+    current: Current,
+    judge: Judge,
+    pseudonym: Arc<str>,
+) -> impl Service<Request, Response = Response<Body>, Error = Rejection> + Clone + 'static {
     ServiceBuilder::new()
         .layer(AdmissionLayer::new(pseudonym))
         .layer(RoutingLayer::new(current))

@@ -7,7 +7,6 @@ mod answer;
 mod config;
 mod error;
 mod exchange;
-mod health;
 mod pool;
 mod service;
 #[cfg(test)]
@@ -15,7 +14,6 @@ mod tests;
 
 pub use config::{Config, Server, Timeouts};
 pub use error::UpstreamError;
-pub use health::Health;
 pub use pool::Pool;
 pub use service::{Snapshot, Upstream};
 

@@ -101,7 +101,7 @@ async fn run(mut parts: Parts, clients: Vec<HttpClient>, plain: HttpClient, door
         spawn_local(Rc::clone(server).keep(parts.resources.clone(), wanted, move || status.contacted(&name)));
     }
     for (token, grant) in parts.tokens {
-        spawn_local(oauth2::keep(token, grant, plain.clone()));
+        spawn_local(oauth2::keep(token, grant, plain.clone(), parts.health.clone()));
     }
     if let Some(listener) = doors.health {
         spawn_local(admin::serve_health(listener, parts.status, Arc::clone(parts.telemetry.metrics())));

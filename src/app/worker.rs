@@ -10,8 +10,8 @@ use super::StartError;
 use crate::enforcement::Judge;
 use crate::listener::{self, Bound, Event, Settings, Socket};
 use crate::stack::{Current, stack};
-use crate::telemetry::{Metrics, Telemetry};
-use crate::upstream::{Health, Pool, Upstream};
+use crate::telemetry::{Health, Metrics, Telemetry};
+use crate::upstream::{Pool, Upstream};
 
 /// What every worker is made of.
 pub struct Parts {
@@ -19,7 +19,7 @@ pub struct Parts {
     pub judge: Judge,
     pub telemetry: Telemetry,
     pub settings: Settings,
-    pub upstreams: Arc<Health>,
+    pub health: Health,
     /// The gateway's name in `Via`.
     pub pseudonym: Arc<str>,
     pub stopped: watch::Receiver<bool>,
@@ -53,7 +53,7 @@ pub fn start_all(bound: Vec<Bound>, workers: usize, parts: &Parts) -> Result<Vec
 
 fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandle<()>, StartError> {
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
-    let (settings, health, stopped) = (parts.settings.clone(), Arc::clone(&parts.upstreams), parts.stopped.clone());
+    let (settings, health, stopped) = (parts.settings.clone(), parts.health.clone(), parts.stopped.clone());
     let pseudonym = Arc::clone(&parts.pseudonym);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
     std::thread::Builder::new()

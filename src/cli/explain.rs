@@ -53,7 +53,12 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
-    let config = if arguments.admin.is_some() && !arguments.configuration.config.exists() { None } else { Some(load(&arguments.configuration)?) };
+    let mut configuration = arguments.configuration.clone();
+    if !configuration.config.exists() && arguments.admin.is_none() {
+        // A demo that runs has a configuration, and a door, of its own.
+        configuration.config = crate::demo::running_configuration().unwrap_or(configuration.config);
+    }
+    let config = if arguments.admin.is_some() && !configuration.config.exists() { None } else { Some(load(&configuration)?) };
     let places = config.as_ref().map(Places::of).unwrap_or_default();
     let door = match &arguments.admin {
         Some(admin) => Some(door(admin)?),

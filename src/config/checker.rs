@@ -29,6 +29,10 @@ pub(super) struct Keys<'t> {
     /// Where the section is named.
     pub(super) span: Span,
     entries: Vec<&'t Entry>,
+    /// Keys that stand there misspelt: reported as such, so not missing as well.
+    meant: Vec<&'static str>,
+    /// Whether a key stands there that means nothing.
+    strange: bool,
     asked: RefCell<BTreeSet<&'static str>>,
 }
 
@@ -50,7 +54,7 @@ impl Checker<'_> {
             self.error(Problem::at(node.span, format!("{} is a section, and here stands {}", about.what, node.kind())).write(about.sample()));
             return None;
         };
-        let mut known: Vec<&Entry> = Vec::new();
+        let (mut known, mut meant, mut strange): (Vec<&Entry>, Vec<&'static str>, bool) = Default::default();
         for entry in entries {
             match about.key(&entry.key) {
                 // A duplicate has been reported with both places; the first counts.
@@ -63,15 +67,19 @@ impl Checker<'_> {
                     known.push(entry);
                 }
                 Some(_) => known.push(entry),
-                None => self.unknown(entry, about, entries),
+                None => {
+                    strange = true;
+                    meant.extend(self.unknown(entry, about, entries));
+                }
             }
         }
-        let keys = Keys { about, span, entries: known, asked: RefCell::default() };
+        let keys = Keys { about, span, entries: known, meant, strange, asked: RefCell::default() };
         self.needed(&keys);
         Some(keys)
     }
 
-    fn unknown(&mut self, entry: &Entry, about: &Section, beside: &[Entry]) {
+    /// Reports an unknown key; gives the one that was meant, if one is near.
+    fn unknown(&mut self, entry: &Entry, about: &'static Section, beside: &[Entry]) -> Option<&'static str> {
         if about.holds_secret() {
             self.hidden.hide(&entry.value);
         }
@@ -87,6 +95,7 @@ impl Checker<'_> {
             Some(_) => problem.did_you_mean(suggestion),
         };
         self.error(problem);
+        suggestion
     }
 
     fn needed(&mut self, keys: &Keys<'_>) {
@@ -102,6 +111,7 @@ impl Checker<'_> {
         let choice = about.one_of.iter().map(names).collect::<Vec<_>>().join(", or ");
         let present: Vec<&&[&str]> = about.one_of.iter().filter(|group| group.iter().any(|name| keys.names(name))).collect();
         match present.as_slice() {
+            [] if keys.strange => {}
             [] => self.error(Problem::at(keys.span, format!("{} has exactly one of {choice}", about.what)).label("and here is none")),
             [group] => {
                 for missing in group.iter().filter(|name| !keys.names(name)) {
@@ -117,9 +127,9 @@ impl Checker<'_> {
 }
 
 impl<'t> Keys<'t> {
-    /// Whether the key stands there, with whatever value.
+    /// Whether the key stands there, with whatever value, perhaps misspelt.
     pub(super) fn names(&self, name: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == name)
+        self.meant.contains(&name) || self.entries.iter().any(|entry| entry.key == name)
     }
 
     /// Where the key stands.

@@ -17,10 +17,16 @@ const MOST_COLUMNS: usize = 160;
 pub(super) struct Source(BTreeMap<u32, Line>);
 
 /// A line as it is shown, and where each of its original columns went.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Line {
     text: Vec<char>,
     columns: Vec<usize>,
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text.iter().collect::<String>())
+    }
 }
 
 impl Source {

@@ -4,10 +4,20 @@
 
 use serde_yaml::granit_parser::{ErrorKind, ScanError};
 
+use super::mask::Hidden;
 use super::problem::{Problem, Span, shown};
 
-/// The mistake behind a parser's error.
+/// The mistake behind a parser's error. What may be a secret is not repeated.
 pub(super) fn explain(lines: &[&str], error: &ScanError) -> Problem {
+    let mut problem = cause(lines, error);
+    let place = problem.place;
+    if Hidden::in_text(lines, place.line).iter().any(|(start, end)| (*start..*end).contains(&place.column)) {
+        problem.hints.retain(|hint| !hint.starts_with("write"));
+    }
+    problem
+}
+
+fn cause(lines: &[&str], error: &ScanError) -> Problem {
     let number = u32::try_from(error.marker().line()).unwrap_or(u32::MAX).max(1);
     let column = error.marker().col();
     let line = line(lines, number);
@@ -20,16 +30,39 @@ pub(super) fn explain(lines: &[&str], error: &ScanError) -> Problem {
     if let Some(problem) = unquoted_start(number, line) {
         return problem;
     }
-    let at = |length| Span::new(number, u32::try_from(column).unwrap_or(0) + 1, length);
-    match error.kind() {
-        ErrorKind::TabNotAllowed | ErrorKind::TabInBlockIndentation => Problem::at(at(1), "YAML is indented with spaces, not with tabs"),
-        ErrorKind::UnknownAnchor => Problem::at(at(1), "`*` begins an alias, and no anchor has this name").hint("a text that begins with * needs quotes"),
-        ErrorKind::UnclosedQuotedScalar => Problem::at(at(1), "a quote is opened here and never closed"),
-        kind if line.trim().is_empty() && number as usize >= lines.len() => {
-            Problem::at(at(1), format!("the file ends too early: {kind}")).hint("close what is open: a quote, a ] or a }")
+    for candidate in [number, number.saturating_add(1), number.saturating_sub(1)] {
+        if let Some(problem) = tab(candidate, self::line(lines, candidate)) {
+            return problem;
         }
-        kind => Problem::at(at(1), format!("this is not YAML: {kind}")),
     }
+    let span = Span::new(number, u32::try_from(column).unwrap_or(0) + 1, 1);
+    let at = |message: &str| Problem::at(span, message);
+    let indentation = "each key of a section begins in the same column";
+    match error.kind() {
+        ErrorKind::UnknownAnchor => at("`*` begins an alias, and no anchor has this name").hint("a text that begins with * needs quotes"),
+        ErrorKind::UnclosedQuotedScalar => at("a quote is opened here and never closed"),
+        ErrorKind::MappingValueNotAllowed => at("a second `: ` on one line").hint("a text with a colon and a space in it needs quotes"),
+        ErrorKind::ExpectedFlowMappingSeparator | ErrorKind::UnexpectedEofFlowMapping => {
+            at("a comma or a } is missing before this").hint("a { in this line or above is not closed, perhaps")
+        }
+        ErrorKind::ExpectedFlowSequenceSeparator | ErrorKind::UnexpectedEofFlowSequence => {
+            at("a comma or a ] is missing before this").hint("a [ in this line or above is not closed, perhaps")
+        }
+        ErrorKind::UnclosedFlowCollection { open } => at(&format!("a {open} is opened here and never closed")),
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => at(&format!("{close} closes what {open} opened")),
+        ErrorKind::SimpleKeyExpected => at("a `:` is missing in this line").hint(indentation),
+        ErrorKind::ExpectedBlockMappingKey | ErrorKind::InvalidIndentation | ErrorKind::ExpectedBlockSequenceEntry => {
+            at("this line is indented otherwise than those that it belongs to").hint(indentation)
+        }
+        ErrorKind::RecursionLimitExceeded => at("nested too deep"),
+        kind => at(&format!("this is not YAML: {kind}")),
+    }
+}
+
+/// A tab in the indentation.
+fn tab(number: u32, line: &str) -> Option<Problem> {
+    let at = line.chars().take_while(|character| character.is_whitespace()).position(|character| character == '\t')?;
+    Some(Problem::at(Span::new(number, u32::try_from(at).unwrap_or(0) + 1, 1), "YAML is indented with spaces, not with tabs"))
 }
 
 fn line<'t>(lines: &[&'t str], number: u32) -> &'t str {

@@ -1,5 +1,9 @@
 //! Whole configurations: the right ones are read as they are meant, the wrong ones say what to write instead.
 
+mod mistakes;
+mod pictures;
+mod robust;
+
 use std::path::Path;
 
 use super::*;
@@ -34,11 +38,13 @@ routes:
 /// A directory with the secret files that the examples name, for this user only.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a directory");
-    for name in ["proxy-password", "client", "proxy", "family", "research", "api-key"] {
+    for name in ["proxy-password", "client", "proxy", "family", "research", "ca.pem", "gateway.pem", "gateway-key.pem"] {
         let path = folder.path().join(name);
-        std::fs::write(&path, "open sesame\n").expect("a file");
+        std::fs::write(&path, "open-sesame\n").expect("a file");
         close(&path);
     }
+    std::fs::write(folder.path().join("empty"), "\n").expect("a file");
+    close(&folder.path().join("empty"));
     folder
 }
 
@@ -48,16 +54,142 @@ fn close(path: &Path) {
 }
 
 fn environment(name: &str) -> Option<String> {
-    (name == "GATEWAY_CLIENT_SECRET").then(|| "hidden in the environment".to_owned())
+    matches!(name, "GATEWAY_CLIENT_SECRET" | "PROXY_PASSWORD").then(|| "hidden in the environment".to_owned())
 }
 
 fn read_in(folder: &Path, text: &str) -> Result<Gateway, Problems> {
     parse(text, &folder.join("gateway.yaml"), &environment)
 }
 
+/// What comes of a configuration that must be right.
+fn right(folder: &Path, text: &str) -> Gateway {
+    read_in(folder, text).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// Whether the published schema accepts a text. The YAML is read by serde alone, as an editor would, without our tree.
+fn schema_accepts(text: &str) -> bool {
+    let options = serde_yaml::options! { strict_booleans: true };
+    let value: serde_json::Value = match serde_yaml::from_str_with_options(text, options) {
+        Ok(value) => value,
+        Err(_) => return false,
+    };
+    let validator = jsonschema::validator_for(&schema()).expect("a schema");
+    let refusals: Vec<String> = validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    println!("{refusals:#?}");
+    refusals.is_empty()
+}
+
 #[test]
 fn the_example_of_the_issue_is_read_as_it_is_written() {
     let folder = folder();
-    let gateway = read_in(folder.path(), EXAMPLE).unwrap_or_else(|problems| panic!("{problems}"));
-    println!("{gateway:#?}");
+    let gateway = right(folder.path(), EXAMPLE);
+    assert!(schema_accepts(EXAMPLE));
+    assert_eq!(gateway.listeners.iter().map(|listener| listener.address.to_string()).collect::<Vec<_>>(), ["127.0.0.1:8080"]);
+    assert_eq!(gateway.health.map(|health| health.address.port()), Some(9090));
+    assert!(gateway.admin.is_none() && gateway.trusted_proxies.is_empty() && gateway.workers.is_none() && gateway.warnings.is_empty());
+
+    let [server] = gateway.authorization_servers.as_slice() else { panic!("one server") };
+    assert_eq!((&*server.name, &*server.issuer, &*server.realm), ("keycloak", "http://127.0.0.1:8180/realms/photoz", "photoz"));
+    assert_eq!(server.profile, authorization_server::ProfileChoice::Keycloak);
+    assert_eq!(server.audience, authorization_server::Audience::Named("content-gateway".into()));
+    assert_eq!(server.client.secret.expose(), "hidden in the environment");
+    let seconds = |seconds| std::time::Duration::from_secs(seconds);
+    assert_eq!((server.max_age, server.negative_max_age, server.refresh_window, server.timeout), (seconds(30), seconds(5), 20, seconds(2)));
+
+    let credentials::Credential::Authorization(value) = &gateway.credentials[0].credential else { panic!("basic") };
+    assert_eq!(value.as_bytes(), b"Basic Z2F0ZXdheTpvcGVuLXNlc2FtZQ==");
+    assert!(value.is_sensitive());
+    assert_eq!(gateway.upstreams[0].servers[0].authority.as_str(), "127.0.0.1:9101");
+
+    let [protected, public] = gateway.routes.as_slice() else { panic!("two routes") };
+    assert!(matches!(public.access, routing::Access::Public));
+    let routing::Access::Protect(protect) = &protected.access else { panic!("protected") };
+    assert!(
+        matches!(&protect.resource, routing::ResourceChoice::Name { name, owner: Some(owner) } if &*name.text == "Alice vacation" && &*owner.text == "alice")
+    );
+    let needs: Vec<_> =
+        protect.scopes.methods.iter().map(|(method, scopes, place)| (method.as_str(), scopes[0].to_string(), place.line, place.column)).collect();
+    assert_eq!(needs, [("GET", "view".to_owned(), 21, 17), ("PUT", "edit".to_owned(), 21, 31), ("DELETE", "edit".to_owned(), 21, 36)]);
+    assert_eq!((protected.place.line, protected.upstream, &*protected.upstream_name), (16, 0, "albums"));
+}
+
+#[test]
+fn a_servers_identity_changes_with_its_section_and_not_with_its_secret() {
+    let folder = folder();
+    let identity = |text: &str| right(folder.path(), text).authorization_servers[0].identity;
+    let first = identity(EXAMPLE);
+    assert_eq!(first, identity(&EXAMPLE.replace("{ env: GATEWAY_CLIENT_SECRET }", "{ file: client }")), "another secret");
+    assert_eq!(
+        first,
+        identity(&EXAMPLE.replace("    profile: keycloak                     # default: auto\n", "").replace("photoz\n", "photoz\n    profile: keycloak\n")),
+        "another order"
+    );
+    assert_ne!(first, identity(&EXAMPLE.replace("realms/photoz", "realms/other")));
+    assert_ne!(first, identity(&EXAMPLE.replace("id: content-gateway", "id: other")));
+    assert_ne!(first, identity(&EXAMPLE.replace("keycloak:\n", "other:\n").replace("authorization_server: keycloak", "authorization_server: other")));
+}
+
+#[test]
+fn an_option_that_is_written_out_has_its_effect() {
+    let folder = folder();
+    let more = "    audience: any\n    realm: Photos\n    on_unreachable: 503\n    live_decision: false\n    introspection: { max_age: 1s, refresh_window: 0% }\n    timeout: 500ms\n";
+    let text = EXAMPLE.replace("upstreams:", &format!("{more}upstreams:"));
+    let server = Arc::clone(&right(folder.path(), &text).authorization_servers[0]);
+    assert_eq!((server.audience.clone(), &*server.realm, server.live_decision), (authorization_server::Audience::Any, "Photos", Some(false)));
+    assert_eq!(server.on_unreachable, Some(crate::response::UnreachableStatus::Unavailable));
+    assert_eq!((server.max_age.as_millis(), server.refresh_window, server.timeout.as_millis()), (1000, 0, 500));
+}
+
+#[test]
+fn leading_zeros_and_numbers_are_texts_where_a_text_is_wanted() {
+    let folder = folder();
+    let gateway = right(folder.path(), &EXAMPLE.replace("owner: alice", "owner: 007"));
+    let routing::Access::Protect(protect) = &gateway.routes[0].access else { panic!("protected") };
+    assert!(matches!(&protect.resource, routing::ResourceChoice::Name { owner: Some(owner), .. } if &*owner.text == "007"));
+}
+
+#[test]
+fn a_secret_that_everyone_can_read_is_a_warning_with_its_place() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    let path = folder.path().join("proxy-password");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("permissions");
+    let gateway = right(folder.path(), EXAMPLE);
+    let [warning] = gateway.warnings.as_slice() else { panic!("one warning") };
+    assert!(warning.contains("gateway.yaml:14:53: the secret file") && warning.contains("every user"), "{warning}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_a_clear_problem() {
+    let folder = folder();
+    let problems = load(&folder.path().join("nowhere.yaml")).expect_err("no file");
+    assert!(problems.to_string().starts_with("error: there is no such file"), "{problems}");
+    assert!(problems.to_string().contains("nowhere.yaml\n1 error. A gateway that is running keeps its configuration."), "{problems}");
+    assert!(load(folder.path()).expect_err("a directory").to_string().contains("this is a directory"));
+    for empty in ["", "\n# nothing\n", "---\n", "~"] {
+        assert!(read_in(folder.path(), empty).expect_err("empty").to_string().contains("the file is empty"), "{empty}");
+    }
+}
+
+#[test]
+fn problems_are_also_told_to_machines() {
+    let folder = folder();
+    let problems = read_in(folder.path(), &EXAMPLE.replace("upstream: albums\n    public", "upstraem: albums\n    public")).expect_err("misspelt");
+    let json = problems.to_json();
+    assert_eq!(json["errors"][0]["line"], 23);
+    assert_eq!(json["errors"][0]["column"], 5);
+    assert_eq!(json["errors"][0]["length"], 8);
+    assert_eq!(json["errors"][0]["message"], "unknown key `upstraem`");
+    assert_eq!(json["errors"][0]["label"], "did you mean `upstream`?");
+}
+
+#[test]
+fn every_key_stands_in_the_table_with_what_it_does() {
+    let table = table();
+    for path in
+        ["version", "listeners[].hosts", "authorization_servers.*.introspection.max_age", "routes[].protect.resource.register.scopes", "limits.tickets.rate"]
+    {
+        assert!(table.contains(&format!("| `{path}` |")), "{path}\n{table}");
+    }
+    assert!(table.lines().all(|line| line.replace("\\|", "").matches('|').count() == 5), "{table}");
 }

@@ -34,7 +34,7 @@ pub struct HeadInput<'a> {
     /// The route's identity headers.
     pub identity: &'a [(HeaderName, Claim)],
     /// What is known of who asks.
-    pub claim: &'a dyn Fn(&Claim) -> Option<String>,
+    pub claim: &'a dyn Fn(&Claim) -> Option<&'a str>,
     /// The gateway's name in `Via`.
     pub pseudonym: &'a str,
 }
@@ -69,7 +69,7 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
     }
     set_framing(&mut headers, &method, input.framing);
     for (name, claim) in input.identity {
-        if let Some(value) = (input.claim)(claim).and_then(|text| identity::value(&text)) {
+        if let Some(value) = (input.claim)(claim).and_then(|text| identity::value(text)) {
             headers.insert(name.clone(), value);
         }
     }

@@ -1,41 +1,42 @@
 //! The Tower layer: `Permitted` → `Outbound`. The RPT ends here.
+//!
+//! A credential that is at hand costs no allocation of its own. One that must be waited for, or renewed because the upstream refused it, takes the slow way;
+//! a request is sent a second time only if it has no body and may be repeated (row U2).
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{Either, Ready, ready};
+use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use http::{HeaderValue, Method, Response};
 use http_body::Body as _;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::limit::limited;
-use super::proxy::Source;
 use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Way, outbound_head};
 use crate::body::Body;
 use crate::enforcement::{Permit, Permitted};
 use crate::response::{Rejection, Row};
 use crate::routing::{Claim, RoutedParts};
 
-/// What a request waits for a token at most; together with the decision it stays within a request's budget as long as tokens are kept ready.
+/// A public route's budget for calls that a request causes; a protected one has that of its authorization server.
 const BUDGET: Duration = Duration::from_secs(2);
 
 /// What this room reads of the snapshot that a request carries.
 pub trait Snapshot {
-    /// The proxy credential of the upstream at this place of the configuration's list.
+    /// The credential of the upstream at this place of the configuration's list.
     fn proxy(&self, upstream: usize) -> Option<&Arc<Proxy>>;
 }
 
-/// Makes [`Credentials`].
+/// Puts [`Credentials`] in front of a service.
 #[derive(Clone, Debug)]
 pub struct CredentialsLayer {
     pseudonym: Arc<str>,
 }
 
 impl CredentialsLayer {
-    /// With the gateway's name in `Via`.
+    /// With this gateway's name in `Via`, the same that admission knows it by.
     #[must_use]
     pub const fn new(pseudonym: Arc<str>) -> Self {
         Self { pseudonym }
@@ -50,7 +51,7 @@ impl<Inner> Layer<Inner> for CredentialsLayer {
     }
 }
 
-/// Builds the outbound head and puts the proxy credential on it.
+/// Builds the outbound head of a request that may pass.
 #[derive(Clone, Debug)]
 pub struct Credentials<Inner> {
     pseudonym: Arc<str>,
@@ -58,7 +59,6 @@ pub struct Credentials<Inner> {
 }
 
 type Answer = Result<Response<Body>, Rejection>;
-type Waiting = Pin<Box<dyn Future<Output = Answer>>>;
 
 impl<S, Inner> Service<Permitted<S>> for Credentials<Inner>
 where
@@ -67,7 +67,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Rejection;
-    type Future = Either<Inner::Future, Either<Ready<Answer>, Waiting>>;
+    type Future = Either<Inner::Future, Either<Ready<Answer>, LocalBoxFuture<'static, Answer>>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         self.inner.poll_ready(context)
@@ -75,104 +75,127 @@ where
 
     fn call(&mut self, permitted: Permitted<S>) -> Self::Future {
         let (routed, permit) = permitted.into_parts();
-        let parts = routed.into_parts();
-        let Some(proxy) = parts.snapshot.proxy(parts.route.config().upstream).cloned() else {
+        let routed = routed.into_parts();
+        let Some(proxy) = routed.snapshot.proxy(routed.route.config().upstream).cloned() else {
             return Either::Right(Either::Left(ready(Err(Rejection::Internal))));
         };
-        match &proxy.source {
-            Source::None | Source::Fixed(_) => match outbound(parts, &permit, &proxy, None, &self.pseudonym) {
-                Ok(outbound) => Either::Left(self.inner.call(outbound)),
-                Err(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
-            },
-            Source::Token(_) => {
-                let waiting = with_token(self.inner.clone(), parts, permit, proxy, Arc::clone(&self.pseudonym));
-                Either::Right(Either::Right(Box::pin(waiting)))
-            }
+        let leaving = Leaving { routed, permit, proxy, pseudonym: Arc::clone(&self.pseudonym) };
+        if leaving.proxy.token().is_some() {
+            // The service that is ready goes with the request, the clone waits for the next one.
+            let clone = self.inner.clone();
+            let inner = std::mem::replace(&mut self.inner, clone);
+            return Either::Right(Either::Right(Box::pin(with_token(leaving, inner))));
+        }
+        match leaving.outbound(None) {
+            Ok(outbound) => Either::Left(self.inner.call(outbound)),
+            Err(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
         }
     }
 }
 
-/// Sends a request with a kept token, and once more with a new one when the upstream refuses it and the request may be repeated (row U2).
-async fn with_token<S, Inner>(mut inner: Inner, mut parts: RoutedParts<S>, permit: Permit, proxy: Arc<Proxy>, pseudonym: Arc<str>) -> Answer
+/// Sends with a token that is kept elsewhere; once more with a new one if the upstream refuses it.
+async fn with_token<S, Inner>(leaving: Leaving<S>, mut inner: Inner) -> Answer
 where
     S: Snapshot,
     Inner: Service<Outbound<S>, Response = Response<Body>, Error = Rejection>,
 {
-    let Source::Token(Some(kept)) = &proxy.source else { return Err(Rejection::CredentialUnavailable) };
-    let deadline = Instant::now() + BUDGET;
-    let token = kept.obtain(deadline).await.ok_or(Rejection::CredentialUnavailable)?;
-    let again = repeatable(&mut parts);
-    let recorder = parts.recorder.clone();
-    let answer = inner.call(outbound(parts, &permit, &proxy, Some(&token), &pseudonym)?).await;
-    if !matches!(answer, Err(Rejection::UpstreamCredentialRefused)) {
-        return answer;
+    let token = leaving.proxy.token().flatten().cloned().ok_or(Rejection::CredentialUnavailable)?;
+    let deadline = leaving.deadline();
+    let shown = token.obtain(deadline).await.ok_or(Rejection::CredentialUnavailable)?;
+    let (again, recorder) = (leaving.again(), leaving.routed.recorder.clone());
+    match (inner.call(leaving.outbound(Some(&shown))?).await, again) {
+        (Err(Rejection::UpstreamCredentialRefused), again) => {
+            token.refuse(&shown);
+            let Some(again) = again else { return Err(Rejection::UpstreamCredentialRefused) };
+            let Some(other) = token.other_than(&shown, deadline).await else { return Err(Rejection::UpstreamCredentialRefused) };
+            recorder.pass(Row::U2);
+            std::future::poll_fn(|context| inner.poll_ready(context)).await?;
+            inner.call(again.outbound(Some(&other))?).await
+        }
+        (answer, _) => answer,
     }
-    // Whether or not this request may be repeated, the next one needs another token.
-    let renewed = kept.renewed(&token, deadline).await;
-    let (Some(token), Some(parts)) = (renewed, again) else { return answer };
-    recorder.pass(Row::U2);
-    inner.call(outbound(parts, &permit, &proxy, Some(&token), &pseudonym)?).await
 }
 
-/// A copy of a request that may be sent twice: idempotent (RFC 9110, 9.2.2) and without a body.
-fn repeatable<S>(parts: &mut RoutedParts<S>) -> Option<RoutedParts<S>> {
-    let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(&parts.head.method);
-    (idempotent && parts.body.is_empty()).then(|| RoutedParts {
-        head: parts.head.clone(),
-        body: Body::empty(),
-        path: parts.path.clone(),
-        query: parts.query.clone(),
-        params: parts.params,
-        route: Arc::clone(&parts.route),
-        authority: parts.authority.clone(),
-        client: parts.client.clone(),
-        peer: parts.peer.clone(),
-        recorder: parts.recorder.clone(),
-        snapshot: Arc::clone(&parts.snapshot),
-    })
+/// A request on its last steps in this room.
+struct Leaving<S> {
+    routed: RoutedParts<S>,
+    permit: Permit,
+    proxy: Arc<Proxy>,
+    pseudonym: Arc<str>,
 }
 
-fn outbound<S>(parts: RoutedParts<S>, permit: &Permit, proxy: &Proxy, token: Option<&HeaderValue>, pseudonym: &str) -> Result<Outbound<S>, Rejection> {
-    let RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot } = parts;
-    let config = route.config();
-    let rewritten = match &config.rewrite {
-        Some(rewrite) => Some(rewrite.apply(&params, &path).map_err(|problem| Rejection::UnsafePath(problem.reason()))?),
-        None => None,
-    };
-    let body = limited(body.without_trailers(), config.body_limit)?;
-    let framing = match body.size_hint().exact() {
-        _ if body.is_empty() && !announces_a_body(&head) => Framing::None,
-        Some(length) => Framing::Length(length),
-        None => Framing::Chunked,
-    };
-    let host = client.reported_host().unwrap_or(&authority);
-    let input = HeadInput {
-        target: rewritten.as_ref().unwrap_or(&path).with_query(query.as_ref()),
-        authority: authority.as_str(),
-        way: Way { chain: client.chain(), peer: peer.address.ip(), trusted: client.is_through_trusted(), scheme: client.scheme().as_str(), host: host.as_str() },
-        framing,
-        id: &recorder.id(),
-        proxy,
-        token,
-        identity: &config.identity_headers,
-        claim: &|claim| claimed(permit, claim),
-        pseudonym,
-        head,
-    };
-    let head = outbound_head(input)?;
-    Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private: permit.is_personal(), recorder, snapshot }))
+impl<S> Leaving<S> {
+    /// Until when the request may wait for anybody but the upstream.
+    fn deadline(&self) -> Instant {
+        let budget = self.routed.route.protect().map_or(BUDGET, |protect| protect.server.timeout);
+        Instant::from_std(self.routed.recorder.with(|record| record.started)) + budget
+    }
+
+    /// The same request once more, if it has no body and may be repeated.
+    fn again(&self) -> Option<Self> {
+        let RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot } = &self.routed;
+        // RFC 9110, 9.2.2.
+        let repeatable = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
+        (repeatable && body.is_empty()).then(|| Self {
+            routed: RoutedParts {
+                head: head.clone(),
+                body: Body::empty(),
+                path: path.clone(),
+                query: query.clone(),
+                params: *params,
+                route: Arc::clone(route),
+                authority: authority.clone(),
+                client: client.clone(),
+                peer: peer.clone(),
+                recorder: recorder.clone(),
+                snapshot: Arc::clone(snapshot),
+            },
+            permit: self.permit.clone(),
+            proxy: Arc::clone(&self.proxy),
+            pseudonym: Arc::clone(&self.pseudonym),
+        })
+    }
+
+    fn outbound(self, token: Option<&HeaderValue>) -> Result<Outbound<S>, Rejection> {
+        let Self { routed, permit, proxy, pseudonym } = self;
+        let RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot } = routed;
+        let config = route.config();
+        let rewritten = config.rewrite.as_ref().map(|rewrite| rewrite.apply(&params, &path)).transpose();
+        let rewritten = rewritten.map_err(|problem| Rejection::UnsafePath(problem.reason()))?;
+        let body = limited(body, config.body_limit)?;
+        let head = outbound_head(HeadInput {
+            head,
+            target: rewritten.as_ref().unwrap_or(&path).with_query(query.as_ref()),
+            authority: authority.as_str(),
+            way: Way {
+                chain: client.chain(),
+                peer: peer.address.ip(),
+                trusted: client.is_through_trusted(),
+                scheme: client.scheme().as_str(),
+                host: client.reported_host().unwrap_or(&authority).as_str(),
+            },
+            framing: framing(&body),
+            id: &recorder.id(),
+            proxy: &proxy,
+            token,
+            identity: &config.identity_headers,
+            claim: &|claim| told(&permit, claim),
+            pseudonym: &pseudonym,
+        })?;
+        let private = route.protect().is_some();
+        Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, recorder, snapshot }))
+    }
 }
 
-fn announces_a_body(head: &http::request::Parts) -> bool {
-    head.headers.contains_key(http::header::CONTENT_LENGTH) || head.headers.contains_key(http::header::TRANSFER_ENCODING)
+fn framing(body: &Body) -> Framing {
+    if body.is_empty() { Framing::None } else { body.size_hint().exact().map_or(Framing::Chunked, Framing::Length) }
 }
 
-fn claimed(permit: &Permit, claim: &Claim) -> Option<String> {
-    let value = match claim {
+fn told<'p>(permit: &'p Permit, claim: &Claim) -> Option<&'p str> {
+    match claim {
         Claim::Subject => permit.subject(),
         Claim::Username => permit.username(),
         Claim::Client => permit.client(),
         Claim::Other(name) => permit.claim(name),
-    };
-    value.map(str::to_owned)
+    }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::authorization_server::ClientCredentials;
 use crate::http_client::{HttpClient, HttpError, basic_auth, form};
+use crate::telemetry::{Dependency, Health};
 
 /// Bytes of a token answer.
 const MOST: usize = 64 * 1024;
@@ -52,6 +53,7 @@ impl Default for Token {
 
 impl Token {
     /// The token, if there is one now.
+    #[cfg(test)]
     #[must_use]
     pub fn current(&self) -> Option<Arc<HeaderValue>> {
         self.current.load_full()
@@ -59,11 +61,16 @@ impl Token {
 
     /// The token; while the keeper asks for one, waits until `deadline`.
     pub async fn obtain(&self, deadline: Instant) -> Option<Arc<HeaderValue>> {
-        self.other_than(None, deadline).await
+        self.wait(None, deadline).await
     }
 
-    /// Says that an upstream refused this token, and waits until `deadline` for another one.
-    pub async fn renewed(&self, refused: &Arc<HeaderValue>, deadline: Instant) -> Option<Arc<HeaderValue>> {
+    /// Another token than this one, which an upstream refused; waits until `deadline`.
+    pub async fn other_than(&self, refused: &Arc<HeaderValue>, deadline: Instant) -> Option<Arc<HeaderValue>> {
+        self.wait(Some(refused), deadline).await
+    }
+
+    /// Says that an upstream refused this token.
+    pub fn refuse(&self, refused: &Arc<HeaderValue>) {
         // Others may have said so before: then it is another token already, or one is being asked for.
         if self.current.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, refused)) {
             let first = self.progress.send_if_modified(|progress| {
@@ -77,17 +84,16 @@ impl Token {
                 self.refused.notify_one();
             }
         }
-        self.other_than(Some(refused), deadline).await
     }
 
-    async fn other_than(&self, refused: Option<&Arc<HeaderValue>>, deadline: Instant) -> Option<Arc<HeaderValue>> {
+    async fn wait(&self, refused: Option<&Arc<HeaderValue>>, deadline: Instant) -> Option<Arc<HeaderValue>> {
         let usable = || self.current.load_full().filter(|current| refused.is_none_or(|refused| !Arc::ptr_eq(current, refused)));
         if let Some(current) = usable() {
             return Some(current);
         }
         let mut progress = self.progress.subscribe();
         let settled = timeout_at(deadline, progress.wait_for(|progress| *progress != Progress::Asking)).await;
-        settled.ok().and_then(Result::ok).map(|_| ()).and_then(|()| usable())
+        settled.ok().and_then(Result::ok).map(drop).and_then(|()| usable())
     }
 
     fn publish(&self, value: Option<HeaderValue>, progress: Progress) {
@@ -105,7 +111,7 @@ impl std::fmt::Debug for Token {
 /// Where and as whom a token is had.
 #[derive(Clone, Debug)]
 pub struct Grant {
-    /// The upstream's name, for the log.
+    /// The upstream's name, for the log and the metric.
     pub upstream: Arc<str>,
     /// The token endpoint.
     pub token_endpoint: Uri,
@@ -139,11 +145,12 @@ pub async fn ask(grant: &Grant, client: &HttpClient) -> Result<HeaderValue, Toke
 }
 
 /// Keeps a token for ever: asks, renews early, and asks again when an upstream refused it. Runs on the control thread.
-pub async fn keep(token: Arc<Token>, grant: Grant, client: HttpClient) {
-    keep_with(&token, &grant, async |request| client.send(request, MOST, Instant::now() + ATTEMPT).await).await;
+pub async fn keep(token: Arc<Token>, grant: Grant, client: HttpClient, health: Health) {
+    let dependency = health.dependency("proxy_credential", &grant.upstream);
+    keep_with(&token, &grant, &dependency, async |request| client.send(request, MOST, Instant::now() + ATTEMPT).await).await;
 }
 
-async fn keep_with(token: &Token, grant: &Grant, send: impl AsyncFn(Request<Bytes>) -> Result<Response<Bytes>, HttpError>) {
+async fn keep_with(token: &Token, grant: &Grant, dependency: &Dependency, send: impl AsyncFn(Request<Bytes>) -> Result<Response<Bytes>, HttpError>) {
     let mut failures: u32 = 0;
     let mut end: Option<Instant> = None;
     loop {
@@ -154,18 +161,14 @@ async fn keep_with(token: &Token, grant: &Grant, send: impl AsyncFn(Request<Byte
         };
         let pause = match outcome {
             Ok((value, life)) => {
-                if failures > 0 {
-                    tracing::info!(upstream = %grant.upstream, "a token can be had again");
-                }
+                dependency.recovered();
                 failures = 0;
                 end = Some(asked + life);
                 token.publish(Some(value), Progress::Held);
                 life.saturating_sub(EARLY.min(life / 5)).max(PAUSE)
             }
             Err(error) => {
-                if failures == 0 {
-                    tracing::error!(upstream = %grant.upstream, error = &error as &dyn std::error::Error, "no token for the upstream");
-                }
+                dependency.failed(&error);
                 failures = failures.saturating_add(1);
                 token.progress.send_replace(Progress::Failed);
                 PAUSE.saturating_mul(1 << failures.min(6).saturating_sub(1)).min(LONGEST_PAUSE)

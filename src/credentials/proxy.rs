@@ -11,13 +11,13 @@ use crate::response::Rejection;
 /// What one upstream's requests need besides what the client sent. Part of the snapshot; the token of an `oauth2` credential lives outside it.
 #[derive(Debug)]
 pub struct Proxy {
-    pub(super) source: Source,
+    source: Source,
     pub(super) host: HostPolicy,
     pub(super) reserved: Arc<Reserved>,
 }
 
 /// Where the credential comes from.
-pub(super) enum Source {
+enum Source {
     None,
     Fixed(Vec<(HeaderName, HeaderValue)>),
     /// Kept by the control thread; `None`: nobody keeps it, so it cannot be had.
@@ -35,6 +35,14 @@ impl Proxy {
             Credential::Oauth2 { .. } => Source::Token(token),
         };
         Self { source, host, reserved }
+    }
+
+    /// Whether the credential is a token that is kept elsewhere, and where.
+    pub(super) const fn token(&self) -> Option<Option<&Arc<Token>>> {
+        match &self.source {
+            Source::Token(token) => Some(token.as_ref()),
+            Source::None | Source::Fixed(_) => None,
+        }
     }
 
     /// Puts the credential on a request, over whatever is there under its names.

@@ -16,6 +16,7 @@ mod mint;
 mod protection;
 mod resource_set;
 mod serve;
+mod share;
 mod state;
 mod token;
 mod uma_grant;

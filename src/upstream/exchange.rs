@@ -46,7 +46,7 @@ async fn send(slot: &Slot, config: &Config, head: request::Parts, body: Body) ->
         },
     };
     // A new connection, not the next idle one: when a server was restarted, all idle ones are dead.
-    let connection = slot.connect(&config.name, config.timeouts.connect).await?;
+    let connection = slot.connect(config.timeouts.connect).await?;
     attempt(connection, config, head, body).await.map_err(|(error, _)| error)
 }
 

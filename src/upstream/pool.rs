@@ -15,9 +15,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::health::Condition;
-use super::{Config, Health, Server, UpstreamError};
+use super::{Config, Server, UpstreamError};
 use crate::body::Body;
+use crate::telemetry::{Dependency, Health};
 
 mod counted;
 
@@ -35,7 +35,7 @@ const REMEMBERED: usize = 256;
 /// All connections of one worker to upstreams.
 #[derive(Debug)]
 pub struct Pool {
-    health: Arc<Health>,
+    health: Health,
     slots: RefCell<HashMap<Server, Rc<Slot>>>,
     // Finding a server by its section's address spares hashing its name for each request; holding the section keeps the address from being used again.
     known: RefCell<Vec<(Arc<Config>, Rc<Slot>)>>,
@@ -48,7 +48,7 @@ pub(super) struct Slot {
     /// The same, for `Host`.
     pub(super) host: Option<HeaderValue>,
     server: Server,
-    condition: Arc<Condition>,
+    dependency: Arc<Dependency>,
     // The one that was used last is at the end and is taken first, so that those which are not needed grow old.
     idle: RefCell<VecDeque<Idle>>,
     reaped: Cell<bool>,
@@ -69,7 +69,7 @@ struct Idle {
 impl Pool {
     /// An empty pool; what it learns of servers goes to `health`.
     #[must_use]
-    pub fn new(health: Arc<Health>) -> Rc<Self> {
+    pub fn new(health: Health) -> Rc<Self> {
         Rc::new(Self { health, slots: RefCell::default(), known: RefCell::default() })
     }
 
@@ -80,7 +80,9 @@ impl Pool {
             return Ok(Rc::clone(slot));
         }
         let server = config.servers.first().ok_or(UpstreamError::NoServer)?;
-        let slot = Rc::clone(self.slots.borrow_mut().entry(server.clone()).or_insert_with(|| Rc::new(Slot::new(server, self.health.of(server)))));
+        let slot = Rc::clone(
+            self.slots.borrow_mut().entry(server.clone()).or_insert_with(|| Rc::new(Slot::new(server, self.health.dependency("upstream", &config.name)))),
+        );
         // Sections that only this list holds belong to a configuration that is gone.
         known.retain(|(section, _)| Arc::strong_count(section) > 1);
         if known.len() < REMEMBERED {
@@ -91,13 +93,13 @@ impl Pool {
 }
 
 impl Slot {
-    fn new(server: &Server, condition: Arc<Condition>) -> Self {
+    fn new(server: &Server, dependency: Arc<Dependency>) -> Self {
         let address = server.authority.as_str();
         Self {
             address: Arc::from(address),
             host: HeaderValue::from_str(address).ok(),
             server: server.clone(),
-            condition,
+            dependency,
             idle: RefCell::default(),
             reaped: Cell::new(false),
         }
@@ -137,15 +139,15 @@ impl Slot {
     }
 
     /// A new connection, its task running on this worker.
-    pub(super) async fn connect(&self, upstream: &str, time: Duration) -> Result<Connection, UpstreamError> {
+    pub(super) async fn connect(&self, time: Duration) -> Result<Connection, UpstreamError> {
         let host = self.server.authority.host();
         let address = (host.trim_start_matches('[').trim_end_matches(']'), self.server.authority.port_u16().unwrap_or(80));
         let attempt = match timeout(time, TcpStream::connect(address)).await {
             Ok(attempt) => attempt.map_err(UpstreamError::Connect),
             Err(_) => Err(UpstreamError::ConnectTimeout(time)),
         };
-        let stream = attempt.inspect_err(|error| self.condition.fell(upstream, &self.address, error))?;
-        self.condition.stands(upstream, &self.address);
+        let stream = attempt.inspect_err(|error| self.dependency.failed(error))?;
+        self.dependency.recovered();
         // Without it the second of two small writes waits for the server's delayed acknowledgement.
         let _ = stream.set_nodelay(true);
         let received = Rc::new(Cell::new(0));

@@ -54,7 +54,7 @@ impl Case<'_> {
             proxy: &proxy,
             token: None,
             identity: &names,
-            claim: &|claim| self.identity.iter().find(|(_, known, _)| known == claim).map(|(_, _, value)| (*value).to_owned()),
+            claim: &|claim| self.identity.iter().find(|(_, known, _)| known == claim).map(|(_, _, value)| *value),
             pseudonym: "gw-1",
         })
     }

@@ -29,7 +29,8 @@ async fn beside(answers: Vec<Response<Bytes>>, token: &Token, test: impl AsyncFn
     let answers = RefCell::new(VecDeque::from(answers));
     let start = Instant::now();
     let grant = grant();
-    let keeper = keep_with(token, &grant, async |_| {
+    let dependency = Health::new(Arc::new(crate::telemetry::Metrics::new().unwrap())).dependency("proxy_credential", "albums");
+    let keeper = keep_with(token, &grant, &dependency, async |_| {
         calls.borrow_mut().push(start.elapsed().as_secs());
         Ok(answers.borrow_mut().pop_front().unwrap_or_else(|| answer(503, "")))
     });
@@ -91,7 +92,10 @@ async fn a_refused_token_is_asked_for_again_once_however_many_say_so() {
     let token = Token::default();
     beside(vec![issued("one", 1000), issued("two", 1000)], &token, async |calls| {
         let one = token.obtain(within(2)).await.unwrap();
-        let (a, b) = tokio::join!(token.renewed(&one, within(2)), token.renewed(&one, within(2)));
+        token.refuse(&one);
+        token.refuse(&one);
+        let (a, b) = tokio::join!(token.other_than(&one, within(2)), token.other_than(&one, within(2)));
+        token.refuse(&one);
         assert_eq!(text(a).as_deref(), Some("Bearer two"));
         assert_eq!(text(b).as_deref(), Some("Bearer two"));
         sleep_until(within(5)).await;

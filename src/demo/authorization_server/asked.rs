@@ -100,6 +100,8 @@ pub(super) enum Place {
     Authorize,
     Claims,
     Revocation,
+    /// Where an owner shares and withdraws; no standard has it.
+    Share,
     Nowhere,
     /// A path of another realm.
     NoRealm,
@@ -123,7 +125,7 @@ impl Asked {
             Place::ResourceSet(_) => Endpoint::ResourceSet,
             Place::Authorize | Place::Claims => Endpoint::Authorize,
             Place::Revocation => Endpoint::Revocation,
-            Place::Root | Place::Nowhere | Place::NoRealm => Endpoint::Other,
+            Place::Root | Place::Share | Place::Nowhere | Place::NoRealm => Endpoint::Other,
         }
     }
 
@@ -175,7 +177,7 @@ impl Place {
                     Some("/token/introspect") => "/introspect",
                     Some(other @ ("/token" | "/revoke")) => other,
                     Some(_) => return Self::Nowhere,
-                    None if rest.starts_with("/.well-known/") => rest,
+                    None if rest.starts_with("/.well-known/") || rest == "/share" => rest,
                     None => return Self::Nowhere,
                 },
             },
@@ -191,6 +193,7 @@ impl Place {
             "/authorize" => Self::Authorize,
             "/claims" => Self::Claims,
             "/revoke" => Self::Revocation,
+            "/share" => Self::Share,
             "/resource_set" | "/resource_set/" => Self::ResourceSet(None),
             other => match other.strip_prefix("/resource_set/") {
                 Some(id) if !id.contains('/') => Self::ResourceSet(Some(percent_decode_str(id).decode_utf8_lossy().into_owned())),

@@ -10,7 +10,7 @@ use super::asked::{Endpoint, Seen};
 use super::faults::Fault;
 use super::mint;
 use super::serve::Shared;
-use super::state::{Client, Granted, State, TokenKind, User};
+use super::state::{Client, Granted, Resource, State, TokenKind, User};
 use super::uma_grant::merge;
 
 /// The resource server whose resources [`Control::register`] makes.
@@ -121,29 +121,32 @@ impl Control {
 
     /// The owner shares a resource (by id or name) with a user; scopes add up. False: there is no such resource of this owner.
     pub fn share(&self, owner: &str, resource: &str, user: &str, scopes: &[&str]) -> bool {
-        self.state(|state| {
-            let Some(id) = owned_by(state, owner, resource) else { return false };
-            state.shares.entry((id, user.to_owned())).or_default().extend(owned(scopes));
-            true
-        })
+        self.state(|state| state.share_with(owner, resource, user, owned(scopes)))
     }
 
     /// The owner withdraws whatever is shared with a user. False: nothing was.
     pub fn withdraw(&self, owner: &str, resource: &str, user: &str) -> bool {
-        self.state(|state| {
-            let id = owned_by(state, owner, resource);
-            id.is_some_and(|id| state.shares.remove(&(id, user.to_owned())).is_some())
-        })
+        self.state(|state| state.withdraw_from(owner, resource, user))
     }
 
     /// The owner withdraws some scopes.
     pub fn withdraw_scopes(&self, owner: &str, resource: &str, user: &str, scopes: &[&str]) {
         self.state(|state| {
-            let share = owned_by(state, owner, resource).and_then(|id| state.shares.get_mut(&(id, user.to_owned())));
+            let share = state.owned_by(owner, resource).and_then(|id| state.shares.get_mut(&(id, user.to_owned())));
             if let Some(share) = share {
                 share.retain(|scope| !scopes.contains(&scope.as_str()));
             }
         });
+    }
+
+    /// What a token's permissions were when it was issued: names of resources, and scopes.
+    #[must_use]
+    pub fn permissions(&self, token: &str) -> Vec<(String, Vec<String>)> {
+        self.state(|state| {
+            let granted = state.tokens.get(token).map(|token| token.permissions.clone()).unwrap_or_default();
+            let name = |id: &str| state.resources.get(id).map_or_else(|| id.to_owned(), Resource::name);
+            granted.into_iter().map(|granted| (name(&granted.resource), granted.scopes)).collect()
+        })
     }
 
     /// Requests that no share covers wait for their owner, and clients are told to ask again after so many seconds. `None`: they are denied (the default).
@@ -372,12 +375,6 @@ impl Control {
 
 fn owned(scopes: &[&str]) -> BTreeSet<String> {
     scopes.iter().map(|scope| (*scope).to_owned()).collect()
-}
-
-fn owned_by(state: &State, owner: &str, resource: &str) -> Option<String> {
-    let by_id = state.resources.get(resource);
-    let found = by_id.or_else(|| state.resources.values().find(|found| found.name() == resource && found.owner == owner));
-    found.filter(|found| found.owner == owner).map(|found| found.id.clone())
 }
 
 fn granted(state: &mut State, user: &str, permissions: &[(&str, &[&str])], lifetime: i64) -> Vec<Granted> {

@@ -226,6 +226,7 @@ impl State {
             Place::Authorize => self.authorize(asked),
             Place::Claims => self.gather_claims(asked),
             Place::Revocation => self.revocation(asked),
+            Place::Share => self.share(asked),
             Place::NoRealm => Answer::json(http::StatusCode::NOT_FOUND, &json!({ "error": "Realm does not exist" })),
             Place::Nowhere => Answer::error(http::StatusCode::NOT_FOUND, "not_found", ""),
         }

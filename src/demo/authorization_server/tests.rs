@@ -5,3 +5,4 @@ mod faults;
 mod grant;
 mod keycloak;
 mod protection;
+mod share;

@@ -1,0 +1,180 @@
+//! Mistakes that people make: each with the place where it is shown and the text to write instead.
+
+use super::{folder, read_in, schema_accepts};
+
+/// A configuration without a mistake, which each row below spoils in one place.
+const RIGHT: &str = r#"version: 1
+listeners:
+  - address: 127.0.0.1:8080
+health: { address: 127.0.0.1:9090 }
+authorization_servers:
+  keycloak:
+    issuer: https://id.example.org/realms/photoz
+    client: { id: content-gateway, secret: { file: client } }
+upstreams:
+  albums:
+    servers: [ http://127.0.0.1:9101 ]
+    credentials:
+      basic: { username: gateway, password: { file: proxy } }
+routes:
+  - path: /albums/{album}/**
+    protect:
+      resource: { name: "album {album}", owner: alice }
+      scopes: { GET: [view], "PUT, DELETE": [edit] }
+  - path: /public/**
+    public: true
+"#;
+
+/// What is replaced, by what, the place of the problem, words of its message, words of what to do.
+type Row = (&'static str, &'static str, (u32, u32), &'static str, &'static str);
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    // The file itself.
+    ("version: 1\n", "", (1, 1), "`version` is missing", "write   version: 1"),
+    ("version: 1", "version: 2", (1, 10), "`2` is not a known version", "write   1"),
+    ("health:", "helth:", (4, 1), "unknown key `helth`", "did you mean `health`?"),
+    ("health:", "store:", (4, 1), "unknown key `store`", "known"),
+    ("health: { address: 127.0.0.1:9090 }", "version: 1", (4, 1), "`version` stands twice", "it stands at 1:1 already"),
+    ("health: { address: 127.0.0.1:9090 }", "health:", (4, 1), "`health` has no value", "such as `{ address: 127.0.0.1:9090 }`"),
+    ("health: { address: 127.0.0.1:9090 }", "health: 9090", (4, 9), "`health` is a section, and here stands a number", "write   { address: 127.0.0.1:9090 }"),
+    ("health: { address: 127.0.0.1:9090 }", "health: { address: 127.0.0.1:8080 }", (4, 20), "127.0.0.1:8080 stands twice", "it stands at 3:14 already"),
+    ("health: { address: 127.0.0.1:9090 }", "health: { address: 127.0.0.1 }", (4, 20), "`127.0.0.1` is not an address and a port", "write   127.0.0.1:8080"),
+    ("health: { address: 127.0.0.1:9090 }", "health: { address: localhost:9090 }", (4, 20), "is not an address and a port", "write   127.0.0.1:9090"),
+    ("health: { address: 127.0.0.1:9090 }", "health: { address: \":9090\" }", (4, 20), "is not an address and a port", "write   0.0.0.0:9090"),
+    ("  - address: 127.0.0.1:8080", "  address: 127.0.0.1:8080", (3, 3), "a list of listeners is wanted", "write   [ { address: 127.0.0.1:8080 } ]"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    hosts: photos.example.org", (4, 12), "a list is wanted", "write   [photos.example.org]"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    hosts: [photos.example.org:80]", (4, 13), "is not a host", "write   photos.example.org"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificate: a }", (4, 5), "unknown key `tls`", "known   `address`, `hosts`"),
+    // Values of the top.
+    ("health: { address: 127.0.0.1:9090 }", "workers: 0", (4, 10), "`0` is not a whole number", "from 1 to 1024"),
+    ("health: { address: 127.0.0.1:9090 }", "workers: \"4\"", (4, 10), "`4` is not a whole number", "without quotes"),
+    ("health: { address: 127.0.0.1:9090 }", "trusted_proxies: [ 10.0.0.1/8 ]", (4, 20), "`10.0.0.1/8` is not a network", "write   10.0.0.0/8"),
+    ("health: { address: 127.0.0.1:9090 }", "trusted_proxies: [ ::ffff:10.0.0.0/104 ]", (4, 20), "is not a network", "write   10.0.0.0/8"),
+    ("health: { address: 127.0.0.1:9090 }", "trusted_proxies: [ proxy ]", (4, 20), "`proxy` is not a network", "write   10.0.0.0/8"),
+    ("health: { address: 127.0.0.1:9090 }", "limits: { body: 10MB }", (4, 17), "`10MB` is not a size", "write   10MiB"),
+    ("health: { address: 127.0.0.1:9090 }", "limits: { body: 1000 }", (4, 17), "`1000` is not a size", "write   1000B"),
+    ("health: { address: 127.0.0.1:9090 }", "limits: { tickets: { rate: 20 } }", (4, 28), "`20` is not a rate", "write   20/s"),
+    ("health: { address: 127.0.0.1:9090 }", "limits: { tickets: { rate: 20/m } }", (4, 28), "`20/m` is not a rate", "write   20/s"),
+    ("health: { address: 127.0.0.1:9090 }", "log: { level: verbose }", (4, 15), "`verbose` is not one of `error`", "these are all"),
+    ("health: { address: 127.0.0.1:9090 }", "log: { level: wran }", (4, 15), "`wran` is not one of", "did you mean `warn`?"),
+    ("health: { address: 127.0.0.1:9090 }", "open_with: app.example.org", (4, 12), "is not the URL of an application", "https://"),
+    ("health: { address: 127.0.0.1:9090 }", "open_with: \"https://a.example/?x={link}\"", (4, 12), "is not the URL of an application", "`{url}`"),
+    ("health: { address: 127.0.0.1:9090 }", "open_with: \"javascript:alert(1)\"", (4, 12), "is not the URL of an application", "https://"),
+    ("health: { address: 127.0.0.1:9090 }", "admin: { address: 127.0.0.1:9091 }", (4, 1), "`token` is missing", ""),
+    ("health: { address: 127.0.0.1:9090 }", "admin: { socket: a, address: 127.0.0.1:9091, token: { file: client } }", (4, 21), "exactly one of `socket`, or `address` and `token`", "leave one out"),
+    // Authorization servers.
+    ("issuer: https://id.example.org/realms/photoz", "issuer: http://id.example.org/realms/photoz", (7, 13), "http:// to another machine", "https://"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: id.example.org/realms/photoz", (7, 13), "is not an issuer", "write   https://id.example.org/realms/photoz"),
+    ("issuer: https://id.example.org/realms/photoz", "issuers: https://id.example.org/realms/photoz", (7, 5), "unknown key `issuers`", "did you mean `issuer`?"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    backchannel: http://127.0.0.1:8080/realms/photoz", (8, 18), "`backchannel` replaces scheme and authority only", "write   http://127.0.0.1:8080"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    backchannel: http://keycloak:8080", (8, 18), "http:// to another machine", "allow_insecure: true"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    timeout: 2", (8, 14), "`2` is not a duration", "write   2s"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    timeout: 2 sec", (8, 14), "`2 sec` is not a duration", "write   2s"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    allow_insecure: yes", (8, 21), "`yes` is not true or false", "write   true"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    allow_insecure: \"false\"", (8, 21), "`false` is not true or false", "without quotes"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    profile: keyclok", (8, 14), "`keyclok` is not one of", "did you mean `keycloak`?"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    on_unreachable: 500", (8, 21), "`500` is not one of `403`, `503`", "did you mean `503`?"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    introspection: { refresh_window: 20 }", (8, 38), "`20` is not a percentage", "write   20%"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    introspection: { max_age: 0s }", (8, 31), "`0s` is not a duration", "at least"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    tls: { client_key: proxy }", (8, 12), "`client_key` needs `client_certificate`", "write   client_certificate: FILE"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    tls: { ca: nowhere.pem }", (8, 16), "nowhere.pem cannot be read", "not found"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    protection_token: per_owner", (8, 5), "unknown key `protection_token`", "known"),
+    // Secrets.
+    ("secret: { file: client }", "secret: hunter2", (8, 44), "a secret is not written out", "write   { file: PATH }"),
+    ("secret: { file: client }", "secret: { file: nowhere }", (8, 52), "nowhere cannot be read", "there is no such file"),
+    ("secret: { file: client }", "secret: { file: empty }", (8, 52), "is empty", ""),
+    ("secret: { file: client }", "secret: { env: UNSET }", (8, 51), "the environment variable UNSET is not set", "set it"),
+    ("secret: { file: client }", "secret: { env: UNSET, file: client }", (8, 44), "exactly one of `env` and `file`", "write   { file: PATH }"),
+    ("secret: { file: client }", "secret: { value: hunter2 }", (8, 44), "exactly one of `env` and `file`", "write   { file: PATH }"),
+    (", secret: { file: client }", "", (8, 5), "`secret` is missing: the client needs it", "write   secret: { file: PATH }"),
+    // Upstreams.
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: http://127.0.0.1:9101", (11, 14), "a list is wanted", "write   [http://127.0.0.1:9101]"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ 127.0.0.1:9101 ]", (11, 16), "`127.0.0.1:9101` is not a server", "write   http://127.0.0.1:9101"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101/x ]", (11, 16), "is not a server", "write   http://127.0.0.1:9101"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://photos ]", (11, 16), "is not a server", "TLS towards upstreams is yet to come"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: []", (11, 14), "at least one server", "write   [http://127.0.0.1:9101]"),
+    ("basic: { username: gateway, password: { file: proxy } }", "basic: { username: \"a:b\", password: { file: proxy } }", (13, 26), "has no colon", ""),
+    ("basic: { username: gateway, password: { file: proxy } }", "basic: { username: gateway, password: { file: proxy } }\n      bearer: { token: { file: proxy } }", (14, 7), "exactly one of `basic`, or `bearer`", "leave one out"),
+    ("basic: { username: gateway, password: { file: proxy } }", "headers: { X_Api_Key: { file: proxy } }", (13, 18), "`X_Api_Key` is not the name of a header", "write   X-Api-Key"),
+    ("basic: { username: gateway, password: { file: proxy } }", "headers: { Host: { file: proxy } }", (13, 18), "`Host` is a header that the gateway writes itself", ""),
+    ("basic: { username: gateway, password: { file: proxy } }", "headers: { X-A: { file: proxy }, x-a: { file: proxy } }", (13, 40), "`x-a` stands twice", "13:18"),
+    // Routes.
+    ("path: /albums/{album}/**", "path: albums/{album}/**", (15, 11), "a path begins with `/`", "write   /albums/{album}/**"),
+    ("path: /albums/{album}/**", "path: /albums/{album}/", (15, 26), "ends without `/`", "write   /albums/{album}"),
+    ("path: /albums/{album}/**", "path: /albums/*", (15, 19), "`*` is not a pattern", ""),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    upstream: albms", (16, 15), "upstream `albms` is not defined", "did you mean `albums`?"),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    rewrite: /{**}/x", (16, 15), "{**}", ""),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    rewrite: /{albun}/{**}", (16, 15), "no parameter `albun`", ""),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    host: https://photos.example.org/", (16, 11), "is not a host", "write   photos.example.org"),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    public: true", (17, 5), "exactly one of `public`, or `protect`", "leave one out"),
+    ("    public: true", "    upstream: albums", (19, 5), "exactly one of `public`, or `protect`", "none"),
+    ("    public: true", "    public: false", (20, 13), "this is `true` or left out", "leave the key out"),
+    ("    public: true", "    public: true\n    covers: all", (21, 5), "a public route needs no permission", "leave it out"),
+    ("path: /public/**\n", "path: /albums/**\n", (19, 11), "public route also matches", "covers_protected: true"),
+    ("    public: true", "    public: true\n  - path: /public/**\n    public: true", (21, 11), "equal weight", ""),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: Alice vacation, owner: alice }", (17, 17), "opens every album with one permission", "write   { name: \"album {album}\", owner: alice }      or fix the path: /albums/vacation/**"),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { id: a1b0 }", (17, 17), "opens every album with one permission", "covers: all"),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: \"album {albun}\", owner: alice }", (17, 32), "no parameter `albun`", "write   \"album {album}\""),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: \"album {album}\", owner: {album} }", (17, 49), "a section of its own", "write   \"{album}\""),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { register: { name: \"album {album}\" }, owner: alice }", (17, 56), "`owner` stands beside `name`", "move it into `register`"),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { at_server: path }", (17, 19), "unknown key `at_server`", "known"),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { register: { name: \"{album}\", scopes: [view] } }", (17, 56), "need `edit`, which is not registered", "write   [view, edit]"),
+    ("      scopes: { GET: [view], \"PUT, DELETE\": [edit] }\n", "", (16, 5), "`scopes` is missing", "write   scopes: { GET: [view]"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { get: [view] }", (18, 17), "`get` is not a method: their names are upper case", "write   GET"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { \"PUT, DELTE\": [view] }", (18, 23), "`DELTE` is not a method", "did you mean `DELETE`?"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { \"PUT DELETE\": [view] }", (18, 18), "`PUT DELETE` is not a method", "write   \"PUT, DELETE\""),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { GET: [view], \"PUT, GET\": [edit] }", (18, 36), "the method `GET` stands twice", "it stands at 18:17 already"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { GET: view }", (18, 22), "a list is wanted", "write   [view]"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { GET: [view, edit all] }", (18, 29), "`edit all` is not a scope", "write   edit, all"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { \"*\": [view] }", (18, 18), "`*` is not a method", "write   \"GET, POST"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: [view]", (18, 15), "which method needs what", "write   { GET: [view]"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scope: { GET: [view] }", (18, 7), "unknown key `scope`", "did you mean `scopes`?"),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    cors: { origins: [ \"https://app.example.org/\" ] }", (16, 24), "is not an origin", "write   https://app.example.org"),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    cors: { origins: [ \"*\" ], credentials: true }", (16, 31), "`credentials` needs named origins", ""),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    identity_headers: { X-Forwarded-For: sub }", (16, 25), "the gateway writes itself", ""),
+    ("path: /albums/{album}/**", "path: /albums/{album}/**\n    identity_headers: { X-User: \"{sub}\" }", (16, 33), "`{sub}` is not a claim", "write   sub"),
+    // YAML itself.
+    ("  - path: /public/**\n    public: true", "  - { path: /public/{x}/**, public: true }", (19, 13), "this path ends at its first {", "write   \"/public/{x}/**\""),
+    ("health: { address: 127.0.0.1:9090 }", "health: { address: 127.0.0.1:9090", (5, 22), "a comma or a } is missing", "a { in this line or above"),
+    ("path: /public/**", "path: /public/**\n    host: *.example.org", (20, 11), "a text that begins with * needs quotes", "write   \"*.example.org\""),
+    ("    public: true", "\tpublic: true", (20, 1), "spaces, not with tabs", ""),
+    ("path: /public/**", "path: !x /public/**", (19, 14), "a YAML tag", "leave the tag out"),
+];
+
+#[test]
+fn every_mistake_is_shown_at_its_place_with_what_to_write_instead() {
+    let folder = folder();
+    assert!(read_in(folder.path(), RIGHT).is_ok());
+    let mut failures = Vec::new();
+    for (right, wrong, place, message, instead) in ROWS {
+        assert_eq!(RIGHT.matches(right).count(), 1, "`{right}` stands once");
+        let text = RIGHT.replace(right, wrong);
+        match read_in(folder.path(), &text) {
+            Ok(_) => failures.push(format!("accepted: {wrong}")),
+            Err(problems) => {
+                let found = problems.errors.iter().any(|problem| {
+                    let help = format!("{} {}", problem.label, problem.hints.join(" "));
+                    (problem.place.line, problem.place.column) == *place && problem.message.contains(message) && help.contains(instead)
+                });
+                if !found || problems.errors.len() != 1 {
+                    failures.push(format!("{place:?} {message} / {instead}:\n{problems}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn the_schema_refuses_unknown_keys_and_exclusive_ones_as_the_checker_does() {
+    let shapes = ["unknown key", "exactly one of", "is missing:", "a list is wanted", "is not a duration", "is not a size", "is not a rate", "upper case"];
+    for (right, wrong, _, message, instead) in ROWS {
+        // Whether `hosts` gives the scopes, and how small a duration may be, is beyond it.
+        let known_to_routes_alone = message.contains("`scopes` is missing") || instead.contains("at least");
+        if shapes.iter().any(|shape| message.contains(shape)) && !known_to_routes_alone {
+            assert!(!schema_accepts(&RIGHT.replace(right, wrong)), "{wrong}");
+        }
+    }
+    assert!(schema_accepts(RIGHT));
+}

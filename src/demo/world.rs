@@ -1,0 +1,195 @@
+//! The three servers of a demo: where they listen, how they know each other.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::authorization_server::{self, AuthorizationServer, Control, RunningServer};
+use super::content_server::{self, ContentServer, RunningContentServer};
+use super::folder::{Addresses, Folder, FolderError};
+use crate::app::{self, Gateway};
+use crate::config;
+
+/// How long an introspection answer is used; short, so that the last step can be watched.
+pub(super) const MAX_AGE: Duration = Duration::from_secs(1);
+/// The application of the walk.
+pub(super) const APPLICATION: (&str, &str) = ("client-app", "client-secret");
+
+/// How long the gateway may take to reach its authorization server.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The credential that only the gateway has.
+const PROXY: (&str, &str) = ("gateway", "known-to-the-gateway-only");
+/// The secret of the gateway's own client.
+const CLIENT_SECRET: &str = "gateway-secret";
+
+/// Where the servers shall listen; 0 takes any port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// The gateway.
+    pub gateway: u16,
+    /// The authorization server.
+    pub authorization_server: u16,
+    /// The content server.
+    pub content_server: u16,
+}
+
+/// Why the servers of a demo do not start.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StartError {
+    #[error("the {0} does not start")]
+    Server(&'static str, #[source] io::Error),
+    #[error("the demo's own configuration is wrong: {0}")]
+    Configuration(String),
+    #[error("the gateway does not start")]
+    Gateway(#[from] app::StartError),
+    #[error("the gateway does not reach the authorization server")]
+    NotReady,
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+}
+
+/// The servers of a demo.
+pub(super) struct World {
+    pub authorization_server: RunningServer,
+    pub addresses: Addresses,
+    wanted: Ports,
+    gateway: Gateway,
+    // Last, so that the gateway is gone before its files are.
+    content_server: RunningContentServer,
+    _folder: Folder,
+}
+
+impl World {
+    /// Starts everything; a port that is taken is replaced by a free one. Alice's album is registered, nothing is shared.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(ports: Ports, folder: Folder) -> Result<Self, StartError> {
+        let server = or_any_port(ports.authorization_server, async |address| {
+            AuthorizationServer::start(authorization_server::Options { address, ..authorization_server::Options::default() }).await
+        });
+        let authorization_server = server.await.map_err(|error| StartError::Server("authorization server", error))?;
+        let credential = Some((PROXY.0.to_owned(), PROXY.1.to_owned()));
+        let server =
+            or_any_port(ports.content_server, async |address| ContentServer::start(content_server::Options { address, credential: credential.clone() }).await);
+        let content_server = server.await.map_err(|error| StartError::Server("content server", error))?;
+        authorization_server.control().register("alice", "vacation", &["view", "edit"]);
+
+        folder.write("client-secret", CLIENT_SECRET)?;
+        folder.write("proxy-password", PROXY.1)?;
+        let gateway = start_gateway(ports.gateway, &folder, authorization_server.issuer(), content_server.address())?;
+        let address = gateway.address(0).ok_or_else(|| StartError::Configuration("no listener".into()))?;
+        wait_until_ready(&gateway).await?;
+        let addresses = Addresses {
+            gateway: format!("http://{address}"),
+            authorization_server: authorization_server.issuer().to_owned(),
+            content_server: format!("http://{}", content_server.address()),
+        };
+        folder.announce(&addresses)?;
+        Ok(Self { authorization_server, addresses, wanted: ports, gateway, content_server, _folder: folder })
+    }
+
+    /// The owners' side.
+    pub const fn owners(&self) -> &Control {
+        self.authorization_server.control()
+    }
+
+    /// Alice's link.
+    pub fn link(&self) -> String {
+        format!("{}/albums/vacation/beach.jpg", self.addresses.gateway)
+    }
+
+    /// Alice shares again what she withdrew in the last step.
+    pub fn share_again(&self) {
+        self.owners().share("alice", "vacation", "bob", &["view"]);
+    }
+
+    /// Where everything is, and which ports are others than were wanted.
+    pub fn banner(&self) -> String {
+        let gateway = self.gateway.address(0).map_or(0, |address| address.port());
+        let ports = [
+            ("gateway", self.wanted.gateway, gateway),
+            ("authorization server", self.wanted.authorization_server, self.authorization_server.address().port()),
+            ("content server", self.wanted.content_server, self.content_server.address().port()),
+        ];
+        let [_, (_, _, server), (_, _, content)] = ports;
+        let mut text =
+            format!("gateway {}   authorization server :{server}   content server :{content}   (embedded, for trying only)\n", self.addresses.gateway);
+        for (name, wanted, got) in ports {
+            if wanted != 0 && wanted != got {
+                text.push_str(&format!("port {wanted} is taken, so the {name} is at {got}\n"));
+            }
+        }
+        text
+    }
+
+    /// Ends the gateway; requests under way get `drain`.
+    pub fn stop(self, drain: Duration) {
+        self.gateway.stop(drain);
+    }
+}
+
+/// Starts a server on its port or, if that is taken, on any.
+async fn or_any_port<T>(port: u16, start: impl AsyncFn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
+    match start(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await,
+        started => started,
+    }
+}
+
+fn start_gateway(port: u16, folder: &Folder, issuer: &str, content: SocketAddr) -> Result<Gateway, StartError> {
+    let start = |port: u16| {
+        folder.write_configuration(&configuration(port, issuer, content))?;
+        let config = config::load(&folder.configuration()).map_err(|problems| StartError::Configuration(problems.to_string()))?;
+        // The steps are what is to be seen, not the log.
+        let options = app::Options { log: Some(|| Box::new(io::sink())), ..app::Options::default() };
+        Gateway::start(config, &options).map_err(StartError::Gateway)
+    };
+    match start(port) {
+        Err(StartError::Gateway(app::StartError::Bind(_))) if port != 0 => start(0),
+        started => started,
+    }
+}
+
+async fn wait_until_ready(gateway: &Gateway) -> Result<(), StartError> {
+    let until = Instant::now() + PATIENCE;
+    while !gateway.is_ready() {
+        if Instant::now() > until {
+            return Err(StartError::NotReady);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Ok(())
+}
+
+/// What `gateway.yaml` of the demo says.
+fn configuration(port: u16, issuer: &str, content: SocketAddr) -> String {
+    format!(
+        "# Written by `uma-gateway demo`, for trying only.
+version: 1
+listeners:
+  - address: 127.0.0.1:{port}
+admin: {{ socket: admin.sock }}
+authorization_servers:
+  demo:
+    profile: uma2
+    issuer: {issuer}
+    client: {{ id: content-gateway, secret: {{ file: client-secret }} }}
+    introspection: {{ max_age: {max_age}s, negative_max_age: {max_age}s }}
+upstreams:
+  albums:
+    servers: [ http://{content} ]
+    credentials:
+      basic: {{ username: {user}, password: {{ file: proxy-password }} }}
+routes:
+  - path: /albums/vacation/**
+    protect:
+      resource: {{ name: vacation, owner: alice }}
+      scopes: {{ GET: [view], \"PUT, DELETE\": [edit] }}
+  - path: /public/**
+    public: true
+",
+        max_age = MAX_AGE.as_secs(),
+        user = PROXY.0,
+    )
+}

@@ -1,0 +1,119 @@
+//! The demo as a person starts it: the binary, its lines, its exit code.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+/// The binary, with a private folder of this test's own.
+fn demo(folder: &tempfile::TempDir, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
+    command.args(arguments).env("XDG_RUNTIME_DIR", folder.path()).current_dir(folder.path());
+    command
+}
+
+fn text(command: &mut Command) -> (bool, String) {
+    let output = command.output().expect("it runs");
+    (output.status.success(), format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)))
+}
+
+/// A demo that stays up, ended when this is dropped.
+struct Running {
+    child: Child,
+    lines: Vec<String>,
+}
+
+impl Running {
+    fn start(folder: &tempfile::TempDir) -> Self {
+        let mut child = demo(folder, &["demo", "--ports", "0,0,0"]).stdout(Stdio::piped()).spawn().expect("it starts");
+        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut lines = Vec::new();
+        for line in output.lines().map_while(Result::ok) {
+            let last = line.contains(" of 10 ");
+            lines.push(line);
+            if last {
+                break;
+            }
+        }
+        Self { child, lines }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn every_step_goes_as_it_should() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (well, said) = text(&mut demo(&folder, &["demo", "--once", "--ports", "0,0,0"]));
+    assert!(well, "{said}");
+    for expected in [
+        "ticket=",
+        "claims token",
+        "RPT: vacation [view], 5 min",
+        "1 introspection",
+        "0 calls",
+        "insufficient_scope",
+        "request_denied",
+        "10 of 10 as they should be.",
+    ] {
+        assert!(said.contains(expected), "{expected} is missing in\n{said}");
+    }
+    assert_eq!(said.matches("48,213 bytes").count(), 2, "{said}");
+    assert_eq!(std::fs::read_dir(folder.path().join("uma-gateway-demo")).map(Iterator::count).ok(), Some(0), "nothing stays behind");
+}
+
+#[test]
+fn a_port_that_is_taken_is_replaced_and_that_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("an address").port();
+    for ports in [format!("{port},0,0"), format!("0,{port},0"), format!("0,0,{port}")] {
+        let (well, said) = text(&mut demo(&folder, &["demo", "--once", "--ports", &ports]));
+        assert!(well && said.contains(&format!("port {port} is taken")), "{said}");
+    }
+}
+
+#[test]
+fn a_refusal_of_the_running_demo_can_be_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = Running::start(&folder);
+    let last = running.lines.last().expect("lines");
+    let id = last.split("uma-gateway explain ").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap_or_else(|| panic!("no id in {last}"));
+    let (well, said) = text(&mut demo(&folder, &["explain", id]));
+    assert!(well && said.contains("insufficient_scope") && said.contains("gateway.yaml:"), "{said}");
+}
+
+#[test]
+fn without_a_running_demo_there_are_no_commands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (well, said) = text(&mut demo(&folder, &["demo", "--curl", "5"]));
+    assert!(!well && said.contains("no demo is running"), "{said}");
+}
+
+#[test]
+#[ignore = "needs sh and curl: .ci/run"]
+fn the_printed_commands_repeat_their_steps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let _running = Running::start(&folder);
+    let expected = [
+        "/albums/vacation/beach.jpg",
+        "401",
+        "id_token",
+        "access_token",
+        "200 48213 bytes",
+        "200 48213 bytes",
+        "insufficient_scope",
+        "request_denied",
+        "401",
+        "401",
+    ];
+    for (step, expected) in (1..).zip(expected) {
+        let (well, commands) = text(&mut demo(&folder, &["demo", "--curl", &step.to_string()]));
+        assert!(well, "{commands}");
+        let (_, said) = text(Command::new("sh").arg("-c").arg(&commands));
+        assert!(said.contains(expected), "step {step}: {said}\n{commands}");
+    }
+}
