@@ -34,6 +34,7 @@ use ipnet::IpNet;
 pub use description::schema::schema;
 pub use description::table::table;
 pub use problem::{Problem, Problems};
+pub use suggest::nearest;
 
 use crate::{admin, authorization_server, credentials, enforcement, listener, routing, telemetry, upstream};
 

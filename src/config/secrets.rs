@@ -129,7 +129,7 @@ fn checked(text: String, what: &str, span: Span, checker: &mut Checker<'_>) -> O
         checker.error(Problem::at(span, format!("{what} holds a control character")).label("one line of text, without tabs"));
         return None;
     }
-    Some(secret)
+    Some(secret.from_origin(what))
 }
 
 /// A header value that is ready to send and marked sensitive. What it is made of is a secret, so a refusal does not show it.

@@ -135,6 +135,15 @@ pub enum TokenError {
     Malformed,
 }
 
+/// Asks for a token once, as a check does: the header that an upstream would get.
+///
+/// # Errors
+/// See [`TokenError`].
+pub async fn ask(grant: &Grant, client: &HttpClient) -> Result<HeaderValue, TokenError> {
+    let answer = client.send(request(grant), MOST, Instant::now() + ATTEMPT).await?;
+    read(&answer).map(|(value, _)| value)
+}
+
 /// Keeps a token for ever: asks, renews early, and asks again when an upstream refused it. Runs on the control thread.
 pub async fn keep(token: Arc<Token>, grant: Grant, client: HttpClient, health: Health) {
     let dependency = health.dependency("proxy_credential", &grant.upstream);
