@@ -29,7 +29,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(config) => config,
         Err(problems) => {
             match arguments.format {
-                Format::Text => eprint!("{problems}"),
+                Format::Text => eprintln!("{problems}"),
                 Format::Json => println!("{:#}", problems.to_json()),
             }
             return ExitCode::from(BAD_CONFIGURATION);
