@@ -31,8 +31,17 @@ pub struct Arguments {
     /// Print the record as JSON
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    configuration: Configuration,
+    /// The configuration of the running gateway [default: that of a demo that runs, else gateway.yaml]
+    #[arg(long, short, value_name = "FILE", env = "UMA_GATEWAY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Where the configuration is. Somebody who runs the demo stands in a folder with an example of a configuration more often than not.
+    fn configuration(&self) -> Configuration {
+        let demo = || crate::demo::running_configuration().filter(|_| self.admin.is_none());
+        Configuration { config: self.config.clone().or_else(demo).unwrap_or_else(|| "gateway.yaml".into()) }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -53,11 +62,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
-    let mut configuration = arguments.configuration.clone();
-    if !configuration.config.exists() && arguments.admin.is_none() {
-        // A demo that runs has a configuration, and a door, of its own.
-        configuration.config = crate::demo::running_configuration().unwrap_or(configuration.config);
-    }
+    let configuration = arguments.configuration();
     let config = if arguments.admin.is_some() && !configuration.config.exists() { None } else { Some(load(&configuration)?) };
     let places = config.as_ref().map(Places::of).unwrap_or_default();
     let door = match &arguments.admin {
@@ -68,7 +73,7 @@ fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
         (None, None) => {
             eprintln!(
                 "error: a request is explained by the running gateway, which {} gives no door.\nWrite `admin: {{ socket: /run/uma-gateway/admin.sock }}` into it, or give --admin.",
-                arguments.configuration.config.display()
+                configuration.config.display()
             );
             return Err(ExitCode::from(super::BAD_CONFIGURATION));
         }

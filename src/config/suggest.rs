@@ -18,6 +18,7 @@ fn folded(word: &str) -> String {
 }
 
 /// How many letters were left out, added, exchanged or swapped with their neighbour (optimal string alignment).
+#[expect(clippy::indexing_slicing, reason = "the loops keep every index below the length")]
 pub(super) fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let mut before: Vec<usize> = Vec::new();
