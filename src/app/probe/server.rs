@@ -187,8 +187,8 @@ async fn client(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Opti
 fn wrong_secret(config: &Config, keycloak: bool, report: &mut Report) {
     let id = &*config.client.id;
     let origin = config.client.secret.origin().map_or_else(|| format!("`{}`", key(config, "client.secret")), str::to_owned);
-    let there = if keycloak { format!(": Clients → {id} → Credentials") } else { String::new() };
-    report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one that the server has into {origin}{there}"));
+    let there = if keycloak { format!("of Clients → {id} → Credentials") } else { "that the server has".to_owned() };
+    report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one {there} into {origin}"));
 }
 
 /// The protection API, as resources are looked up in it.
