@@ -87,11 +87,7 @@ async fn by_id(server: &Server, target: &Target, id: &ResourceId, report: &mut R
     match server.describe(id, deadline(server)).await? {
         Some(description) => scopes(target, &format!("resource {id} (\"{}\")", description.name), &description, report),
         None => {
-<<<<<<< HEAD
-            report.fail(format!("it has no resource with the id {id} (line {})", target.line), "correct the id, or name the resource by `name` and `owner`")
-=======
             report.fail(format!("it has no resource with the id {id} (line {})", target.line), "correct the id, or name the resource by `name` and `owner`");
->>>>>>> probe
         }
     }
     Ok(())
