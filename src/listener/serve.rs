@@ -51,16 +51,25 @@ where
         });
     };
     let mut shutdown = pin!(shutdown);
+    // Told once for each time of need, not ten times a second.
+    let mut failing = false;
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(ended) = tasks.join_next() => closed(ended, &settings),
             accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => admit(&mut tasks, stream, address),
+                Ok((stream, address)) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("connections are accepted again");
+                    }
+                    admit(&mut tasks, stream, address);
+                }
                 Err(error) if of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "no connection can be accepted");
+                    }
                     (settings.on_event)(Event::AcceptFailed);
                     tokio::select! {
                         () = &mut shutdown => break,
