@@ -87,16 +87,21 @@ where
     }
     shared.draining.set(true);
     shared.drain.notify_waiters();
+    drained(tasks, &settings).await;
+    Ok(())
+}
+
+/// Waits for the connections that are left, for as long as they may take; then they are dropped.
+async fn drained(mut tasks: JoinSet<()>, settings: &Settings) {
     let _ = timeout(settings.drain, async {
         while let Some(ended) = tasks.join_next().await {
-            closed(ended, &settings);
+            closed(ended, settings);
         }
     })
     .await;
     for _ in 0..tasks.len() {
         (settings.on_event)(Event::Closed);
     }
-    Ok(())
 }
 
 fn closed(ended: Result<(), JoinError>, settings: &Settings) {
