@@ -136,11 +136,12 @@ impl Desk {
                     Ok(authorization_server::Introspected::Answer(Answer::Active(introspection))) => {
                         Ok(Introspected { outcome: Ok(self.cache.keep_active(key, *introspection, config, server.live_decision(), asked, epoch)), renewed })
                     }
-                    Ok(other) => {
+                    Ok(authorization_server::Introspected::Answer(Answer::Inactive)) => {
                         self.cache.keep_inactive(key, asked + config.negative_max_age);
-                        let refused = if matches!(other, authorization_server::Introspected::TokenRefused) { Refused::Malformed } else { Refused::Inactive };
-                        Ok(Introspected { outcome: Err(refused), renewed })
+                        Ok(Introspected { outcome: Err(Refused::Inactive), renewed })
                     }
+                    // An error is no word on the token that could be used again (row I9).
+                    Ok(authorization_server::Introspected::TokenRefused) => Ok(Introspected { outcome: Err(Refused::Malformed), renewed }),
                     Err(error) => Err(Failed::Server(error)),
                 }
             }
