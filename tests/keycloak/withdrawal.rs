@@ -69,6 +69,23 @@ async fn a_share_that_is_given_back_opens_again() {
 
 #[tokio::test]
 #[ignore = "needs Keycloak: just keycloak"]
+async fn what_was_granted_a_while_ago_is_asked_again_and_not_taken_for_a_no() {
+    let realm = Realm::photoz();
+    let album = realm.album().await;
+    realm.share(&album, "bob", &["view"]).await;
+    // Every answer is too old for the next request, and a "no" would be believed for a minute.
+    let plan = Plan::behind(&realm).introspection("max_age: 1ms, negative_max_age: 1m, refresh_window: 0%");
+    let world = plan.vacation(&album.by_name()).start().await;
+    let rpt = trade(&realm, &world, "bob").await;
+    for _ in 0..5 {
+        let passed = world.get(BEACH, &rpt.token).await;
+        passed.assert_passed();
+        assert!(passed.rows.ends_with("I4 E8b E10 U1"), "{}", passed.rows);
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: just keycloak"]
 async fn after_signing_out_the_rpt_is_refused_within_max_age() {
     let realm = Realm::photoz();
     let album = realm.album().await;
