@@ -10,7 +10,7 @@ use super::StartError;
 use crate::enforcement::Judge;
 use crate::listener::{self, Bound, Event, Settings, Socket};
 use crate::stack::{Current, stack};
-use crate::telemetry::{Health, Metrics, Telemetry};
+use crate::telemetry::{ConnectionFault, Health, Metrics, Telemetry};
 use crate::upstream::{Pool, Upstream};
 
 /// What every worker is made of.
@@ -27,6 +27,7 @@ pub struct Parts {
 
 /// The listener's settings, with its events counted.
 pub fn settings(settings: Settings, metrics: &Arc<Metrics>) -> Settings {
+    metrics.connections_at_most(settings.connections);
     let metrics = Arc::clone(metrics);
     Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings }
 }
@@ -35,7 +36,12 @@ fn count(metrics: &Metrics, event: Event) {
     match event {
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
-        Event::Opened | Event::Closed | Event::AcceptFailed | Event::Expired => {}
+        Event::Opened => metrics.connection_opened(),
+        Event::Closed => metrics.connection_closed(),
+        Event::AcceptFailed => metrics.connection_failed(ConnectionFault::NotAccepted),
+        Event::Expired => metrics.connection_failed(ConnectionFault::Expired),
+        Event::Malformed => metrics.connection_failed(ConnectionFault::Malformed),
+        Event::HeadTooLarge => metrics.connection_failed(ConnectionFault::HeadTooLarge),
     }
 }
 

@@ -10,11 +10,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub(super) use handles::{Active, Handles};
 pub(super) use words::version_label;
-pub use words::{AsEndpoint, AsOutcome, CacheKind, Outcome};
+pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome};
 
 /// The media type of [`Metrics::encode`].
 pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -58,7 +59,9 @@ pub struct Metrics {
     lines_dropped: IntCounterVec,
     panics: IntCounter,
     connections: IntGauge,
+    connections_limit: IntGauge,
     connections_total: IntCounterVec,
+    connection_faults: IntCounterVec,
     routes: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -84,15 +87,6 @@ impl CacheCounters {
     /// An entry had to go.
     pub fn evicted(&self) {
         self.evictions.inc();
-    }
-}
-
-/// Counts as an open connection while it lives.
-pub struct OpenConnection(IntGauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -129,10 +123,17 @@ impl Metrics {
             lines_dropped: define.counters("uma_gateway_log_lines_dropped_total", "Log lines and records that were lost.", &["reason"])?,
             panics: define.counter("uma_gateway_panics_total", "Faults in the gateway that ended a connection.")?,
             connections: define.gauge("uma_gateway_connections", "Open downstream connections.")?,
+            connections_limit: define.gauge("uma_gateway_connections_limit", "Downstream connections that may be open at a time.")?,
             connections_total: define.counters("uma_gateway_connections_total", "Downstream connections, accepted or refused.", &["outcome"])?,
+            connection_faults: define.counters(
+                "uma_gateway_connection_faults_total",
+                "Downstream connections that ended without a request's record, by what was wrong.",
+                &["reason"],
+            )?,
             routes: Mutex::default(),
             registry: define.0.clone(),
         };
+        define.0.register(Box::new(ProcessCollector::for_self()))?;
         define.gauges("build_info", "The version that runs.", &["version"])?.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
         metrics.preset()?;
         Ok(metrics)
@@ -150,6 +151,9 @@ impl Metrics {
         }
         for outcome in ["accepted", "refused"] {
             self.connections_total.get_metric_with_label_values(&[outcome])?;
+        }
+        for fault in ConnectionFault::ALL {
+            self.connection_faults.get_metric_with_label_values(&[fault.label()])?;
         }
         for endpoint in AsEndpoint::ALL {
             self.as_duration.get_metric_with_label_values(&[endpoint.label()])?;
@@ -214,12 +218,25 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// A downstream connection was accepted; it is open while the value lives.
-    #[must_use]
-    pub fn connection_accepted(&self) -> OpenConnection {
+    /// How many downstream connections may be open at a time.
+    pub fn connections_at_most(&self, count: usize) {
+        self.connections_limit.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A downstream connection was accepted.
+    pub fn connection_opened(&self) {
         increment(&self.connections_total, &["accepted"]);
         self.connections.inc();
-        OpenConnection(self.connections.clone())
+    }
+
+    /// A connection that was accepted has ended.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    /// A connection ended, or was never had, for a reason that no request's record tells.
+    pub fn connection_failed(&self, fault: ConnectionFault) {
+        increment(&self.connection_faults, &[fault.label()]);
     }
 
     /// A downstream connection was closed at once: there were too many.

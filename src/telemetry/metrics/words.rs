@@ -165,6 +165,35 @@ impl CacheKind {
     }
 }
 
+/// What was wrong with a connection, where no request tells it: some answers are given before there is a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionFault {
+    /// The head could not be read: 400, and the end.
+    Malformed,
+    /// The head was too large or had too many fields: 431, and the end.
+    HeadTooLarge,
+    /// A deadline passed: a silent or slow peer.
+    Expired,
+    /// The system gave no connection.
+    NotAccepted,
+}
+
+impl ConnectionFault {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Malformed, Self::HeadTooLarge, Self::Expired, Self::NotAccepted];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Expired => "expired",
+            Self::NotAccepted => "not_accepted",
+        }
+    }
+}
+
 /// The methods that get a series of their own (OpenTelemetry, HTTP metrics); the last one stands for every other.
 pub const METHODS: [&str; 10] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "_OTHER"];
 
