@@ -12,7 +12,6 @@ use super::{Case, Judge, Known, MIN_REFRESH, Wanted, grants};
 use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
-use crate::routing::LimitKey;
 use crate::telemetry::CacheState;
 use crate::uma::{ResourceId, Rpt, TokenError, uma_challenge};
 
@@ -49,7 +48,7 @@ impl Judge {
             known @ (Lookup::Stale | Lookup::Unknown) => {
                 case.recorder.with(|record| record.cache = CacheState::Miss);
                 let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
-                match self.introspect(case, token, *key, case.bucket).await {
+                match self.introspect(case, token, *key, None).await {
                     Ok(entry) => (entry, true),
                     Err(Unjudged::Limited(after)) => return Err(Rejection::TooManyIntrospections(after)),
                     Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
@@ -75,8 +74,7 @@ impl Judge {
                 Known::Insufficient(known) if !fresh && known.age(Instant::now()) > MIN_REFRESH => {
                     case.recorder.pass(Row::E7);
                     fresh = true;
-                    // The cache holds this token, so it does not count against the client's introspections.
-                    entry = match self.introspect(case, token, *key, None).await {
+                    entry = match self.introspect(case, token, *key, Some(known)).await {
                         Ok(entry) => entry,
                         Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
                         Err(_) => return Err(self.challenge(case, &resource, Some(TokenError::InsufficientScope)).await),
@@ -113,8 +111,10 @@ impl Judge {
     }
 
     /// Rows I4 to I10.
-    async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, bucket: Option<LimitKey>) -> Result<Arc<Entry>, Unjudged> {
-        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, bucket, reply };
+    async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
+        // A token that the cache holds does not count against the client's introspections.
+        let bucket = if known.is_none() { case.bucket } else { None };
+        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, known, bucket, reply };
         match self.control.ask(question, case.deadline).await {
             Ok(Ok(Introspected { outcome, renewed })) => {
                 if renewed {
@@ -141,7 +141,8 @@ impl Judge {
 
     /// Rows E8a to E8c.
     async fn live(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey) -> Result<Permit, Rejection> {
-        let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), reply };
+        let known = self.cache.live(key, resource);
+        let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), known, reply };
         match self.control.ask(question, case.deadline).await {
             Ok(Ok(live)) if grants(case, &live) => {
                 case.recorder.pass(Row::E8b);
