@@ -11,6 +11,8 @@ mod id;
 mod seats;
 mod serve;
 #[cfg(test)]
+mod streaming_tests;
+#[cfg(test)]
 mod tests;
 mod watchdog;
 

@@ -3,18 +3,35 @@
 //! A [`Secret`] is a text that `Debug` shows as `Secret(..)`; its memory is wiped when it is dropped. Comparison takes constant time.
 //! Nothing here reads files or the environment: `config/` does, and hands the finished value on.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
 /// A password, client secret or token.
 #[derive(Clone)]
-pub struct Secret(SecretString);
+pub struct Secret {
+    text: SecretString,
+    origin: Option<Arc<str>>,
+}
 
 impl Secret {
     /// The text itself. Every caller puts it on a wire or into a hash, never into a message.
     #[must_use]
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.text.expose_secret()
+    }
+
+    /// The same secret, remembering where it came from.
+    #[must_use]
+    pub fn from_origin(self, origin: &str) -> Self {
+        Self { origin: Some(origin.into()), ..self }
+    }
+
+    /// Where it came from, for people who have to change it: a file or an environment variable.
+    #[must_use]
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
     }
 
     /// Whether `other` is the same text, in a time that does not depend on where they differ (their length may show).
@@ -26,13 +43,13 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(text: String) -> Self {
-        Self(SecretString::from(text))
+        Self { text: SecretString::from(text), origin: None }
     }
 }
 
 impl From<&str> for Secret {
     fn from(text: &str) -> Self {
-        Self(SecretString::from(text.to_owned()))
+        Self::from(text.to_owned())
     }
 }
 
@@ -48,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_secret_never_prints_itself() {
-        assert_eq!(format!("{:?}", Secret::from("open sesame")), "Secret(..)");
+        assert_eq!(format!("{:?}", Secret::from("open sesame").from_origin("the secret file key")), "Secret(..)");
     }
 
     #[test]

@@ -48,7 +48,8 @@ fn reserved(config: &config::Gateway) -> Reserved {
     Reserved::new(credentials.chain(config.routes.iter().flat_map(|route| route.identity_headers.iter().map(|(name, _)| name))))
 }
 
-fn grant(upstream: &upstream::Config, credential: &credentials::Config) -> Option<Grant> {
+/// Where an upstream's token is had, if it wants one.
+pub(super) fn grant(upstream: &upstream::Config, credential: &credentials::Config) -> Option<Grant> {
     match &credential.credential {
         Credential::Oauth2 { token_endpoint, client, scopes } => {
             Some(Grant { upstream: Arc::clone(&upstream.name), token_endpoint: token_endpoint.clone(), client: client.clone(), scopes: scopes.clone() })
@@ -73,7 +74,8 @@ fn wanted(config: &config::Gateway) -> BTreeMap<ServerIdentity, Vec<Wanted>> {
     all
 }
 
-fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)> {
+/// The resource of a route, and that it is declared; `None`: it needs a path, or is named by its id.
+pub(super) fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)> {
     let (name, owner) = match &protect.resource {
         ResourceChoice::Id(_) => return None,
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => (name, owner),

@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::AskError;
+use super::json;
 use super::profile::Profile;
 use super::resources::{Description, describe, with_query};
 use super::server::{Introspected, Server, status};
-use super::json;
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt};
 

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::place::{Places, print};
-use super::{Configuration, block_on, load};
+use super::{Configuration, block_on, load, load_without_secrets};
 use crate::admin::{AdminClient, AdminDoor};
 use crate::app::Question;
 use crate::secret::Secret;
@@ -31,8 +31,17 @@ pub struct Arguments {
     /// Print the record as JSON
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    configuration: Configuration,
+    /// The configuration of the running gateway [default: that of a demo that runs, else gateway.yaml]
+    #[arg(long, short, value_name = "FILE", env = "UMA_GATEWAY_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// Where the configuration is. Somebody who runs the demo stands in a folder with an example of a configuration more often than not.
+    fn configuration(&self) -> Configuration {
+        let demo = || crate::demo::running_configuration().filter(|_| self.admin.is_none());
+        Configuration { config: self.config.clone().or_else(demo).unwrap_or_else(|| "gateway.yaml".into()) }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> ExitCode {
@@ -53,32 +62,31 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
-    let mut configuration = arguments.configuration.clone();
-    if !configuration.config.exists() && arguments.admin.is_none() {
-        // A demo that runs has a configuration, and a door, of its own.
-        configuration.config = crate::demo::running_configuration().unwrap_or(configuration.config);
-    }
-    let config = if arguments.admin.is_some() && !configuration.config.exists() { None } else { Some(load(&configuration)?) };
+    let configuration = arguments.configuration();
+    let config = if arguments.admin.is_some() && !configuration.config.exists() { None } else { Some(load_without_secrets(&configuration)?) };
     let places = config.as_ref().map(Places::of).unwrap_or_default();
     let door = match &arguments.admin {
         Some(admin) => Some(door(admin)?),
-        None => config.as_ref().and_then(|config| config.admin.clone()),
+        None => match config.as_ref().and_then(|config| config.admin.as_ref()) {
+            // The door's own token is a secret that must be read.
+            Some(AdminDoor::Address { .. }) => load(&configuration)?.admin,
+            door => door.cloned(),
+        },
     };
     let record = match (&arguments.url, door) {
         (None, None) => {
             eprintln!(
                 "error: a request is explained by the running gateway, which {} gives no door.\nWrite `admin: {{ socket: /run/uma-gateway/admin.sock }}` into it, or give --admin.",
-                arguments.configuration.config.display()
+                configuration.config.display()
             );
             return Err(ExitCode::from(super::BAD_CONFIGURATION));
         }
         (None, Some(door)) => ask(block_on(AdminClient::new(&door).record(&arguments.what))?)?,
         (Some(url), door) => {
             let question = question(arguments, url)?;
-            match (door, config) {
-                (Some(door), _) => ask(block_on(AdminClient::new(&door).explain(&question.method, &question.url, question.token.as_ref()))?)?,
-                (None, Some(config)) => ask(block_on(crate::app::explain_offline(config, question))?)?,
-                (None, None) => return Err(ExitCode::FAILURE),
+            match door {
+                Some(door) => ask(block_on(AdminClient::new(&door).explain(&question.method, &question.url, question.token.as_ref()))?)?,
+                None => ask(block_on(crate::app::explain_offline(load(&configuration)?, question))?)?,
             }
         }
     };

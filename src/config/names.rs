@@ -41,7 +41,10 @@ impl<T: Clone> Names<T> {
             [(_, only)] => return Some(only.clone()),
             // A missing or empty section of upstreams is reported at its own place.
             [] if self.key == "upstream" || self.present => {}
-            [] => checker.error(Problem::at(place, format!("`{}s` is missing: a protected route needs one", self.key))),
+            [] => {
+                let problem = Problem::at(place, format!("`{}s` is missing: a protected route needs one", self.key));
+                checker.error(problem.write(format!("{}s: {{ NAME: {{ issuer: …, client: {{ id: …, secret: {{ file: PATH }} }} }} }}", self.key)));
+            }
             [(first, _), ..] => {
                 let problem = Problem::at(place, format!("`{}` is missing: the file has {}", self.key, self.listed()));
                 checker.error(problem.write(format!("{}: {first}", self.key)));

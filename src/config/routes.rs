@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::checker::{Checker, Keys};
 use super::description::Section;
 use super::hosts::{Defaults, Hosts, cors, identity_headers, scopes_match};
@@ -14,13 +16,15 @@ use super::resource::{self, Path};
 use super::tree::{Node, Value};
 use super::values::{host, only_true, scalar, word};
 use crate::authorization_server;
-use crate::routing::{Access, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, Rewrite, RouteConfig, RouteTable, ScopesMatch};
+use crate::routing::{Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, Rewrite, RouteConfig, RouteTable, ScopesMatch};
 
 /// What routes refer to.
 pub(super) struct Surroundings<'a> {
     pub(super) servers: &'a Names<Arc<authorization_server::Config>>,
     pub(super) upstreams: &'a Names<usize>,
     pub(super) hosts: &'a Hosts,
+    /// The headers that carry the credential of each upstream, at its place.
+    pub(super) credential_headers: &'a [Vec<HeaderName>],
     pub(super) body_limit: Option<u64>,
 }
 
@@ -56,6 +60,8 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
     });
     let cors = keys.open("cors", checker).map(|keys| cors(&keys, checker));
     let identity_headers = keys.read("identity_headers", checker, identity_headers);
+    let identity_headers = identity_headers.unwrap_or_else(|| defaults.identity_headers.clone());
+    both_identity_and_credential(&keys, &identity_headers, around.credential_headers.get(upstream), checker);
     let covers_protected = keys.read("covers_protected", checker, only_true).is_some();
     let covers_all = keys.read("covers", checker, |node, checker| word(node, checker, &[("all", ())])).is_some();
     if host_span.is_some() && host.is_none() {
@@ -71,11 +77,19 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
         access,
         rewrite,
         cors: cors.unwrap_or_else(|| defaults.cors.clone()),
-        identity_headers: identity_headers.unwrap_or_else(|| defaults.identity_headers.clone()),
+        identity_headers,
         body_limit: around.body_limit,
         covers_all,
         covers_protected,
     })
+}
+
+/// A header that would say who asks where the upstream looks for the gateway's own credential.
+fn both_identity_and_credential(keys: &Keys<'_>, identity: &[(HeaderName, Claim)], credential: Option<&Vec<HeaderName>>, checker: &mut Checker<'_>) {
+    for (name, _) in identity.iter().filter(|(name, _)| credential.is_some_and(|names| names.contains(name))) {
+        let span = keys.key_span("identity_headers").unwrap_or(keys.span);
+        checker.error(Problem::at(span, format!("`{name}` carries the credential of this route's upstream")).label("another header for the identity"));
+    }
 }
 
 /// A route has no key that names it: its first key stands for it.
@@ -125,7 +139,7 @@ fn access(keys: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: 
     if let Some(protect) = keys.open("protect", checker) {
         misplaced(&["covers_protected"], "only a public route covers protected ones", checker);
         let scopes_match = matching.or(defaults.scopes_match).unwrap_or_default();
-        return Access::Protect(protected(&protect, keys, defaults, path, scopes_match, around, checker));
+        return Access::Protect(Protect { scopes_match, ..protected(&protect, keys, defaults, path, around, checker) });
     }
     if public {
         misplaced(&["scopes_match", "covers"], "a public route needs no permission", checker);
@@ -133,15 +147,7 @@ fn access(keys: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: 
     Access::Public
 }
 
-fn protected(
-    keys: &Keys<'_>,
-    route: &Keys<'_>,
-    defaults: &Defaults,
-    path: Option<Path<'_>>,
-    scopes_match: ScopesMatch,
-    around: &Surroundings<'_>,
-    checker: &mut Checker<'_>,
-) -> Protect {
+fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: &Surroundings<'_>, checker: &mut Checker<'_>) -> Protect {
     let server = match keys.entry("authorization_server") {
         Some(entry) => scalar(&entry.value, checker, "the name of an authorization server")
             .and_then(|name| around.servers.find(Some((name, entry.value.span)), keys.span, checker)),
@@ -165,7 +171,7 @@ fn protected(
         server: server.unwrap_or_else(|| Arc::new(super::servers::stand_in(""))),
         resource: resource.unwrap_or_else(resource::stand_in),
         scopes: scopes.unwrap_or_default(),
-        scopes_match,
+        scopes_match: ScopesMatch::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! "Did you mean": the nearest of the words that would have been right.
 
 /// The word among `known` that `written` is most likely a misspelling of.
-pub(super) fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let written = folded(written);
     let most = (written.chars().count() / 3).clamp(1, 3);
     known
@@ -18,6 +18,7 @@ fn folded(word: &str) -> String {
 }
 
 /// How many letters were left out, added, exchanged or swapped with their neighbour (optimal string alignment).
+#[expect(clippy::indexing_slicing, reason = "the loops keep every index below the length")]
 pub(super) fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
     let mut before: Vec<usize> = Vec::new();

@@ -27,7 +27,8 @@ fn cause(lines: &[&str], error: &ScanError) -> Problem {
             return problem;
         }
     }
-    if let Some(problem) = unquoted_start(number, line) {
+    let starts = matches!(error.kind(), ErrorKind::UnknownAnchor | ErrorKind::MissingAnchorOrAliasName | ErrorKind::UnexpectedCharacter { .. });
+    if let Some(problem) = unquoted_start(number, line).filter(|_| starts) {
         return problem;
     }
     for candidate in [number, number.saturating_add(1), number.saturating_sub(1)] {
@@ -55,6 +56,8 @@ fn cause(lines: &[&str], error: &ScanError) -> Problem {
             at("this line is indented otherwise than those that it belongs to").hint(indentation)
         }
         ErrorKind::RecursionLimitExceeded => at("nested too deep"),
+        ErrorKind::InvalidTrailingDoubleQuotedScalar | ErrorKind::InvalidTrailingSingleQuotedScalar => unclosed_quote(lines, number)
+            .unwrap_or_else(|| at("something follows the end of a text in quotes").hint("a quote in this line or above is one too many")),
         kind => at(&format!("this is not YAML: {kind}")),
     }
 }
@@ -72,25 +75,32 @@ fn line<'t>(lines: &[&'t str], number: u32) -> &'t str {
 /// `{ path: /albums/{album}, … }`: inside `{ … }` and `[ … ]` a brace ends the text.
 fn unquoted_braces(number: u32, line: &str) -> Option<Problem> {
     let characters: Vec<char> = line.chars().collect();
-    let (mut open, mut quote) = (0_u32, None::<char>);
+    let (mut open, mut quote, mut last) = (0_u32, None::<char>, ' ');
     for (index, &character) in characters.iter().enumerate() {
-        let before = index.checked_sub(1).and_then(|before| characters.get(before)).copied().unwrap_or(' ');
+        let spaced = index.checked_sub(1).and_then(|before| characters.get(before)).is_none_or(|before| before.is_whitespace());
         match (quote, character) {
             (Some(ended), _) if ended == character => quote = None,
             (Some(_), _) => {}
-            (None, '"' | '\'') if before.is_whitespace() || "{[,:".contains(before) => quote = Some(character),
-            (None, '#') if before.is_whitespace() => return None,
-            (None, '{') if open > 0 && !before.is_whitespace() && !"{[,:".contains(before) => return Some(quotes_needed(number, &characters, index)),
+            (None, '"' | '\'') if "{[,: ".contains(last) => quote = Some(character),
+            (None, '#') if spaced => return None,
+            (None, '{') if open > 0 && !"{[,:".contains(last) => return Some(quotes_needed(number, &characters, index)),
             (None, '{' | '[') => open += 1,
             (None, '}' | ']') => open = open.saturating_sub(1),
             (None, _) => {}
+        }
+        if !character.is_whitespace() {
+            last = character;
         }
     }
     None
 }
 
 fn quotes_needed(number: u32, characters: &[char], brace: usize) -> Problem {
-    let start = characters.iter().take(brace).rposition(|character| character.is_whitespace() || ",{[".contains(*character)).map_or(0, |before| before + 1);
+    let space = |index: usize| characters.get(index).is_none_or(|character| character.is_whitespace());
+    let begins = |(index, character): (usize, &char)| ",{[".contains(*character) || (*character == ':' && space(index + 1));
+    let before = characters.iter().enumerate().take(brace).rfind(|pair| begins(*pair));
+    let start = before.map_or(0, |(index, _)| index + 1);
+    let start = start + characters.iter().skip(start).take_while(|character| character.is_whitespace()).count();
     let mut depth = 0_u32;
     let mut text = String::new();
     for &character in characters.iter().skip(start) {
@@ -99,32 +109,45 @@ fn quotes_needed(number: u32, characters: &[char], brace: usize) -> Problem {
             '}' if depth == 0 => break,
             '}' => depth -= 1,
             ',' | ']' => break,
-            character if character.is_whitespace() => break,
             _ => {}
         }
         text.push(character);
     }
+    let text = text.trim_end();
     let length = u32::try_from(text.chars().count()).unwrap_or(1);
     let what = if text.starts_with('/') { "path" } else { "text" };
     Problem::at(Span::new(number, u32::try_from(start).unwrap_or(0) + 1, length), format!("this {what} ends at its first {{, because it stands inside {{ … }}"))
         .label(format!("put the {what} in quotes"))
-        .write(format!("\"{}\"", shown(&text)))
+        .write(format!("\"{}\"", shown(text)))
 }
 
-/// `host: *.example.org`, `name: @photos`, `rate: %5`: characters that begin no plain text.
+/// A double quote that is opened in a line above and closed by one that was meant to open.
+fn unclosed_quote(lines: &[&str], number: u32) -> Option<Problem> {
+    let above = (1_u32..number).zip(lines).collect::<Vec<_>>();
+    let (number, line) = above.into_iter().rev().find(|(_, line)| line.matches('"').count() % 2 == 1)?;
+    let at = line.chars().collect::<Vec<_>>().iter().rposition(|character| *character == '"')?;
+    Some(Problem::at(Span::new(number, u32::try_from(at).unwrap_or(0) + 1, 1), "a quote is opened here and never closed"))
+}
+
+/// `host: *.example.org`, `name: @photos`, `rewrite: {**}`: characters that begin no plain text.
 fn unquoted_start(number: u32, line: &str) -> Option<Problem> {
-    let mut previous = [' ', ' '];
-    for (index, character) in line.chars().enumerate() {
-        let starts = previous[1] == ' ' && matches!(previous[0], ':' | '-' | ',' | '[' | '{');
-        if starts && matches!(character, '*' | '@' | '`' | '%' | '&' | '!') {
-            let text: String = line.chars().skip(index).take_while(|c| !c.is_whitespace() && !",]}".contains(*c)).collect();
-            let length = u32::try_from(text.chars().count()).unwrap_or(1);
-            return Some(
-                Problem::at(Span::new(number, u32::try_from(index).unwrap_or(0) + 1, length), format!("a text that begins with {character} needs quotes"))
-                    .write(format!("\"{}\"", shown(&text))),
-            );
-        }
-        previous = [previous[1], character];
+    let characters: Vec<char> = line.chars().collect();
+    let at = |index: usize| characters.get(index).copied().unwrap_or(' ');
+    for (index, character) in characters.iter().enumerate().filter(|(_, character)| "*@`%".contains(**character)) {
+        let (before, further) = (index.checked_sub(1).map(at), index.checked_sub(2).map(at));
+        let first = characters.iter().take(index).all(|character| character.is_whitespace());
+        let start = match (further, before) {
+            (_, Some('{')) if *character == '*' && at(index + 1) == '*' => index - 1,
+            (Some(':' | '-' | ',' | '[' | '{'), Some(' ')) => index,
+            _ if first && *character != '%' => index,
+            _ => continue,
+        };
+        let end = |c: char| c.is_whitespace() || c == ',' || c == ']' || (c == '}' && start == index);
+        let text: String = characters.iter().skip(start).take_while(|c| !end(**c)).collect();
+        let text = text.trim_end_matches(':');
+        let length = u32::try_from(text.chars().count()).unwrap_or(1);
+        let what = if start == index { format!("a text that begins with {character} needs quotes") } else { "`{**}` needs quotes".to_owned() };
+        return Some(Problem::at(Span::new(number, u32::try_from(start).unwrap_or(0) + 1, length), what).write(format!("\"{}\"", shown(text))));
     }
     None
 }

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use super::checker::{Checker, Keys};
 use super::description::keys;
 use super::hosts::{self, Hosts};
@@ -17,7 +19,7 @@ use super::{Gateway, doors, servers, upstreams};
 use crate::{authorization_server, credentials, upstream};
 
 /// Reads the tree.
-pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Gateway, Problems> {
+pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: Option<&dyn Fn(&str) -> Option<String>>) -> Result<Gateway, Problems> {
     let mut checker = Checker {
         errors: tree.problems,
         warnings: Vec::new(),
@@ -35,7 +37,11 @@ pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: &dyn Fn(&st
     }
     match gateway {
         Some(gateway) if errors.is_empty() => {
-            let line = |warning: &Problem| format!("{}:{}:{}: {}", file.display(), warning.place.line, warning.place.column, warning.message);
+            let line = |warning: &Problem| {
+                let words = [&warning.message, &warning.label].into_iter().chain(&warning.hints).filter(|words| !words.is_empty());
+                let words: Vec<&str> = words.map(String::as_str).collect();
+                format!("{}:{}:{}: {}", file.display(), warning.place.line, warning.place.column, words.join("; "))
+            };
             Ok(Gateway { warnings: warnings.iter().map(line).collect(), ..gateway })
         }
         _ => {
@@ -61,7 +67,8 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         .read("hosts", checker, |node, checker| Some(hosts::hosts(node, keys.section_of("hosts")?, &servers, &upstream_names, checker)))
         .unwrap_or_default();
     let (limits, body_limit) = keys.open("limits", checker).map(|keys| doors::limits(&keys, checker)).unwrap_or_default();
-    let around = Surroundings { servers: &servers, upstreams: &upstream_names, hosts: &hosts, body_limit };
+    let credential_headers = credential_headers(&upstream_names, &upstreams);
+    let around = Surroundings { servers: &servers, upstreams: &upstream_names, hosts: &hosts, credential_headers: &credential_headers, body_limit };
     let routes = keys.read("routes", checker, |node, checker| Some(routes::routes(node, keys.section_of("routes")?, &around, checker)));
     let trusted_proxies = trusted_proxies(keys, checker);
     let open_with = keys.read("open_with", checker, doors::open_with);
@@ -115,6 +122,16 @@ fn read_upstreams(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Names<usize>, 
         upstreams.extend(upstreams::upstream(entry, about, checker));
     }
     (names, upstreams)
+}
+
+/// The headers of each upstream's credential, at its place; none where an upstream has mistakes.
+fn credential_headers(names: &Names<usize>, upstreams: &Upstreams) -> Vec<Vec<HeaderName>> {
+    let of = |name: &str| upstreams.iter().find(|(upstream, _)| &*upstream.name == name).map(|(_, credentials)| &credentials.credential);
+    let headers = |name| match of(name) {
+        Some(credentials::Credential::Headers(headers)) => headers.iter().map(|(name, _)| name.clone()).collect(),
+        _ => Vec::new(),
+    };
+    names.all.iter().map(|(name, _)| headers(name)).collect()
 }
 
 fn trusted_proxies(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Vec<ipnet::IpNet> {

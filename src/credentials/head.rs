@@ -69,7 +69,7 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
     }
     set_framing(&mut headers, &method, input.framing);
     for (name, claim) in input.identity {
-        if let Some(value) = (input.claim)(claim).and_then(|text| identity::value(text)) {
+        if let Some(value) = (input.claim)(claim).and_then(identity::value) {
             headers.insert(name.clone(), value);
         }
     }

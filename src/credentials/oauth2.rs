@@ -39,7 +39,7 @@ pub struct Token {
 
 /// What the keeper is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+pub(super) enum Progress {
     Asking,
     Held,
     Failed,
@@ -96,7 +96,7 @@ impl Token {
         settled.ok().and_then(Result::ok).map(drop).and_then(|()| usable())
     }
 
-    fn publish(&self, value: Option<HeaderValue>, progress: Progress) {
+    pub(super) fn publish(&self, value: Option<HeaderValue>, progress: Progress) {
         self.current.store(value.map(Arc::new));
         self.progress.send_replace(progress);
     }
@@ -133,6 +133,15 @@ pub enum TokenError {
     /// What it gave is no token answer (RFC 6749, 5.1).
     #[error("the token endpoint's answer is not a bearer token")]
     Malformed,
+}
+
+/// Asks for a token once, as a check does: the header that an upstream would get.
+///
+/// # Errors
+/// See [`TokenError`].
+pub async fn ask(grant: &Grant, client: &HttpClient) -> Result<HeaderValue, TokenError> {
+    let answer = client.send(request(grant), MOST, Instant::now() + ATTEMPT).await?;
+    read(&answer).map(|(value, _)| value)
 }
 
 /// Keeps a token for ever: asks, renews early, and asks again when an upstream refused it. Runs on the control thread.

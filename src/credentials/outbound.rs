@@ -30,6 +30,12 @@ impl<S> Outbound<S> {
         Self(parts)
     }
 
+    /// A request that may leave, for tests of the rooms to the left.
+    #[cfg(test)]
+    pub(crate) const fn for_tests(parts: OutboundParts<S>) -> Self {
+        Self(parts)
+    }
+
     /// Takes it apart; there is no way back.
     #[must_use]
     pub fn into_parts(self) -> OutboundParts<S> {

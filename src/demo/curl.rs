@@ -11,17 +11,17 @@ pub(super) fn commands(step: u8, at: &Addresses) -> String {
     let show = format!("curl -s -o /dev/null -w '%{{http_code}} %{{size_download}} bytes\\n' -H \"Authorization: Bearer $rpt\" {link}\n");
     match step {
         1 => format!("{share}echo {link}\n"),
-        2 => format!("curl -i {link}\n"),
+        2 => format!("curl -si {link}\n"),
         3 => format!("{}\n", sign_in("bob", server)),
         4 => format!("{}{}", ticket_and_claims("bob", &link, server), trade(server)),
         5 => format!("{}{show}", rpt(&link, server)),
         6 => format!("{}{show}{show}", rpt(&link, server)),
-        7 => format!("{}curl -i -X PUT -d 'other bytes' -H \"Authorization: Bearer $rpt\" {link}\n", rpt(&link, server)),
+        7 => format!("{}curl -si -X PUT -d 'other bytes' -H \"Authorization: Bearer $rpt\" {link}\n", rpt(&link, server)),
         8 => format!("{}{}", ticket_and_claims("carol", &link, server), trade(server)),
-        9 => format!("curl -i {content}/albums/vacation/beach.jpg\n"),
+        9 => format!("curl -si {content}/albums/vacation/beach.jpg\n"),
         10 => format!(
             "{}curl -s -u alice:alice -X DELETE '{server}/share?resource=vacation&user=bob'\nsleep 1\n\
-             curl -i -H \"Authorization: Bearer $rpt\" {link}\n# Alice shares again, so that the other steps can be repeated\n{share}",
+             curl -si -H \"Authorization: Bearer $rpt\" {link}\n# Alice shares again, so that the other steps can be repeated\n{share}",
             rpt(&link, server)
         ),
         _ => String::new(),

@@ -5,6 +5,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 const CURRENT: &str = "current";
 const ADDRESSES: &str = "addresses.json";
 const CONFIGURATION: &str = "gateway.yaml";
+/// The admin door, as the configuration names it.
+pub(super) const ADMIN_SOCKET: &str = "admin.sock";
 
 /// Why there is no private folder.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +120,9 @@ impl Drop for Folder {
 /// The configuration of the demo that runs now, if one does: `explain` without a configuration of its own asks that one.
 #[must_use]
 pub fn running_configuration() -> Option<PathBuf> {
-    current_in(&base()).map(|folder| folder.join(CONFIGURATION)).filter(|file| file.exists())
+    let folder = current_in(&base())?;
+    // Files stay behind when a demo is killed; its door does not answer then.
+    UnixStream::connect(folder.join(ADMIN_SOCKET)).ok().map(|_| folder.join(CONFIGURATION))
 }
 
 /// Where the servers of the running demo are.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::authorization_server::{self, AuthorizationServer, Control, RunningServer};
 use super::content_server::{self, ContentServer, RunningContentServer};
-use super::folder::{Addresses, Folder, FolderError};
+use super::folder::{ADMIN_SOCKET, Addresses, Folder, FolderError};
 use crate::app::{self, Gateway};
 use crate::config;
 
@@ -169,7 +169,7 @@ fn configuration(port: u16, issuer: &str, content: SocketAddr) -> String {
 version: 1
 listeners:
   - address: 127.0.0.1:{port}
-admin: {{ socket: admin.sock }}
+admin: {{ socket: {ADMIN_SOCKET} }}
 authorization_servers:
   demo:
     profile: uma2

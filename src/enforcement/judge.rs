@@ -8,7 +8,7 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method};
+use http::Method;
 use tokio::time::Instant;
 
 use super::ask::{Control, Question};
@@ -17,12 +17,12 @@ use super::decision::{Decision, Need, decide, granted, suffices};
 use super::limits::bucket;
 use super::permit::Permit;
 use super::token::present;
-use crate::authorization_server::{AskError, Config, Declared, ResourceKey, Resources, Seen, TicketError};
-use crate::cache::{CacheKey, Entry, Introspections, Lookup};
-use crate::response::{Rejection, Row, UnreachableStatus};
+use crate::authorization_server::{Config, Declared, ResourceKey, Resources, Seen};
+use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup};
+use crate::response::{Rejection, Row};
 use crate::routing::{Client, LimitKey, Protect, ResourceChoice, Route, ScopesMatch};
 use crate::telemetry::{CacheState, Recorder};
-use crate::uma::{ResourceId, Rpt, Scope, Timestamp, TokenError, uma_challenge};
+use crate::uma::{ResourceId, Rpt, Scope, Timestamp, TokenError};
 
 /// An insufficient answer younger than this is not asked again: an upgraded token keeps its string, but not every refusal is news.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
@@ -200,17 +200,15 @@ impl Judge {
         note(case, resource, entry, &decision);
         match decision {
             Decision::Permit { .. } if !entry.asks_live() => Known::Permit(Permit::of(Arc::clone(entry))),
-            Decision::Permit { .. } => match self.cache.live(key, resource) {
-                Some(live)
-                    if live.age(now) < case.server.max_age && live.granted().is_some_and(|granted| suffices(&case.scopes, case.scopes_match, granted)) =>
-                {
+            Decision::Permit { .. } => match self.cache.live(key, resource).map(|live| (grants(case, &live), live)) {
+                Some((true, live)) if live.age(now) < case.server.max_age => {
                     if live.wants_renewal(&case.server, now) {
                         self.control.tell(Question::RenewLive { server: case.server.identity, token: token.clone(), key, resource: resource.clone() });
                     }
                     Known::Permit(Permit::of(Arc::clone(entry)))
                 }
-                // A "no" is believed for `negative_max_age` only, so that a new grant is soon seen.
-                Some(live) if live.age(now) < case.server.negative_max_age => {
+                // A "no" is believed for `negative_max_age` only, so that a new grant is soon seen. A "yes" that is too old is no "no".
+                Some((false, live)) if live.age(now) < case.server.negative_max_age => {
                     case.recorder.with(|record| record.granted = live.granted().unwrap_or_default().to_vec());
                     Known::Challenge(TokenError::InsufficientScope, Row::E8a)
                 }
@@ -245,6 +243,11 @@ fn wanted(asked: &Asked<'_>, server: &Arc<Config>) -> Wanted {
             Wanted::Named { key, declared: Some(Arc::new(declared)) }
         }
     }
+}
+
+/// Whether a live decision suffices for the request.
+fn grants(case: &Case, live: &LiveEntry) -> bool {
+    live.granted().is_some_and(|granted| suffices(&case.scopes, case.scopes_match, granted))
 }
 
 /// Writes down who asks and what the token has.

@@ -29,6 +29,7 @@ pub(super) async fn exchange(slot: Rc<Slot>, config: &Config, head: request::Par
 }
 
 /// What became of an attempt that gave no answer.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and a box would cost an allocation")]
 enum Failed {
     /// Nothing was answered, so a request that may be repeated may be sent again.
     Dead(request::Parts, Body),

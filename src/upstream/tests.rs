@@ -1,1 +1,501 @@
-//! Upstreams on real sockets.
+//! Upstreams that are scripted on real sockets: what they send is what a broken, slow or lying content server sends.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::timeout;
+use tower::Service;
+
+use super::*;
+use crate::body::{Body, BodyError};
+use crate::credentials::{Outbound, OutboundParts};
+use crate::response::{Rejection, Row};
+use crate::telemetry::{Health, Metrics, Recorder, RequestId};
+
+const SHORT: Duration = Duration::from_millis(150);
+const LONG: Duration = Duration::from_secs(20);
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+struct Only(Arc<Config>);
+
+impl Snapshot for Only {
+    fn upstream(&self, index: usize) -> Option<&Arc<Config>> {
+        (index == 0).then_some(&self.0)
+    }
+}
+
+/// One worker's upstreams with one scripted server.
+struct World {
+    snapshot: Arc<Only>,
+    upstream: Upstream,
+    health: Health,
+    /// Heads that the server read, with the number of the connection, from 1.
+    seen: Rc<RefCell<Vec<(usize, String)>>>,
+}
+
+type Answer = Result<http::Response<Body>, Rejection>;
+
+impl World {
+    /// A server that runs `script` for each connection.
+    async fn new<F: Future<Output = ()> + 'static>(timeouts: Timeouts, script: impl Fn(Connection) -> F + 'static) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Rc::new(RefCell::new(Vec::new()));
+        let record = Rc::clone(&seen);
+        spawn_local(async move {
+            for number in 1.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                spawn_local(script(Connection { number, stream, seen: Rc::clone(&record) }));
+            }
+        });
+        Self::at(&address.to_string(), timeouts, seen)
+    }
+
+    fn at(address: &str, timeouts: Timeouts, seen: Rc<RefCell<Vec<(usize, String)>>>) -> Self {
+        let server = Server { authority: address.parse().unwrap() };
+        let config = Config { name: "albums".into(), servers: vec![server], host: HostPolicy::Upstream, timeouts };
+        let health = Health::new(Arc::new(Metrics::new().unwrap()));
+        Self { snapshot: Arc::new(Only(Arc::new(config))), upstream: Upstream::new(Pool::new(health.clone())), health, seen }
+    }
+
+    fn send(&mut self, method: Method, body: Body) -> impl Future<Output = Answer> + use<> {
+        self.send_recorded(method, body).0
+    }
+
+    fn send_recorded(&mut self, method: Method, body: Body) -> (impl Future<Output = Answer> + use<>, Recorder) {
+        let (head, ()) = Request::builder().method(method.clone()).uri("/a").body(()).unwrap().into_parts();
+        let recorder = Recorder::new(RequestId("1".into()), method, None, "http");
+        let parts = OutboundParts { head, body, upstream: 0, private: false, recorder: recorder.clone(), snapshot: Arc::clone(&self.snapshot) };
+        (self.upstream.call(Outbound::for_tests(parts)), recorder)
+    }
+
+    async fn get(&mut self) -> Answer {
+        self.send(Method::GET, Body::empty()).await
+    }
+
+    /// The whole body of a GET's answer.
+    async fn text(&mut self) -> Result<String, BodyError> {
+        read(self.get().await.unwrap()).await
+    }
+
+    fn connections(&self) -> Vec<usize> {
+        self.seen.borrow().iter().map(|(number, _)| *number).collect()
+    }
+}
+
+async fn read(answer: http::Response<Body>) -> Result<String, BodyError> {
+    answer.into_body().collect().await.map(|body| String::from_utf8(body.to_bytes().to_vec()).unwrap())
+}
+
+struct Connection {
+    number: usize,
+    stream: TcpStream,
+    seen: Rc<RefCell<Vec<(usize, String)>>>,
+}
+
+impl Connection {
+    /// The next head; `None` at the end of the connection.
+    async fn head(&mut self) -> Option<String> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await.ok()?);
+        }
+        let head = String::from_utf8(head).unwrap();
+        self.seen.borrow_mut().push((self.number, head.clone()));
+        Some(head)
+    }
+
+    async fn say(&mut self, text: &str) {
+        let _ = self.stream.write_all(text.as_bytes()).await;
+    }
+
+    /// Answers every request with this.
+    async fn always(mut self, text: &str) {
+        while self.head().await.is_some() {
+            self.say(text).await;
+        }
+    }
+
+    /// Waits for the other side to close.
+    async fn end(&mut self) {
+        let mut some = [0; 1024];
+        while self.stream.read(&mut some).await.is_ok_and(|bytes| bytes > 0) {}
+    }
+}
+
+async fn on_worker(test: impl Future<Output = ()>) {
+    timeout(LONG, LocalSet::new().run_until(test)).await.expect("a test that ends");
+}
+
+#[tokio::test]
+async fn requests_in_turn_share_a_connection_and_requests_at_once_do_not() {
+    on_worker(async {
+        let mut world = World::new(Timeouts::default(), |connection| connection.always(OK)).await;
+        for _ in 0..3 {
+            assert_eq!(world.text().await.unwrap(), "ok");
+        }
+        assert_eq!(world.connections(), [1, 1, 1]);
+        let (a, b) = tokio::join!(world.send(Method::GET, Body::empty()), world.send(Method::GET, Body::empty()));
+        assert!(a.is_ok() && b.is_ok());
+        assert_eq!(world.connections().last(), Some(&2));
+        let head = world.seen.borrow().first().unwrap().1.clone();
+        assert_eq!(head, format!("GET /a HTTP/1.1\r\nhost: {}\r\n\r\n", world.snapshot.0.servers[0].authority));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_record_tells_which_upstream_answered() {
+    on_worker(async {
+        let mut world = World::new(Timeouts::default(), |connection| connection.always(OK)).await;
+        let (answer, recorder) = world.send_recorded(Method::GET, Body::empty());
+        assert!(answer.await.is_ok());
+        let record = recorder.snapshot();
+        assert_eq!(record.upstream.as_deref(), Some("albums"));
+        assert_eq!(record.upstream_address.as_deref(), Some(world.snapshot.0.servers[0].authority.as_str()));
+        assert!(record.upstream_duration.is_some());
+        assert_eq!(record.rows.iter().collect::<Vec<_>>(), [Row::U1]);
+    })
+    .await;
+}
+
+/// Answers the first request of the first connection, then does `then` to the second; other connections answer.
+async fn dying(mut connection: Connection, then: &str) {
+    if connection.number > 1 {
+        return connection.always(OK).await;
+    }
+    connection.head().await;
+    connection.say(OK).await;
+    connection.head().await;
+    connection.say(then).await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_survives_a_connection_that_died_while_idle() {
+    on_worker(async {
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
+            let mut world = World::new(Timeouts::default(), |connection| dying(connection, "")).await;
+            world.text().await.unwrap();
+            assert!(world.send(method, Body::empty()).await.is_ok());
+            assert_eq!(world.connections(), [1, 1, 2]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_may_have_been_acted_on_is_not_sent_again() {
+    on_worker(async {
+        for (method, body, then) in [
+            (Method::POST, Body::empty(), ""),
+            (Method::PATCH, Body::empty(), ""),
+            (Method::PUT, Body::full(Bytes::from_static(b"x")), ""),
+            (Method::GET, Body::empty(), "HTTP/1.1 2"),
+            (Method::GET, Body::empty(), "HTTP/1.1 103 Early Hints\r\n\r\n"),
+        ] {
+            let then: &'static str = then;
+            let mut world = World::new(Timeouts::default(), move |connection| dying(connection, then)).await;
+            world.text().await.unwrap();
+            let answer = world.send(method.clone(), body).await;
+            assert!(matches!(answer, Err(Rejection::BadUpstream)), "{method} {then}");
+            assert_eq!(world.connections(), [1, 1], "{method} {then}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_connection_that_dies_is_not_tried_again() {
+    on_worker(async {
+        let mut world = World::new(Timeouts::default(), |mut connection| async move { drop(connection.head().await) }).await;
+        assert!(matches!(world.get().await, Err(Rejection::BadUpstream)));
+        assert_eq!(world.connections(), [1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_closed_an_idle_connection_is_not_asked_over_it() {
+    on_worker(async {
+        let script = |mut connection: Connection| async move {
+            connection.head().await;
+            connection.say(OK).await;
+        };
+        let mut world = World::new(Timeouts::default(), script).await;
+        for number in 1..=3 {
+            assert_eq!(world.text().await.unwrap(), "ok");
+            assert_eq!(world.connections().last(), Some(&number));
+            // Lets the connection's task see the end.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        // Also a POST, which is never sent twice.
+        assert!(world.send(Method::POST, Body::full(Bytes::from_static(b"x"))).await.is_ok());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_says_nothing_is_a_timeout_and_its_connection_is_closed() {
+    on_worker(async {
+        let closed = Rc::new(RefCell::new(0));
+        let count = Rc::clone(&closed);
+        let script = move |mut connection: Connection| {
+            let count = Rc::clone(&count);
+            async move {
+                connection.head().await;
+                connection.end().await;
+                *count.borrow_mut() += 1;
+            }
+        };
+        let mut world = World::new(Timeouts { response: SHORT, ..Timeouts::default() }, script).await;
+        let started = std::time::Instant::now();
+        assert!(matches!(world.get().await, Err(Rejection::UpstreamTimeout)));
+        assert!(started.elapsed() >= SHORT);
+        while *closed.borrow() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_that_stands_still_is_cut() {
+    on_worker(async {
+        let script = |mut connection: Connection| async move {
+            connection.head().await;
+            connection.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").await;
+            connection.end().await;
+        };
+        let mut world = World::new(Timeouts { idle: SHORT, ..Timeouts::default() }, script).await;
+        assert!(matches!(world.text().await, Err(BodyError::Stalled)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_a_bad_gateway_and_is_told_once() {
+    on_worker(async {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let mut world = World::at(&address.to_string(), Timeouts::default(), Rc::default());
+        for _ in 0..2 {
+            assert!(matches!(world.get().await, Err(Rejection::BadUpstream)));
+        }
+        assert_eq!(world.health.dependency("upstream", "albums").standing(), crate::telemetry::Standing::Down);
+        let listener = TcpListener::bind(address).await.unwrap();
+        let (answer, ()) = tokio::join!(world.get(), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(OK.as_bytes()).await.unwrap();
+        });
+        // An answer before the question is nonsense, but the server can be reached again.
+        drop(answer);
+        assert_eq!(world.health.dependency("upstream", "albums").standing(), crate::telemetry::Standing::Up);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn interim_answers_are_passed_over() {
+    on_worker(async {
+        let all = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+        let mut world = World::new(Timeouts::default(), move |connection| connection.always(all)).await;
+        let answer = world.get().await.unwrap();
+        assert!(!answer.headers().contains_key("link"));
+        assert_eq!(read(answer).await.unwrap(), "ok");
+        assert_eq!(world.text().await.unwrap(), "ok");
+        assert_eq!(world.connections(), [1, 1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_refused_takes_its_connection_with_it() {
+    on_worker(async {
+        let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(2 << 20));
+        let many = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "X: 1\r\n".repeat(300));
+        for bad in [
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+            "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nBad Name: 1\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
+            "HTTP/1.1 999 Huh\r\nContent-Length: 0\r\n\r\n",
+            "SSH-2.0-OpenSSH_9.6\r\n",
+            &large,
+            &many,
+        ] {
+            let text = bad.to_owned();
+            let script = move |connection: Connection| {
+                let text = if connection.number == 1 { text.clone() } else { OK.to_owned() };
+                async move { connection.always(&text).await }
+            };
+            let mut world = World::new(Timeouts::default(), script).await;
+            let start: String = bad.chars().take(90).collect();
+            assert!(matches!(world.get().await, Err(Rejection::BadUpstream)), "{start}");
+            assert_eq!(world.text().await.unwrap(), "ok", "{start}");
+            assert_eq!(world.connections(), [1, 2], "{start}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn bytes_behind_an_answer_never_answer_the_next_request() {
+    on_worker(async {
+        let script = |connection: Connection| async move {
+            let more = if connection.number == 1 { "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil" } else { "" };
+            connection.always(&format!("{OK}{more}")).await;
+        };
+        let mut world = World::new(Timeouts::default(), script).await;
+        assert_eq!(world.text().await.unwrap(), "ok");
+        assert_eq!(world.text().await.unwrap(), "ok");
+        assert_eq!(world.connections(), [1, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_upstreams_challenge_is_kept_back() {
+    on_worker(async {
+        let text = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"inner\"\r\nContent-Length: 0\r\n\r\n";
+        let mut world = World::new(Timeouts::default(), move |connection| connection.always(text)).await;
+        assert!(matches!(world.get().await, Err(Rejection::UpstreamCredentialRefused)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn answers_without_a_body_keep_the_connection() {
+    on_worker(async {
+        let script = |mut connection: Connection| async move {
+            while let Some(head) = connection.head().await {
+                let answer = match head.split(' ').next() {
+                    Some("HEAD") => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",
+                    Some("DELETE") => "HTTP/1.1 204 No Content\r\n\r\n",
+                    _ => "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nContent-Length: 100\r\n\r\n",
+                };
+                connection.say(answer).await;
+            }
+        };
+        let mut world = World::new(Timeouts::default(), script).await;
+        for (method, length) in [(Method::HEAD, Some("100")), (Method::DELETE, None), (Method::GET, None)] {
+            let answer = world.send(method, Body::empty()).await.unwrap();
+            assert_eq!(answer.headers().get("content-length").map(|value| value.to_str().unwrap()), length);
+            assert_eq!(read(answer).await.unwrap(), "");
+        }
+        assert_eq!(world.connections(), [1, 1, 1]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cut_answer_is_an_error_and_one_that_ends_with_the_connection_is_not() {
+    on_worker(async {
+        for (text, whole) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", false),
+            ("HTTP/1.0 200 OK\r\n\r\nabc", true),
+            ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", true),
+        ] {
+            let script = move |mut connection: Connection| async move {
+                connection.head().await;
+                connection.say(text).await;
+            };
+            let mut world = World::new(Timeouts::default(), script).await;
+            assert_eq!(world.text().await.ok().as_deref(), whole.then_some("abc"), "{text}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_goes_away_ends_the_request_at_the_upstream() {
+    on_worker(async {
+        for text in ["", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"] {
+            let (ended, end) = tokio::sync::oneshot::channel::<()>();
+            let ended = Rc::new(RefCell::new(Some(ended)));
+            let script = move |mut connection: Connection| {
+                let ended = ended.borrow_mut().take();
+                async move {
+                    connection.head().await;
+                    connection.say(text).await;
+                    connection.end().await;
+                    drop(ended);
+                }
+            };
+            let mut world = World::new(Timeouts::default(), script).await;
+            let mut answer = Box::pin(world.get());
+            let got = timeout(SHORT, &mut answer).await;
+            assert_eq!(got.is_ok(), !text.is_empty());
+            drop((got, answer));
+            assert!(end.await.is_err(), "the server sees the end");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_connection_ends_in_its_time() {
+    on_worker(async {
+        let (ended, end) = tokio::sync::oneshot::channel::<()>();
+        let ended = Rc::new(RefCell::new(Some(ended)));
+        let script = move |connection: Connection| {
+            let ended = ended.borrow_mut().take();
+            async move {
+                connection.always(OK).await;
+                drop(ended);
+            }
+        };
+        let mut world = World::new(Timeouts { idle: SHORT, ..Timeouts::default() }, script).await;
+        let started = std::time::Instant::now();
+        world.text().await.unwrap();
+        assert!(end.await.is_err(), "the server sees the end");
+        assert!(started.elapsed() >= SHORT);
+        // The pool's watch ended with the last connection and begins anew with the next.
+        world.text().await.unwrap();
+        assert_eq!(world.connections(), [1, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_an_overload_and_an_end_makes_room() {
+    on_worker(async {
+        let script = |mut connection: Connection| async move {
+            connection.head().await;
+            connection.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").await;
+            connection.end().await;
+        };
+        let mut world = World::new(Timeouts::default(), script).await;
+        world.upstream = Upstream::new(Pool::bounded(world.health.clone(), 2));
+        let first = world.get().await.unwrap();
+        let second = world.get().await.unwrap();
+        assert!(matches!(world.get().await, Err(Rejection::Overloaded)));
+        drop(first);
+        while world.get().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        drop(second);
+    })
+    .await;
+}
+
+#[test]
+fn an_upstream_without_a_server_is_a_bad_gateway() {
+    let config = Arc::new(Config { name: "albums".into(), servers: Vec::new(), host: HostPolicy::Upstream, timeouts: Timeouts::default() });
+    let pool = Pool::new(Health::new(Arc::new(Metrics::new().unwrap())));
+    assert!(matches!(pool.slot(&config), Err(UpstreamError::NoServer)));
+}

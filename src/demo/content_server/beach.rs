@@ -32,7 +32,8 @@ fn draw() -> Vec<u8> {
     back.extend([0xff, 0xd9]);
     // A comment makes up what is missing.
     let comment = LENGTH.saturating_sub(front.len() + back.len() + 4);
-    segment(&mut front, 0xfe, &b"Alice's vacation. ".repeat(comment / 18 + 1)[..comment]);
+    let words: Vec<u8> = b"Alice's vacation. ".iter().copied().cycle().take(comment).collect();
+    segment(&mut front, 0xfe, &words);
     front.extend(back);
     front
 }

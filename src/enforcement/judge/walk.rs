@@ -7,9 +7,8 @@ use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
-use super::super::decision::suffices;
 use super::super::permit::Permit;
-use super::{Case, Judge, Known, MIN_REFRESH, Wanted};
+use super::{Case, Judge, Known, MIN_REFRESH, Wanted, grants};
 use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
@@ -145,7 +144,7 @@ impl Judge {
     async fn live(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey) -> Result<Permit, Rejection> {
         let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), reply };
         match self.control.ask(question, case.deadline).await {
-            Ok(Ok(live)) if live.granted().is_some_and(|granted| suffices(&case.scopes, case.scopes_match, granted)) => {
+            Ok(Ok(live)) if grants(case, &live) => {
                 case.recorder.pass(Row::E8b);
                 case.recorder.pass(Row::E10);
                 Ok(Permit::of(Arc::clone(entry)))

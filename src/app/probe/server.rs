@@ -1,0 +1,263 @@
+//! One authorization server: its document, its clock, our client, the protection API, its word on our own PAT.
+
+use bytes::Bytes;
+use http::header::{DATE, LOCATION};
+use http::{Response, StatusCode, Uri};
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+
+use super::Report;
+use super::resources::{self, Target};
+use super::trouble::Asked;
+use crate::authorization_server::{Answer, AskError, Config, Introspected, Profile, Server};
+use crate::http_client::HttpClient;
+use crate::uma::Timestamp;
+
+/// Clocks that differ by more, in seconds, are told.
+const CLOCKS_APART: i64 = 30;
+
+/// Asks for everything, in the order in which one thing needs the other.
+pub async fn survey(server: &Server, http: &HttpClient, targets: &[Target], report: &mut Report) {
+    let asked = asked(server.config(), http);
+    let Some(dated) = discovery(server, &asked, report).await else { return };
+    if client(server, &asked, report).await.is_none() {
+        return;
+    }
+    let open = protection(server, &asked, report).await.is_some();
+    introspection(server, &asked, !dated, report).await;
+    if open {
+        resources::survey(server, targets, report).await;
+    }
+}
+
+/// A call's end: calls of an operator may take longer than those of a request.
+pub fn deadline(server: &Server) -> Instant {
+    Instant::now() + server.config().timeout.max(Duration::from_secs(5))
+}
+
+/// The key of a setting of this server.
+fn key(config: &Config, name: &str) -> String {
+    format!("authorization_servers.{}.{name}", config.name)
+}
+
+fn asked<'a>(config: &Config, http: &'a HttpClient) -> Asked<'a> {
+    let (address, name) = match (&config.backchannel, &config.discovery) {
+        (Some(backchannel), _) => (Some(backchannel.clone()), "backchannel"),
+        (None, Some(discovery)) => (Some(discovery.clone()), "discovery"),
+        (None, None) => (config.issuer.parse().ok(), "issuer"),
+    };
+    Asked { http, address: address.unwrap_or_default(), key: key(config, name), ca: Some(key(config, "tls.ca")), ca_named: config.tls.ca.is_some() }
+}
+
+/// Whether the answer told the time; `None`: there is no document to go on with.
+async fn discovery(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Option<bool> {
+    let response = match server.discovery_answer(deadline(server)).await {
+        Ok(response) => response,
+        Err(error) => {
+            let trouble = asked.trouble(&error).await;
+            report.fail(trouble.what, trouble.mend);
+            return None;
+        }
+    };
+    match server.accept_discovery(&response) {
+        Ok(metadata) => report.ok(format!("reached, its discovery document fits (profile {})", metadata.profile.name())),
+        Err(error) => {
+            refused_document(server.config(), asked, &response, &error, report).await;
+            return None;
+        }
+    }
+    let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
+    if let Some(date) = date {
+        clock(seconds(date).saturating_sub(Timestamp::now().0), report);
+    }
+    Some(date.is_some())
+}
+
+async fn refused_document(config: &Config, asked: &Asked<'_>, response: &Response<Bytes>, error: &AskError, report: &mut Report) {
+    let code = match error {
+        AskError::Status { error, .. } => error.as_deref(),
+        _ => None,
+    };
+    let issuer = key(config, "issuer");
+    match response.status() {
+        StatusCode::OK => {
+            let named = serde_json::from_slice::<Value>(response.body()).ok().and_then(|body| Some(body.get("issuer")?.as_str()?.to_owned()));
+            match named {
+                Some(named) if named != *config.issuer => other_issuer(config, &named, report),
+                _ => report.fail(error.to_string(), format!("correct `{}`", asked.key)),
+            }
+        }
+        StatusCode::NOT_FOUND if code == Some("Realm does not exist") => {
+            let realm = config.issuer.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            report.fail(format!("it has no realm \"{realm}\""), format!("correct the realm at the end of `{issuer}`"));
+        }
+        StatusCode::NOT_FOUND => {
+            report.fail(
+                "it has no discovery document there (404)",
+                format!("correct `{issuer}`, or name the document's address: `{}`", key(config, "discovery")),
+            );
+        }
+        status if status.is_redirection() => {
+            let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
+            if asked.is_plain() && to.starts_with("https:") {
+                let trouble = asked.https_needed();
+                report.fail(trouble.what, trouble.mend);
+            } else {
+                report.fail(format!("it redirects to \"{to}\", and redirects are not followed"), format!("write the address where it ends in `{}`", asked.key));
+            }
+        }
+        StatusCode::BAD_REQUEST if asked.is_plain() && asked.speaks_other_scheme().await => {
+            let trouble = asked.https_needed();
+            report.fail(trouble.what, trouble.mend);
+        }
+        _ => report.fail(error.to_string(), format!("look at the server's log, or correct `{}`", asked.key)),
+    }
+}
+
+fn other_issuer(config: &Config, named: &str, report: &mut Report) {
+    let what = format!("it calls itself \"{named}\", the configuration calls it \"{}\"", config.issuer);
+    // Whoever writes the other issuer may need the address of now to reach it.
+    let host = |text: &str| text.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
+    let reach = match (config.backchannel.is_none(), config.issuer.parse::<Uri>()) {
+        (true, Ok(uri)) if host(named) != host(&config.issuer) => {
+            format!(
+                " and, if that is not reachable from here, `backchannel: {}://{}`",
+                uri.scheme_str().unwrap_or("http"),
+                uri.authority().map_or("", |a| a.as_str())
+            )
+        }
+        _ => String::new(),
+    };
+    report.fail(what, format!("write \"{named}\" in `{}`{reach}", key(config, "issuer")));
+}
+
+fn seconds(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// `ahead`: how many seconds the server's clock is ahead of this machine's.
+fn clock(ahead: i64, report: &mut Report) {
+    let apart = ahead.saturating_abs();
+    if apart <= CLOCKS_APART {
+        return report.ok("its clock and ours agree");
+    }
+    let way = if ahead > 0 { "ahead of" } else { "behind" };
+    report.fail(format!("its clock is {apart} s {way} ours"), "let both machines keep time by NTP: tokens and tickets end at the wrong moment");
+}
+
+/// Our client's secret, and with it a PAT.
+async fn client(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Option<()> {
+    let error = match server.pat(deadline(server)).await {
+        Ok(held) => {
+            let life = (held.until() - Instant::now()).as_secs_f64().round();
+            report.ok(format!("client \"{}\" has the right secret and gets a PAT (for {life} s)", server.config().client.id));
+            return Some(());
+        }
+        Err(error) => error,
+    };
+    let (config, id) = (server.config(), &*server.config().client.id);
+    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::Keycloak);
+    match &error {
+        AskError::Status { status, error: code, .. } if status.is_client_error() => match (status.as_u16(), code.as_deref()) {
+            (_, Some("invalid_scope")) => report.fail(format!("client \"{id}\" may not ask for scope uma_protection"), "let it, at the server"),
+            (400, Some("unauthorized_client" | "unsupported_grant_type")) => {
+                report.fail(format!("client \"{id}\" may not use the grant client_credentials"), "let it, at the server");
+            }
+            (401, Some("unauthorized_client")) if server.lacks_service_account(deadline(server)).await => {
+                report.fail(format!("client \"{id}\" has no service account"), format!("Clients → {id} → Capability config → Service account roles → on"));
+            }
+            // Here Keycloak tells what others keep to themselves; RFC 6749, 5.2 has one code for both.
+            (401, Some("invalid_client")) if keycloak => {
+                report
+                    .fail(format!("it has no client \"{id}\", or not with a secret"), format!("correct `{}`, or create the client", key(config, "client.id")));
+            }
+            (401 | 400, Some("invalid_client" | "unauthorized_client") | None) => wrong_secret(config, keycloak, report),
+            _ => report.fail(error.to_string(), format!("look at `{}` and at the client at the server", key(config, "client"))),
+        },
+        _ => {
+            let trouble = asked.trouble(&error).await;
+            report.fail(trouble.what, trouble.mend);
+        }
+    }
+    None
+}
+
+fn wrong_secret(config: &Config, keycloak: bool, report: &mut Report) {
+    let id = &*config.client.id;
+    let origin = config.client.secret.origin().map_or_else(|| format!("`{}`", key(config, "client.secret")), str::to_owned);
+    let there = if keycloak { format!("of Clients → {id} → Credentials") } else { "that the server has".to_owned() };
+    report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one {there} into {origin}"));
+}
+
+/// The protection API, as resources are looked up in it.
+async fn protection(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Option<()> {
+    let id = &*server.config().client.id;
+    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::Keycloak);
+    let error = match server.resource_ids(deadline(server)).await {
+        Ok(ids) => {
+            let plural = if ids.len() == 1 { "" } else { "s" };
+            report.ok(format!("the protection API is open to the client (uma_protection): {} resource{plural}", ids.len()));
+            return Some(());
+        }
+        Err(error) => error,
+    };
+    match &error {
+        AskError::Status { status: StatusCode::FORBIDDEN, error: Some(code), .. } if matches!(&**code, "invalid_scope" | "insufficient_scope") => {
+            if keycloak {
+                report.fail(format!("client \"{id}\" lacks role uma_protection"), "Service account roles → assign it");
+            } else {
+                report.fail(format!("client \"{id}\" lacks scope uma_protection"), "let it have the scope, at the server");
+            }
+        }
+        AskError::Status { status: StatusCode::FORBIDDEN, error: Some(code), .. } if &**code == "invalid_clientId" => {
+            report.fail(format!("client \"{id}\" has no authorization services"), format!("Clients → {id} → Capability config → Authorization → on"));
+        }
+        AskError::CredentialRefused(_) => {
+            report.fail(
+                "the protection API refuses the PAT that the server has just issued",
+                format!("compare `{}` with the address by which the server is asked", key(server.config(), "issuer")),
+            );
+        }
+        _ => {
+            let trouble = asked.trouble(&error).await;
+            report.fail(format!("the protection API cannot be used: {}", trouble.what), trouble.mend);
+        }
+    }
+    None
+}
+
+/// Introspection of our own PAT; its end tells the time of a server whose answers carry no `Date`.
+async fn introspection(server: &Server, asked: &Asked<'_>, tell_clock: bool, report: &mut Report) {
+    let config = server.config();
+    let told = server.introspect_own(deadline(server)).await;
+    let left = server.pat(deadline(server)).await.map(|held| held.until().saturating_duration_since(Instant::now()).as_secs());
+    match told {
+        Ok(Introspected::Answer(Answer::Active(introspection))) => {
+            report.ok("introspection calls our own PAT active");
+            let ours = left.ok().and_then(|left| i64::try_from(left).ok()).map(|left| Timestamp::now().0.saturating_add(left));
+            if let (true, Some(theirs), Some(ours)) = (tell_clock, introspection.exp, ours) {
+                clock(theirs.0.saturating_sub(ours), report);
+            }
+        }
+        Ok(Introspected::Answer(Answer::Inactive)) => {
+            let address = asked.address.authority().map_or("", |authority| authority.as_str());
+            report.fail(
+                "introspection calls our own fresh PAT inactive",
+                format!(
+                    "either the issuer ({}, `{}`) is not the address by which the server is asked ({address}), or \"{}\" is not in the token's audience",
+                    config.issuer,
+                    key(config, "issuer"),
+                    config.client.id
+                ),
+            );
+        }
+        Ok(Introspected::TokenRefused) => report.fail("introspection refuses our own PAT (400)", "look at the server's log"),
+        Err(AskError::CredentialRefused(_)) => report.fail(format!("client \"{}\" may not introspect", config.client.id), "let it, at the server"),
+        Err(error) => {
+            let trouble = asked.trouble(&error).await;
+            report.fail(format!("introspection cannot be used: {}", trouble.what), trouble.mend);
+        }
+    }
+}
