@@ -125,7 +125,8 @@ async fn the_upstream_sees_the_gateways_credential_and_never_the_clients() {
     let route = "{ path: /who/**, upstream: content, protect: { resource: { name: vacation, owner: alice }, scopes: { GET: [view] } }, identity_headers: { X-Forwarded-User: sub } }";
     let world = Setup::default().route(route).start().await;
     let rpt = world.rpt(&["view"]);
-    let ask = world.get("/who/asks?q=1").bearer(&rpt).header("X-Forwarded-User", "root").header("X_Forwarded_User", "root").header("X-Forwarded-For", "10.9.8.7");
+    let ask =
+        world.get("/who/asks?q=1").bearer(&rpt).header("X-Forwarded-User", "root").header("X_Forwarded_User", "root").header("X-Forwarded-For", "10.9.8.7");
     ask.header("Connection", "X-Forwarded-User, Authorization").header("Cookie", "session=1").await;
     let seen = world.upstream().last().expect("one request");
     assert_eq!(seen.target, "/who/asks?q=1");

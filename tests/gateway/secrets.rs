@@ -160,7 +160,10 @@ async fn no_secret_leaves_the_gateway_in_a_log_a_metric_or_an_answer() {
     std::fs::write(&file, configuration(server.issuer(), content.address(), health)).expect("it can be written");
     let gateway = Running::start(&file);
     let to = gateway.address().await;
-    until("the gateway is ready", async || (ask(SocketAddr::from(([127, 0, 0, 1], health)), "GET /readyz HTTP/1.1\nHost: h").await.status == 200).then_some(())).await;
+    until("the gateway is ready", async || {
+        (ask(SocketAddr::from(([127, 0, 0, 1], health)), "GET /readyz HTTP/1.1\nHost: h").await.status == 200).then_some(())
+    })
+    .await;
 
     let rpt = server.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
     let bodies = walk(to, server.control(), content.records(), &rpt).await;
@@ -180,8 +183,14 @@ async fn no_secret_leaves_the_gateway_in_a_log_a_metric_or_an_answer() {
     secrets.extend(planted.map(str::to_owned));
     assert!(secrets.len() > 12, "there was something to hide");
     assert!(log.lines().count() > 20 && audit.lines().count() > 10 && records.as_array().is_some_and(|records| records.len() > 10));
-    let outlets =
-        [("log", log), ("audit log", audit), ("metrics", metrics), ("records", records.to_string()), ("explanation", explained.to_string()), ("answers", bodies.concat())];
+    let outlets = [
+        ("log", log),
+        ("audit log", audit),
+        ("metrics", metrics),
+        ("records", records.to_string()),
+        ("explanation", explained.to_string()),
+        ("answers", bodies.concat()),
+    ];
     for (name, text) in &outlets {
         for secret in &secrets {
             let at = text.find(secret.as_str());
