@@ -217,7 +217,7 @@ impl Rooms {
             None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
         };
         let health = Health::new(metrics);
-        let cache = Arc::new(Introspections::new().map_err(|_| StartError::System("no randomness".into()))?);
+        let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
         let judge = Judge {

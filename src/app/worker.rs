@@ -33,9 +33,11 @@ pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
 
 fn count(metrics: &Metrics, event: Event) {
     match event {
+        Event::Opened => metrics.connection_opened(),
+        Event::Closed => metrics.connection_closed(),
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
-        Event::Opened | Event::Closed | Event::AcceptFailed | Event::Expired => {}
+        Event::AcceptFailed | Event::Expired => {}
     }
 }
 

@@ -126,6 +126,7 @@ impl Judge {
                     case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
                     case.recorder.pass(self.renew_ahead(&case, &entry, token, *key, now));
                     case.recorder.pass(Row::E10);
+                    self.count_live(&entry, true);
                     return AtOnce::Permit(permit);
                 }
                 Known::Refuse(rejection) => {
@@ -220,6 +221,13 @@ impl Judge {
             Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience => {
                 Known::Challenge(TokenError::InvalidToken, decision.row())
             }
+        }
+    }
+
+    /// Counts whether the live decision was there when the entry's server wants one.
+    fn count_live(&self, entry: &Entry, was_there: bool) {
+        if entry.asks_live() && !self.dry {
+            self.cache.count_live(was_there);
         }
     }
 

@@ -60,13 +60,19 @@ impl Judge {
             match self.weigh(case, &resource, &entry, token, *key, Instant::now()) {
                 Known::Permit(permit) => {
                     case.recorder.pass(Row::E10);
+                    self.count_live(&entry, true);
                     return Ok(permit);
                 }
-                Known::NeedsLive(entry) => return self.live(case, &resource, &entry, token, *key).await,
+                Known::NeedsLive(entry) => {
+                    self.count_live(&entry, false);
+                    return self.live(case, &resource, &entry, token, *key).await;
+                }
                 Known::Challenge(reason, row) => {
                     case.recorder.pass(row);
-                    if row == Row::E1 {
-                        self.cache.drop_entry(key);
+                    match row {
+                        Row::E1 => self.cache.drop_entry(key),
+                        Row::E8a => self.count_live(&entry, true),
+                        _ => {}
                     }
                     return Err(self.challenge(case, &resource, Some(reason)).await);
                 }
