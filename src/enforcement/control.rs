@@ -130,17 +130,18 @@ impl Desk {
         let result = match self.server(server) {
             None => Err(Failed::Server(AskError::ShuttingDown)),
             Some(server) => {
-                let (asked, epoch, mut renewed) = (Instant::now(), self.cache.epoch(), false);
+                let (asking, mut renewed) = (self.cache.asking(), false);
                 let config = server.config();
-                match server.introspect(&token, asked + config.timeout, &mut renewed).await {
+                match server.introspect(&token, asking.at() + config.timeout, &mut renewed).await {
                     Ok(authorization_server::Introspected::Answer(Answer::Active(introspection))) => {
-                        Ok(Introspected { outcome: Ok(self.cache.keep_active(key, *introspection, config, server.live_decision(), asked, epoch)), renewed })
+                        Ok(Introspected { outcome: Ok(self.cache.keep_active(key, *introspection, config, server.live_decision(), asking)), renewed })
                     }
-                    Ok(other) => {
-                        self.cache.keep_inactive(key, asked + config.negative_max_age);
-                        let refused = if matches!(other, authorization_server::Introspected::TokenRefused) { Refused::Malformed } else { Refused::Inactive };
-                        Ok(Introspected { outcome: Err(refused), renewed })
+                    Ok(authorization_server::Introspected::Answer(Answer::Inactive)) => {
+                        self.cache.keep_inactive(key, asking.at() + config.negative_max_age);
+                        Ok(Introspected { outcome: Err(Refused::Inactive), renewed })
                     }
+                    // An error is no word on the token that could be used again (row I9).
+                    Ok(authorization_server::Introspected::TokenRefused) => Ok(Introspected { outcome: Err(Refused::Malformed), renewed }),
                     Err(error) => Err(Failed::Server(error)),
                 }
             }
@@ -152,9 +153,9 @@ impl Desk {
         let result = match self.server(server) {
             None => Err(AskError::ShuttingDown),
             Some(server) => {
-                let (asked, epoch) = (Instant::now(), self.cache.epoch());
-                let granted = server.granted_now(&token, &resource, asked + server.config().timeout).await;
-                granted.map(|granted| self.cache.keep_live(key, &resource, granted, asked, epoch))
+                let asking = self.cache.asking();
+                let granted = server.granted_now(&token, &resource, asking.at() + server.config().timeout).await;
+                granted.map(|granted| self.cache.keep_live(key, &resource, granted, asking))
             }
         };
         settle(&self.live, &(key, resource), &result);

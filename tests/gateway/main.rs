@@ -12,5 +12,12 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod answers;
+mod bodies;
+mod explain;
+mod figures;
+mod flows;
+mod outage;
 mod rows;
+mod secrets;
 mod support;

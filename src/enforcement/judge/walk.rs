@@ -49,7 +49,7 @@ impl Judge {
             known @ (Lookup::Stale | Lookup::Unknown) => {
                 case.recorder.with(|record| record.cache = CacheState::Miss);
                 let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
-                match self.introspect(case, token, *key, case.bucket.clone()).await {
+                match self.introspect(case, token, *key, case.bucket).await {
                     Ok(entry) => (entry, true),
                     Err(Unjudged::Limited(after)) => return Err(Rejection::TooManyIntrospections(after)),
                     Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
@@ -96,8 +96,7 @@ impl Judge {
             return known;
         }
         let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
-        let question =
-            |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket.clone(), reply };
+        let question = |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket, reply };
         match self.control.ask(question, case.deadline).await {
             Ok(Ok(Some(id))) => {
                 case.recorder.with(|record| record.resource = Some(id.clone()));
@@ -172,14 +171,11 @@ impl Judge {
             resource: resource.clone(),
             scopes: Arc::clone(&case.scopes),
             forget,
-            bucket: case.bucket.clone(),
+            bucket: case.bucket,
             deadline: case.deadline,
             reply,
         };
-        let answer = match self.control.ask(question, case.deadline).await {
-            Ok(answer) => answer,
-            Err(_) => return no_ticket(case, Row::C7),
-        };
+        let Ok(answer) = self.control.ask(question, case.deadline).await else { return no_ticket(case, Row::C7) };
         if answer.renewed {
             case.recorder.pass(Row::C6);
         }

@@ -18,7 +18,7 @@ use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningCon
 use uma_gateway::listener::Settings;
 use uma_gateway::uma::Rpt;
 
-use super::{Connection, Exchange, until};
+use super::{Answer, Connection, Exchange, until};
 
 /// Where the tests' own link leads.
 pub const LINK: &str = "/albums/vacation/notes.txt";
@@ -229,6 +229,13 @@ impl World {
         ENDPOINTS.into_iter().map(|endpoint| (endpoint, self.control().calls(endpoint))).collect()
     }
 
+    /// The metrics, as Prometheus reads them.
+    pub async fn metrics(&self) -> String {
+        let mut connection = Connection::open(self.gateway.health_address().expect("a health address"), None).await;
+        connection.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        connection.answer(false).await.text()
+    }
+
     /// Every line of the audit log, as it stands in the file.
     pub async fn audit(&self) -> Vec<Value> {
         self.gateway.telemetry().settled().await;
@@ -307,6 +314,13 @@ impl<'w> Ask<'w> {
         }
         head.push_str("\r\n");
         [head.as_bytes(), &self.body].concat()
+    }
+
+    /// Sends it and reads the answer, without looking at anything else.
+    pub async fn connect(&self) -> Answer {
+        let mut connection = Connection::open(self.world.address(), self.from).await;
+        connection.send(&self.bytes()).await;
+        connection.answer(self.method == "HEAD").await
     }
 
     async fn send(self) -> Exchange<'w> {
