@@ -26,18 +26,18 @@ pub struct Parts {
 }
 
 /// The listener's settings, with its events counted.
-pub fn settings(settings: Settings, metrics: &Arc<Metrics>) -> Settings {
+pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
     metrics.connections_at_most(settings.connections);
     let metrics = Arc::clone(metrics);
-    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings }
+    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings.clone() }
 }
 
 fn count(metrics: &Metrics, event: Event) {
     match event {
-        Event::Refused => metrics.connection_refused(),
-        Event::Panicked => metrics.panicked(),
         Event::Opened => metrics.connection_opened(),
         Event::Closed => metrics.connection_closed(),
+        Event::Refused => metrics.connection_refused(),
+        Event::Panicked => metrics.panicked(),
         Event::AcceptFailed => metrics.connection_failed(ConnectionFault::NotAccepted),
         Event::Expired => metrics.connection_failed(ConnectionFault::Expired),
         Event::Malformed => metrics.connection_failed(ConnectionFault::Malformed),

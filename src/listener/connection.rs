@@ -94,7 +94,11 @@ fn before_a_request(error: &hyper::Error) -> Option<Event> {
 }
 
 /// Drives the connection to its end; `None` when a deadline of ours ended it.
-async fn until_done<S, H>(mut connection: Pin<&mut http1::Connection<TokioIo<Watched>, H>>, watchdog: &Watchdog, shared: &Shared<S>) -> Option<hyper::Result<()>>
+async fn until_done<S, H>(
+    mut connection: Pin<&mut http1::Connection<TokioIo<Watched>, H>>,
+    watchdog: &Watchdog,
+    shared: &Shared<S>,
+) -> Option<hyper::Result<()>>
 where
     H: hyper::service::HttpService<Incoming, ResBody = Outgoing>,
     H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::response::Row;
+
 pub(super) use handles::{Active, Handles};
 pub(super) use words::version_label;
 pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome};
@@ -24,7 +26,8 @@ pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 const HTTP_BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// What the gateway itself adds, in seconds: OpenTelemetry's first bucket would swallow all of it.
-const OVERHEAD_BUCKETS: [f64; 12] = [0.000_001, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05];
+const OVERHEAD_BUCKETS: [f64; 15] =
+    [0.000_001, 0.000_002_5, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05];
 
 /// Routes that get series of their own; a configuration that is reloaded for ever must not fill the memory.
 const ROUTE_LIMIT: usize = 4096;
@@ -151,6 +154,11 @@ impl Metrics {
         }
         for outcome in ["accepted", "refused"] {
             self.connections_total.get_metric_with_label_values(&[outcome])?;
+        }
+        for row in Row::ALL {
+            if let Some(outcome) = Outcome::of_row(*row) {
+                self.decisions.get_metric_with_label_values(&[outcome.label(), row.label()])?;
+            }
         }
         for fault in ConnectionFault::ALL {
             self.connection_faults.get_metric_with_label_values(&[fault.label()])?;

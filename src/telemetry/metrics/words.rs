@@ -53,6 +53,14 @@ impl Outcome {
         }
     }
 
+    /// The outcome that a row stands for as a reason; `None` where it never is one: it only led to another, or was led to.
+    pub(super) const fn of_row(row: Row) -> Option<Self> {
+        match row {
+            Row::U1 | Row::C3 => None,
+            other => Self::of_last(other),
+        }
+    }
+
     /// No `_` here: a new row has to say what it means for operators.
     const fn of_last(row: Row) -> Option<Self> {
         Some(match row {
