@@ -11,7 +11,7 @@ use super::values::{Wrong, address, file, host, list, network, number, parse_url
 use crate::admin::{AdminDoor, HealthConfig};
 use crate::enforcement::{Limits, Rate};
 use crate::listener;
-use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig};
+use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig, To};
 
 /// Addresses that are taken, so that no two doors have the same.
 pub(super) type Taken = Vec<(SocketAddr, Span)>;
@@ -79,11 +79,15 @@ pub(super) fn log(keys: &Keys<'_>, checker: &mut Checker<'_>) -> LogConfig {
         word(node, checker, &levels)
     });
     let access = keys.read("access", checker, |node, checker| word(node, checker, &[("on", Access::On), ("denied", Access::Denied), ("off", Access::Off)]));
+    let to = keys.read("to", checker, |node, checker| match &node.value {
+        Value::Scalar { text, .. } if text == "stdout" => Some(To::Stdout),
+        _ => file(node, checker).map(To::File),
+    });
     let audit = keys.read("audit", checker, |node, checker| match &node.value {
         Value::Scalar { text, .. } if text == "stdout" => Some(Audit::Stdout),
         _ => file(node, checker).map(Audit::File),
     });
-    LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), audit }
+    LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), to: to.unwrap_or_default(), audit }
 }
 
 /// `limits`; the largest body beside them.

@@ -11,7 +11,7 @@ use super::names::Fate;
 use super::{HostPolicy, Proxy, Way, forwarding, identity, target};
 use crate::response::{Rejection, X_REQUEST_ID};
 use crate::routing::Claim;
-use crate::telemetry::RequestId;
+use crate::telemetry::{RequestId, Trace};
 
 /// All that the outbound head is made from.
 pub struct HeadInput<'a> {
@@ -37,6 +37,8 @@ pub struct HeadInput<'a> {
     pub claim: &'a dyn Fn(&Claim) -> Option<&'a str>,
     /// The gateway's name in `Via`.
     pub pseudonym: &'a str,
+    /// The request's place in a trace, where the gateway takes part in it; else the client's `traceparent` goes on as it came.
+    pub trace: Option<&'a Trace>,
 }
 
 /// How the body of the outbound request is framed.
@@ -72,6 +74,9 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
         if let Some(value) = (input.claim)(claim).and_then(identity::value) {
             headers.insert(name.clone(), value);
         }
+    }
+    if let Some(trace) = input.trace {
+        trace.tell_upstream(&mut headers);
     }
     input.proxy.inject(&mut headers, input.token)?;
 

@@ -12,6 +12,7 @@ use super::permit::{Permit, Permitted};
 use crate::body::Body;
 use crate::response::{Rejection, Row};
 use crate::routing::Routed;
+use crate::telemetry::Step;
 
 /// Makes [`Enforcement`].
 #[derive(Clone)]
@@ -74,14 +75,23 @@ where
             address: &|| address(&routed),
             recorder: routed.recorder(),
         };
+        let step = routed.recorder().step(Step::Authorize);
         match self.judge.at_once(&asked) {
-            AtOnce::Permit(permit) => Either::Left(self.inner.call(Permitted::new(routed, permit))),
-            AtOnce::Refuse(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
+            AtOnce::Permit(permit) => {
+                step.answered();
+                Either::Left(self.inner.call(Permitted::new(routed, permit)))
+            }
+            AtOnce::Refuse(rejection) => {
+                step.answered();
+                Either::Right(Either::Left(ready(Err(rejection))))
+            }
             // Only a miss allocates.
             AtOnce::Ask(case) => {
                 let (judge, mut inner) = (self.judge.clone(), self.inner.clone());
                 Either::Right(Either::Right(Box::pin(async move {
-                    let permit = judge.judge(case).await?;
+                    let judged = judge.judge(case).await;
+                    step.answered();
+                    let permit = judged?;
                     inner.call(Permitted::new(routed, permit)).await
                 })))
             }

@@ -12,7 +12,7 @@ use http::Response;
 use http::header::USER_AGENT;
 use tower::{Layer, Service};
 
-use super::{Finish, Recorder, Telemetry, Worker};
+use super::{Finish, Recorder, Telemetry, TraceParent, Worker};
 use crate::body::Body;
 
 /// Longest `User-Agent` that is kept, in bytes.
@@ -72,7 +72,11 @@ where
         let recorder = request.recorder().clone();
         let head = request.head();
         let user_agent = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(|text| text.get(..USER_AGENT_LIMIT).unwrap_or(text).into());
+        let parent = TraceParent::of(&head.headers);
+        let trace = self.worker.telemetry().trace(parent.as_ref());
         recorder.with(|record| {
+            record.trace_id = trace.as_ref().map(|trace| trace.id).or(parent.map(|parent| parent.trace));
+            record.trace = trace;
             record.version = head.version;
             record.user_agent = user_agent;
         });

@@ -98,6 +98,7 @@ impl Serialize for Line<'_> {
             },
         )?;
         line.put("request_id", Some(&*record.id.0))?;
+        line.put("trace_id", record.trace_id.map(Shown))?;
         line.http(record)?;
         if kind != Kind::Audit {
             line.served(record)?;

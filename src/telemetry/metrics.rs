@@ -16,6 +16,8 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use crate::response::Row;
 
 pub(super) use handles::{Active, Handles};
+#[cfg(feature = "otel")]
+pub(super) use words::method_label;
 pub(super) use words::version_label;
 pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome};
 
