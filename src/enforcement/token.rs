@@ -7,16 +7,15 @@ use http::header::AUTHORIZATION;
 
 use crate::path::query_has_parameter;
 use crate::response::Rejection;
-use crate::uma::Rpt;
 
 /// Longest token that is accepted, in bytes (a Keycloak RPT with many permissions may have 20 KiB).
 const LONGEST: usize = 24 * 1024;
 
-/// Finds the token; `None`: there is none, or the scheme is another one than Bearer.
+/// Finds the token and leaves it where it stands; `None`: there is none, or the scheme is another one than Bearer.
 ///
 /// # Errors
 /// [`Rejection::SeveralTokens`], [`Rejection::MalformedToken`] or [`Rejection::TokenInQuery`].
-pub fn present(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Rpt>, Rejection> {
+pub fn present<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<Option<&'h str>, Rejection> {
     let in_query = query.is_some_and(|query| query_has_parameter(query, "access_token"));
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else {
@@ -39,7 +38,7 @@ pub fn present(headers: &HeaderMap, query: Option<&str>) -> Result<Option<Rpt>, 
     if token.is_empty() || token.len() > LONGEST || !is_b64token(token) {
         return Err(Rejection::MalformedToken);
     }
-    Ok(Some(Rpt(token.into())))
+    Ok(Some(token))
 }
 
 fn is_list_with_bearer(field: &str) -> bool {
@@ -66,7 +65,7 @@ mod tests {
         for field in fields {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(field.as_bytes()).expect("a field value"));
         }
-        present(&headers, query).map(|rpt| rpt.map(|rpt| rpt.0.expose().to_owned())).map_err(|rejection| rejection.row().label())
+        present(&headers, query).map(|token| token.map(str::to_owned)).map_err(|rejection| rejection.row().label())
     }
 
     #[test]
