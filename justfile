@@ -14,7 +14,7 @@ test *arguments:
 # starts a real Keycloak on loopback and walks it; it stays up (tests/keycloak/stop ends it)
 keycloak *arguments:
     tests/keycloak/start
-    cargo test --test keycloak -- --include-ignored {{ arguments }}
+    cargo test --test keycloak --test check -- --include-ignored {{ arguments }}
 
 # the whole sequence with embedded servers, then it stays up
 demo *arguments:

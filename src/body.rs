@@ -47,37 +47,50 @@ pub trait Watch {
     fn end(&mut self, complete: bool);
 }
 
-/// A watch that ends a body which stands still: no bytes for longer than the limit while somebody waits for them.
+/// A watch that ends a body which stands still, or drips: no bytes for longer than `limit` while somebody waits for them, or more waiting in all
+/// than the allowance, which every byte that comes makes longer.
 ///
 /// Time in which nobody asks for bytes does not count: whoever holds the reader back is not this body's fault.
 #[derive(Debug)]
 pub struct Pace {
     limit: Duration,
-    waiting: bool,
+    allowance: Option<Duration>,
+    since: Option<Instant>,
     // Made at the first wait: most bodies arrive whole and never need it.
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Pace {
-    /// A watch with this limit.
+    /// A watch with this limit for one wait and none for all of them.
     #[must_use]
     pub const fn new(limit: Duration) -> Self {
-        Self { limit, waiting: false, timer: None }
+        Self { limit, allowance: None, since: None, timer: None }
+    }
+
+    /// A watch that also bounds all waits together: `allowance`, and a second more for each KiB that has come.
+    #[must_use]
+    pub const fn bounded(limit: Duration, allowance: Duration) -> Self {
+        Self { limit, allowance: Some(allowance), since: None, timer: None }
     }
 }
 
 impl Watch for Pace {
-    fn data(&mut self, _bytes: usize) -> Result<(), BodyError> {
-        self.waiting = false;
+    fn data(&mut self, bytes: usize) -> Result<(), BodyError> {
+        let Some(since) = self.since.take() else { return Ok(()) };
+        if let Some(allowance) = &mut self.allowance {
+            let earned = Duration::from_millis(bytes as u64);
+            *allowance = allowance.saturating_sub(since.elapsed()).saturating_add(earned);
+        }
         Ok(())
     }
 
     fn waiting(&mut self, context: &mut Context<'_>) -> Result<(), BodyError> {
-        let limit = self.limit;
+        let limit = self.allowance.map_or(self.limit, |allowance| allowance.min(self.limit));
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        if !self.waiting {
-            self.waiting = true;
-            timer.as_mut().reset(Instant::now() + limit);
+        if self.since.is_none() {
+            let now = Instant::now();
+            self.since = Some(now);
+            timer.as_mut().reset(now + limit);
         }
         match timer.as_mut().poll(context) {
             Poll::Ready(()) => Err(BodyError::Stalled),
@@ -320,5 +333,38 @@ mod tests {
         drop(Body::full(Bytes::from_static(b"abc")).watched(Box::new(Diary(Rc::clone(&diary), "w", None))));
         drop(Body::empty().watched(Box::new(Diary(Rc::clone(&diary), "e", None))));
         assert_eq!(*diary.borrow(), ["w end false", "e end true"].map(String::from));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_ends_when_its_allowance_is_used_up() {
+        let second = Duration::from_secs(1);
+        for (bytes, survives) in [(1, 5), (700, 14), (2048, 100)] {
+            let mut pace = Pace::bounded(Duration::from_secs(10), Duration::from_secs(5));
+            let mut passed = 0;
+            while passed < 100 {
+                let wait = std::future::poll_fn(|context| match pace.waiting(context) {
+                    Ok(()) => Poll::Pending,
+                    Err(error) => Poll::Ready(error),
+                });
+                if let Ok(error) = tokio::time::timeout(second, wait).await {
+                    assert!(matches!(error, BodyError::Stalled));
+                    break;
+                }
+                assert!(pace.data(bytes).is_ok());
+                passed += 1;
+            }
+            assert_eq!(passed, survives, "{bytes} bytes a second");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nobody_waits_does_not_count() {
+        let mut pace = Pace::bounded(Duration::from_secs(10), Duration::from_secs(5));
+        let now = futures_util::task::noop_waker();
+        for _ in 0..10 {
+            assert!(pace.waiting(&mut Context::from_waker(&now)).is_ok());
+            assert!(pace.data(1).is_ok());
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
     }
 }

@@ -73,10 +73,17 @@ pub fn main() -> ExitCode {
 
 /// Loads the configuration, or says what is wrong with it.
 fn load(configuration: &Configuration) -> Result<crate::config::Gateway, ExitCode> {
-    crate::config::load(&configuration.config).map_err(|problems| {
-        eprint!("{problems}");
-        ExitCode::from(BAD_CONFIGURATION)
-    })
+    crate::config::load(&configuration.config).map_err(|problems| wrong(&problems))
+}
+
+/// The same for a command that only asks where things are.
+fn load_without_secrets(configuration: &Configuration) -> Result<crate::config::Gateway, ExitCode> {
+    crate::config::load_without_secrets(&configuration.config).map_err(|problems| wrong(&problems))
+}
+
+fn wrong(problems: &crate::config::Problems) -> ExitCode {
+    eprintln!("{problems}");
+    ExitCode::from(BAD_CONFIGURATION)
 }
 
 /// A runtime for a command that talks to somebody.

@@ -86,7 +86,17 @@ pub fn load(path: &Path) -> Result<Gateway, Problems> {
 /// All problems of the text.
 pub fn parse(text: &str, file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Gateway, Problems> {
     let tree = tree::parse(text).map_err(|problem| Problems::of_syntax(file, text, problem))?;
-    whole::read(tree, text, file, environment)
+    whole::read(tree, text, file, Some(environment))
+}
+
+/// Reads a configuration file without its secrets, for a command that only asks where things are: the user who runs it may not read them.
+///
+/// # Errors
+/// As [`load`], but for secrets.
+pub fn load_without_secrets(path: &Path) -> Result<Gateway, Problems> {
+    let text = read(path).map_err(|reason| Problems::of_file(path, &reason))?;
+    let tree = tree::parse(&text).map_err(|problem| Problems::of_syntax(path, &text, problem))?;
+    whole::read(tree, &text, path, None)
 }
 
 fn read(path: &Path) -> Result<String, String> {

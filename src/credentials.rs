@@ -8,6 +8,8 @@ mod forwarding;
 mod head;
 mod identity;
 mod layer;
+#[cfg(test)]
+mod layer_tests;
 mod limit;
 mod names;
 pub mod oauth2;

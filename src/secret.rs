@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn a_secret_never_prints_itself() {
-        assert_eq!(format!("{:?}", Secret::from("open sesame")), "Secret(..)");
+        assert_eq!(format!("{:?}", Secret::from("open sesame").from_origin("the secret file key")), "Secret(..)");
     }
 
     #[test]

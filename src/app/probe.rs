@@ -151,7 +151,10 @@ mod tests {
         report.ok("clock agrees");
         report.fail("client \"content-gateway\" lacks role uma_protection", "Service account roles → assign it");
         let lines: Vec<String> = report.probes.iter().map(Probe::to_string).collect();
-        assert_eq!(lines, ["ok   keycloak: clock agrees", "FAIL keycloak: client \"content-gateway\" lacks role uma_protection → Service account roles → assign it"]);
+        assert_eq!(
+            lines,
+            ["ok   keycloak: clock agrees", "FAIL keycloak: client \"content-gateway\" lacks role uma_protection → Service account roles → assign it"]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `check`: every mistake at once, and with `--online` whether the servers answer as the configuration expects.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use super::{BAD_CONFIGURATION, Configuration, block_on};
@@ -29,7 +30,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(config) => config,
         Err(problems) => {
             match arguments.format {
-                Format::Text => eprint!("{problems}"),
+                Format::Text => eprintln!("{problems}"),
                 Format::Json => println!("{:#}", problems.to_json()),
             }
             return ExitCode::from(BAD_CONFIGURATION);
@@ -46,9 +47,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(probes) => probes,
         Err(code) => return code,
     };
-    match arguments.format {
-        Format::Text => probes.iter().for_each(|probe| println!("{probe}")),
-        Format::Json => println!("{:#}", serde_json::Value::from_iter(probes.iter().map(crate::app::Probe::to_json))),
-    }
+    let said = match arguments.format {
+        Format::Text => probes.iter().map(|probe| format!("{probe}\n")).collect(),
+        Format::Json => format!("{:#}\n", serde_json::Value::from_iter(probes.iter().map(crate::app::Probe::to_json))),
+    };
+    // Whoever reads the first lines only and closes the pipe does not change the exit code.
+    let _ = std::io::stdout().write_all(said.as_bytes());
     if probes.iter().any(crate::app::Probe::failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

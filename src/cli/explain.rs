@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::place::{Places, print};
-use super::{Configuration, block_on, load};
+use super::{Configuration, block_on, load, load_without_secrets};
 use crate::admin::{AdminClient, AdminDoor};
 use crate::app::Question;
 use crate::secret::Secret;
@@ -63,11 +63,15 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
     let configuration = arguments.configuration();
-    let config = if arguments.admin.is_some() && !configuration.config.exists() { None } else { Some(load(&configuration)?) };
+    let config = if arguments.admin.is_some() && !configuration.config.exists() { None } else { Some(load_without_secrets(&configuration)?) };
     let places = config.as_ref().map(Places::of).unwrap_or_default();
     let door = match &arguments.admin {
         Some(admin) => Some(door(admin)?),
-        None => config.as_ref().and_then(|config| config.admin.clone()),
+        None => match config.as_ref().and_then(|config| config.admin.as_ref()) {
+            // The door's own token is a secret that must be read.
+            Some(AdminDoor::Address { .. }) => load(&configuration)?.admin,
+            door => door.cloned(),
+        },
     };
     let record = match (&arguments.url, door) {
         (None, None) => {
@@ -80,10 +84,9 @@ fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
         (None, Some(door)) => ask(block_on(AdminClient::new(&door).record(&arguments.what))?)?,
         (Some(url), door) => {
             let question = question(arguments, url)?;
-            match (door, config) {
-                (Some(door), _) => ask(block_on(AdminClient::new(&door).explain(&question.method, &question.url, question.token.as_ref()))?)?,
-                (None, Some(config)) => ask(block_on(crate::app::explain_offline(config, question))?)?,
-                (None, None) => return Err(ExitCode::FAILURE),
+            match door {
+                Some(door) => ask(block_on(AdminClient::new(&door).explain(&question.method, &question.url, question.token.as_ref()))?)?,
+                None => ask(block_on(crate::app::explain_offline(load(&configuration)?, question))?)?,
             }
         }
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Configuration, block_on, load};
+use super::{Configuration, block_on, load_without_secrets};
 use crate::http_client::{HttpClient, TlsFiles};
 
 #[derive(clap::Args)]
@@ -39,7 +39,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn configured(configuration: &Configuration) -> Result<http::Uri, ExitCode> {
-    let config = load(configuration)?;
+    let config = load_without_secrets(configuration)?;
     let Some(health) = config.health else {
         eprintln!("error: {} has no `health`; write health: {{ address: 127.0.0.1:9090 }}, or give --url", configuration.config.display());
         return Err(ExitCode::from(super::BAD_CONFIGURATION));

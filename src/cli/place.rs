@@ -75,7 +75,7 @@ pub fn print(record: &Value, places: &Places) -> String {
                 &mut out,
                 "has",
                 &format!("{} on {}", if has.is_empty() { "nothing".into() } else { words(&has) }, resource(record)),
-                &format!("missing: {}", words(&missing)),
+                &if missing.is_empty() { String::new() } else { format!("missing: {}", words(&missing)) },
             );
         }
     }
@@ -99,7 +99,18 @@ fn verdict(out: &mut String, record: &Value, rows: &[&str]) {
     let time = record.get("time").and_then(Value::as_str).and_then(|time| time.get(11..19)).unwrap_or_default();
     let took = record.get("duration_ms").and_then(Value::as_f64).filter(|took| *took > 0.0).map(|took| format!(", {took:.0} ms")).unwrap_or_default();
     let sent = record.get("upstream.name").and_then(Value::as_str).map_or_else(|| "nothing sent upstream".to_owned(), |name| format!("sent to {name}"));
-    let _ = writeln!(out, "{word:<10}{cause} {meaning} → {status}        {time}{took}, {sent}");
+    let _ = writeln!(out, "{word:<10} {cause} {}{meaning} → {status}        {time}{took}, {sent}", error(rows));
+}
+
+/// The challenge's `error`, where it has one.
+fn error(rows: &[&str]) -> &'static str {
+    if !rows.contains(&"C3") || rows.contains(&"D15") {
+        ""
+    } else if rows.iter().any(|row| matches!(*row, "E7" | "E8" | "E8a")) {
+        "insufficient_scope: "
+    } else {
+        "invalid_token: "
+    }
 }
 
 fn token(out: &mut String, record: &Value, rows: &[&str]) {
@@ -172,5 +183,5 @@ fn words(words: &[&str]) -> String {
 }
 
 fn line(out: &mut String, name: &str, left: &str, right: &str) {
-    let _ = if right.is_empty() { writeln!(out, "{name:<10}{left}") } else { writeln!(out, "{name:<10}{left:<36}  {right}") };
+    let _ = if right.is_empty() { writeln!(out, "{name:<10} {left}") } else { writeln!(out, "{name:<10} {left:<36}  {right}") };
 }

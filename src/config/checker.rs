@@ -20,7 +20,8 @@ pub(super) struct Checker<'a> {
     pub(super) hidden: Hidden,
     /// The directory of the file: relative paths begin there.
     pub(super) directory: &'a Path,
-    pub(super) environment: &'a dyn Fn(&str) -> Option<String>,
+    /// The value of a variable; absent: secrets are not read.
+    pub(super) environment: Option<&'a dyn Fn(&str) -> Option<String>>,
 }
 
 /// A mapping that was held against its description.

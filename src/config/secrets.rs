@@ -30,6 +30,7 @@ pub(super) fn secret(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
         return wrong_shape(node, checker);
     };
     match key.as_str() {
+        "env" | "file" if checker.environment.is_none() => Some(Secret::from("unread")),
         "env" => from_environment(value, checker),
         "file" => from_file(value, checker),
         _ => {
@@ -53,7 +54,7 @@ fn from_environment(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
         checker.error(Problem::at(node.span, "this is not the name of an environment variable").label("letters, digits and _").write("{ env: NAME }"));
         return None;
     }
-    let Some(text) = (checker.environment)(name) else {
+    let Some(text) = checker.environment.and_then(|environment| environment(name)) else {
         checker.error(Problem::at(node.span, format!("the environment variable {} is not set", shown(name))).label("set it, or name a file instead"));
         return None;
     };

@@ -19,7 +19,7 @@ use super::{Gateway, doors, servers, upstreams};
 use crate::{authorization_server, credentials, upstream};
 
 /// Reads the tree.
-pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: &dyn Fn(&str) -> Option<String>) -> Result<Gateway, Problems> {
+pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: Option<&dyn Fn(&str) -> Option<String>>) -> Result<Gateway, Problems> {
     let mut checker = Checker {
         errors: tree.problems,
         warnings: Vec::new(),

@@ -39,7 +39,7 @@ pub struct Token {
 
 /// What the keeper is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Progress {
+pub(super) enum Progress {
     Asking,
     Held,
     Failed,
@@ -96,7 +96,7 @@ impl Token {
         settled.ok().and_then(Result::ok).map(drop).and_then(|()| usable())
     }
 
-    fn publish(&self, value: Option<HeaderValue>, progress: Progress) {
+    pub(super) fn publish(&self, value: Option<HeaderValue>, progress: Progress) {
         self.current.store(value.map(Arc::new));
         self.progress.send_replace(progress);
     }

@@ -8,7 +8,7 @@ mod walk;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method};
+use http::Method;
 use tokio::time::Instant;
 
 use super::ask::{Control, Question};
@@ -17,12 +17,12 @@ use super::decision::{Decision, Need, decide, granted, suffices};
 use super::limits::bucket;
 use super::permit::Permit;
 use super::token::present;
-use crate::authorization_server::{AskError, Config, Declared, ResourceKey, Resources, Seen, TicketError};
+use crate::authorization_server::{Config, Declared, ResourceKey, Resources, Seen};
 use crate::cache::{CacheKey, Entry, Introspections, Lookup};
-use crate::response::{Rejection, Row, UnreachableStatus};
+use crate::response::{Rejection, Row};
 use crate::routing::{Client, LimitKey, Protect, ResourceChoice, Route, ScopesMatch};
 use crate::telemetry::{CacheState, Recorder};
-use crate::uma::{ResourceId, Rpt, Scope, Timestamp, TokenError, uma_challenge};
+use crate::uma::{ResourceId, Rpt, Scope, Timestamp, TokenError};
 
 /// An insufficient answer younger than this is not asked again: an upgraded token keeps its string, but not every refusal is news.
 const MIN_REFRESH: Duration = Duration::from_secs(1);

@@ -65,6 +65,12 @@ impl<S> Permitted<S> {
         Self { routed, permit }
     }
 
+    /// A request of a public route, for tests of the rooms to the left.
+    #[cfg(test)]
+    pub(crate) const fn public_for_tests(routed: Routed<S>) -> Self {
+        Self::new(routed, Permit::public())
+    }
+
     /// The request and its permit, for the room that builds the outbound head.
     #[must_use]
     pub fn into_parts(self) -> (Routed<S>, Permit) {

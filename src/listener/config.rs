@@ -22,6 +22,8 @@ pub struct Settings {
     pub idle: Duration,
     /// Without a byte of a request body that somebody waits for (15 s).
     pub body: Duration,
+    /// All waits for a request body together, and a second more for each KiB that has come (60 s).
+    pub whole_body: Duration,
     /// Without the peer taking a byte of what is to be written (60 s).
     pub write: Duration,
     /// For requests that are still under way when the listener stops (30 s).
@@ -44,6 +46,7 @@ impl Default for Settings {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             body: Duration::from_secs(15),
+            whole_body: Duration::from_secs(60),
             write: Duration::from_secs(60),
             drain: Duration::from_secs(30),
             connections: 10_000,

@@ -66,7 +66,7 @@ where
     let io = TokioIo::new(Watched { stream, watchdog: Rc::clone(&watchdog) });
     let service = hyper::service::service_fn(|request| {
         watchdog.asked();
-        let request = arrived(request, peer.clone(), &watchdog, shared.settings.body);
+        let request = arrived(request, peer.clone(), &watchdog, &shared.settings);
         let (service, watchdog) = (shared.service.clone(), Rc::clone(&watchdog));
         async move {
             let Ok(answer) = service.oneshot(request).await;
@@ -132,13 +132,13 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
     Poll::Pending
 }
 
-fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, pace: Duration) -> Request {
+fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, settings: &Settings) -> Request {
     let (mut head, incoming) = request.into_parts();
     // hyper leaves the handle of an upgrade here; nothing is ever upgraded.
     head.extensions.clear();
     let mut body = Body::stream(incoming);
     if !body.is_empty() {
-        body = body.without_trailers().watched(Box::new(Inbound { pace: Pace::new(pace), watchdog: Rc::clone(watchdog) }));
+        body = body.without_trailers().watched(Box::new(Inbound { pace: Pace::bounded(settings.body, settings.whole_body), watchdog: Rc::clone(watchdog) }));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
     Request { head, body, peer, recorder }

@@ -13,6 +13,9 @@ pub enum UpstreamError {
     /// The upstream has no server.
     #[error("the upstream has no server")]
     NoServer,
+    /// There are as many connections as there may be.
+    #[error("no room for another connection to the upstream")]
+    Full,
     /// No connection stands.
     #[error("no connection to the upstream")]
     Connect(#[source] io::Error),
@@ -37,6 +40,7 @@ impl From<UpstreamError> for Rejection {
     fn from(error: UpstreamError) -> Self {
         match error {
             UpstreamError::NoServer | UpstreamError::Connect(_) | UpstreamError::Answer(_) => Self::BadUpstream,
+            UpstreamError::Full => Self::Overloaded,
             UpstreamError::ConnectTimeout(_) | UpstreamError::AnswerTimeout(_) => Self::UpstreamTimeout,
             UpstreamError::CredentialRefused => Self::UpstreamCredentialRefused,
             UpstreamError::Exchange(error) => match of_the_client(&error) {

@@ -23,6 +23,8 @@ mod counted;
 
 use counted::Counted;
 
+/// Connections to one server, of each worker: an upstream that hangs must not take all file descriptors.
+const MOST: usize = 4096;
 /// Idle connections kept for one server, by each worker.
 const MOST_IDLE: usize = 128;
 /// Bounds an answer's head and how much of a body is read at once.
@@ -36,6 +38,7 @@ const REMEMBERED: usize = 256;
 #[derive(Debug)]
 pub struct Pool {
     health: Health,
+    most: usize,
     slots: RefCell<HashMap<Server, Rc<Slot>>>,
     // Finding a server by its section's address spares hashing its name for each request; holding the section keeps the address from being used again.
     known: RefCell<Vec<(Arc<Config>, Rc<Slot>)>>,
@@ -49,6 +52,8 @@ pub(super) struct Slot {
     pub(super) host: Option<HeaderValue>,
     server: Server,
     dependency: Arc<Dependency>,
+    most: usize,
+    open: Rc<Cell<usize>>,
     // The one that was used last is at the end and is taken first, so that those which are not needed grow old.
     idle: RefCell<VecDeque<Idle>>,
     reaped: Cell<bool>,
@@ -70,7 +75,13 @@ impl Pool {
     /// An empty pool; what it learns of servers goes to `health`.
     #[must_use]
     pub fn new(health: Health) -> Rc<Self> {
-        Rc::new(Self { health, slots: RefCell::default(), known: RefCell::default() })
+        Self::bounded(health, MOST)
+    }
+
+    /// The same with a bound of its own: so many connections to one server at a time (row U5).
+    #[must_use]
+    pub fn bounded(health: Health, most: usize) -> Rc<Self> {
+        Rc::new(Self { health, most, slots: RefCell::default(), known: RefCell::default() })
     }
 
     /// The place of an upstream's server.
@@ -81,7 +92,10 @@ impl Pool {
         }
         let server = config.servers.first().ok_or(UpstreamError::NoServer)?;
         let slot = Rc::clone(
-            self.slots.borrow_mut().entry(server.clone()).or_insert_with(|| Rc::new(Slot::new(server, self.health.dependency("upstream", &config.name)))),
+            self.slots
+                .borrow_mut()
+                .entry(server.clone())
+                .or_insert_with(|| Rc::new(Slot::new(server, self.most, self.health.dependency("upstream", &config.name)))),
         );
         // Sections that only this list holds belong to a configuration that is gone.
         known.retain(|(section, _)| Arc::strong_count(section) > 1);
@@ -93,13 +107,15 @@ impl Pool {
 }
 
 impl Slot {
-    fn new(server: &Server, dependency: Arc<Dependency>) -> Self {
+    fn new(server: &Server, most: usize, dependency: Arc<Dependency>) -> Self {
         let address = server.authority.as_str();
         Self {
             address: Arc::from(address),
             host: HeaderValue::from_str(address).ok(),
             server: server.clone(),
             dependency,
+            most,
+            open: Rc::default(),
             idle: RefCell::default(),
             reaped: Cell::new(false),
         }
@@ -140,6 +156,7 @@ impl Slot {
 
     /// A new connection, its task running on this worker.
     pub(super) async fn connect(&self, time: Duration) -> Result<Connection, UpstreamError> {
+        let place = Place::take(&self.open, self.most).ok_or(UpstreamError::Full)?;
         let host = self.server.authority.host();
         let address = (host.trim_start_matches('[').trim_end_matches(']'), self.server.authority.port_u16().unwrap_or(80));
         let attempt = match timeout(time, TcpStream::connect(address)).await {
@@ -155,10 +172,30 @@ impl Slot {
         let handshake = http1::Builder::new().max_buf_size(BUFFER).max_headers(FIELDS).handshake(io).await;
         let (sender, connection) = handshake.map_err(UpstreamError::Exchange)?;
         tokio::task::spawn_local(async move {
+            let _place = place;
             // How it ends is told to whoever waits for an answer; an idle one may end as it likes.
             let _ = connection.await;
         });
         Ok(Connection { sender, received })
+    }
+}
+
+/// One of the connections that there may be, from the attempt to the end.
+struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    fn take(open: &Rc<Cell<usize>>, most: usize) -> Option<Self> {
+        let count = open.get();
+        (count < most).then(|| {
+            open.set(count.saturating_add(1));
+            Self(Rc::clone(open))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

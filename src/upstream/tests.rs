@@ -471,6 +471,28 @@ async fn an_idle_connection_ends_in_its_time() {
     .await;
 }
 
+#[tokio::test]
+async fn one_connection_too_many_is_an_overload_and_an_end_makes_room() {
+    on_worker(async {
+        let script = |mut connection: Connection| async move {
+            connection.head().await;
+            connection.say("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc").await;
+            connection.end().await;
+        };
+        let mut world = World::new(Timeouts::default(), script).await;
+        world.upstream = Upstream::new(Pool::bounded(world.health.clone(), 2));
+        let first = world.get().await.unwrap();
+        let second = world.get().await.unwrap();
+        assert!(matches!(world.get().await, Err(Rejection::Overloaded)));
+        drop(first);
+        while world.get().await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        drop(second);
+    })
+    .await;
+}
+
 #[test]
 fn an_upstream_without_a_server_is_a_bad_gateway() {
     let config = Arc::new(Config { name: "albums".into(), servers: Vec::new(), host: HostPolicy::Upstream, timeouts: Timeouts::default() });

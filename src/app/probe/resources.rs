@@ -25,7 +25,10 @@ enum Named {
     Key(ResourceKey),
     Declared(Declared),
     /// Its name needs a path: the texts as written.
-    Template { name: Arc<str>, owner: Option<Arc<str>> },
+    Template {
+        name: Arc<str>,
+        owner: Option<Arc<str>>,
+    },
 }
 
 /// The resources that routes want of one server, each once, in the order of the file.
@@ -83,7 +86,9 @@ pub async fn survey(server: &Server, targets: &[Target], report: &mut Report) {
 async fn by_id(server: &Server, target: &Target, id: &ResourceId, report: &mut Report) -> Result<(), AskError> {
     match server.describe(id, deadline(server)).await? {
         Some(description) => scopes(target, &format!("resource {id} (\"{}\")", description.name), &description, report),
-        None => report.fail(format!("it has no resource with the id {id} (line {})", target.line), "correct the id, or name the resource by `name` and `owner`"),
+        None => {
+            report.fail(format!("it has no resource with the id {id} (line {})", target.line), "correct the id, or name the resource by `name` and `owner`")
+        }
     }
     Ok(())
 }
@@ -139,7 +144,11 @@ async fn missing(server: &Server, target: &Target, key: &ResourceKey, report: &m
     let owners: Vec<&str> = same.iter().filter_map(|one| one.owner.as_deref()).filter(|owner| *owner != wanted).collect();
     if !owners.is_empty() {
         let owners = owners.join(", ");
-        let mend = if owners == client { format!("leave out `owner` in line {line}: the owner is the gateway's own client") } else { format!("write `owner: {owners}` in line {line}") };
+        let mend = if owners == client {
+            format!("leave out `owner` in line {line}: the owner is the gateway's own client")
+        } else {
+            format!("write `owner: {owners}` in line {line}")
+        };
         report.fail(format!("resource \"{}\" belongs to {owners}, not to {wanted}", key.name), mend);
         return Ok(());
     }

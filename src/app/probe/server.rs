@@ -7,9 +7,9 @@ use serde_json::Value;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
+use super::Report;
 use super::resources::{self, Target};
 use super::trouble::Asked;
-use super::Report;
 use crate::authorization_server::{Answer, AskError, Config, Introspected, Profile, Server};
 use crate::http_client::HttpClient;
 use crate::uma::Timestamp;
@@ -93,7 +93,10 @@ async fn refused_document(config: &Config, asked: &Asked<'_>, response: &Respons
             report.fail(format!("it has no realm \"{realm}\""), format!("correct the realm at the end of `{issuer}`"));
         }
         StatusCode::NOT_FOUND => {
-            report.fail("it has no discovery document there (404)", format!("correct `{issuer}`, or name the document's address: `{}`", key(config, "discovery")));
+            report.fail(
+                "it has no discovery document there (404)",
+                format!("correct `{issuer}`, or name the document's address: `{}`", key(config, "discovery")),
+            );
         }
         status if status.is_redirection() => {
             let to = response.headers().get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or_default();
@@ -118,7 +121,11 @@ fn other_issuer(config: &Config, named: &str, report: &mut Report) {
     let host = |text: &str| text.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));
     let reach = match (config.backchannel.is_none(), config.issuer.parse::<Uri>()) {
         (true, Ok(uri)) if host(named) != host(&config.issuer) => {
-            format!(" and, if that is not reachable from here, `backchannel: {}://{}`", uri.scheme_str().unwrap_or("http"), uri.authority().map_or("", |a| a.as_str()))
+            format!(
+                " and, if that is not reachable from here, `backchannel: {}://{}`",
+                uri.scheme_str().unwrap_or("http"),
+                uri.authority().map_or("", |a| a.as_str())
+            )
         }
         _ => String::new(),
     };
@@ -163,7 +170,8 @@ async fn client(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Opti
             }
             // Here Keycloak tells what others keep to themselves; RFC 6749, 5.2 has one code for both.
             (401, Some("invalid_client")) if keycloak => {
-                report.fail(format!("it has no client \"{id}\", or not with a secret"), format!("correct `{}`, or create the client", key(config, "client.id")));
+                report
+                    .fail(format!("it has no client \"{id}\", or not with a secret"), format!("correct `{}`, or create the client", key(config, "client.id")));
             }
             (401 | 400, Some("invalid_client" | "unauthorized_client") | None) => wrong_secret(config, keycloak, report),
             _ => report.fail(error.to_string(), format!("look at `{}` and at the client at the server", key(config, "client"))),
@@ -179,8 +187,8 @@ async fn client(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Opti
 fn wrong_secret(config: &Config, keycloak: bool, report: &mut Report) {
     let id = &*config.client.id;
     let origin = config.client.secret.origin().map_or_else(|| format!("`{}`", key(config, "client.secret")), str::to_owned);
-    let there = if keycloak { format!(": Clients → {id} → Credentials") } else { String::new() };
-    report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one that the server has into {origin}{there}"));
+    let there = if keycloak { format!("of Clients → {id} → Credentials") } else { "that the server has".to_owned() };
+    report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one {there} into {origin}"));
 }
 
 /// The protection API, as resources are looked up in it.
@@ -207,7 +215,10 @@ async fn protection(server: &Server, asked: &Asked<'_>, report: &mut Report) -> 
             report.fail(format!("client \"{id}\" has no authorization services"), format!("Clients → {id} → Capability config → Authorization → on"));
         }
         AskError::CredentialRefused(_) => {
-            report.fail("the protection API refuses the PAT that the server has just issued", format!("compare `{}` with the address by which the server is asked", key(server.config(), "issuer")));
+            report.fail(
+                "the protection API refuses the PAT that the server has just issued",
+                format!("compare `{}` with the address by which the server is asked", key(server.config(), "issuer")),
+            );
         }
         _ => {
             let trouble = asked.trouble(&error).await;

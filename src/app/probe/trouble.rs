@@ -59,10 +59,16 @@ impl Asked<'_> {
                 Some(ErrorKind::ConnectionRefused) => trouble(format!("nothing listens at {who}"), format!("start it, or correct `{key}`")),
                 _ => trouble(format!("no connection to {who}: {}", innermost(cause)), format!("correct `{key}`, or look at DNS, routes and firewalls")),
             },
-            HttpError::Timeout => trouble(format!("{who} did not answer in time"), format!("look whether it is up and reachable from here, or correct `{key}`")),
+            HttpError::Timeout => {
+                trouble(format!("{who} did not answer in time"), format!("look whether it is up and reachable from here, or correct `{key}`"))
+            }
             HttpError::UnknownCertificate(_) => trouble(format!("{who} shows a certificate of an issuer that is not trusted here"), self.name_the_ca()),
-            HttpError::Certificate(cause) => trouble(format!("the certificate of {who} is not valid here: {cause}"), format!("renew it, or write in `{key}` the name that it is for")),
-            HttpError::Tls(_) if self.speaks_other_scheme().await => trouble(format!("{who} speaks plain http, and the address says https"), format!("write http:// in `{key}`, or name the port that speaks TLS")),
+            HttpError::Certificate(cause) => {
+                trouble(format!("the certificate of {who} is not valid here: {cause}"), format!("renew it, or write in `{key}` the name that it is for"))
+            }
+            HttpError::Tls(_) if self.speaks_other_scheme().await => {
+                trouble(format!("{who} speaks plain http, and the address says https"), format!("write http:// in `{key}`, or name the port that speaks TLS"))
+            }
             HttpError::Tls(cause) => trouble(format!("no TLS connection to {who}: {cause}"), self.name_the_ca()),
             HttpError::Broken(_) if self.is_plain() && self.speaks_other_scheme().await => self.https_needed(),
             other => trouble(format!("{who}: {other}"), format!("look whether `{key}` names an HTTP server")),

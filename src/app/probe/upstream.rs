@@ -134,7 +134,10 @@ impl Visitor<'_> {
         }
         match (closed, last, credential) {
             (Some((path, code)), _, Credential::None) => {
-                report.fail(format!("it wants a credential (GET {path} → {code}), and the configuration gives none"), format!("write `upstreams.{}.credentials`", self.section.name));
+                report.fail(
+                    format!("it wants a credential (GET {path} → {code}), and the configuration gives none"),
+                    format!("write `upstreams.{}.credentials`", self.section.name),
+                );
             }
             (Some((path, code)), ..) => report.ok(format!("it refuses whoever comes without the credential (GET {path} → {code})")),
             (None, Some((path, code)), _) => report.warn(
@@ -192,7 +195,10 @@ async fn no_token(asked: &Asked<'_>, grant: &Grant, error: &TokenError, report: 
         }
         TokenError::Refused(status) if refuses(*status) => {
             let origin = grant.client.secret.origin().map_or_else(|| format!("`{client}.secret`"), str::to_owned);
-            report.fail(format!("the token endpoint refuses client \"{}\" ({})", grant.client.id, status.as_u16()), format!("correct `{client}.id`, or the secret in {origin}"));
+            report.fail(
+                format!("the token endpoint refuses client \"{}\" ({})", grant.client.id, status.as_u16()),
+                format!("correct `{client}.id`, or the secret in {origin}"),
+            );
         }
         TokenError::Refused(status) if *status == StatusCode::NOT_FOUND => {
             report.fail(format!("there is no token endpoint at {} (404)", grant.token_endpoint), format!("correct `{}`", asked.key));

@@ -52,7 +52,7 @@ impl State {
         let found = self.resources.values().filter(fits);
         let found = found.skip(number("first").unwrap_or(0)).take(number("max").unwrap_or(if self.keycloak() { 100 } else { usize::MAX }));
         let deep = query.get("deep") == Some("true");
-        let list: Vec<Value> = found.map(|resource| if deep { self.describe(resource) } else { resource.id.clone().into() }).collect();
+        let list: Vec<Value> = found.map(|resource| if deep { self.listed(resource) } else { resource.id.clone().into() }).collect();
         Answer::json(StatusCode::OK, &list.into())
     }
 
@@ -132,6 +132,15 @@ impl State {
             return Err(malformed("resource_scopes is missing or holds other things than texts"));
         }
         Ok(description)
+    }
+
+    /// A description in a list: there Keycloak tells the owner's name, too.
+    fn listed(&self, resource: &Resource) -> Value {
+        let mut description = self.describe(resource);
+        if let Some(owner) = description.get_mut("owner").and_then(Value::as_object_mut) {
+            owner.insert("name".into(), resource.owner.clone().into());
+        }
+        description
     }
 
     fn describe(&self, resource: &Resource) -> Value {

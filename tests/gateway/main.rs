@@ -1,0 +1,16 @@
+//! The whole gateway from outside: real sockets, a real file of configuration, an authorization server and a content server that remember.
+//!
+//! `rows/` has a test for each row of the decision table, which asserts five things; the other files hold the figures and the flows. `support/` builds the
+//! [`support::World`] that they all live in.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise"
+)]
+
+mod rows;
+mod support;
