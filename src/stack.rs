@@ -67,7 +67,7 @@ pub fn stack(
         .layer(AdmissionLayer::new(Arc::clone(&pseudonym))) // refuses what two servers could read differently
         .layer(RoutingLayer::new(current)) // Request -> Routed; one snapshot for the whole request
         .layer(EnforcementLayer::new(judge)) // Routed -> Permitted, or the UMA challenge
-        .layer(CredentialsLayer::new(pseudonym)) // Permitted -> Outbound; the RPT ends here
+        .layer(CredentialsLayer::new(&pseudonym)) // Permitted -> Outbound; the RPT ends here
         .service(upstream)
 }
 

@@ -65,7 +65,12 @@ impl Memo {
         let key = cache.key(server, token);
         let (stamp, known) = (cache.stamp(&key), cache.look_up(&key, now));
         if let Lookup::Active(entry) = &known {
-            self.remember(place, now, || Slot { server, tail, token: token.into(), key, entry: Arc::clone(entry), live: None, stamp, asked_for: 0 }, token.len());
+            self.remember(
+                place,
+                now,
+                || Slot { server, tail, token: token.into(), key, entry: Arc::clone(entry), live: None, stamp, asked_for: 0 },
+                token.len(),
+            );
         }
         (key, known)
     }
@@ -131,3 +136,7 @@ impl std::fmt::Debug for Memo {
         f.debug_struct("Memo").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "memo_tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use super::*;
 use crate::authorization_server::{Audience, ClientCredentials, ProfileChoice};
 use crate::uma::Timestamp;
 
-fn server(identity: u8) -> Config {
+pub(super) fn server(identity: u8) -> Config {
     Config {
         name: "as".into(),
         identity: ServerIdentity([identity; 16]),
@@ -29,7 +29,7 @@ fn server(identity: u8) -> Config {
     }
 }
 
-fn of(subject: &str, session: &str) -> Introspection {
+pub(super) fn of(subject: &str, session: &str) -> Introspection {
     Introspection { subject: Some(subject.into()), session: Some(session.into()), ..Introspection::default() }
 }
 

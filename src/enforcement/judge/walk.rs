@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
 use super::super::decision::suffices;
 use super::super::permit::Permit;
-use super::{Case, Judge, Known, MIN_REFRESH, Wanted};
+use super::{Case, Judge, Known, MIN_REFRESH, View, Wanted};
 use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
@@ -39,7 +39,7 @@ impl Judge {
         let (mut entry, mut fresh) = match self.cache.look_up(key, now) {
             Lookup::Active(entry) => {
                 case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
-                case.recorder.pass(self.renew_ahead(case, &entry, token, *key, now));
+                case.recorder.pass(self.renew_ahead(&case.view(&resource, token, *key, now), &entry));
                 (entry, false)
             }
             Lookup::Inactive => {
@@ -59,7 +59,7 @@ impl Judge {
             }
         };
         loop {
-            match self.weigh(case, &resource, &entry, token, *key, Instant::now()) {
+            match self.weigh(&case.view(&resource, token, *key, Instant::now()), &entry, || self.cache.live(*key, &resource)) {
                 Known::Permit(permit) => {
                     case.recorder.pass(Row::E10);
                     return Ok(permit);
@@ -93,7 +93,7 @@ impl Judge {
 
     /// Rows D10 and D11: the resource that the route leads to.
     async fn resource(&self, case: &Case) -> Result<ResourceId, Rejection> {
-        if let Some(known) = self.known_resource(case) {
+        if let Some(known) = self.known_resource(&case.resource, &case.recorder) {
             return known;
         }
         let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
@@ -201,6 +201,13 @@ impl Judge {
     fn open_with(&self, case: &Case) -> Option<String> {
         let address = percent_encoding::utf8_percent_encode(case.address.as_deref()?, percent_encoding::NON_ALPHANUMERIC).to_string();
         Some(self.open_with.as_deref()?.replace("{url}", &address))
+    }
+}
+
+impl Case {
+    fn view<'a>(&'a self, resource: &'a ResourceId, token: &'a Rpt, key: CacheKey, now: Instant) -> View<'a> {
+        let Self { server, scopes, scopes_match, recorder, .. } = self;
+        View { server, scopes, scopes_match: *scopes_match, resource, token: token.0.expose(), key, recorder, now }
     }
 }
 

@@ -112,6 +112,9 @@ async fn a_failure_of_the_gateways_own_is_a_closed_answer(row: Row) {
     let service = RejectionLayer.layer(service_fn(|_: Request| async { Err::<Response<Body>, _>(Rejection::Internal) }));
     let answered: Result<Response<Body>, Infallible> = service.oneshot(request).await;
     let answer = answered.expect("always an answer");
-    assert_eq!((answer.status().as_u16(), &answer.headers()["cache-control"], &answer.headers()["x-request-id"]), (500, &"no-store".parse().unwrap(), &"4q7zk2".parse().unwrap()));
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["cache-control"], &answer.headers()["x-request-id"]),
+        (500, &"no-store".parse().unwrap(), &"4q7zk2".parse().unwrap())
+    );
     assert_eq!(recorder.snapshot().rows.iter().collect::<Vec<_>>(), [row]);
 }

@@ -69,10 +69,7 @@ async fn an_answer_near_its_end_is_used_and_renewed_behind_it(row: Row) {
     })
     .await;
     world.control().called(Endpoint::Introspection, before + 1).await;
-    exchange.proves(
-        row,
-        &Expect { answer: PASSED, calls: &[(Endpoint::Introspection, 1)], hits: 1, next: Next::Active, rows: "I2 E10 U1: E10" },
-    );
+    exchange.proves(row, &Expect { answer: PASSED, calls: &[(Endpoint::Introspection, 1)], hits: 1, next: Next::Active, rows: "I2 E10 U1: E10" });
 }
 
 async fn a_refusal_is_remembered_and_challenged_again(row: Row) {

@@ -26,7 +26,8 @@ async fn warm(setup: Setup) -> (World, String) {
 
 async fn the_upstreams_answer_is_relayed_and_made_private(row: Row) {
     let (world, rpt) = warm(Setup::default()).await;
-    let reply = Reply::status(404).header("Cache-Control", "public, max-age=60").header("X-Request-Id", "theirs").header("Connection", "X-Hop").header("X-Hop", "1");
+    let reply =
+        Reply::status(404).header("Cache-Control", "public, max-age=60").header("X-Request-Id", "theirs").header("Connection", "X-Hop").header("X-Hop", "1");
     world.upstream().reply_next(1, reply);
     let exchange = world.get(LINK).bearer(&rpt).await;
     let answer = Says::Passed(404, &[("cache-control", "private, max-age=60"), ("vary", "Authorization"), ("x-hop", "")]);
