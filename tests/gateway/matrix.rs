@@ -28,8 +28,7 @@ enum Known {
     Refused,
 }
 
-const TRUTHS: [Truth; 7] =
-    [Truth::Absent, Truth::Malformed, Truth::Expired, Truth::Revoked, Truth::WrongAudience, Truth::Insufficient, Truth::Valid];
+const TRUTHS: [Truth; 7] = [Truth::Absent, Truth::Malformed, Truth::Expired, Truth::Revoked, Truth::WrongAudience, Truth::Insufficient, Truth::Valid];
 
 /// A ticket, or that none is to be had.
 const fn ticket(up: bool) -> u16 {
