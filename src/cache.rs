@@ -91,9 +91,20 @@ impl std::fmt::Debug for Introspections {
     }
 }
 
-/// The moment of a purge count at which a call began.
+/// The moment at which a call began: its answer's age counts from here, and a purge since then keeps it out of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Epoch(u64);
+pub struct Asking {
+    at: Instant,
+    epoch: u64,
+}
+
+impl Asking {
+    /// The moment.
+    #[must_use]
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+}
 
 struct Lifetime;
 
@@ -171,17 +182,21 @@ impl Introspections {
         }
     }
 
-    /// The count of purges; to be taken before a call and given to [`Introspections::keep_active`].
+    /// The moment now; to be taken before a call and given back with its answer.
     #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        Epoch(self.epoch.load(Ordering::Acquire))
+    pub fn asking(&self) -> Asking {
+        Asking { at: Instant::now(), epoch: self.epoch.load(Ordering::Acquire) }
     }
 
-    /// Keeps an answer that was asked for at `asked`. After a purge in between it is handed on but not kept.
-    pub fn keep_active(&self, key: CacheKey, introspection: Introspection, server: &Config, asks_live: bool, asked: Instant, epoch: Epoch) -> Arc<Entry> {
-        let entry = Arc::new(Entry::new(introspection, server, asks_live, asked));
+    fn is_current(&self, asking: Asking) -> bool {
+        self.epoch.load(Ordering::Acquire) == asking.epoch
+    }
+
+    /// Keeps an answer. After a purge in between it is handed on but not kept.
+    pub fn keep_active(&self, key: CacheKey, introspection: Introspection, server: &Config, asks_live: bool, asking: Asking) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(introspection, server, asks_live, asking.at));
         self.negative.invalidate(&key);
-        if self.epoch() == epoch && entry.is_fresh(Instant::now()) {
+        if self.is_current(asking) && entry.is_fresh(Instant::now()) {
             self.positive.insert(key, Arc::clone(&entry));
         } else {
             self.positive.invalidate(&key);
@@ -201,10 +216,10 @@ impl Introspections {
         self.live.get(&(key, resource.clone()))
     }
 
-    /// Keeps a live decision that was asked for at `asked`.
-    pub fn keep_live(&self, key: CacheKey, resource: &ResourceId, granted: Option<Vec<Scope>>, asked: Instant, epoch: Epoch) -> Arc<LiveEntry> {
-        let entry = Arc::new(LiveEntry::new(granted, asked));
-        if self.epoch() == epoch {
+    /// Keeps a live decision.
+    pub fn keep_live(&self, key: CacheKey, resource: &ResourceId, granted: Option<Vec<Scope>>, asking: Asking) -> Arc<LiveEntry> {
+        let entry = Arc::new(LiveEntry::new(granted, asking.at));
+        if self.is_current(asking) {
             self.live.insert((key, resource.clone()), Arc::clone(&entry));
         }
         entry

@@ -26,9 +26,9 @@ pub struct Parts {
 }
 
 /// The listener's settings, with its events counted.
-pub fn settings(settings: Settings, metrics: &Arc<Metrics>) -> Settings {
+pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
     let metrics = Arc::clone(metrics);
-    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings }
+    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings.clone() }
 }
 
 fn count(metrics: &Metrics, event: Event) {

@@ -195,6 +195,7 @@ impl Judge {
     }
 
     /// The stages E and the live decision, as far as the caches know.
+    #[expect(clippy::too_many_arguments, reason = "one private function, called where each of these is at hand")]
     fn weigh(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey, now: Instant) -> Known {
         let need = Need { server: &case.server, resource, scopes: &case.scopes, scopes_match: case.scopes_match };
         let decision = decide(&need, entry.introspection(), Timestamp::now());
