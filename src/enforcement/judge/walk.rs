@@ -33,29 +33,7 @@ impl Judge {
             case.recorder.pass(Row::D15);
             return Err(self.challenge(case, &resource, None).await);
         };
-        let now = Instant::now();
-        let (mut entry, mut fresh) = match self.cache.look_up(key, now) {
-            Lookup::Active(entry) => {
-                case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
-                case.recorder.pass(self.renew_ahead(case, &entry, token, *key, now));
-                (entry, false)
-            }
-            Lookup::Inactive => {
-                case.recorder.with(|record| record.cache = CacheState::NegativeHit);
-                case.recorder.pass(Row::I3);
-                return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await);
-            }
-            known @ (Lookup::Stale | Lookup::Unknown) => {
-                case.recorder.with(|record| record.cache = CacheState::Miss);
-                let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
-                match self.introspect(case, token, *key, None).await {
-                    Ok(entry) => (entry, true),
-                    Err(Unjudged::Limited(after)) => return Err(Rejection::TooManyIntrospections(after)),
-                    Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
-                    Err(Unjudged::Failed(error)) => return Err(unjudged(case, row, &error)),
-                }
-            }
-        };
+        let (mut entry, mut fresh) = self.entry(case, &resource, token, *key).await?;
         loop {
             match self.weigh(case, &resource, &entry, token, *key, Instant::now()) {
                 Known::Permit(permit) => {
@@ -89,6 +67,33 @@ impl Judge {
                 Known::Insufficient(_) => {
                     case.recorder.pass(Row::E8);
                     return Err(self.challenge(case, &resource, Some(TokenError::InsufficientScope)).await);
+                }
+            }
+        }
+    }
+
+    /// The answer to judge by, and whether it was asked for just now (rows I1 to I10).
+    async fn entry(&self, case: &Case, resource: &ResourceId, token: &Rpt, key: CacheKey) -> Result<(Arc<Entry>, bool), Rejection> {
+        let now = Instant::now();
+        match self.cache.look_up(&key, now) {
+            Lookup::Active(entry) => {
+                case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
+                case.recorder.pass(self.renew_ahead(case, &entry, token, key, now));
+                Ok((entry, false))
+            }
+            Lookup::Inactive => {
+                case.recorder.with(|record| record.cache = CacheState::NegativeHit);
+                case.recorder.pass(Row::I3);
+                Err(self.challenge(case, resource, Some(TokenError::InvalidToken)).await)
+            }
+            known @ (Lookup::Stale | Lookup::Unknown) => {
+                case.recorder.with(|record| record.cache = CacheState::Miss);
+                let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
+                match self.introspect(case, token, key, None).await {
+                    Ok(entry) => Ok((entry, true)),
+                    Err(Unjudged::Limited(after)) => Err(Rejection::TooManyIntrospections(after)),
+                    Err(Unjudged::Refused) => Err(self.challenge(case, resource, Some(TokenError::InvalidToken)).await),
+                    Err(Unjudged::Failed(error)) => Err(unjudged(case, row, &error)),
                 }
             }
         }
