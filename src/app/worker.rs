@@ -33,16 +33,18 @@ pub struct Parts {
 }
 
 /// The listener's settings, with its events counted.
-pub fn settings(settings: Settings, metrics: &Arc<Metrics>) -> Settings {
+pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
     let metrics = Arc::clone(metrics);
-    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings }
+    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings.clone() }
 }
 
 fn count(metrics: &Metrics, event: Event) {
     match event {
+        Event::Opened => metrics.connection_opened(),
+        Event::Closed => metrics.connection_closed(),
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
-        Event::Opened | Event::Closed | Event::AcceptFailed | Event::Expired => {}
+        Event::AcceptFailed | Event::Expired => {}
     }
 }
 
@@ -74,7 +76,7 @@ fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandl
             drop(tells);
             runtime.block_on(async move {
                 let upstream = Upstream::new(Pool::new(health));
-                serve_all(sockets, &settings, &stopped, stack(current, judge, &telemetry, upstream, pseudonym)).await;
+                serve_all(sockets, &settings, &stopped, stack(current, judge, &telemetry, upstream, &pseudonym)).await;
             });
         })
         .map_err(|error| StartError::System(error.to_string()))?;

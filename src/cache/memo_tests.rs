@@ -23,7 +23,7 @@ impl World {
     fn keep(&mut self, token: &str) -> CacheKey {
         let server = server(1);
         let key = self.cache.key(server.identity, token);
-        self.cache.keep_active(key, of("bob", "session"), &server, true, Instant::now(), self.cache.epoch());
+        self.cache.keep_active(key, of("bob", "session"), &server, true, self.cache.asking());
         assert!(self.is_active(token));
         key
     }
@@ -75,7 +75,7 @@ async fn whatever_makes_the_cache_forget_a_token_makes_the_memory_forget_it() {
 async fn a_newer_answer_replaces_the_one_that_is_remembered() {
     let mut world = World::new();
     let key = world.keep("token");
-    world.cache.keep_active(key, of("alice", "session"), &server(1), true, Instant::now(), world.cache.epoch());
+    world.cache.keep_active(key, of("alice", "session"), &server(1), true, world.cache.asking());
     let (_, known) = world.memo.look_up(&world.cache, server(1).identity, "token", Instant::now());
     let Lookup::Active(entry) = known else { panic!("it is known") };
     assert_eq!(entry.introspection().subject.as_deref(), Some("alice"));
@@ -103,11 +103,11 @@ async fn a_live_decision_is_repeated_until_there_is_another_one() {
     };
     assert_eq!(granted(&mut world, &resource), None);
     let view = vec![Scope("view".into())];
-    world.cache.keep_live(key, &resource, Some(view.clone()), Instant::now(), world.cache.epoch());
+    world.cache.keep_live(key, &resource, Some(view.clone()), world.cache.asking());
     assert_eq!(granted(&mut world, &resource), Some(view.clone()));
     assert_eq!(granted(&mut world, &resource), Some(view));
     assert_eq!(granted(&mut world, &ResourceId("other".into())), None);
-    world.cache.keep_live(key, &resource, None, Instant::now(), world.cache.epoch());
+    world.cache.keep_live(key, &resource, None, world.cache.asking());
     assert_eq!(granted(&mut world, &resource), None);
 }
 

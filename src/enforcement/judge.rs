@@ -152,6 +152,7 @@ impl Judge {
                     recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
                     recorder.pass(self.renew_ahead(&view, entry));
                     recorder.pass(Row::E10);
+                    self.count_live(entry, true);
                     return AtOnce::Permit(permit);
                 }
                 Known::Refuse(rejection) => {
@@ -222,15 +223,15 @@ impl Judge {
         note(view, entry, &decision, time);
         match decision {
             Decision::Permit { .. } if !entry.asks_live() => Known::Permit(Permit::of(Arc::clone(entry))),
-            Decision::Permit { .. } => match live() {
-                Some(live) if live.age(now) < server.max_age && live.granted().is_some_and(|granted| suffices(scopes, scopes_match, granted)) => {
+            Decision::Permit { .. } => match live().map(|live| (grants(scopes, scopes_match, &live), live)) {
+                Some((true, live)) if live.age(now) < server.max_age => {
                     if live.wants_renewal(server, now) {
                         self.control.tell(Question::RenewLive { server: server.identity, token: view.rpt(), key: view.key, resource: resource.clone() });
                     }
                     Known::Permit(Permit::of(Arc::clone(entry)))
                 }
-                // A "no" is believed for `negative_max_age` only, so that a new grant is soon seen.
-                Some(live) if live.age(now) < server.negative_max_age => {
+                // A "no" is believed for `negative_max_age` only, so that a new grant is soon seen. A "yes" that is too old is no "no".
+                Some((false, live)) if live.age(now) < server.negative_max_age => {
                     view.recorder.with(|record| record.granted = live.granted().unwrap_or_default().to_vec());
                     Known::Challenge(TokenError::InsufficientScope, Row::E8a)
                 }
@@ -241,6 +242,13 @@ impl Judge {
             Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience => {
                 Known::Challenge(TokenError::InvalidToken, decision.row())
             }
+        }
+    }
+
+    /// Counts whether the live decision was there when the entry's server wants one.
+    fn count_live(&self, entry: &Entry, was_there: bool) {
+        if entry.asks_live() && !self.dry {
+            self.cache.count_live(was_there);
         }
     }
 
@@ -272,6 +280,11 @@ fn wanted(asked: &Asked<'_>, server: &Arc<Config>) -> Wanted {
             Wanted::Named { key, declared: Some(Arc::new(declared)) }
         }
     }
+}
+
+/// Whether a live decision suffices for the request.
+fn grants(scopes: &[Scope], scopes_match: ScopesMatch, live: &LiveEntry) -> bool {
+    live.granted().is_some_and(|granted| suffices(scopes, scopes_match, granted))
 }
 
 /// Writes down who asks and what the token has.

@@ -51,16 +51,25 @@ where
         });
     };
     let mut shutdown = pin!(shutdown);
+    // Told once for each time of need, not ten times a second.
+    let mut failing = false;
     loop {
         tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(ended) = tasks.join_next() => closed(ended, &settings),
             accepted = listener.accept() => match accepted {
-                Ok((stream, address)) => admit(&mut tasks, stream, address),
+                Ok((stream, address)) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("connections are accepted again");
+                    }
+                    admit(&mut tasks, stream, address);
+                }
                 Err(error) if of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, "no connection can be accepted");
+                    }
                     (settings.on_event)(Event::AcceptFailed);
                     tokio::select! {
                         () = &mut shutdown => break,
@@ -78,16 +87,21 @@ where
     }
     shared.draining.set(true);
     shared.drain.notify_waiters();
+    drained(tasks, &settings).await;
+    Ok(())
+}
+
+/// Waits for the connections that are left, for as long as they may take; then they are dropped.
+async fn drained(mut tasks: JoinSet<()>, settings: &Settings) {
     let _ = timeout(settings.drain, async {
         while let Some(ended) = tasks.join_next().await {
-            closed(ended, &settings);
+            closed(ended, settings);
         }
     })
     .await;
     for _ in 0..tasks.len() {
         (settings.on_event)(Event::Closed);
     }
-    Ok(())
 }
 
 fn closed(ended: Result<(), JoinError>, settings: &Settings) {

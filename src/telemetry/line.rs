@@ -123,7 +123,7 @@ fn served(line: &mut Object<'_>, record: &Record) {
     line.put("network.peer.address", record.peer.filter(|peer| record.client != Some(*peer)));
     line.put("user_agent.original", record.user_agent.as_deref());
     line.put("duration_ms", Some(Millis(record.duration)));
-    line.put("overhead_ms", (record.status != 0).then(|| Millis(record.overhead)));
+    line.put("overhead_ms", (record.status != 0).then_some(Millis(record.overhead)));
     line.put("http.request.body.size", Some(record.bytes_in));
     line.put("http.response.body.size", Some(record.bytes_out));
     line.put("complete", (!record.complete).then_some(false));
@@ -140,7 +140,7 @@ fn decided(line: &mut Object<'_>, record: &Record) {
     line.put("uma.rows", rows.clone().next().map(|_| List(rows)));
     line.put("uma.reason", record.reason);
     line.put("uma.authorization_server", record.server.as_deref());
-    line.put("uma.authorization_server_ms", (!record.authorization_server.is_zero()).then(|| Millis(record.authorization_server)));
+    line.put("uma.authorization_server_ms", (!record.authorization_server.is_zero()).then_some(Millis(record.authorization_server)));
     line.put("uma.resource_id", record.resource.as_ref().map(|resource| &*resource.0));
     line.put("uma.scopes", scopes(&record.needed));
     line.put("uma.subject", record.subject.as_deref());

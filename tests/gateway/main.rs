@@ -9,8 +9,18 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
+    clippy::unwrap_in_result,
     reason = "a test stops at the first surprise"
 )]
 
+mod answers;
+mod bodies;
+mod explain;
+mod figures;
+mod flows;
+mod matrix;
+mod outage;
+mod records;
 mod rows;
+mod secrets;
 mod support;

@@ -39,6 +39,17 @@ async fn a_path_parameter_chooses_the_resource() {
 
 #[tokio::test]
 #[ignore = "needs Keycloak: just keycloak"]
+async fn a_name_may_hold_any_character() {
+    let realm = Realm::photoz();
+    let album = realm.register(&unique("Zoë & Søn's 50% + \u{1f3d6} #1 a=b/c?")).await;
+    realm.share(&album, "bob", &["view"]).await;
+    let world = Plan::behind(&realm).vacation(&album.by_name()).start().await;
+
+    assert_eq!(world.fetch(Method::GET, BEACH, "bob").await.expect("the content").0, StatusCode::OK);
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: just keycloak"]
 async fn a_resource_that_does_not_exist_is_404_until_it_does() {
     let realm = Realm::photoz();
     let name = unique("Album");
@@ -126,6 +137,22 @@ async fn a_declared_resource_is_registered_once_and_kept_as_declared() {
     let scopes = vec!["edit".to_owned(), "view".to_owned()];
     assert_eq!(realm.described(&name, "alice").await, ("alice".into(), Some("urn:picture".into()), scopes));
     assert_eq!(world.fetch(Method::GET, BEACH, "bob").await.expect("what was shared still is").0, StatusCode::OK);
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: just keycloak"]
+async fn a_declared_resource_without_an_owner_belongs_to_the_gateways_client() {
+    let realm = Realm::photoz();
+    let name = unique("Declared");
+    let plan = || Plan::behind(&realm).protect("/albums/vacation/**", &format!("{{ register: {{ name: \"{name}\" }} }}"), "{ GET: [view], PUT: [edit] }");
+    let world = plan().start().await;
+    let ids = realm.named(&name, "content-gateway").await;
+    assert_eq!(ids.len(), 1);
+    assert_eq!(realm.described(&name, "content-gateway").await, ("content-gateway".into(), None, vec!["edit".into(), "view".into()]));
+    world.get_without_token(BEACH).await.challenge();
+
+    world.restart_with(&plan()).await.get_without_token(BEACH).await.challenge();
+    assert_eq!(realm.named(&name, "content-gateway").await, ids);
 }
 
 #[tokio::test]

@@ -64,6 +64,25 @@ async fn a_known_rpt_costs_no_call_to_keycloak() {
 
 #[tokio::test]
 #[ignore = "needs Keycloak: just keycloak"]
+async fn a_hundred_first_uses_of_one_rpt_are_one_introspection() {
+    let realm = Realm::photoz();
+    let album = realm.album().await;
+    realm.share(&album, "bob", &["view"]).await;
+    let world = Plan::behind(&realm).vacation(&album.by_name()).start().await;
+    let challenge = world.get_without_token(BEACH).await.challenge();
+    let rpt = realm.sign_in("bob", CLIENT_APP).await.trade(&challenge).await.expect("an RPT");
+
+    world.keycloak.clear();
+    let answers = futures_util::future::join_all((0..100).map(|_| world.get(BEACH, &rpt.token))).await;
+    for answer in answers {
+        answer.assert_passed();
+    }
+    assert_eq!(world.keycloak.calls_to("/introspect"), 1, "{:?}", world.keycloak.calls());
+    assert_eq!(world.keycloak.calls_to("/token"), 1, "{:?}", world.keycloak.calls());
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: just keycloak"]
 async fn each_request_without_a_token_gets_a_ticket_of_its_own() {
     let realm = Realm::photoz();
     let album = realm.album().await;
@@ -93,6 +112,33 @@ async fn fetch_goes_the_whole_way() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(body.len(), uma_gateway::demo::content_server::BEACH);
     assert_eq!(world.content().hits(), 1);
+}
+
+#[tokio::test]
+#[ignore = "needs Keycloak: just keycloak"]
+async fn the_fetch_command_writes_the_content_and_tells_its_steps() {
+    let realm = Realm::photoz();
+    let album = realm.album().await;
+    realm.share(&album, "bob", &["view"]).await;
+    let world = Plan::behind(&realm).vacation(&album.by_name()).start().await;
+
+    let fetch = |path: &str, user: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
+        command.args(["fetch", "--explain", "--user", user, &world.address(path).to_string()]);
+        command.env("UMA_PASSWORD", user).env("UMA_CLIENT_ID", CLIENT_APP.id).env("UMA_CLIENT_SECRET", CLIENT_APP.secret);
+        command.stdin(std::process::Stdio::null());
+        async move { tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs") }
+    };
+    let bob = fetch(BEACH, "bob").await;
+    let told = String::from_utf8_lossy(&bob.stderr);
+    assert!(bob.status.success(), "{told}");
+    assert_eq!(bob.stdout, world.content_of(BEACH).await);
+    assert!(told.contains("401") && told.contains("trade ticket") && told.contains("200"), "{told}");
+    assert!(!told.contains("eyJhbGciOi"), "a token or ticket is told: {told}");
+
+    let carol = fetch(BEACH, "carol").await;
+    assert_eq!(carol.status.code(), Some(3), "{}", String::from_utf8_lossy(&carol.stderr));
+    assert!(carol.stdout.is_empty());
 }
 
 #[tokio::test]

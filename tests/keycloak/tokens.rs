@@ -17,16 +17,18 @@ async fn a_token_that_keycloak_did_not_sign_is_refused_with_a_ticket() {
 
     let (head, signature) = rpt.token.rsplit_once('.').expect("a JWT");
     let payload = head.split('.').nth(1).expect("a payload");
-    let unsigned = format!("eyJhbGciOiJub25lIn0.{payload}.");
-    for forged in [format!("{head}.A{}", &signature[1..]), format!("{head}.B{}", &signature[1..]), unsigned, "nonsense".into(), format!("{}x", rpt.token)] {
-        if forged == rpt.token {
-            continue;
-        }
+    let other = if signature.starts_with('A') { signature.replacen('A', "B", 1) } else { format!("A{}", signature.chars().skip(1).collect::<String>()) };
+    for (forged, row) in [
+        (format!("{head}.{other}"), "I5"),
+        (format!("{head}."), "I5"),
+        ("nonsense".to_owned(), "I5"),
+        // Keycloak calls this one a bad request, not an inactive token.
+        (format!("eyJhbGciOiJub25lIn0.{payload}."), "I9"),
+    ] {
         let refused = world.get(BEACH, &forged).await;
         let challenge = refused.refusal("invalid_token");
-        assert_eq!(refused.rows, "I5 C3");
+        assert_eq!(refused.rows, format!("{row} C3"), "{forged}");
         bob.trade(&challenge).await.expect("the ticket is a good one");
-        assert_eq!(world.get(BEACH, &forged).await.rows, "I3 C3", "the refusal is remembered");
     }
     assert_eq!(world.content().hits(), 1);
     world.get(BEACH, &rpt.token).await.assert_passed();

@@ -87,7 +87,7 @@ async fn by_id(server: &Server, target: &Target, id: &ResourceId, report: &mut R
     match server.describe(id, deadline(server)).await? {
         Some(description) => scopes(target, &format!("resource {id} (\"{}\")", description.name), &description, report),
         None => {
-            report.fail(format!("it has no resource with the id {id} (line {})", target.line), "correct the id, or name the resource by `name` and `owner`")
+            report.fail(format!("it has no resource with the id {id} (line {})", target.line), "correct the id, or name the resource by `name` and `owner`");
         }
     }
     Ok(())
@@ -131,7 +131,7 @@ fn scopes(target: &Target, what: &str, description: &Description, report: &mut R
     let plural = if missing.len() == 1 { "" } else { "s" };
     report.fail(
         format!("{what} lacks the scope{plural} {} (it has: {has})", joined(&missing)),
-        format!("add to the resource at the server, or correct `scopes` of line {}", target.line),
+        format!("add {} to the resource at the server, or correct `scopes` of line {}", if missing.len() == 1 { "it" } else { "them" }, target.line),
     );
 }
 
@@ -159,7 +159,7 @@ async fn missing(server: &Server, target: &Target, key: &ResourceKey, report: &m
             let owner = one.owner.as_deref().filter(|owner| *owner != wanted).map_or_else(String::new, |owner| format!(" of {owner}"));
             format!("did you mean \"{}\"{owner}? correct line {line}", one.name)
         }
-        None => format!("create it at the server, or correct line {line}, or let the gateway register it: `register`"),
+        None => format!("create it at the server, correct line {line}, or let the gateway register it: `register`"),
     };
     report.fail(format!("it has no resource {}", shown(server, key)), mend);
     Ok(())

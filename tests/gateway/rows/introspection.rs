@@ -59,7 +59,7 @@ async fn a_fresh_answer_is_used_while_the_server_is_away(row: Row) {
 }
 
 async fn an_answer_near_its_end_is_used_and_renewed_behind_it(row: Row) {
-    let world = Setup::default().server("introspection: { max_age: 4s, refresh_window: 95% }").start().await;
+    let world = Setup::default().server("introspection: { max_age: 4s, refresh_window: 90% }").start().await;
     let rpt = world.rpt(&["view"]);
     world.get(LINK).bearer(&rpt).await;
     let before = world.control().calls(Endpoint::Introspection);

@@ -40,11 +40,6 @@ impl Connection {
         self.stream.write_all(bytes).await.expect("the gateway reads");
     }
 
-    /// Sends as much as the other side takes; whether that was all of it.
-    pub async fn send_what_goes(&mut self, bytes: &[u8]) -> bool {
-        matches!(timeout(PATIENCE, self.stream.write_all(bytes)).await, Ok(Ok(())))
-    }
-
     /// The final answer.
     pub async fn answer(&mut self, to_head: bool) -> Answer {
         timeout(PATIENCE, self.read(to_head)).await.expect("an answer in time").expect("a whole answer")

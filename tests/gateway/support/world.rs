@@ -16,9 +16,8 @@ use uma_gateway::config;
 use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control, Endpoint, Kind, RunningServer};
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 use uma_gateway::listener::Settings;
-use uma_gateway::uma::Rpt;
 
-use super::{Connection, Exchange, until};
+use super::{Answer, Connection, Exchange, until};
 
 /// Where the tests' own link leads.
 pub const LINK: &str = "/albums/vacation/notes.txt";
@@ -216,7 +215,7 @@ impl World {
 
     /// The cache's key of a token.
     pub fn key(&self, token: &str) -> CacheKey {
-        self.gateway.cache().key(self.identity, &Rpt(token.into()))
+        self.gateway.cache().key(self.identity, token)
     }
 
     /// A file in the folder of the configuration.
@@ -227,6 +226,13 @@ impl World {
     /// How many calls each endpoint of the authorization server has had.
     pub fn calls(&self) -> BTreeMap<Endpoint, u64> {
         ENDPOINTS.into_iter().map(|endpoint| (endpoint, self.control().calls(endpoint))).collect()
+    }
+
+    /// The metrics, as Prometheus reads them.
+    pub async fn metrics(&self) -> String {
+        let mut connection = Connection::open(self.gateway.health_address().expect("a health address"), None).await;
+        connection.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        connection.answer(false).await.text()
     }
 
     /// Every line of the audit log, as it stands in the file.
@@ -307,6 +313,13 @@ impl<'w> Ask<'w> {
         }
         head.push_str("\r\n");
         [head.as_bytes(), &self.body].concat()
+    }
+
+    /// Sends it and reads the answer, without looking at anything else.
+    pub async fn connect(&self) -> Answer {
+        let mut connection = Connection::open(self.world.address(), self.from).await;
+        connection.send(&self.bytes()).await;
+        connection.answer(self.method == "HEAD").await
     }
 
     async fn send(self) -> Exchange<'w> {

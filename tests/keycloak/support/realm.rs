@@ -113,7 +113,7 @@ impl Realm {
         let query = form_urlencoded::Serializer::new(String::new()).append_pair("name", name).append_pair("owner", owner).finish();
         let answer = self.protection(Method::GET, &format!("resource_set?deep=true&exactName=true&{query}"), None).await;
         let resource = &read(&answer)[0];
-        let mut scopes: Vec<String> = resource["resource_scopes"].as_array().expect("scopes").iter().map(|scope| text(scope, "name")).collect();
+        let mut scopes: Vec<String> = resource["scopes"].as_array().expect("scopes").iter().map(|scope| text(scope, "name")).collect();
         scopes.sort();
         (text(&resource["owner"], "name"), resource["type"].as_str().map(str::to_owned), scopes)
     }

@@ -20,8 +20,7 @@ use super::{CLIENT_APP, Realm, http, keycloak_authority, send, until};
 
 /// What a gateway is configured with.
 pub struct Plan {
-    max_age: &'static str,
-    more: &'static str,
+    introspection: String,
     secret: Option<&'static str>,
     servers: Vec<(String, String, String)>,
     routes: String,
@@ -30,7 +29,7 @@ pub struct Plan {
 impl Plan {
     /// Behind this realm; routes that follow are protected by it.
     pub fn behind(realm: &Realm) -> Self {
-        let plan = Self { max_age: "30s", more: "", secret: None, servers: Vec::new(), routes: String::new() };
+        let plan = Self { introspection: "max_age: 30s".into(), secret: None, servers: Vec::new(), routes: String::new() };
         plan.and_behind(realm)
     }
 
@@ -42,14 +41,13 @@ impl Plan {
     }
 
     /// `introspection.max_age`; refusals are then kept for half a second.
-    pub const fn max_age(mut self, max_age: &'static str) -> Self {
-        self.max_age = max_age;
-        self
+    pub fn max_age(self, max_age: &str) -> Self {
+        self.introspection(&format!("max_age: {max_age}, negative_max_age: 500ms"))
     }
 
-    /// Further keys of every authorization server, in flow style, with a comma behind each.
-    pub const fn more(mut self, keys: &'static str) -> Self {
-        self.more = keys;
+    /// The keys of `introspection`.
+    pub fn introspection(mut self, keys: &str) -> Self {
+        self.introspection = keys.to_owned();
         self
     }
 
@@ -76,10 +74,10 @@ impl Plan {
     fn yaml(&self, content: &RunningContentServer, keycloak: &Forwarder) -> String {
         let mut text = "version: 1\nworkers: 1\nlisteners: [ { address: 127.0.0.1:0 } ]\nauthorization_servers:\n".to_owned();
         for (number, (issuer, client, _)) in self.servers.iter().enumerate() {
-            let age = format!("introspection: {{ max_age: {}, negative_max_age: 500ms }}", self.max_age);
+            let age = format!("introspection: {{ {} }}", self.introspection);
             let client = format!("client: {{ id: {client}, secret: {{ env: SECRET_{number} }} }}");
             let door = format!("backchannel: \"http://{}\"", keycloak.address());
-            let _ = writeln!(text, "  server-{number}: {{ profile: keycloak, issuer: \"{issuer}\", {door}, {client}, {} {age}, timeout: 10s }}", self.more);
+            let _ = writeln!(text, "  server-{number}: {{ profile: keycloak, issuer: \"{issuer}\", {door}, {client}, {age}, timeout: 10s }}");
         }
         let credential = "basic: { username: gateway, password: { env: PROXY_PASSWORD } }";
         let _ = writeln!(text, "upstreams:\n  albums: {{ servers: [ \"http://{}\" ], credentials: {{ {credential} }} }}", content.address());
