@@ -92,7 +92,9 @@ impl Desk {
                 }
             }
             Question::Live { server, token, key, resource, known, reply } => {
-                let news = self.cache.live(key, &resource).filter(|live| known.is_none_or(|known| !Arc::ptr_eq(live, &known)));
+                let max_age = self.server(server).map(|server| server.config().max_age).unwrap_or_default();
+                let is_news = |live: &Arc<LiveEntry>| live.age(Instant::now()) < max_age && known.is_none_or(|known| !Arc::ptr_eq(live, &known));
+                let news = self.cache.live(key, &resource).filter(is_news);
                 if let Some(live) = news {
                     let _ = reply.send(Ok(live));
                 } else if join(&self.live, (key, resource.clone()), Some(reply)) {

@@ -119,7 +119,7 @@ async fn a_token_without_permissions_is_challenged(row: Row) {
 
 /// What the cache holds of the live decision: nothing, a no, or the granted scopes.
 fn live(world: &World, rpt: &str) -> Option<Option<Vec<String>>> {
-    let resource = ResourceId(world.control().resource_id("vacation").expect("it is registered").as_str().into());
+    let resource = ResourceId(world.control().resource_id("vacation")?.as_str().into());
     let entry = world.gateway.cache().live(world.key(rpt), &resource)?;
     Some(entry.granted().map(|scopes| scopes.iter().map(|scope| scope.0.to_string()).collect()))
 }
