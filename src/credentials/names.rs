@@ -19,7 +19,7 @@ pub(super) enum Fate {
 }
 
 /// Names that the configuration makes the gateway's own: every identity header of any route and every credential header of any upstream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reserved(Vec<Box<str>>);
 
 impl Reserved {

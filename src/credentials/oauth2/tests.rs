@@ -30,10 +30,12 @@ async fn beside(answers: Vec<Response<Bytes>>, token: &Token, test: impl AsyncFn
     let start = Instant::now();
     let grant = grant();
     let dependency = Health::new(Arc::new(crate::telemetry::Metrics::new().unwrap())).dependency("proxy_credential", "albums");
-    let keeper = keep_with(token, &grant, &dependency, async |_| {
+    let send = async |_: Request<Bytes>| {
         calls.borrow_mut().push(start.elapsed().as_secs());
         Ok(answers.borrow_mut().pop_front().unwrap_or_else(|| answer(503, "")))
-    });
+    };
+    let secret = Rotating::new(grant.client.secret.clone());
+    let keeper = keep_with(token, &grant, &dependency, async |grant: &Grant| either(grant, &secret, &send, &|| ()).await);
     tokio::select! {
         () = keeper => unreachable!("a keeper never ends"),
         () = test(&calls) => {}
