@@ -56,16 +56,27 @@ impl Proxy {
         self
     }
 
+    /// Whether its credential has not worked yet, while another one has.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.rotation.before().is_some()
+    }
+
     /// Whether two proxies put the same credential on requests, in the same way.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        let same = match (&self.source, &other.source) {
+        self.puts_the_same(other) && self.host == other.host && self.reserved == other.reserved
+    }
+
+    /// Whether two proxies put the same credential on requests.
+    #[must_use]
+    pub fn puts_the_same(&self, other: &Self) -> bool {
+        match (&self.source, &other.source) {
             (Source::None, Source::None) => true,
             (Source::Fixed(one), Source::Fixed(other)) => one == other,
             (Source::Token(Some(one)), Source::Token(Some(other))) => Arc::ptr_eq(one, other),
             _ => false,
-        };
-        same && self.host == other.host && self.reserved == other.reserved
+        }
     }
 
     /// Whether the credential is a token that is kept elsewhere, and where.

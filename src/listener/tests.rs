@@ -40,7 +40,7 @@ where
     let address = bound.local_addr();
     let socket = bound.sockets(1).unwrap().remove(0);
     let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown = async move { drop(stopped.await) };
+    let shutdown = async move { stopped.await.map_or(SHORT, |()| SHORT) };
     let both = async {
         let listener = tokio::task::spawn_local(serve(socket, Settings { drain: SHORT, ..settings }, move || service, shutdown));
         test(address).await;
@@ -307,7 +307,7 @@ async fn a_stopping_listener_finishes_what_is_under_way() {
     let socket = bound.sockets(1).unwrap().remove(0);
     let (stop, stopped) = oneshot::channel::<()>();
     let both = async {
-        let listener = tokio::task::spawn_local(serve(socket, Settings::default(), move || service, async move { drop(stopped.await) }));
+        let listener = tokio::task::spawn_local(serve(socket, Settings::default(), move || service, async move { stopped.await.map_or(Duration::MAX, |()| Duration::MAX) }));
         let mut stream = connect(address).await;
         stream.write_all(GET).await.unwrap();
         begun.await.unwrap();
