@@ -46,9 +46,9 @@ async fn serve(configuration: &Configuration, sockets: Vec<TcpListener>) -> Exit
     }
     tell(&[NotifyState::Ready]);
     let name = loop {
-        tokio::select! {
-            _ = signals.hangup.recv() => reload(&gateway).await,
-            name = signals.end() => break name,
+        match signals.next().await {
+            Heard::Reload => reload(&gateway).await,
+            Heard::End(name) => break name,
         }
     };
     end(gateway, name, &mut signals).await
@@ -97,6 +97,11 @@ async fn end(gateway: Gateway, name: &'static str, signals: &mut Signals) -> Exi
 
 const SIGTERM: &str = "SIGTERM";
 
+enum Heard {
+    Reload,
+    End(&'static str),
+}
+
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -108,10 +113,20 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hangup: signal(SignalKind::hangup())? })
     }
 
-    async fn end(&mut self) -> &'static str {
+    async fn next(&mut self) -> Heard {
         tokio::select! {
-            _ = self.terminate.recv() => SIGTERM,
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Heard::End(SIGTERM),
+            _ = self.interrupt.recv() => Heard::End("SIGINT"),
+            _ = self.hangup.recv() => Heard::Reload,
+        }
+    }
+
+    /// The next signal that ends us; while the gateway ends nothing is read anew.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            if let Heard::End(name) = self.next().await {
+                return name;
+            }
         }
     }
 }
