@@ -36,6 +36,18 @@ impl Connection {
         Self { stream: BufReader::new(stream) }
     }
 
+    /// The same where nobody may listen.
+    pub async fn try_open(to: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// The same where the connection may have ended.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("the gateway reads");
     }
