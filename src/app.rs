@@ -261,15 +261,10 @@ impl Rooms {
             None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
         };
         let health = Health::new(Arc::clone(&metrics));
-        let cache = Arc::new(Introspections::new().map_err(|_| StartError::System("no randomness".into()))?);
+        let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
-        let judge = Judge {
-            cache: Arc::clone(&cache),
-            resources: resources.clone(),
-            control: sender,
-            dry: false,
-        };
+        let judge = Judge { cache: Arc::clone(&cache), resources: resources.clone(), control: sender, dry: false };
         let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(&config, None, &metrics)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));

@@ -115,7 +115,13 @@ impl Status {
         check(!draining, if draining { "draining" } else { "not draining" });
         for contact in self.contacts().iter() {
             let made = if contact.made { "reached once" } else { "not reached yet" };
-            let mark = if contact.made { '+' } else if contact.needed { '-' } else { '!' };
+            let mark = if contact.made {
+                '+'
+            } else if contact.needed {
+                '-'
+            } else {
+                '!'
+            };
             let _ = writeln!(text, "[{mark}] authorization_server {}: {made}", contact.name);
         }
         match &*self.refused.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -136,7 +136,10 @@ async fn a_verbose_probe_names_what_is_missing() {
     status.started();
     let heard = LocalSet::new().run_until(probe(&status, "/readyz?verbose")).await;
     assert_eq!(heard.status, 503);
-    assert_eq!(heard.body, "[+] started\n[+] not draining\n[-] authorization_server keycloak: not reached yet\n[+] configuration: as the file says\nnot ready\n");
+    assert_eq!(
+        heard.body,
+        "[+] started\n[+] not draining\n[-] authorization_server keycloak: not reached yet\n[+] configuration: as the file says\nnot ready\n"
+    );
 }
 
 #[tokio::test]

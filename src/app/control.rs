@@ -10,13 +10,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::{InForce, StartError};
 use super::doors::{self, Addresses, Doors};
 use super::explain::Explainer;
 use super::keeping::{Keeping, Task, client};
 use super::listeners::Listeners;
 use super::reload::{Order, Reloads, Running, Why, note_credentials};
 use super::watching::{Watched, content, watch};
+use super::{InForce, StartError};
 use crate::admin::Status;
 use crate::authorization_server::{Resources, Server, ServerIdentity, Wanted};
 use crate::cache::Introspections;
@@ -108,7 +108,7 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     files.push(config.file.clone());
     files.sort();
     let watched = Rc::new(Watched::new(files.clone()));
-    watched.was_read(files.clone(), content(&files));
+    watched.was_read(&files, content(&files));
     let _watch = watches.then(|| Task::start(watch(Rc::clone(&watched), move || reloads.ask(Why::Files))));
     let fixed = (config.workers, config.log.clone());
     let told = fixed.clone();

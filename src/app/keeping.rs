@@ -141,8 +141,7 @@ impl Keeping {
         let secret = Arc::new(Rotating::new(grant.client.secret.clone()));
         let (metrics, name) = (Arc::clone(&self.metrics), Arc::clone(&grant.upstream));
         let worked = move || metrics.secret_loaded(SecretKind::ProxyCredential, &name);
-        let _keeper =
-            Task::start(oauth2::keep(Arc::clone(&token), grant.clone(), Arc::clone(&secret), self.plain.clone(), self.health.clone(), worked));
+        let _keeper = Task::start(oauth2::keep(Arc::clone(&token), grant.clone(), Arc::clone(&secret), self.plain.clone(), self.health.clone(), worked));
         KeptToken { token, grant, secret, _keeper }
     }
 

@@ -193,7 +193,7 @@ impl Running {
         files.sort();
         files.dedup();
         let now = if files == before { content_before } else { content(&files) };
-        self.watched.was_read(files, now);
+        self.watched.was_read(&files, now);
     }
 
     /// Nothing here can fail.

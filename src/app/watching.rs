@@ -44,8 +44,8 @@ impl Watched {
     }
 
     /// These files were read, and had this content just before.
-    pub fn was_read(&self, files: Vec<PathBuf>, content: Content) {
-        if self.files.replace(files.clone()) != files {
+    pub fn was_read(&self, files: &[PathBuf], content: Content) {
+        if self.files.replace(files.to_vec()) != files {
             self.others.notify_one();
         }
         self.read.set(Some(content));

@@ -2,10 +2,13 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
+use http::Response;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
+use tokio::task::JoinSet;
 use tower::Service;
 
 use super::StartError;
@@ -37,59 +40,70 @@ pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
 
 fn count(metrics: &Metrics, event: Event) {
     match event {
+        Event::Opened => metrics.connection_opened(),
+        Event::Closed => metrics.connection_closed(),
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
-        Event::Opened | Event::Closed | Event::AcceptFailed | Event::Expired => {}
+        Event::AcceptFailed | Event::Expired => {}
     }
 }
 
+/// The way to a worker.
+pub type Sockets = mpsc::UnboundedSender<Serve>;
+
 /// Starts them all; each gets a socket of every listener that [`super::listeners::Listeners`] opens.
-pub fn start_all(workers: usize, parts: &Parts) -> Result<(Vec<JoinHandle<()>>, Vec<mpsc::UnboundedSender<Serve>>), StartError> {
+pub fn start_all(workers: usize, parts: &Parts) -> Result<(Vec<JoinHandle<()>>, Vec<Sockets>), StartError> {
     let started = (0..workers).map(|number| start(number, parts)).collect::<Result<Vec<_>, _>>()?;
     Ok(started.into_iter().unzip())
 }
 
-fn start(number: usize, parts: &Parts) -> Result<(JoinHandle<()>, mpsc::UnboundedSender<Serve>), StartError> {
+fn start(number: usize, parts: &Parts) -> Result<(JoinHandle<()>, Sockets), StartError> {
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
     let (settings, health) = (parts.settings.clone(), parts.health.clone());
     let pseudonym = Arc::clone(&parts.pseudonym);
-    let (sender, mut sockets) = mpsc::unbounded_channel::<Serve>();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
+    let (sender, sockets) = mpsc::unbounded_channel::<Serve>();
+    let (tells, told) = sync_channel(1);
     let thread = std::thread::Builder::new()
         .name(format!("worker-{number}"))
         .spawn(move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, async move {
+            // It belongs to this thread: a task that is woken goes straight to its queue, which a `LocalSet` would have to be woken for first.
+            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tells.send(error)),
+            };
+            drop(tells);
+            runtime.block_on(async move {
                 let upstream = Upstream::new(Pool::new(health));
-                let service = stack(current, judge, &telemetry, upstream, pseudonym);
-                let mut serving = tokio::task::JoinSet::new();
-                loop {
-                    tokio::select! {
-                        Some(serve) = sockets.recv() => {
-                            let (service, settings) = (service.clone(), settings.clone());
-                            serving.spawn_local(serve_one(serve, settings, service));
-                        }
-                        Some(_) = serving.join_next() => {}
-                        // The gateway ends, and every listener has.
-                        else => break,
-                    }
-                }
+                serve_all(sockets, &settings, stack(current, judge, &telemetry, upstream, &pseudonym)).await;
             });
         })
         .map_err(|error| StartError::System(error.to_string()))?;
-    Ok((thread, sender))
+    // The channel closes without a word when all is well.
+    told.recv().map_or(Ok((thread, sender)), |error| Err(StartError::System(error.to_string())))
 }
 
-async fn serve_one<S>(serve: Serve, settings: Settings, service: S)
+/// Serves sockets as they come, until the gateway ends and all of them have stopped.
+async fn serve_all<S>(mut sockets: mpsc::UnboundedReceiver<Serve>, settings: &Settings, service: S)
 where
-    S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
+    S: Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
-    let Serve { socket, mut stopped } = serve;
-    let shutdown = async move {
-        // Whoever could say it is gone: then there is nothing to wait for.
-        stopped.wait_for(Option::is_some).await.ok().and_then(|patience| *patience).unwrap_or_default()
-    };
-    if let Err(error) = listener::serve(socket, settings, move || service, shutdown).await {
-        tracing::error!(%error, "a listener's socket cannot be served");
+    let mut serving = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(Serve { socket, mut stopped }) = sockets.recv() => {
+                let (service, settings) = (service.clone(), settings.clone());
+                serving.spawn_local(async move {
+                    let shutdown = async move {
+                        // Whoever could say it is gone: then there is nothing to wait for.
+                        stopped.wait_for(Option::is_some).await.ok().and_then(|patience| *patience).unwrap_or_default()
+                    };
+                    if let Err(error) = listener::serve(socket, settings, move || service, shutdown).await {
+                        tracing::error!(%error, "a listener's socket cannot be served");
+                    }
+                });
+            }
+            Some(_) = serving.join_next() => {}
+            else => break,
+        }
     }
 }

@@ -55,7 +55,14 @@ impl Server {
         }
     }
 
-    async fn round(&self, resources: &Resources, wanted: &[Wanted], discovered: &mut Option<Instant>, told: &mut [bool], reconciled: &mut [bool]) -> Result<Instant, AskError> {
+    async fn round(
+        &self,
+        resources: &Resources,
+        wanted: &[Wanted],
+        discovered: &mut Option<Instant>,
+        told: &mut [bool],
+        reconciled: &mut [bool],
+    ) -> Result<Instant, AskError> {
         let deadline = || Instant::now() + self.config().timeout.max(Duration::from_secs(5));
         if discovered.is_none_or(|at| at.elapsed() > DISCOVERY_AGE) {
             match self.discover(deadline()).await {

@@ -114,7 +114,11 @@ impl Bound {
     pub fn sockets(self, workers: usize) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::with_capacity(workers.max(1));
         for _ in 1..workers {
-            sockets.push(Socket { listener: if self.adopted { self.first.try_clone()? } else { open(self.address, true)? }, hosts: self.hosts.clone(), seats: Arc::clone(&self.seats) });
+            sockets.push(Socket {
+                listener: if self.adopted { self.first.try_clone()? } else { open(self.address, true)? },
+                hosts: self.hosts.clone(),
+                seats: Arc::clone(&self.seats),
+            });
         }
         sockets.push(Socket { listener: self.first, hosts: self.hosts, seats: self.seats });
         Ok(sockets)

@@ -114,10 +114,43 @@ async fn sighup_reads_the_configuration_anew_and_sigint_does_not_wait() {
     let text = std::fs::read_to_string(around.file("gateway.yaml")).expect("the file");
     around.write("gateway.yaml", &format!("{text}  - {{ path: /more/**, public: true }}\n"));
     process.signal("HUP");
-    until("the new route", async || {
-        (get(process.address, "/more/a", None).await.header("content-type") != "application/problem+json").then_some(())
-    })
-    .await;
+    until("the new route", async || (get(process.address, "/more/a", None).await.header("content-type") != "application/problem+json").then_some(())).await;
     process.signal("INT");
+    assert_eq!(process.end().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn systemd_is_told_and_its_socket_is_taken() {
+    let around = Neighbours::start(Kind::Uma2).await;
+    let manager = std::os::unix::net::UnixDatagram::bind(around.file("notify")).expect("a socket");
+    manager.set_nonblocking(true).expect("ours");
+    let handed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = handed.local_addr().expect("bound");
+    let plan = Plan { listeners: vec![format!("{{ address: {address} }}")], top: "drain: { delay: 0s, timeout: 5s }".into(), ..Plan::default() };
+    around.plan(&plan);
+
+    // As systemd does it: the first socket is file descriptor 3, and LISTEN_PID is the process itself.
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"").arg("sh").arg(env!("CARGO_BIN_EXE_uma-gateway"));
+    command.arg("run").arg("--config").arg(around.file("gateway.yaml")).env("NOTIFY_SOCKET", around.file("notify"));
+    let child = command.stdin(Stdio::from(std::os::fd::OwnedFd::from(handed))).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it runs");
+    let mut process = Process { child, address, health: address };
+
+    let said = async |what: &str| {
+        until(what, async || {
+            let mut message = [0; 1024];
+            let bytes = manager.recv(&mut message).ok()?;
+            String::from_utf8_lossy(&message[..bytes]).contains(what).then_some(())
+        })
+        .await;
+    };
+    said("READY=1").await;
+    let answer = get(address, "/public/a.txt", None).await;
+    assert_ne!(answer.header("content-type"), "application/problem+json");
+    process.signal("HUP");
+    said("RELOADING=1").await;
+    said("READY=1").await;
+    process.signal("TERM");
+    said("STOPPING=1").await;
     assert_eq!(process.end().await.code(), Some(0));
 }

@@ -1,6 +1,6 @@
 //! The configuration, its secrets and its listeners change while requests are served; and the gateway ends without cutting one off.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test stops at the first surprise")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod drain;
 mod files;

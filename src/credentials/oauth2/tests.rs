@@ -140,3 +140,23 @@ fn the_request_is_a_form_with_basic_authentication() {
     assert_eq!(request.body(), "grant_type=client_credentials&scope=a+b");
     assert!(request.headers()[AUTHORIZATION].is_sensitive());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_client_secret_is_asked_with_first_and_the_old_one_stays_until_it_has_worked() {
+    let secret = Rotating::new("old".into());
+    assert!(secret.offer(&"new".into()));
+    let shown = RefCell::new(Vec::new());
+    let accepted = RefCell::new("old");
+    let send = async |request: Request<Bytes>| {
+        let old = request.headers()[AUTHORIZATION] == basic_auth("gateway", "old");
+        shown.borrow_mut().push(if old { "old" } else { "new" });
+        Ok(if old == (*accepted.borrow() == "old") { issued("t", 100) } else { answer(401, "") })
+    };
+    let worked = std::cell::Cell::new(0);
+    let ask = async || either(&grant(), &secret, &send, &|| worked.set(worked.get() + 1)).await.map(|(_, _, settled)| settled);
+    assert!(matches!(ask().await, Ok(false)));
+    *accepted.borrow_mut() = "new";
+    assert!(matches!(ask().await, Ok(true)));
+    assert!(matches!(ask().await, Ok(true)));
+    assert_eq!((shown.take(), worked.get()), (vec!["new", "old", "new", "new"], 1));
+}

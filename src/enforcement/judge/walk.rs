@@ -8,11 +8,10 @@ use tokio::time::Instant;
 
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
 use super::super::permit::Permit;
-use super::{Case, Judge, Known, MIN_REFRESH, OpenWith, Wanted, grants};
+use super::{Case, Judge, Known, MIN_REFRESH, OpenWith, View, Wanted, grants};
 use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
-use crate::routing::LimitKey;
 use crate::telemetry::CacheState;
 use crate::uma::{ResourceId, Rpt, TokenError, uma_challenge};
 
@@ -34,40 +33,24 @@ impl Judge {
             case.recorder.pass(Row::D15);
             return Err(self.challenge(case, &resource, None).await);
         };
-        let now = Instant::now();
-        let (mut entry, mut fresh) = match self.cache.look_up(key, now) {
-            Lookup::Active(entry) => {
-                case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
-                case.recorder.pass(self.renew_ahead(case, &entry, token, *key, now));
-                (entry, false)
-            }
-            Lookup::Inactive => {
-                case.recorder.with(|record| record.cache = CacheState::NegativeHit);
-                case.recorder.pass(Row::I3);
-                return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await);
-            }
-            known @ (Lookup::Stale | Lookup::Unknown) => {
-                case.recorder.with(|record| record.cache = CacheState::Miss);
-                let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
-                match self.introspect(case, token, *key, case.bucket).await {
-                    Ok(entry) => (entry, true),
-                    Err(Unjudged::Limited(after)) => return Err(Rejection::TooManyIntrospections(after)),
-                    Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
-                    Err(Unjudged::Failed(error)) => return Err(unjudged(case, row, &error)),
-                }
-            }
-        };
+        let (mut entry, mut fresh) = self.entry(case, &resource, token, *key).await?;
         loop {
-            match self.weigh(case, &resource, &entry, token, *key, Instant::now()) {
+            match self.weigh(&case.view(&resource, token, *key, Instant::now()), &entry, || self.cache.live(*key, &resource)) {
                 Known::Permit(permit) => {
                     case.recorder.pass(Row::E10);
+                    self.count_live(&entry, true);
                     return Ok(permit);
                 }
-                Known::NeedsLive(entry) => return self.live(case, &resource, &entry, token, *key).await,
+                Known::NeedsLive(entry) => {
+                    self.count_live(&entry, false);
+                    return self.live(case, &resource, &entry, token, *key).await;
+                }
                 Known::Challenge(reason, row) => {
                     case.recorder.pass(row);
-                    if row == Row::E1 {
-                        self.cache.drop_entry(key);
+                    match row {
+                        Row::E1 => self.cache.drop_entry(key),
+                        Row::E8a => self.count_live(&entry, true),
+                        _ => {}
                     }
                     return Err(self.challenge(case, &resource, Some(reason)).await);
                 }
@@ -75,8 +58,7 @@ impl Judge {
                 Known::Insufficient(known) if !fresh && known.age(Instant::now()) > MIN_REFRESH => {
                     case.recorder.pass(Row::E7);
                     fresh = true;
-                    // The cache holds this token, so it does not count against the client's introspections.
-                    entry = match self.introspect(case, token, *key, None).await {
+                    entry = match self.introspect(case, token, *key, Some(known)).await {
                         Ok(entry) => entry,
                         Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
                         Err(_) => return Err(self.challenge(case, &resource, Some(TokenError::InsufficientScope)).await),
@@ -90,9 +72,36 @@ impl Judge {
         }
     }
 
+    /// The answer to judge by, and whether it was asked for just now (rows I1 to I10).
+    async fn entry(&self, case: &Case, resource: &ResourceId, token: &Rpt, key: CacheKey) -> Result<(Arc<Entry>, bool), Rejection> {
+        let now = Instant::now();
+        match self.cache.look_up(&key, now) {
+            Lookup::Active(entry) => {
+                case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
+                case.recorder.pass(self.renew_ahead(&case.view(resource, token, key, now), &entry));
+                Ok((entry, false))
+            }
+            Lookup::Inactive => {
+                case.recorder.with(|record| record.cache = CacheState::NegativeHit);
+                case.recorder.pass(Row::I3);
+                Err(self.challenge(case, resource, Some(TokenError::InvalidToken)).await)
+            }
+            known @ (Lookup::Stale | Lookup::Unknown) => {
+                case.recorder.with(|record| record.cache = CacheState::Miss);
+                let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
+                match self.introspect(case, token, key, None).await {
+                    Ok(entry) => Ok((entry, true)),
+                    Err(Unjudged::Limited(after)) => Err(Rejection::TooManyIntrospections(after)),
+                    Err(Unjudged::Refused) => Err(self.challenge(case, resource, Some(TokenError::InvalidToken)).await),
+                    Err(Unjudged::Failed(error)) => Err(unjudged(case, row, &error)),
+                }
+            }
+        }
+    }
+
     /// Rows D10 and D11: the resource that the route leads to.
     async fn resource(&self, case: &Case) -> Result<ResourceId, Rejection> {
-        if let Some(known) = self.known_resource(case) {
+        if let Some(known) = self.known_resource(&case.resource, &case.recorder) {
             return known;
         }
         let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
@@ -113,8 +122,10 @@ impl Judge {
     }
 
     /// Rows I4 to I10.
-    async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, bucket: Option<LimitKey>) -> Result<Arc<Entry>, Unjudged> {
-        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, bucket, reply };
+    async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
+        // A token that the cache holds does not count against the client's introspections.
+        let bucket = if known.is_none() { case.bucket } else { None };
+        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, known, bucket, reply };
         match self.control.ask(question, case.deadline).await {
             Ok(Ok(Introspected { outcome, renewed })) => {
                 if renewed {
@@ -141,9 +152,10 @@ impl Judge {
 
     /// Rows E8a to E8c.
     async fn live(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey) -> Result<Permit, Rejection> {
-        let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), reply };
+        let known = self.cache.live(key, resource);
+        let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), known, reply };
         match self.control.ask(question, case.deadline).await {
-            Ok(Ok(live)) if grants(case, &live) => {
+            Ok(Ok(live)) if grants(&case.scopes, case.scopes_match, &live) => {
                 case.recorder.pass(Row::E8b);
                 case.recorder.pass(Row::E10);
                 Ok(Permit::of(Arc::clone(entry)))
@@ -197,6 +209,13 @@ impl Judge {
 fn open_with(open_with: &OpenWith) -> String {
     let address = percent_encoding::utf8_percent_encode(&open_with.address, percent_encoding::NON_ALPHANUMERIC).to_string();
     open_with.template.replace("{url}", &address)
+}
+
+impl Case {
+    fn view<'a>(&'a self, resource: &'a ResourceId, token: &'a Rpt, key: CacheKey, now: Instant) -> View<'a> {
+        let Self { server, scopes, scopes_match, recorder, .. } = self;
+        View { server, scopes, scopes_match: *scopes_match, resource, token: token.0.expose(), key, recorder, now }
+    }
 }
 
 enum Unjudged {
