@@ -1,17 +1,20 @@
 //! What the gateway opens and writes: `listeners`, `health`, `admin`, `log`, and its `limits`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::checker::{Checker, Keys};
 use super::description::Section;
 use super::problem::{Problem, Span};
 use super::secrets::secret;
 use super::tree::{Node, Value};
-use super::values::{Wrong, address, file, host, list, network, number, parse_url, parsed, rate, size, word};
+use super::values::{Wrong, address, duration, file, host, list, network, number, parse_url, parsed, rate, size, word};
 use crate::admin::{AdminDoor, HealthConfig};
 use crate::enforcement::{Limits, Rate};
-use crate::listener;
+use crate::listener::{self, Drain};
 use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig, To};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Addresses that are taken, so that no two doors have the same.
 pub(super) type Taken = Vec<(SocketAddr, Span)>;
@@ -107,6 +110,13 @@ fn bucket(keys: &Keys<'_>, name: &'static str, default: Rate, checker: &mut Chec
     let rate = keys.read("rate", checker, rate).unwrap_or(default.rate);
     let burst = keys.read("burst", checker, |node, checker| number(node, checker, 1, 1_000_000));
     Rate { rate, burst: burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or(default.burst) }
+}
+
+/// `drain`.
+pub(super) fn drain(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Drain {
+    let default = Drain::default();
+    let mut read = |name, default| keys.read(name, checker, |node, checker| duration(node, checker, Duration::ZERO, HOUR)).unwrap_or(default);
+    Drain { delay: read("delay", default.delay), timeout: read("timeout", default.timeout) }
 }
 
 /// `open_with`: a URL in which only `{url}` stands for something.

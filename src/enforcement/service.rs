@@ -9,6 +9,7 @@ use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use http::Response;
 use tower::{Layer, Service};
 
+use super::config::Limits;
 use super::judge::{Asked, AtOnce, Judge};
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
@@ -16,6 +17,14 @@ use crate::cache::Memo;
 use crate::response::{Rejection, Row};
 use crate::routing::Routed;
 use crate::telemetry::Step;
+
+/// What this room reads of the snapshot that a request carries.
+pub trait Snapshot {
+    /// What clients may cause.
+    fn limits(&self) -> &Limits;
+    /// The client application, offered on the page that a browser gets.
+    fn open_with(&self) -> Option<&Arc<str>>;
+}
 
 /// Makes [`Enforcement`].
 #[derive(Clone)]
@@ -52,7 +61,7 @@ type Answer = Result<Response<Body>, Rejection>;
 
 impl<S, Inner> Service<Routed<S>> for Enforcement<Inner>
 where
-    S: 'static,
+    S: Snapshot + 'static,
     Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection> + Clone + 'static,
 {
     type Response = Response<Body>;
@@ -77,6 +86,8 @@ where
             headers: routed.headers(),
             query: routed.query().map(crate::path::Query::as_str),
             client: routed.client(),
+            limits: routed.snapshot().limits(),
+            open_with: routed.snapshot().open_with(),
             address: &|| address(&routed),
             recorder: routed.recorder(),
         };

@@ -35,7 +35,7 @@ const BUFFER: usize = 64 * 1024;
 const HYPERS_FIELDS: usize = 100;
 /// How long and how much is thrown away after the last answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
-/// What a connection that was accepted but has sent nothing gets when the listener stops.
+/// What a connection on which nothing is being asked gets when the listener stops.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// What all connections of a worker's listener share.
@@ -125,14 +125,13 @@ where
                 return Poll::Ready(Some(ended));
             }
             if shared.draining.get() && !told {
-                if watchdog.is_fresh() {
-                    // It was accepted from the closing queue: its first request may be on the way.
-                    watchdog.hurry(Instant::now() + LAST_CALL);
-                } else {
+                if watchdog.is_busy() {
                     told = true;
                     connection.as_mut().graceful_shutdown();
                     continue;
                 }
+                // A request may be on the way, sent before anybody could know: closed now, it would be lost.
+                watchdog.hurry(Instant::now() + LAST_CALL);
             }
             return deadline_passed(timer.as_mut(), watchdog, context);
         }

@@ -19,7 +19,7 @@ pub(super) use handles::{Active, Handles};
 #[cfg(feature = "otel")]
 pub(super) use words::method_label;
 pub(super) use words::version_label;
-pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome};
+pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome, SecretKind};
 
 /// The media type of [`Metrics::encode`].
 pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -60,6 +60,7 @@ pub struct Metrics {
     resources: IntGaugeVec,
     reload_successful: IntGauge,
     reload_success_time: IntGauge,
+    secret_loaded: IntGaugeVec,
     dependency_up: IntGaugeVec,
     lines_dropped: IntCounterVec,
     panics: IntCounter,
@@ -124,6 +125,7 @@ impl Metrics {
             resources: define.gauges("uma_resources_registered", "Resources that the gateway has registered.", &["authorization_server"])?,
             reload_successful: define.gauge("uma_gateway_config_last_reload_successful", "1 when the configuration was read without mistakes last time.")?,
             reload_success_time: define.gauge("uma_gateway_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.")?,
+            secret_loaded: define.gauges("uma_gateway_secret_loaded_timestamp_seconds", "When the secret in use was taken into use.", &["kind", "name"])?,
             dependency_up: define.gauges("uma_gateway_dependency_up", "1 while a server that the gateway needs can be used.", &["kind", "name"])?,
             lines_dropped: define.counters("uma_gateway_log_lines_dropped_total", "Log lines and records that were lost.", &["reason"])?,
             panics: define.counter("uma_gateway_panics_total", "Faults in the gateway that ended a connection.")?,
@@ -218,9 +220,19 @@ impl Metrics {
     pub fn config_loaded(&self, successful: bool) {
         self.reload_successful.set(i64::from(successful));
         if successful {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-            self.reload_success_time.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+            self.reload_success_time.set(now());
         }
+    }
+
+    /// A secret was taken into use: at the start, or when a new one has worked for the first time.
+    pub fn secret_loaded(&self, kind: SecretKind, name: &str) {
+        set(&self.secret_loaded, &[kind.label(), name], now());
+    }
+
+    /// A secret is used no more.
+    pub fn secret_gone(&self, kind: SecretKind, name: &str) {
+        // It may never have been there.
+        let _ = self.secret_loaded.remove_label_values(&[kind.label(), name]);
     }
 
     /// A panic was caught.
@@ -285,6 +297,11 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics(..)")
     }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn set(gauges: &IntGaugeVec, labels: &[&str], value: i64) {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
 use super::super::permit::Permit;
-use super::{Case, Judge, Known, MIN_REFRESH, View, Wanted, grants};
+use super::{Case, Judge, Known, MIN_REFRESH, OpenWith, View, Wanted, grants};
 use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
@@ -203,16 +203,16 @@ impl Judge {
         match uma_challenge(&case.server.realm, &case.server.issuer, reason, &ticket) {
             Ok(challenge) => {
                 case.recorder.with(|record| record.ticket_issued = true);
-                Rejection::PermissionRequired { challenge, open_with: self.open_with(case) }
+                Rejection::PermissionRequired { challenge, open_with: case.open_with.as_ref().map(open_with) }
             }
             Err(_) => no_ticket(case, Row::C7),
         }
     }
+}
 
-    fn open_with(&self, case: &Case) -> Option<String> {
-        let address = percent_encoding::utf8_percent_encode(case.address.as_deref()?, percent_encoding::NON_ALPHANUMERIC).to_string();
-        Some(self.open_with.as_deref()?.replace("{url}", &address))
-    }
+fn open_with(open_with: &OpenWith) -> String {
+    let address = percent_encoding::utf8_percent_encode(&open_with.address, percent_encoding::NON_ALPHANUMERIC).to_string();
+    open_with.template.replace("{url}", &address)
 }
 
 impl Case {

@@ -77,6 +77,29 @@ impl Outcome {
     }
 }
 
+/// Which kind of secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SecretKind {
+    /// That of the gateway's own client at an authorization server.
+    Client,
+    /// What an upstream wants.
+    ProxyCredential,
+    /// That of the operator's door.
+    AdminToken,
+}
+
+impl SecretKind {
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client_secret",
+            Self::ProxyCredential => "proxy_credential",
+            Self::AdminToken => "admin_token",
+        }
+    }
+}
+
 /// What an authorization server was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AsEndpoint {

@@ -181,7 +181,7 @@ impl Setup {
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let identity = config.authorization_servers.first().expect("one server").identity;
-        let options = Options { log: Some(|| Box::new(std::io::sink())), listener: self.settings };
+        let options = Options { log: Some(|| Box::new(std::io::sink())), listener: self.settings, ..Options::default() };
         let gateway = Gateway::start(config, &options).expect("it starts");
         World { gateway, server, content, identity, folder }
     }
