@@ -9,7 +9,7 @@ mod query;
 mod unicode;
 
 pub use canonical::{CanonicalPath, Segments};
-pub use query::{Query, query_has_parameter};
+pub use query::{Query, query_has_parameter, query_without_parameter};
 pub use unicode::{compatible, decoded};
 
 pub(crate) use unicode::decoded_bytes;

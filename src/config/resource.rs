@@ -76,6 +76,19 @@ fn register(keys: &Keys<'_>, path: Option<Path<'_>>, needed: Option<&MethodScope
         }
         Some(all)
     });
+    for (key, template) in [("name", &name), ("owner", &owner)] {
+        if let (Some(entry), Some(template)) = (keys.entry(key), template)
+            && !template.is_constant()
+        {
+            // Otherwise whoever asks for a path would decide what is registered in somebody's account.
+            let problem = Problem::at(entry.value.span, "what is registered is named by the configuration, not by the address that somebody asks for");
+            checker.error(
+                problem
+                    .label("holds a path parameter")
+                    .hint("use     { name, owner } for resources that exist already, or one route for each registered resource"),
+            );
+        }
+    }
     Some(ResourceChoice::Register { name: name?, kind, scopes: scopes?.into(), owner })
 }
 

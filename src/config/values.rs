@@ -155,7 +155,7 @@ pub(super) fn duration(node: &Node, checker: &mut Checker<'_>, least: Duration, 
             Some(duration) if duration < least => Err(Wrong::because(format!("at least {least:?}"))),
             Some(duration) if duration <= most => Ok(duration),
             _ if digits.is_empty() => Err(Wrong::because("a whole number and one of ms, s, m, h").write("30s")),
-            _ => Err(Wrong::because(format!("at most {}h", most.as_secs() / 3600))),
+            _ => Err(Wrong::because(format!("at most {most:?}"))),
         }
     })
 }

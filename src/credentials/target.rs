@@ -2,9 +2,11 @@
 
 use http::Uri;
 use http::uri::PathAndQuery;
-use percent_encoding::percent_decode_str;
 
+use crate::path::{query_has_parameter, query_without_parameter};
 use crate::response::Rejection;
+
+const TOKEN: &str = "access_token";
 
 /// The origin form of a request target.
 ///
@@ -13,23 +15,17 @@ use crate::response::Rejection;
 /// # Errors
 /// Never for a target that was parsed once.
 pub(super) fn origin_form(target: PathAndQuery) -> Result<Uri, Rejection> {
-    let target = match target.query().filter(|query| query.split('&').any(is_token)) {
+    let target = match target.query().filter(|query| query_has_parameter(query, TOKEN)) {
         None => target,
         Some(query) => {
-            let kept: Vec<&str> = query.split('&').filter(|pair| !is_token(pair)).collect();
-            let path = target.path();
-            let text = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
+            let (path, kept) = (target.path(), query_without_parameter(query, TOKEN));
+            let text = if kept.is_empty() { path.to_owned() } else { format!("{path}?{kept}") };
             PathAndQuery::try_from(text).map_err(|_| Rejection::Internal)?
         }
     };
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = Some(target);
     Uri::from_parts(parts).map_err(|_| Rejection::Internal)
-}
-
-fn is_token(pair: &str) -> bool {
-    let name = pair.split('=').next().unwrap_or(pair);
-    percent_decode_str(name).eq(b"access_token".iter().copied())
 }
 
 #[cfg(test)]
@@ -46,6 +42,8 @@ mod tests {
             ("/a?b=c&access_token=x&d=e", "/a?b=c&d=e"),
             ("/a?access%5ftoken=x&access_tok%65n&b", "/a?b"),
             ("/a?q=access_token", "/a?q=access_token"),
+            ("/a?c=2;access_token=x", "/a?c=2"),
+            ("/a?access_token=x;c=2&d", "/a?c=2&d"),
             ("/a?xaccess_token=1", "/a?xaccess_token=1"),
         ] {
             assert_eq!(origin_form(given.parse().unwrap()).unwrap().to_string(), expected);

@@ -37,10 +37,27 @@ impl std::fmt::Debug for Query {
 /// `;` counts as a separator too, because some servers split there.
 #[must_use]
 pub fn query_has_parameter(query: &str, name: &str) -> bool {
-    query
-        .split(['&', ';'])
-        .map(|pair| pair.split_once('=').map_or(pair, |(key, _)| key))
-        .any(|key| if key.contains('%') { percent_encoding::percent_decode_str(key).eq(name.bytes()) } else { key == name })
+    query.split(SEPARATORS).any(|pair| is_parameter(pair, name))
+}
+
+/// The query without that parameter, in whatever spelling; what stays is as it came.
+#[must_use]
+pub fn query_without_parameter(query: &str, name: &str) -> String {
+    let mut kept = String::with_capacity(query.len());
+    for pair in query.split_inclusive(SEPARATORS) {
+        if !is_parameter(pair.trim_end_matches(SEPARATORS), name) {
+            kept.push_str(pair);
+        }
+    }
+    kept.truncate(kept.trim_end_matches(SEPARATORS).len());
+    kept
+}
+
+const SEPARATORS: [char; 2] = ['&', ';'];
+
+fn is_parameter(pair: &str, name: &str) -> bool {
+    let key = pair.split_once('=').map_or(pair, |(key, _)| key);
+    if key.contains('%') { percent_encoding::percent_decode_str(key).eq(name.bytes()) } else { key == name }
 }
 
 #[cfg(test)]

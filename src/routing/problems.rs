@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::config::{Access, HostPattern, Pattern, Place, RouteConfig, Segment};
+use super::route::unused_parameters;
 use crate::path::decoded;
 
 /// A contradiction between routes.
@@ -42,6 +43,24 @@ pub enum RouteProblem {
         /// The protected one's path.
         protected_path: Arc<str>,
     },
+    /// A public route that asks the same upstream for paths that a protected one guards, by a rewrite of either.
+    #[error("rewritten, this public route asks the upstream for paths that `{protected_path}` at line {} protects", protected.line)]
+    RewriteReachesProtected {
+        /// The public one, where the problem is shown.
+        public: Place,
+        /// The protected one.
+        protected: Place,
+        /// The protected one's path.
+        protected_path: Arc<str>,
+    },
+    /// A rewrite that leaves out a parameter which chooses the resource: every permission would open the same content.
+    #[error("the rewrite leaves out {{{parameter}}}, which chooses the resource: the permission for one would open the content of all")]
+    RewriteDropsParameter {
+        /// The route.
+        route: Place,
+        /// The parameter.
+        parameter: Arc<str>,
+    },
 }
 
 impl RouteProblem {
@@ -50,6 +69,7 @@ impl RouteProblem {
     pub const fn place(&self) -> Place {
         match self {
             Self::EqualWeight { second: place, .. } | Self::NeverMatches { route: place, .. } | Self::PublicCoversProtected { public: place, .. } => *place,
+            Self::RewriteReachesProtected { public: place, .. } | Self::RewriteDropsParameter { route: place, .. } => *place,
         }
     }
 
@@ -57,7 +77,10 @@ impl RouteProblem {
     #[must_use]
     pub fn others(&self) -> &[Place] {
         match self {
-            Self::EqualWeight { first: other, .. } | Self::PublicCoversProtected { protected: other, .. } => std::slice::from_ref(other),
+            Self::EqualWeight { first: other, .. }
+            | Self::PublicCoversProtected { protected: other, .. }
+            | Self::RewriteReachesProtected { protected: other, .. } => std::slice::from_ref(other),
+            Self::RewriteDropsParameter { .. } => &[],
             Self::NeverMatches { by, .. } => by,
         }
     }
@@ -69,6 +92,8 @@ impl RouteProblem {
             Self::EqualWeight { .. } => "keep one of them; methods of one path stand in one route",
             Self::NeverMatches { .. } => "remove it, or those that take its paths",
             Self::PublicCoversProtected { .. } => "name the public paths more exactly, or say `covers_protected: true` if it is meant so",
+            Self::RewriteReachesProtected { .. } => "rewrite to paths that no protected route guards, or say `covers_protected: true` if it is meant so",
+            Self::RewriteDropsParameter { .. } => "put the parameter into `rewrite`, or say `covers: all` if one permission is meant for all of them",
         }
     }
 }
@@ -99,6 +124,40 @@ pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem>
         }
     }
     problems
+}
+
+/// Rewrites that undo what the paths of the routes promise.
+///
+/// What counts is what the upstream is asked for: there a public route must not meet a protected one, whatever it is called outside.
+pub(super) fn rewrites(routes: &[RouteConfig]) -> Vec<RouteProblem> {
+    let mut problems: Vec<RouteProblem> = routes.iter().filter_map(dropped_parameter).collect();
+    for public in routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected) {
+        for protected in routes.iter().filter(|route| matches!(route.access, Access::Protect(_)) && route.upstream == public.upstream) {
+            let rewritten = public.rewrite.is_some() || protected.rewrite.is_some();
+            if rewritten && overlaps(&asked_upstream(public), &asked_upstream(protected)) {
+                let protected_path = Arc::clone(&protected.pattern.text);
+                problems.push(RouteProblem::RewriteReachesProtected { public: public.place, protected: protected.place, protected_path });
+            }
+        }
+    }
+    problems
+}
+
+fn dropped_parameter(route: &RouteConfig) -> Option<RouteProblem> {
+    let (Access::Protect(protect), Some(rewrite), false) = (&route.access, &route.rewrite, route.covers_all) else { return None };
+    let unused = unused_parameters(&route.pattern, &protect.resource);
+    let kept: Vec<usize> = rewrite.template.parameters().collect();
+    let dropped = route.pattern.parameters().enumerate().find(|(place, name)| !unused.contains(name) && !kept.contains(place));
+    dropped.map(|(_, name)| RouteProblem::RewriteDropsParameter { route: route.place, parameter: Arc::clone(name) })
+}
+
+/// The paths that the upstream is asked for. A segment that is made of text and parameters may be anything.
+fn asked_upstream(route: &RouteConfig) -> Pattern {
+    let Some(rewrite) = &route.rewrite else { return route.pattern.clone() };
+    let text = rewrite.template.text.strip_suffix("/{**}").unwrap_or(&rewrite.template.text);
+    let segments = text.split('/').skip(1).filter(|segment| !segment.is_empty());
+    let segments = segments.map(|segment| if segment.contains('{') { Segment::Parameter(segment.into()) } else { Segment::Literal(segment.into()) });
+    Pattern { text: Arc::clone(&rewrite.template.text), segments: segments.collect(), rest: rewrite.rest }
 }
 
 /// Whether some path is matched by both.

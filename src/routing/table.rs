@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::config::{HostPattern, Pattern, Place, RouteConfig, Segment};
 use super::pattern::MAX_PARAMETERS;
-use super::problems::{RouteProblem, public_over_protected};
+use super::problems::{RouteProblem, public_over_protected, rewrites};
 use super::route::Route;
 use crate::path::{CanonicalPath, PathProblem, Segments, compatible, decoded, decoded_bytes};
 
@@ -43,9 +43,11 @@ impl RouteTable {
     /// Compiles routes.
     ///
     /// # Errors
-    /// Every contradiction between them: two of equal weight, one that can never match, a public one that reaches over a protected one.
+    /// Every contradiction between them: two of equal weight, one that can never match, a public one that reaches over a protected one, a rewrite
+    /// that undoes what the paths promise.
     pub fn new(routes: Vec<RouteConfig>) -> Result<Self, Vec<RouteProblem>> {
         let mut problems = public_over_protected(&routes);
+        problems.extend(rewrites(&routes));
         let mut table = Self::default();
         for config in routes {
             table.insert(config, &mut problems);
