@@ -18,7 +18,7 @@ use crate::enforcement::Judge;
 use crate::listener::{self, Event, Settings};
 use crate::routing::Request;
 use crate::stack::{Current, stack};
-use crate::telemetry::{Health, Metrics, Telemetry};
+use crate::telemetry::{ConnectionFault, Health, Metrics, Telemetry};
 use crate::upstream::{Pool, Upstream};
 
 /// What every worker is made of.
@@ -34,6 +34,7 @@ pub struct Parts {
 
 /// The listener's settings, with its events counted.
 pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
+    metrics.connections_at_most(settings.connections);
     let metrics = Arc::clone(metrics);
     Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings.clone() }
 }
@@ -44,7 +45,10 @@ fn count(metrics: &Metrics, event: Event) {
         Event::Closed => metrics.connection_closed(),
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
-        Event::AcceptFailed | Event::Expired => {}
+        Event::AcceptFailed => metrics.connection_failed(ConnectionFault::NotAccepted),
+        Event::Expired => metrics.connection_failed(ConnectionFault::Expired),
+        Event::Malformed => metrics.connection_failed(ConnectionFault::Malformed),
+        Event::HeadTooLarge => metrics.connection_failed(ConnectionFault::HeadTooLarge),
     }
 }
 

@@ -12,7 +12,7 @@ use super::values::{Wrong, address, duration, file, host, list, network, number,
 use crate::admin::{AdminDoor, HealthConfig};
 use crate::enforcement::{Limits, Rate};
 use crate::listener::{self, Drain};
-use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig};
+use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig, To};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -82,11 +82,15 @@ pub(super) fn log(keys: &Keys<'_>, checker: &mut Checker<'_>) -> LogConfig {
         word(node, checker, &levels)
     });
     let access = keys.read("access", checker, |node, checker| word(node, checker, &[("on", Access::On), ("denied", Access::Denied), ("off", Access::Off)]));
+    let to = keys.read("to", checker, |node, checker| match &node.value {
+        Value::Scalar { text, .. } if text == "stdout" => Some(To::Stdout),
+        _ => file(node, checker).map(To::File),
+    });
     let audit = keys.read("audit", checker, |node, checker| match &node.value {
         Value::Scalar { text, .. } if text == "stdout" => Some(Audit::Stdout),
         _ => file(node, checker).map(Audit::File),
     });
-    LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), audit }
+    LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), to: to.unwrap_or_default(), audit }
 }
 
 /// `limits`; the largest body beside them.

@@ -226,6 +226,7 @@ impl<S> Leaving<S> {
             identity: &config.identity_headers,
             claim: &|claim| told(&permit, claim),
             via: &via,
+            trace: recorder.with(|record| record.trace.clone()).as_deref(),
         })?;
         let private = route.protect().is_some();
         Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, recorder, snapshot }))

@@ -16,6 +16,7 @@ use crate::body::Body;
 use crate::cache::Memo;
 use crate::response::{Rejection, Row};
 use crate::routing::Routed;
+use crate::telemetry::Step;
 
 /// What this room reads of the snapshot that a request carries.
 pub trait Snapshot {
@@ -90,15 +91,24 @@ where
             address: &|| address(&routed),
             recorder: routed.recorder(),
         };
+        let step = routed.recorder().step(Step::Authorize);
         let decided = self.judge.at_once(&asked, &mut self.memo.borrow_mut());
         match decided {
-            AtOnce::Permit(permit) => Either::Left(self.inner.call(Permitted::new(routed, permit))),
-            AtOnce::Refuse(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
+            AtOnce::Permit(permit) => {
+                step.answered();
+                Either::Left(self.inner.call(Permitted::new(routed, permit)))
+            }
+            AtOnce::Refuse(rejection) => {
+                step.answered();
+                Either::Right(Either::Left(ready(Err(rejection))))
+            }
             // Only a miss allocates.
             AtOnce::Ask(case) => {
                 let (judge, mut inner) = (self.judge.clone(), self.inner.clone());
                 Either::Right(Either::Right(Box::pin(async move {
-                    let permit = judge.judge(case).await?;
+                    let judged = judge.judge(case).await;
+                    step.answered();
+                    let permit = judged?;
                     inner.call(Permitted::new(routed, permit)).await
                 })))
             }

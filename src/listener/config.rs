@@ -77,6 +77,10 @@ pub enum Event {
     AcceptFailed,
     /// A deadline of ours ended one.
     Expired,
+    /// The HTTP library refused a head that it could not read, before there was a request.
+    Malformed,
+    /// It refused one that was too large.
+    HeadTooLarge,
     /// A panic ended one.
     Panicked,
 }

@@ -80,15 +80,31 @@ where
         }
     });
     let mut connection = shared.http.serve_connection(io, service);
-    if until_done(Pin::new(&mut connection), &watchdog, &shared).await {
-        linger(&connection.into_parts().io.into_inner().stream).await;
-    } else {
+    let Some(ended) = until_done(Pin::new(&mut connection), &watchdog, &shared).await else {
         (shared.settings.on_event)(Event::Expired);
+        return;
+    };
+    if let Some(event) = ended.as_ref().err().and_then(before_a_request) {
+        (shared.settings.on_event)(event);
+    }
+    linger(&connection.into_parts().io.into_inner().stream).await;
+}
+
+/// What the library has answered by itself, with a status only: no record tells of it.
+fn before_a_request(error: &hyper::Error) -> Option<Event> {
+    match error {
+        error if error.is_parse_too_large() => Some(Event::HeadTooLarge),
+        error if error.is_parse() => Some(Event::Malformed),
+        _ => None,
     }
 }
 
-/// Drives the connection; false when a deadline of ours ended it.
-async fn until_done<S, H>(mut connection: Pin<&mut http1::Connection<TokioIo<Watched>, H>>, watchdog: &Watchdog, shared: &Shared<S>) -> bool
+/// Drives the connection to its end; `None` when a deadline of ours ended it.
+async fn until_done<S, H>(
+    mut connection: Pin<&mut http1::Connection<TokioIo<Watched>, H>>,
+    watchdog: &Watchdog,
+    shared: &Shared<S>,
+) -> Option<hyper::Result<()>>
 where
     H: hyper::service::HttpService<Incoming, ResBody = Outgoing>,
     H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -105,8 +121,8 @@ where
             let _ = drain.as_mut().poll(context);
         }
         loop {
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(true);
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(Some(ended));
             }
             if shared.draining.get() && !told {
                 if watchdog.is_busy() {
@@ -123,14 +139,14 @@ where
     .await
 }
 
-fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog, context: &mut Context<'_>) -> Poll<bool> {
+fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog, context: &mut Context<'_>) -> Poll<Option<hyper::Result<()>>> {
     let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
     if timer.deadline() > deadline {
         timer.as_mut().reset(deadline);
     }
     while timer.as_mut().poll(context).is_ready() {
         if Instant::now() >= deadline {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
         timer.as_mut().reset(deadline);
     }

@@ -10,11 +10,16 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
+use crate::response::Row;
+
 pub(super) use handles::{Active, Handles};
+#[cfg(feature = "otel")]
+pub(super) use words::method_label;
 pub(super) use words::version_label;
-pub use words::{AsEndpoint, AsOutcome, CacheKind, Outcome, SecretKind};
+pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome, SecretKind};
 
 /// The media type of [`Metrics::encode`].
 pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -23,7 +28,8 @@ pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 const HTTP_BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// What the gateway itself adds, in seconds: OpenTelemetry's first bucket would swallow all of it.
-const OVERHEAD_BUCKETS: [f64; 12] = [0.000_001, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05];
+const OVERHEAD_BUCKETS: [f64; 15] =
+    [0.000_001, 0.000_002_5, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05];
 
 /// Routes that get series of their own; a configuration that is reloaded for ever must not fill the memory.
 const ROUTE_LIMIT: usize = 4096;
@@ -59,7 +65,9 @@ pub struct Metrics {
     lines_dropped: IntCounterVec,
     panics: IntCounter,
     connections: IntGauge,
+    connections_limit: IntGauge,
     connections_total: IntCounterVec,
+    connection_faults: IntCounterVec,
     routes: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -122,10 +130,17 @@ impl Metrics {
             lines_dropped: define.counters("uma_gateway_log_lines_dropped_total", "Log lines and records that were lost.", &["reason"])?,
             panics: define.counter("uma_gateway_panics_total", "Faults in the gateway that ended a connection.")?,
             connections: define.gauge("uma_gateway_connections", "Open downstream connections.")?,
+            connections_limit: define.gauge("uma_gateway_connections_limit", "Downstream connections that may be open at a time.")?,
             connections_total: define.counters("uma_gateway_connections_total", "Downstream connections, accepted or refused.", &["outcome"])?,
+            connection_faults: define.counters(
+                "uma_gateway_connection_faults_total",
+                "Downstream connections that ended without a request's record, by what was wrong.",
+                &["reason"],
+            )?,
             routes: Mutex::default(),
             registry: define.0.clone(),
         };
+        define.0.register(Box::new(ProcessCollector::for_self()))?;
         define.gauges("build_info", "The version that runs.", &["version"])?.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
         metrics.preset()?;
         Ok(metrics)
@@ -143,6 +158,14 @@ impl Metrics {
         }
         for outcome in ["accepted", "refused"] {
             self.connections_total.get_metric_with_label_values(&[outcome])?;
+        }
+        for row in Row::ALL {
+            if let Some(outcome) = Outcome::of_row(*row) {
+                self.decisions.get_metric_with_label_values(&[outcome.label(), row.label()])?;
+            }
+        }
+        for fault in ConnectionFault::ALL {
+            self.connection_faults.get_metric_with_label_values(&[fault.label()])?;
         }
         for endpoint in AsEndpoint::ALL {
             self.as_duration.get_metric_with_label_values(&[endpoint.label()])?;
@@ -217,15 +240,25 @@ impl Metrics {
         self.panics.inc();
     }
 
+    /// How many downstream connections may be open at a time.
+    pub fn connections_at_most(&self, count: usize) {
+        self.connections_limit.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     /// A downstream connection was accepted.
     pub fn connection_opened(&self) {
         increment(&self.connections_total, &["accepted"]);
         self.connections.inc();
     }
 
-    /// A downstream connection that was accepted has ended.
+    /// A connection that was accepted has ended.
     pub fn connection_closed(&self) {
         self.connections.dec();
+    }
+
+    /// A connection ended, or was never had, for a reason that no request's record tells.
+    pub fn connection_failed(&self, fault: ConnectionFault) {
+        increment(&self.connection_faults, &[fault.label()]);
     }
 
     /// A downstream connection was closed at once: there were too many.

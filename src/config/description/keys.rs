@@ -285,6 +285,7 @@ static LOG: Section = Section::new(
         Key::new("format", Kind::Word(&["json", "text"]), "One JSON object a line, or text for people.").default("json"),
         Key::new("level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "The least level of events.").default("info"),
         Key::new("access", Kind::Word(&["on", "denied", "off"]), "Which requests the access log holds.").default("on"),
+        Key::new("to", Kind::WordOr(&["stdout"], "file"), "Where lines go. A file is appended to, and opened anew on SIGHUP.").default("stdout"),
         Key::new("audit", Kind::WordOr(&["stdout"], "file"), "Where decisions are recorded besides.").default("nowhere").example("stdout"),
     ],
 );

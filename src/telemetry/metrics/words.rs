@@ -53,6 +53,14 @@ impl Outcome {
         }
     }
 
+    /// The outcome that a row stands for as a reason; `None` where it never is one: it only led to another, or was led to.
+    pub(super) const fn of_row(row: Row) -> Option<Self> {
+        match row {
+            Row::U1 | Row::C3 => None,
+            other => Self::of_last(other),
+        }
+    }
+
     /// No `_` here: a new row has to say what it means for operators.
     const fn of_last(row: Row) -> Option<Self> {
         Some(match row {
@@ -184,6 +192,35 @@ impl CacheKind {
             Self::Introspection => "introspection",
             Self::Negative => "negative",
             Self::Live => "live",
+        }
+    }
+}
+
+/// What was wrong with a connection, where no request tells it: some answers are given before there is a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionFault {
+    /// The head could not be read: 400, and the end.
+    Malformed,
+    /// The head was too large or had too many fields: 431, and the end.
+    HeadTooLarge,
+    /// A deadline passed: a silent or slow peer.
+    Expired,
+    /// The system gave no connection.
+    NotAccepted,
+}
+
+impl ConnectionFault {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Malformed, Self::HeadTooLarge, Self::Expired, Self::NotAccepted];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Expired => "expired",
+            Self::NotAccepted => "not_accepted",
         }
     }
 }
