@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -94,4 +95,31 @@ fn what_is_answered_before_there_is_a_request_is_counted() {
         }
     }
     assert_eq!(count(&gateway, "uma_gateway_connections_total{outcome=\"accepted\"}"), 2);
+}
+
+#[test]
+fn a_log_that_was_moved_away_is_opened_anew_at_sighup() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, moved) = (folder.path().join("gateway.log"), folder.path().join("gateway.log.1"));
+    let text = "version: 1\nlisteners: [ { address: 127.0.0.1:0 } ]\nlog: { to: gateway.log }\nupstreams: { content: { servers: [ \"http://127.0.0.1:9\" ] } }\n\
+                routes: [ { path: /public, public: true } ]\n";
+    std::fs::write(folder.path().join("gateway.yaml"), text).expect("written");
+    let mut gateway = Command::new(env!("CARGO_BIN_EXE_uma-gateway"))
+        .args(["run", "--config", "gateway.yaml"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let says = |path: &Path, words: &str| {
+        let began = Instant::now();
+        while !std::fs::read_to_string(path).is_ok_and(|text| text.contains(words)) {
+            assert!(began.elapsed() < PATIENCE, "{words} is not in {}", path.display());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    says(&log, "listening");
+    std::fs::rename(&log, &moved).expect("moved");
+    assert!(Command::new("kill").args(["-HUP", &gateway.id().to_string()]).status().expect("kill").success());
+    says(&log, "configuration");
+    gateway.kill().and_then(|()| gateway.wait()).expect("it ends");
 }

@@ -55,6 +55,8 @@ async fn serve(configuration: &Configuration, sockets: Vec<TcpListener>) -> Exit
 }
 
 async fn reload(gateway: &Gateway) {
+    // Whoever has moved the log away says so with the same signal.
+    gateway.telemetry().reopen();
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
         Err(_) => tell(&[NotifyState::Reloading]),
