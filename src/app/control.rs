@@ -95,7 +95,7 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     let Parts { config, wanted, tokens, questions, cache, resources, health, telemetry, status, current } = parts;
     let metrics = Arc::clone(telemetry.metrics());
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
-    let mut keeping = Keeping::new(Rc::clone(&desk), resources, health, Arc::clone(&metrics), Arc::clone(&status))?;
+    let mut keeping = Keeping::new(Rc::clone(&desk), resources, health.clone(), Arc::clone(&metrics), Arc::clone(&status))?;
     let clients = keeping.clients(&config.authorization_servers)?;
     keeping.serve(&config.authorization_servers, clients, wanted);
     keeping.renew(tokens);
@@ -113,7 +113,7 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     let fixed = (config.workers, config.log.clone());
     let told = fixed.clone();
     let file = config.file.clone();
-    let mut running = Running { file, workers, fixed, told, inherited, current, in_force, listeners, doors, desk, keeping, watched, status, metrics };
+    let mut running = Running { file, workers, fixed, told, inherited, current, in_force, listeners, doors, desk, keeping, watched, status, health, metrics };
     loop {
         tokio::select! {
             // Told only after the last worker has ended: requests that are under way may still ask while they drain.

@@ -40,6 +40,27 @@ enum Step {
     Open { config: Config, address: SocketAddr, sockets: Vec<Socket> },
 }
 
+impl Inner {
+    fn shares_a_port(&self, config: &Config, going: &[&Open]) -> bool {
+        going.iter().any(|open| open.config.address == config.address) || self.open.iter().any(|open| open.address.port() == config.address.port())
+    }
+
+    /// New sockets; beside those that are there, if the same address gets other settings or overlaps with one that goes.
+    fn open(&self, config: &Config, going: &[&Open], workers: usize, inherited: &[TcpListener]) -> Result<Step, StartError> {
+        let ours = going.iter().find(|open| open.config.address == config.address).map(|open| open.address);
+        let handed = inherited.iter().find(|socket| socket.local_addr().is_ok_and(|address| address == config.address));
+        let bound: Bound = match (ours, handed) {
+            (_, Some(socket)) => listener::adopt(config, socket)?,
+            (Some(address), None) => listener::bind_again(config, address)?,
+            (None, None) if self.shares_a_port(config, going) => listener::bind_again(config, config.address)?,
+            (None, None) => listener::bind(config)?,
+        };
+        let address = bound.local_addr();
+        let sockets = bound.sockets(workers).map_err(|error| StartError::System(format!("a worker's socket: {error}")))?;
+        Ok(Step::Open { config: config.clone(), address, sockets })
+    }
+}
+
 impl Listeners {
     /// Hands sockets to these workers from now on.
     pub fn serve_by(&self, workers: Vec<mpsc::UnboundedSender<Serve>>) {
@@ -49,29 +70,20 @@ impl Listeners {
     /// Binds what these configurations have and the gateway has not yet. `inherited` are sockets of a service manager.
     pub fn plan(&self, configs: &[Config], workers: usize, inherited: &[TcpListener]) -> Result<Plan, StartError> {
         let inner = self.lock();
-        // What is kept of two listeners on port 0 is kept once.
         let mut left: Vec<&Open> = inner.open.iter().collect();
-        let mut steps = Vec::with_capacity(configs.len());
-        for config in configs {
-            if let Some(at) = left.iter().position(|open| open.config == *config) {
-                steps.push(Step::Keep(left.swap_remove(at).address));
-                continue;
+        // A listener that stays is kept once, also where two of them take any port.
+        let kept: Vec<Option<SocketAddr>> =
+            configs.iter().map(|config| left.iter().position(|open| open.config == *config).map(|at| left.swap_remove(at).address)).collect();
+        let mut steps: Vec<Option<Step>> = kept.into_iter().map(|kept| kept.map(Step::Keep)).collect();
+        // Addresses that are ours already come last: a new socket there takes connections at once, and they would be lost if another address failed.
+        for again in [false, true] {
+            for (step, config) in steps.iter_mut().zip(configs) {
+                if step.is_none() && inner.shares_a_port(config, &left) == again {
+                    *step = Some(inner.open(config, &left, workers, inherited)?);
+                }
             }
-            // The same address with other settings, or one that overlaps: new sockets beside the old ones, which then end.
-            let ours = inner.open.iter().find(|open| open.config.address == config.address).map(|open| open.address);
-            let overlaps = inner.open.iter().any(|open| open.address.port() == config.address.port());
-            let handed = inherited.iter().find(|socket| socket.local_addr().is_ok_and(|address| address == config.address));
-            let bound: Bound = match (ours, handed) {
-                (Some(address), _) => listener::bind_again(config, address)?,
-                (None, Some(socket)) => listener::adopt(config, socket)?,
-                (None, None) if overlaps => listener::bind_again(config, config.address)?,
-                (None, None) => listener::bind(config)?,
-            };
-            let address = bound.local_addr();
-            let sockets = bound.sockets(workers).map_err(|error| StartError::System(format!("a worker's socket: {error}")))?;
-            steps.push(Step::Open { config: config.clone(), address, sockets });
         }
-        Ok(Plan(steps))
+        Ok(Plan(steps.into_iter().flatten().collect()))
     }
 
     /// Serves what was planned and ends what is not among it; requests under way there get `patience`. Gives the addresses that are new and those that went.

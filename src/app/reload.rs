@@ -4,7 +4,7 @@
 //! become known before the first request can ask for them, the snapshot is swapped, and what is not named any more goes when nobody uses it.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::credentials::Credential;
 use crate::enforcement::Desk;
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::config::LogConfig;
-use crate::telemetry::{Metrics, SecretKind};
+use crate::telemetry::{Health, Metrics, SecretKind};
 
 /// Who wants the configuration read anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +116,7 @@ pub struct Running {
     pub keeping: Keeping,
     pub watched: Rc<Watched>,
     pub status: Arc<Status>,
+    pub health: Health,
     pub metrics: Arc<Metrics>,
 }
 
@@ -157,43 +158,27 @@ impl Running {
         let (config, built) = self.read().await?;
         let failed = |error: super::StartError| Refused::because(&error);
         let clients = self.keeping.clients(&config.authorization_servers).map_err(failed)?;
-        let listeners = self.listeners.plan(&config.listeners, self.workers, &self.inherited).map_err(failed)?;
         let doors = self.doors.plan(&config).map_err(failed)?;
+        // Last: a socket that listens takes connections, and they would be lost if anything failed after it.
+        let listeners = self.listeners.plan(&config.listeners, self.workers, &self.inherited).map_err(failed)?;
         Ok(Prepared { config, built, clients, listeners, doors })
     }
 
     /// Reads and builds, off the control thread: authorization servers are asked meanwhile.
     async fn read(&self) -> Result<(config::Gateway, Built), Refused> {
-        let (file, watched, metrics) = (self.file.clone(), self.watched.files(), Arc::clone(&self.metrics));
+        let (file, known, metrics) = (self.file.clone(), self.watched.files(), Arc::clone(&self.metrics));
         let before = Before { snapshot: self.current.load_full(), tokens: self.keeping.tokens() };
         let read = move || {
-            // Taken first: what changes from here on is seen as a change.
-            let now = content(&watched);
-            let config = match config::load(&file) {
-                Ok(config) => config,
-                Err(problems) => {
-                    let others = problems.files().to_vec();
-                    return (now, watched, others, Err(Refused { mistakes: problems.lines() }));
-                }
-            };
-            let others = config.files.clone();
-            let built = snapshot::build(&config, Some(&before), &metrics).map_err(|error| Refused::because(&error));
-            (now, watched, others, built.map(|built| (config, built)))
+            let (files, content, outcome) = load(&file, known);
+            let built = outcome.and_then(|config| {
+                let built = snapshot::build(&config, Some(&before), &metrics).map_err(|error| Refused::because(&error))?;
+                Ok((config, built))
+            });
+            (files, content, built)
         };
-        let read = tokio::task::spawn_blocking(read).await.map_err(|error| Refused::because(&error))?;
-        let (now, before, others, outcome) = read;
-        // A file with mistakes may name only some of its files: those of before count as well.
-        let kept = if outcome.is_err() { before.clone() } else { Vec::new() };
-        self.watch(now, &before, others.into_iter().chain(kept));
+        let (files, content, outcome) = tokio::task::spawn_blocking(read).await.map_err(|error| Refused::because(&error))?;
+        self.watched.was_read(&files, content);
         outcome
-    }
-
-    fn watch(&self, content_before: Content, before: &[PathBuf], files: impl Iterator<Item = PathBuf>) {
-        let mut files: Vec<PathBuf> = files.chain([self.file.clone()]).collect();
-        files.sort();
-        files.dedup();
-        let now = if files == before { content_before } else { content(&files) };
-        self.watched.was_read(&files, now);
     }
 
     /// Nothing here can fail.
@@ -210,6 +195,11 @@ impl Running {
         self.doors.carry_out(doors, &config);
         self.status.reloaded(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)));
         note_credentials(&self.metrics, Some(&old), &snapshot, &config);
+        self.health.show(|kind, name| match kind {
+            "authorization_server" | "protection_api" => config.authorization_servers.iter().any(|server| *server.name == *name),
+            "upstream" | "proxy_credential" => config.upstreams.iter().any(|upstream| *upstream.name == *name),
+            _ => true,
+        });
         self.metrics.config_loaded(true);
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -237,6 +227,26 @@ impl Running {
             }
             self.told = wanted;
         }
+    }
+}
+
+/// Reads the file; also which files count from now on, and what stood in them before they were read, so that a change from then on is seen as one.
+fn load(file: &Path, mut files: Vec<PathBuf>) -> (Vec<PathBuf>, Content, Result<config::Gateway, Refused>) {
+    loop {
+        let before = content(&files);
+        let outcome = config::load(file);
+        let named = match &outcome {
+            Ok(config) => config.files.clone(),
+            // A file with mistakes may name only some of its files: those of before count as well.
+            Err(problems) => [problems.files(), &files].concat(),
+        };
+        let mut named: Vec<PathBuf> = named.into_iter().chain([file.to_owned()]).collect();
+        named.sort();
+        named.dedup();
+        if named == files {
+            return (files, before, outcome.map_err(|problems| Refused { mistakes: problems.lines() }));
+        }
+        files = named;
     }
 }
 

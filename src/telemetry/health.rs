@@ -1,6 +1,6 @@
 //! Servers that the gateway needs: a failing one is named in the log and in a metric, once, not per request.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Metrics;
@@ -32,6 +32,8 @@ pub struct Dependency {
     kind: &'static str,
     name: Arc<str>,
     state: AtomicU8,
+    /// No configuration names it any more, though a request that is under way may still use it.
+    hidden: AtomicBool,
     reason: Mutex<Option<String>>,
     metrics: Arc<Metrics>,
 }
@@ -54,8 +56,14 @@ impl Health {
         if let Some(known) = dependencies.iter().find(|known| known.kind == kind && &*known.name == name) {
             return Arc::clone(known);
         }
-        let dependency =
-            Arc::new(Dependency { kind, name: name.into(), state: AtomicU8::new(UNKNOWN), reason: Mutex::default(), metrics: Arc::clone(&self.0.metrics) });
+        let dependency = Arc::new(Dependency {
+            kind,
+            name: name.into(),
+            state: AtomicU8::new(UNKNOWN),
+            hidden: AtomicBool::new(false),
+            reason: Mutex::default(),
+            metrics: Arc::clone(&self.0.metrics),
+        });
         dependencies.push(Arc::clone(&dependency));
         dependency
     }
@@ -63,11 +71,29 @@ impl Health {
     /// All of them, in the order in which they were named.
     #[must_use]
     pub fn dependencies(&self) -> Vec<Arc<Dependency>> {
-        self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|one| !one.hidden.load(Ordering::Relaxed)).cloned().collect()
+    }
+
+    /// Shows those that `named` holds for, by kind and name, and no others: another configuration is in force.
+    pub fn show(&self, named: impl Fn(&str, &str) -> bool) {
+        for one in &*self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner) {
+            one.show(named(one.kind, &one.name));
+        }
     }
 }
 
 impl Dependency {
+    fn show(&self, shown: bool) {
+        let mut held = self.reason.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_hidden = self.hidden.swap(!shown, Ordering::Relaxed);
+        if !shown && !was_hidden {
+            // Named again, it begins anew.
+            *held = None;
+            self.state.store(UNKNOWN, Ordering::Relaxed);
+            self.metrics.dependency_gone(self.kind, &self.name);
+        }
+    }
+
     /// It failed. The reason is for operators: it names no secret and no address of a client.
     pub fn failed(&self, reason: impl std::fmt::Display) {
         // The usual case is that nothing changes, and costs one load.
@@ -82,7 +108,9 @@ impl Dependency {
         let reason = reason.to_string();
         tracing::warn!(kind = self.kind, name = &*self.name, reason, "dependency failed");
         *held = Some(reason);
-        self.metrics.dependency(self.kind, &self.name, false);
+        if !self.hidden.load(Ordering::Relaxed) {
+            self.metrics.dependency(self.kind, &self.name, false);
+        }
     }
 
     /// It answered.
@@ -97,7 +125,9 @@ impl Dependency {
             _ => tracing::debug!(kind = self.kind, name = &*self.name, "dependency reached"),
         }
         *held = None;
-        self.metrics.dependency(self.kind, &self.name, true);
+        if !self.hidden.load(Ordering::Relaxed) {
+            self.metrics.dependency(self.kind, &self.name, true);
+        }
     }
 
     /// How it stands.
@@ -156,6 +186,20 @@ mod tests {
         let (health, metrics) = health();
         assert_eq!(health.dependency("upstream", "albums").standing(), Standing::Unknown);
         assert!(!metrics.encode().expect("metrics").contains("uma_gateway_dependency_up{"));
+    }
+
+    #[test]
+    fn what_no_configuration_names_any_more_is_not_shown_and_begins_anew_when_it_is() {
+        let (health, metrics) = health();
+        let upstream = health.dependency("upstream", "albums");
+        upstream.failed("refused");
+        health.show(|_, name| name != "albums");
+        upstream.failed("refused by whoever still asks");
+        assert!(health.dependencies().is_empty());
+        assert!(!metrics.encode().expect("metrics").contains("uma_gateway_dependency_up{"));
+        health.show(|_, _| true);
+        upstream.recovered();
+        assert_eq!(health.dependencies().len(), 1);
     }
 
     #[test]

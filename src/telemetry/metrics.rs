@@ -285,6 +285,11 @@ impl Metrics {
         set(&self.dependency_up, &[kind, name], i64::from(up));
     }
 
+    pub(super) fn dependency_gone(&self, kind: &str, name: &str) {
+        // It may never have been asked.
+        let _ = self.dependency_up.remove_label_values(&[kind, name]);
+    }
+
     /// The route's label: its pattern, unless there have been too many.
     fn route_label<'a>(&self, route: Option<&'a Arc<str>>) -> &'a str {
         let Some(route) = route else { return "" };
