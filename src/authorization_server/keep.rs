@@ -18,6 +18,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often the discovery document is read anew.
 const DISCOVERY_AGE: Duration = Duration::from_secs(600);
+/// How often known resources are looked up again.
+const CHECK_AGE: Duration = Duration::from_secs(120);
 /// How often unknown resources are looked for again.
 const ROUND: Duration = Duration::from_secs(15);
 
@@ -36,11 +38,11 @@ impl Server {
     /// Keeps the server ready until the task is dropped. `contact` is told after the first round that found the server well.
     pub async fn keep(self: Rc<Self>, resources: Resources, wanted: Vec<Wanted>, contact: impl Fn()) {
         let mut pause = FIRST_PAUSE;
-        let mut discovered = None;
+        let (mut discovered, mut checked) = (None, None);
         let mut told = vec![false; wanted.len()];
         let mut reconciled = vec![false; wanted.len()];
         loop {
-            match self.round(&resources, &wanted, &mut discovered, &mut told, &mut reconciled).await {
+            match self.round(&resources, &wanted, &mut discovered, &mut checked, &mut told, &mut reconciled).await {
                 Ok(next) => {
                     contact();
                     pause = FIRST_PAUSE;
@@ -60,6 +62,7 @@ impl Server {
         resources: &Resources,
         wanted: &[Wanted],
         discovered: &mut Option<Instant>,
+        checked: &mut Option<Instant>,
         told: &mut [bool],
         reconciled: &mut [bool],
     ) -> Result<Instant, AskError> {
@@ -74,9 +77,11 @@ impl Server {
         }
         let pat = self.pat(deadline()).await?;
         let mut known = 0;
+        // What a name means at the server may change, and nobody tells.
+        let all_anew = checked.is_none_or(|at| at.elapsed() > CHECK_AGE);
         for ((one, told), reconciled) in wanted.iter().zip(told).zip(reconciled) {
             // A declaration may be another one since the resource became known.
-            if matches!(resources.see(&one.key), Seen::Known(_)) && (one.declared.is_none() || *reconciled) {
+            if !all_anew && matches!(resources.see(&one.key), Seen::Known(_)) && (one.declared.is_none() || *reconciled) {
                 known += 1;
                 continue;
             }
@@ -86,6 +91,9 @@ impl Server {
             if !std::mem::replace(told, true) || found.is_some() {
                 self.report(one, found.as_ref(), deadline()).await;
             }
+        }
+        if all_anew {
+            *checked = Some(Instant::now());
         }
         self.metrics().resources_registered(&self.config().name, known);
         Ok(pat.renew_at().min(Instant::now() + ROUND).max(Instant::now() + FIRST_PAUSE))
@@ -108,7 +116,8 @@ impl Server {
                 let (id, done) = self.reconcile(declared, deadline).await?;
                 let word = match done {
                     Reconciled::Created => Some("registered"),
-                    Reconciled::Updated => Some("updated: its type or scopes had drifted"),
+                    Reconciled::Updated => Some("updated: it lacked scopes, or had another type"),
+                    Reconciled::Drifted => Some("has drifted: the server knows scopes of it that are not declared; they are left alone"),
                     Reconciled::Unchanged => None,
                 };
                 if let Some(word) = word {

@@ -26,6 +26,8 @@ const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
 const KNOWN: u64 = 200_000;
 const UNKNOWN: u64 = 20_000;
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+/// A name may come to mean another resource; after this it is looked up again.
+const KNOWN_FOR: Duration = Duration::from_secs(300);
 /// Descriptions that are read one by one where a server cannot search.
 const SEARCHED: usize = 2_000;
 
@@ -71,7 +73,8 @@ pub struct Resources {
 
 impl Default for Resources {
     fn default() -> Self {
-        Self { known: moka::sync::Cache::new(KNOWN), unknown: moka::sync::Cache::builder().max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build() }
+        let known = moka::sync::Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build();
+        Self { known, unknown: moka::sync::Cache::builder().max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build() }
     }
 }
 
@@ -126,8 +129,10 @@ pub enum Reconciled {
     Unchanged,
     /// It was not there and has been registered.
     Created,
-    /// It was there with another type or other scopes and has been updated.
+    /// It lacked scopes or had another type and has been updated.
     Updated,
+    /// It has scopes that are not declared; they stay.
+    Drifted,
 }
 
 impl Server {
@@ -187,18 +192,24 @@ impl Server {
     /// # Errors
     /// No usable answer before `deadline`.
     pub async fn describe(&self, id: &ResourceId, deadline: Instant) -> Result<Option<Description>, AskError> {
+        Ok(self.document(id, deadline).await?.as_ref().map(describe))
+    }
+
+    /// The same as the server wrote it.
+    async fn document(&self, id: &ResourceId, deadline: Instant) -> Result<Option<Value>, AskError> {
         let metadata = self.metadata(deadline).await?;
         let endpoint = below(&metadata.registration, id)?;
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
         let response = self.protected(ENDPOINT, &metadata, &endpoint, request, &Bytes::new(), deadline, &mut false).await?;
         match response.status() {
-            StatusCode::OK => description(response.body()).map(Some),
+            StatusCode::OK => strict::parse(response.body()).map(Some).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON")),
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(status(ENDPOINT, &response)),
         }
     }
 
-    /// Brings a declared resource to the server: creates it, updates its type and scopes, or leaves it. Never deletes.
+    /// Brings a declared resource to the server: creates it, or adds the scopes and the type that it lacks. What else the server knows of it stays as it
+    /// is, and nothing is taken away: a scope that only the server has may be shared with somebody.
     ///
     /// # Errors
     /// No usable answer before `deadline`.
@@ -207,16 +218,17 @@ impl Server {
         let Some(id) = self.find(&declared.key, deadline).await? else {
             return Ok((self.register(&metadata, declared, deadline).await?, Reconciled::Created));
         };
-        let current = self.describe(&id, deadline).await?.unwrap_or_default();
-        let mut has: Vec<&str> = current.scopes.iter().map(String::as_str).collect();
-        let mut wants: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
-        has.sort_unstable();
-        wants.sort_unstable();
-        if has == wants && (declared.kind.is_none() || declared.kind.as_deref() == current.kind.as_deref()) {
-            return Ok((id, Reconciled::Unchanged));
+        let Some(document) = self.document(&id, deadline).await? else { return Err(AskError::unusable(ENDPOINT.label(), "the resource has just gone")) };
+        let current = describe(&document);
+        let wanted: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
+        let lacks = wanted.iter().any(|scope| !current.scopes.iter().any(|has| has == scope));
+        let retyped = declared.kind.is_some() && declared.kind.as_deref() != current.kind.as_deref();
+        if !lacks && !retyped {
+            let more = current.scopes.iter().any(|has| !wanted.contains(&has.as_str()));
+            return Ok((id, if more { Reconciled::Drifted } else { Reconciled::Unchanged }));
         }
         let endpoint = below(&metadata.registration, &id)?;
-        let body = Bytes::from(self.registration(metadata.profile, declared).to_string());
+        let body = Bytes::from(completed(document, &current, declared).to_string());
         let request = || Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
         let response = self.protected(ENDPOINT, &metadata, &endpoint, request, &body, deadline, &mut false).await?;
         match response.status() {
@@ -237,7 +249,7 @@ impl Server {
         id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it has no `_id`"))
     }
 
-    /// The whole description: an update replaces all members (UMA 2.0 Federated Authorization, 3.2.3).
+    /// The description of a resource that is new at the server.
     fn registration(&self, profile: Profile, declared: &Declared) -> Value {
         let scopes: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
         let mut description = Map::new();
@@ -256,8 +268,18 @@ impl Server {
     }
 }
 
-fn description(body: &[u8]) -> Result<Description, AskError> {
-    strict::parse(body).map(|document| describe(&document)).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))
+/// The server's own description with what the declaration adds: an update replaces all members (UMA 2.0 Federated Authorization, 3.2.3), so all are sent.
+fn completed(document: Value, current: &Description, declared: &Declared) -> Value {
+    let Value::Object(mut members) = document else { return document };
+    // Keycloak tells the scopes twice, under both names.
+    members.remove("scopes");
+    let added = declared.scopes.iter().map(|scope| scope.0.to_string()).filter(|scope| !current.scopes.contains(scope));
+    let scopes: Vec<String> = current.scopes.iter().cloned().chain(added).collect();
+    members.insert("resource_scopes".into(), json!(scopes));
+    if let Some(kind) = &declared.kind {
+        members.insert("type".into(), json!(&**kind));
+    }
+    Value::Object(members)
 }
 
 pub(super) fn describe(document: &Value) -> Description {

@@ -214,7 +214,12 @@ impl Server {
         };
         match response.status() {
             StatusCode::OK => introspection::read(metadata.profile, response.body(), rpt).map(Introspected::Answer),
-            StatusCode::BAD_REQUEST if error_member(response.body()).is_some() => Ok(Introspected::TokenRefused),
+            StatusCode::BAD_REQUEST => match error_member(response.body()).as_deref() {
+                // These speak of us and not of the token (RFC 6749, 5.2).
+                Some("invalid_client" | "unauthorized_client") => Err(AskError::CredentialRefused(AsEndpoint::Introspection.label())),
+                Some(_) => Ok(Introspected::TokenRefused),
+                None => Err(status(AsEndpoint::Introspection, &response)),
+            },
             _ => Err(status(AsEndpoint::Introspection, &response)),
         }
     }

@@ -125,7 +125,7 @@ impl Desk {
                 }
             }
             Question::Resource { server, key, declared, bucket, reply } => {
-                if let Err(after) = self.limit(Kind::Tickets, bucket.as_ref()) {
+                if let Err(after) = self.limit(Kind::LookUps, bucket.as_ref()) {
                     let _ = reply.send(Err(Failed::Limited(after)));
                 } else if join(&self.lookups, key.clone(), Some(reply)) {
                     spawn_local(self.look_up(server, key, declared));

@@ -16,16 +16,19 @@ const REMEMBERED: usize = 50_000;
 pub struct Limiters {
     tickets: DefaultKeyedRateLimiter<LimitKey>,
     introspections: DefaultKeyedRateLimiter<LimitKey>,
+    look_ups: DefaultKeyedRateLimiter<LimitKey>,
     clock: DefaultClock,
 }
 
 /// Which bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Permission tickets, and look-ups of resources that nobody has asked for before.
+    /// Permission tickets.
     Tickets,
     /// Introspections of tokens that the cache does not hold.
     Introspections,
+    /// Look-ups of resources that nobody has asked for before: a bucket of their own, as large as that of introspections.
+    LookUps,
 }
 
 impl Limiters {
@@ -35,6 +38,7 @@ impl Limiters {
         Self {
             tickets: RateLimiter::keyed(quota(limits.tickets)),
             introspections: RateLimiter::keyed(quota(limits.introspections)),
+            look_ups: RateLimiter::keyed(quota(limits.introspections)),
             clock: DefaultClock::default(),
         }
     }
@@ -48,6 +52,7 @@ impl Limiters {
         let limiter = match kind {
             Kind::Tickets => &self.tickets,
             Kind::Introspections => &self.introspections,
+            Kind::LookUps => &self.look_ups,
         };
         if limiter.len() > REMEMBERED {
             limiter.retain_recent();

@@ -105,14 +105,20 @@ impl Judge {
             return known;
         }
         let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
-        let question = |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket, reply };
+        let question = |reply| Question::Resource {
+            server: case.server.identity,
+            key: key.clone(),
+            declared: declared.clone().filter(|_| !self.dry),
+            bucket: case.bucket,
+            reply,
+        };
         match asked(case, Step::Resource, self.control.ask(question, case.deadline)).await {
             Ok(Ok(Some(id))) => {
                 case.recorder.with(|record| record.resource = Some(id.clone()));
                 Ok(id)
             }
             Ok(Ok(None)) => Err(Rejection::NoResource),
-            Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyTickets(after)),
+            Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyIntrospections(after)),
             Ok(Err(Failed::Server(error))) | Err(error) => Err(match (declared, &case.token) {
                 (Some(_), _) => no_ticket(case, Row::D11),
                 (None, Some(_)) => unjudged(case, Row::I6, &error),
