@@ -3,8 +3,10 @@
 //! Each worker is a thread with a runtime, a socket and connections of its own; one more thread, the control thread, runs everything that talks to
 //! authorization servers. [`Gateway::start`] returns once every socket is bound and every thread is up; what is still missing then shows in `/readyz`.
 
+mod certificates;
 mod control;
 mod explain;
+mod folders;
 mod probe;
 mod snapshot;
 mod worker;
@@ -16,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use self::certificates::Certificates;
 use crate::admin::Status;
 use crate::authorization_server::Resources;
 use crate::cache::Introspections;
@@ -100,7 +103,8 @@ impl Gateway {
         let addresses = bound.iter().map(listener::Bound::local_addr).collect();
         let doors = control::Doors::bind(&config)?;
         let (health, admin) = (doors.health_address(), doors.admin_address());
-        let Rooms { judge, current, telemetry, status, control } = Rooms::build(&config, options)?;
+        let Rooms { judge, current, telemetry, status, mut control } = Rooms::build(&config, options)?;
+        control.certificates = certificates(&bound, &config);
         crate::telemetry::init_events(&config.log, &telemetry);
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -186,6 +190,13 @@ impl Drop for Gateway {
     }
 }
 
+/// All TLS whose files may change.
+fn certificates(bound: &[listener::Bound], config: &config::Gateway) -> Certificates {
+    let listeners = bound.iter().filter_map(|bound| Some((bound.local_addr().to_string().into(), Arc::clone(bound.tls()?))));
+    let upstreams = config.upstreams.iter().map(|upstream| (Arc::clone(&upstream.name), Arc::clone(&upstream.tls)));
+    Certificates { listeners: listeners.collect(), upstreams: upstreams.collect() }
+}
+
 /// A name for `Via` that tells this process from every other and nothing else (RFC 9110, 7.6.3).
 fn pseudonym() -> Result<Arc<str>, StartError> {
     let mut random = [0; 4];
@@ -234,6 +245,7 @@ impl Rooms {
             health,
             telemetry: telemetry.clone(),
             status: Arc::clone(&status),
+            certificates: Certificates::default(),
         };
         Ok(Self { judge, current: Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)), telemetry, status, control })
     }

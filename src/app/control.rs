@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 
 use super::StartError;
+use super::certificates::Certificates;
 use super::explain::{Explainer, Question};
 use crate::admin::{self, ExplainRequest, OpenDoor, Status};
 use crate::authorization_server::{Config, Resources, Server, ServerIdentity, Wanted};
@@ -32,6 +33,8 @@ pub struct Parts {
     pub health: Health,
     pub telemetry: Telemetry,
     pub status: Arc<Status>,
+    /// TLS of listeners and upstreams, whose files may change.
+    pub certificates: Certificates,
 }
 
 /// The bound sockets of the control plane.
@@ -103,6 +106,7 @@ async fn run(mut parts: Parts, clients: Vec<HttpClient>, plain: HttpClient, door
     for (token, grant) in parts.tokens {
         spawn_local(oauth2::keep(token, grant, plain.clone(), parts.health.clone()));
     }
+    spawn_local(parts.certificates.keep(Arc::clone(parts.telemetry.metrics())));
     if let Some(listener) = doors.health {
         spawn_local(admin::serve_health(listener, parts.status, Arc::clone(parts.telemetry.metrics())));
     }

@@ -35,6 +35,7 @@ fn count(metrics: &Metrics, event: Event) {
     match event {
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
+        Event::HandshakeFailed => metrics.handshake_failed(),
         Event::Opened | Event::Closed | Event::AcceptFailed | Event::Expired => {}
     }
 }

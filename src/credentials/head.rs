@@ -143,7 +143,11 @@ fn set_host(headers: &mut HeaderMap, policy: &HostPolicy, authority: &str) -> Re
 
 /// Our entry behind those that are there (RFC 9110, 7.6.3): the version in which the request came, and a name that tells nothing of the host.
 fn via(version: Version, pseudonym: &str) -> Result<HeaderValue, Rejection> {
-    let version = if version == Version::HTTP_10 { "1.0 " } else { "1.1 " };
+    let version = match version {
+        Version::HTTP_10 => "1.0 ",
+        Version::HTTP_2 => "2 ",
+        _ => "1.1 ",
+    };
     HeaderValue::try_from([version, pseudonym].concat()).map_err(|_| Rejection::Internal)
 }
 

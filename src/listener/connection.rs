@@ -9,11 +9,12 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
+use http::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,9 +24,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::{Service, ServiceExt};
 
-use super::watchdog::{Watchdog, Watched};
-use super::{Event, Settings, id};
+use super::transport::{Opened, Protocol, open};
+use super::watchdog::{Exchange, Watchdog, Watched};
+use super::{Event, Settings, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Watch};
+use crate::response::is_grpc;
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
 
@@ -42,6 +45,13 @@ pub(super) struct Shared<S> {
     pub(super) settings: Rc<Settings>,
     pub(super) hosts: ServedHosts,
     pub(super) http: http1::Builder,
+    pub(super) http2: hyper::server::conn::http2::Builder<h2::OnWorker>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) h2c: bool,
+    /// `Strict-Transport-Security` of every answer.
+    pub(super) hsts: Option<HeaderValue>,
+    /// TLS handshakes under way.
+    pub(super) handshakes: Cell<usize>,
     pub(super) draining: Cell<bool>,
     pub(super) drain: Notify,
 }
@@ -61,32 +71,65 @@ where
     let Ok(local) = stream.local_addr() else { return };
     // Without it the second of two small writes waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let peer = Peer { address: canonical(address), local: canonical(local), scheme: "http", hosts: shared.hosts.clone() };
     let watchdog = Rc::new(Watchdog::new(Rc::clone(&shared.settings)));
-    let io = TokioIo::new(Watched { stream, watchdog: Rc::clone(&watchdog) });
+    let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
+    let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
+    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog) });
     let service = hyper::service::service_fn(|request| {
-        watchdog.asked();
+        let mut exchange = watchdog.asked();
         let request = arrived(request, peer.clone(), &watchdog, &shared.settings);
-        let (service, watchdog) = (shared.service.clone(), Rc::clone(&watchdog));
+        let (service, watchdog, hsts) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone());
         async move {
             let Ok(answer) = service.oneshot(request).await;
-            Ok::<_, Infallible>(leaving(answer, watchdog))
+            exchange.answered();
+            Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))
         }
     });
-    let mut connection = shared.http.serve_connection(io, service);
-    if until_done(Pin::new(&mut connection), &watchdog, &shared).await {
-        linger(&connection.into_parts().io.into_inner().stream).await;
-    } else {
+    let done = match protocol {
+        Protocol::H1 => {
+            let mut connection = shared.http.serve_connection(io, service);
+            let done = until_done(Pin::new(&mut connection), &watchdog, &shared).await;
+            if done {
+                linger(connection.into_parts().io.into_inner().stream.socket()).await;
+            }
+            done
+        }
+        Protocol::H2 => {
+            watchdog.share();
+            // A box, so that connections which speak HTTP/1.1 do not hold the room for it.
+            let mut connection = Box::pin(shared.http2.serve_connection(io, service));
+            until_done(connection.as_mut(), &watchdog, &shared).await
+        }
+    };
+    if !done {
         (shared.settings.on_event)(Event::Expired);
     }
 }
 
-/// Drives the connection; false when a deadline of ours ended it.
-async fn until_done<S, H>(mut connection: Pin<&mut http1::Connection<TokioIo<Watched>, H>>, watchdog: &Watchdog, shared: &Shared<S>) -> bool
+/// A connection of hyper's, whatever is spoken on it.
+pub(super) trait Drive {
+    /// Goes on; ready when the connection has ended, in whatever way.
+    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
+    /// Lets it end after what is under way.
+    fn wind_down(self: Pin<&mut Self>);
+}
+
+impl<H> Drive for http1::Connection<TokioIo<Watched>, H>
 where
     H: hyper::service::HttpService<Incoming, ResBody = Outgoing>,
     H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.poll(context).map(drop)
+    }
+
+    fn wind_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Drives the connection; false when a deadline of ours ended it.
+async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog, shared: &Shared<S>) -> bool {
     let mut drain = pin!(shared.drain.notified());
     drain.as_mut().enable();
     let mut timer = pin!(sleep_until(watchdog.deadline().unwrap_or_else(Instant::now)));
@@ -99,8 +142,11 @@ where
             let _ = drain.as_mut().poll(context);
         }
         loop {
-            if connection.as_mut().poll(context).is_ready() {
+            if connection.as_mut().drive(context).is_ready() {
                 return Poll::Ready(true);
+            }
+            if watchdog.is_abused() {
+                return Poll::Ready(false);
             }
             if shared.draining.get() && !told {
                 if watchdog.is_fresh() {
@@ -108,7 +154,7 @@ where
                     watchdog.hurry(Instant::now() + LAST_CALL);
                 } else {
                     told = true;
-                    connection.as_mut().graceful_shutdown();
+                    connection.as_mut().wind_down();
                     continue;
                 }
             }
@@ -138,18 +184,27 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>
     head.extensions.clear();
     let mut body = Body::stream(incoming);
     if !body.is_empty() {
-        body = body.without_trailers().watched(Box::new(Inbound { pace: Pace::bounded(settings.body, settings.whole_body), watchdog: Rc::clone(watchdog) }));
+        let call = is_grpc(&head);
+        let pace = if call { Pace::new(settings.call) } else { Pace::bounded(settings.body, settings.whole_body) };
+        let watched = if call { body } else { body.without_trailers() };
+        body = watched.watched(Box::new(Inbound { pace, watchdog: Rc::clone(watchdog) }));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
     Request { head, body, peer, recorder }
 }
 
-fn leaving(mut answer: http::Response<Body>, watchdog: Rc<Watchdog>) -> http::Response<Outgoing> {
-    // hyper closes a connection whose request body was not read, but says so only when it knows in time.
-    if watchdog.is_abandoned() {
+fn leaving(mut answer: http::Response<Body>, exchange: Exchange, watchdog: &Watchdog, hsts: Option<HeaderValue>) -> http::Response<Outgoing> {
+    if watchdog.is_shared() {
+        // What ends a connection of HTTP/1.1 ends a request here.
+        answer.headers_mut().remove(CONNECTION);
+    } else if watchdog.is_abandoned() {
+        // hyper closes a connection whose request body was not read, but says so only when it knows in time.
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    answer.map(|body| Outgoing { body, watchdog })
+    if let Some(hsts) = hsts {
+        answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    answer.map(|body| Outgoing { body, _exchange: exchange })
 }
 
 /// Watches a request body: its pace, and whether it is read to its end.
@@ -175,9 +230,9 @@ impl Watch for Inbound {
 }
 
 /// An answer's body; hyper drops it when it has taken the last of it, and from then on the connection idles.
-struct Outgoing {
+pub(super) struct Outgoing {
     body: Body,
-    watchdog: Rc<Watchdog>,
+    _exchange: Exchange,
 }
 
 impl http_body::Body for Outgoing {
@@ -194,12 +249,6 @@ impl http_body::Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        self.watchdog.answered();
     }
 }
 

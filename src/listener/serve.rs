@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use tower::Service;
 
 use super::connection::{self, Shared};
-use super::{Event, Settings, Socket};
+use super::{Event, Settings, Socket, h2};
 use crate::body::Body;
 use crate::routing::Request;
 
@@ -34,8 +35,19 @@ where
 {
     let listener = tokio::net::TcpListener::from_std(socket.listener)?;
     let seats = socket.seats;
-    let http = connection::http(&settings);
-    let shared = Rc::new(Shared { service: make(), settings: Rc::new(settings), hosts: socket.hosts, http, draining: Cell::new(false), drain: Notify::new() });
+    let shared = Rc::new(Shared {
+        service: make(),
+        http: connection::http(&settings),
+        http2: h2::http(&settings),
+        settings: Rc::new(settings),
+        hosts: socket.hosts,
+        hsts: socket.tls.as_ref().and_then(|tls| tls.hsts()).and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok()),
+        tls: socket.tls,
+        h2c: socket.h2c,
+        handshakes: Cell::new(0),
+        draining: Cell::new(false),
+        drain: Notify::new(),
+    });
     let settings = Rc::clone(&shared.settings);
     let mut tasks = JoinSet::new();
     let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr| {

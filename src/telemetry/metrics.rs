@@ -59,6 +59,9 @@ pub struct Metrics {
     panics: IntCounter,
     connections: IntGauge,
     connections_total: IntCounterVec,
+    certificate_expiry: IntGaugeVec,
+    certificate_reads: IntCounterVec,
+    handshake_failures: IntCounter,
     routes: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -130,6 +133,13 @@ impl Metrics {
             panics: define.counter("uma_gateway_panics_total", "Faults in the gateway that ended a connection.")?,
             connections: define.gauge("uma_gateway_connections", "Open downstream connections.")?,
             connections_total: define.counters("uma_gateway_connections_total", "Downstream connections, accepted or refused.", &["outcome"])?,
+            certificate_expiry: define.gauges("tls_certificate_expiry_timestamp_seconds", "When a listener's certificate ends.", &["listener", "certificate"])?,
+            certificate_reads: define.counters(
+                "uma_gateway_tls_reloads_total",
+                "Certificates that changed while the gateway ran, put in use or refused.",
+                &["kind", "name", "outcome"],
+            )?,
+            handshake_failures: define.counter("uma_gateway_tls_handshake_failures_total", "TLS handshakes of clients that failed or took too long.")?,
             routes: Mutex::default(),
             registry: define.0.clone(),
         };
@@ -207,6 +217,21 @@ impl Metrics {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
             self.reload_success_time.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
         }
+    }
+
+    /// When a certificate of a listener ends, in seconds since 1970.
+    pub fn certificate_expires(&self, listener: &str, certificate: &str, timestamp: i64) {
+        set(&self.certificate_expiry, &[listener, certificate], timestamp);
+    }
+
+    /// Files of TLS changed: they are in use, or refused. `kind` is `listener` or `upstream`.
+    pub fn certificates_read(&self, kind: &str, name: &str, used: bool) {
+        increment(&self.certificate_reads, &[kind, name, if used { "used" } else { "refused" }]);
+    }
+
+    /// A client's TLS handshake failed.
+    pub fn handshake_failed(&self) {
+        self.handshake_failures.inc();
     }
 
     /// A panic was caught.
