@@ -53,6 +53,12 @@ impl UpstreamTls {
         &self.files
     }
 
+    /// Whether the server's certificate must have another name than the server.
+    #[must_use]
+    pub const fn is_named(&self) -> bool {
+        self.name.is_some()
+    }
+
     /// The paths of the files.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
         [&self.files.ca, &self.files.client_certificate, &self.files.client_key].into_iter().flatten().map(std::path::PathBuf::as_path)
