@@ -42,6 +42,7 @@ pub struct Gateway {
     judge: Judge,
     current: Current,
     status: Arc<Status>,
+    config: config::Gateway,
 }
 
 /// Why a gateway does not start.
@@ -119,7 +120,7 @@ impl Gateway {
             current: Arc::clone(&current),
             judge: judge.clone(),
             telemetry: telemetry.clone(),
-            settings: worker::settings(options.listener.clone(), telemetry.metrics()),
+            settings: worker::settings(&options.listener, telemetry.metrics()),
             health: control_health,
             pseudonym: pseudonym()?,
             stopped: workers_stopped,
@@ -127,7 +128,7 @@ impl Gateway {
         let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
         telemetry.metrics().config_loaded(true);
         status.started();
-        Ok(Self { addresses, health, admin, workers, control, telemetry, judge, current, status })
+        Ok(Self { addresses, health, admin, workers, control, telemetry, judge, current, status, config })
     }
 
     /// The address of a listener, by its place in the configuration.
@@ -164,6 +165,12 @@ impl Gateway {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// The configuration that it was started with.
+    #[must_use]
+    pub const fn config(&self) -> &config::Gateway {
+        &self.config
     }
 
     /// Whether every authorization server has been reached once.
@@ -221,7 +228,7 @@ impl Rooms {
             None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
         };
         let health = Health::new(metrics);
-        let cache = Arc::new(Introspections::new().map_err(|_| StartError::System("no randomness".into()))?);
+        let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
         let judge = Judge {

@@ -15,6 +15,7 @@ use moka::Expiry;
 use tokio::time::Instant;
 
 use crate::authorization_server::{Config, ServerIdentity};
+use crate::telemetry::{CacheCounters, CacheKind, Metrics};
 use crate::uma::{Introspection, ResourceId, Rpt, Scope};
 
 pub use entry::{Entry, LiveEntry};
@@ -80,7 +81,8 @@ pub struct Introspections {
     live: moka::sync::Cache<(CacheKey, ResourceId), Arc<LiveEntry>>,
     /// Grows with each purge: an answer that was asked for before a purge is not kept after it.
     epoch: AtomicU64,
-    evictions: Arc<AtomicU64>,
+    /// Of the live decisions; the others are counted from the records.
+    live_counters: Option<CacheCounters>,
 }
 
 impl std::fmt::Debug for Introspections {
@@ -89,9 +91,20 @@ impl std::fmt::Debug for Introspections {
     }
 }
 
-/// The moment of a purge count at which a call began.
+/// The moment at which a call began: its answer's age counts from here, and a purge since then keeps it out of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Epoch(u64);
+pub struct Asking {
+    at: Instant,
+    epoch: u64,
+}
+
+impl Asking {
+    /// The moment.
+    #[must_use]
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+}
 
 struct Lifetime;
 
@@ -110,26 +123,38 @@ impl Introspections {
     /// # Errors
     /// The system gives no randomness.
     pub fn new() -> Result<Self, aws_lc_rs::error::Unspecified> {
+        Self::counting(|_| None)
+    }
+
+    /// The same, which tells these metrics what had to make room and how often a live decision was there.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn counted(metrics: &Metrics) -> Result<Self, aws_lc_rs::error::Unspecified> {
+        Self::counting(|kind| metrics.cache(kind).ok())
+    }
+
+    fn counting(counters: impl Fn(CacheKind) -> Option<CacheCounters>) -> Result<Self, aws_lc_rs::error::Unspecified> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &aws_lc_rs::rand::SystemRandom::new())?;
-        let evictions = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&evictions);
         let positive = moka::sync::Cache::builder()
             .max_capacity(POSITIVE_BYTES)
             .weigher(|_, entry: &Arc<Entry>| entry.bytes())
             .expire_after(Lifetime)
-            .eviction_listener(move |_, _, cause| {
-                if cause == moka::notification::RemovalCause::Size {
-                    counter.fetch_add(1, Ordering::Relaxed);
-                }
-            })
+            .eviction_listener(evicted(counters(CacheKind::Introspection)))
             .build();
-        let negative = moka::sync::Cache::builder().max_capacity(NEGATIVE_BYTES).weigher(|_, _| 128).time_to_live(Duration::from_secs(600)).build();
+        let negative = moka::sync::Cache::builder()
+            .max_capacity(NEGATIVE_BYTES)
+            .weigher(|_, _| 128)
+            .time_to_live(Duration::from_secs(600))
+            .eviction_listener(evicted(counters(CacheKind::Negative)))
+            .build();
         let live = moka::sync::Cache::builder()
             .max_capacity(LIVE_BYTES)
             .weigher(|_, entry: &Arc<LiveEntry>| entry.bytes())
             .time_to_live(Duration::from_secs(3600))
+            .eviction_listener(evicted(counters(CacheKind::Live)))
             .build();
-        Ok(Self { key, positive, negative, live, epoch: AtomicU64::new(0), evictions })
+        Ok(Self { key, positive, negative, live, epoch: AtomicU64::new(0), live_counters: counters(CacheKind::Live) })
     }
 
     /// The key of a token at a server.
@@ -157,17 +182,21 @@ impl Introspections {
         }
     }
 
-    /// The count of purges; to be taken before a call and given to [`Introspections::keep_active`].
+    /// The moment now; to be taken before a call and given back with its answer.
     #[must_use]
-    pub fn epoch(&self) -> Epoch {
-        Epoch(self.epoch.load(Ordering::Acquire))
+    pub fn asking(&self) -> Asking {
+        Asking { at: Instant::now(), epoch: self.epoch.load(Ordering::Acquire) }
     }
 
-    /// Keeps an answer that was asked for at `asked`. After a purge in between it is handed on but not kept.
-    pub fn keep_active(&self, key: CacheKey, introspection: Introspection, server: &Config, asks_live: bool, asked: Instant, epoch: Epoch) -> Arc<Entry> {
-        let entry = Arc::new(Entry::new(introspection, server, asks_live, asked));
+    fn is_current(&self, asking: Asking) -> bool {
+        self.epoch.load(Ordering::Acquire) == asking.epoch
+    }
+
+    /// Keeps an answer. After a purge in between it is handed on but not kept.
+    pub fn keep_active(&self, key: CacheKey, introspection: Introspection, server: &Config, asks_live: bool, asking: Asking) -> Arc<Entry> {
+        let entry = Arc::new(Entry::new(introspection, server, asks_live, asking.at));
         self.negative.invalidate(&key);
-        if self.epoch() == epoch && entry.is_fresh(Instant::now()) {
+        if self.is_current(asking) && entry.is_fresh(Instant::now()) {
             self.positive.insert(key, Arc::clone(&entry));
         } else {
             self.positive.invalidate(&key);
@@ -187,10 +216,10 @@ impl Introspections {
         self.live.get(&(key, resource.clone()))
     }
 
-    /// Keeps a live decision that was asked for at `asked`.
-    pub fn keep_live(&self, key: CacheKey, resource: &ResourceId, granted: Option<Vec<Scope>>, asked: Instant, epoch: Epoch) -> Arc<LiveEntry> {
-        let entry = Arc::new(LiveEntry::new(granted, asked));
-        if self.epoch() == epoch {
+    /// Keeps a live decision.
+    pub fn keep_live(&self, key: CacheKey, resource: &ResourceId, granted: Option<Vec<Scope>>, asking: Asking) -> Arc<LiveEntry> {
+        let entry = Arc::new(LiveEntry::new(granted, asking.at));
+        if self.is_current(asking) {
             self.live.insert((key, resource.clone()), Arc::clone(&entry));
         }
         entry
@@ -230,10 +259,19 @@ impl Introspections {
         }
     }
 
-    /// Entries pushed out for want of room, since the start.
-    #[must_use]
-    pub fn evictions(&self) -> u64 {
-        self.evictions.load(Ordering::Relaxed)
+    /// Counts whether a live decision was there when it was needed.
+    pub fn count_live(&self, was_there: bool) {
+        let Some(counters) = &self.live_counters else { return };
+        if was_there { counters.hit() } else { counters.miss() }
+    }
+}
+
+/// Counts what had to make room.
+fn evicted<K, V>(counters: Option<CacheCounters>) -> impl Fn(Arc<K>, V, moka::notification::RemovalCause) + Send + Sync + 'static {
+    move |_, _, cause| {
+        if let (Some(counters), moka::notification::RemovalCause::Size) = (&counters, cause) {
+            counters.evicted();
+        }
     }
 }
 

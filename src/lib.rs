@@ -4,6 +4,18 @@
 //! Each type is made in one room only, so a stack that skips enforcement or credentials does not compile.
 //! `ARCHITECTURE.md` names the rooms and what each of them never does.
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::unwrap_in_result,
+        clippy::map_unwrap_or,
+        clippy::too_many_lines,
+        clippy::type_complexity,
+        clippy::unnecessary_to_owned,
+        reason = "tables of cases are long, and a test may stop at the first surprise"
+    )
+)]
+
 pub mod admin;
 pub mod app;
 pub mod authorization_server;

@@ -89,8 +89,6 @@ pub enum Rejection {
     BodyTooLarge,
     /// The target is longer than the limit.
     TargetTooLong,
-    /// More header fields or bytes than the limit.
-    HeadTooLarge,
     /// Something that is not built.
     NotImplemented(&'static str),
     /// The request came through this gateway before.
@@ -147,7 +145,6 @@ impl Rejection {
             Self::RequestTimeout => Row::H408,
             Self::BodyTooLarge => Row::H413,
             Self::TargetTooLong => Row::H414,
-            Self::HeadTooLarge => Row::H431,
             Self::NotImplemented(_) => Row::H501,
             Self::Loop => Row::H508,
             Self::Internal => Row::H500,
@@ -168,7 +165,6 @@ impl Rejection {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::TooManyTickets(_) | Self::TooManyIntrospections(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotImplemented(_) => StatusCode::NOT_IMPLEMENTED,
             Self::UpstreamCredentialRefused | Self::BadUpstream => StatusCode::BAD_GATEWAY,
@@ -189,7 +185,7 @@ impl Rejection {
     /// Whether the connection must not be used again: the next message's start is not certain.
     #[must_use]
     pub const fn closes(&self) -> bool {
-        matches!(self, Self::Malformed(_) | Self::RequestTimeout | Self::BodyTooLarge | Self::HeadTooLarge | Self::TargetTooLong | Self::Internal)
+        matches!(self, Self::Malformed(_) | Self::RequestTimeout | Self::BodyTooLarge | Self::TargetTooLong | Self::Internal)
     }
 
     /// A constant text for the audit line and `explain`: why, where the answer itself does not say it.
@@ -236,7 +232,6 @@ impl Rejection {
             Self::RequestTimeout => ("request-timeout", "Request timeout", "The request did not arrive in time."),
             Self::BodyTooLarge => ("body-too-large", "Content too large", "The body is larger than is accepted here."),
             Self::TargetTooLong => ("target-too-long", "Address too long", "The address is longer than is accepted here."),
-            Self::HeadTooLarge => ("head-too-large", "Header fields too large", "The header fields are more or longer than is accepted here."),
             Self::NotImplemented(_) => ("not-implemented", "Not implemented", "The gateway does not do this."),
             Self::Loop => ("loop-detected", "Loop detected", "This request has come through this gateway before."),
             Self::Internal => ("internal-error", "Internal error", "The gateway failed to answer."),

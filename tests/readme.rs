@@ -1,5 +1,7 @@
 //! README says what is true.
 
+#![expect(clippy::expect_used, clippy::string_slice, reason = "helpers of a test: they stop at the first surprise")]
+
 use std::fs;
 use std::path::Path;
 

@@ -26,17 +26,19 @@ pub struct Parts {
 }
 
 /// The listener's settings, with its events counted.
-pub fn settings(settings: Settings, metrics: &Arc<Metrics>) -> Settings {
+pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
     let metrics = Arc::clone(metrics);
-    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings }
+    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings.clone() }
 }
 
 fn count(metrics: &Metrics, event: Event) {
     match event {
+        Event::Opened => metrics.connection_opened(),
+        Event::Closed => metrics.connection_closed(),
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
         Event::HandshakeFailed => metrics.handshake_failed(),
-        Event::Opened | Event::Closed | Event::AcceptFailed | Event::Expired => {}
+        Event::AcceptFailed | Event::Expired => {}
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{Method, Request, StatusCode, Uri};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::config::ServerIdentity;
@@ -240,17 +240,19 @@ impl Server {
     /// The whole description: an update replaces all members (UMA 2.0 Federated Authorization, 3.2.3).
     fn registration(&self, profile: Profile, declared: &Declared) -> Value {
         let scopes: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
-        let mut description = json!({ "name": &*declared.key.name, "resource_scopes": scopes });
+        let mut description = Map::new();
+        description.insert("name".into(), json!(&*declared.key.name));
+        description.insert("resource_scopes".into(), json!(scopes));
         if let Some(kind) = &declared.kind {
-            description["type"] = json!(&**kind);
+            description.insert("type".into(), json!(&**kind));
         }
         if let Some(owner) = &declared.key.owner {
-            description["owner"] = json!(&**owner);
+            description.insert("owner".into(), json!(&**owner));
             if profile == Profile::Keycloak {
-                description["ownerManagedAccess"] = json!(true);
+                description.insert("ownerManagedAccess".into(), json!(true));
             }
         }
-        description
+        Value::Object(description)
     }
 }
 

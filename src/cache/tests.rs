@@ -40,7 +40,7 @@ fn of(subject: &str, session: &str) -> Introspection {
 fn keep(cache: &Introspections, token: &str, introspection: Introspection) -> CacheKey {
     let server = server(1);
     let key = cache.key(server.identity, &rpt(token));
-    cache.keep_active(key, introspection, &server, false, Instant::now(), cache.epoch());
+    cache.keep_active(key, introspection, &server, false, cache.asking());
     key
 }
 
@@ -87,9 +87,9 @@ async fn age_counts_from_the_asking_and_not_from_the_answer() {
     let cache = Introspections::new().expect("randomness");
     let server = server(1);
     let key = cache.key(server.identity, &rpt("t"));
-    let asked = Instant::now();
+    let asking = cache.asking();
     advance(Duration::from_secs(29)).await;
-    cache.keep_active(key, Introspection::default(), &server, false, asked, cache.epoch());
+    cache.keep_active(key, Introspection::default(), &server, false, asking);
     advance(Duration::from_secs(1)).await;
     assert!(!is_active(&cache, &key));
 }
@@ -146,10 +146,10 @@ fn an_answer_that_was_asked_for_before_a_purge_is_not_kept_after_it() {
     let cache = Introspections::new().expect("randomness");
     let server = server(1);
     let key = cache.key(server.identity, &rpt("t"));
-    let (epoch, resource) = (cache.epoch(), ResourceId("album".into()));
+    let (asking, resource) = (cache.asking(), ResourceId("album".into()));
     cache.purge(&Purge::Token(key));
-    cache.keep_active(key, Introspection::default(), &server, false, Instant::now(), epoch);
-    cache.keep_live(key, &resource, Some(vec![]), Instant::now(), epoch);
+    cache.keep_active(key, Introspection::default(), &server, false, asking);
+    cache.keep_live(key, &resource, Some(vec![]), asking);
     assert!(!is_active(&cache, &key));
     assert!(cache.live(key, &resource).is_none());
 }
@@ -159,7 +159,7 @@ fn purging_a_token_takes_its_live_decisions_along() {
     let cache = Introspections::new().expect("randomness");
     let key = keep(&cache, "t", Introspection::default());
     let resource = ResourceId("album".into());
-    cache.keep_live(key, &resource, Some(vec![Scope(Arc::from("view"))]), Instant::now(), cache.epoch());
+    cache.keep_live(key, &resource, Some(vec![Scope(Arc::from("view"))]), cache.asking());
     assert!(cache.live(key, &resource).is_some());
     cache.purge(&Purge::Token(key));
     assert!(cache.live(key, &resource).is_none());

@@ -13,6 +13,9 @@ use super::problem::{Problem, Span, shown};
 use super::suggest::nearest;
 use super::tree::{Entry, Node, Value};
 
+/// The value of an environment variable.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// What one reading of a configuration finds and needs.
 pub(super) struct Checker<'a> {
     pub(super) errors: Vec<Problem>,
@@ -21,7 +24,7 @@ pub(super) struct Checker<'a> {
     /// The directory of the file: relative paths begin there.
     pub(super) directory: &'a Path,
     /// The value of a variable; absent: secrets are not read.
-    pub(super) environment: Option<&'a dyn Fn(&str) -> Option<String>>,
+    pub(super) environment: Option<Environment<'a>>,
 }
 
 /// A mapping that was held against its description.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::checker::{Checker, Keys};
+use super::checker::{Checker, Environment, Keys};
 use super::description::keys;
 use super::hosts::{self, Hosts};
 use super::mask::Hidden;
@@ -19,7 +19,7 @@ use super::{Gateway, doors, servers, upstreams};
 use crate::{authorization_server, credentials, upstream};
 
 /// Reads the tree.
-pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: Option<&dyn Fn(&str) -> Option<String>>) -> Result<Gateway, Problems> {
+pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: Option<Environment<'_>>) -> Result<Gateway, Problems> {
     let mut checker = Checker {
         errors: tree.problems,
         warnings: Vec::new(),

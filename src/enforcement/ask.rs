@@ -74,6 +74,8 @@ pub(super) enum Question {
         server: ServerIdentity,
         token: Rpt,
         key: CacheKey,
+        /// The answer that the worker knows and that does not do; another one that has come in the meantime may.
+        known: Option<Arc<Entry>>,
         bucket: Option<LimitKey>,
         reply: oneshot::Sender<Result<Introspected, Failed>>,
     },
@@ -82,6 +84,8 @@ pub(super) enum Question {
         token: Rpt,
         key: CacheKey,
         resource: ResourceId,
+        /// As for introspection.
+        known: Option<Arc<LiveEntry>>,
         reply: oneshot::Sender<Result<Arc<LiveEntry>, AskError>>,
     },
     Ticket {

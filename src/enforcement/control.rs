@@ -16,7 +16,7 @@ use super::ask::{Control, Failed, Introspected, NoTicket, Question, Refused, Tic
 use super::config::Limits;
 use super::limits::{Kind, Limiters};
 use crate::authorization_server::{self, Answer, AskError, Declared, ResourceKey, Resources, Server, ServerIdentity, TicketError};
-use crate::cache::{CacheKey, Introspections, LiveEntry};
+use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup};
 use crate::uma::{ResourceId, Rpt};
 
 /// Those who wait for one call.
@@ -76,8 +76,11 @@ impl Desk {
 
     fn take(self: Rc<Self>, question: Question) {
         match question {
-            Question::Introspect { server, token, key, bucket, reply } => {
-                if let Err(after) = self.limit(Kind::Introspections, bucket.as_ref()) {
+            Question::Introspect { server, token, key, known, bucket, reply } => {
+                // The call that this question would have joined may have ended just before.
+                if let Some(outcome) = self.answered(&key, known.as_ref()) {
+                    let _ = reply.send(Ok(Introspected { outcome, renewed: false }));
+                } else if let Err(after) = self.limit(Kind::Introspections, bucket.as_ref()) {
                     let _ = reply.send(Err(Failed::Limited(after)));
                 } else if join(&self.introspections, key, Some(reply)) {
                     spawn_local(self.introspect(server, token, key));
@@ -88,8 +91,13 @@ impl Desk {
                     spawn_local(self.introspect(server, token, key));
                 }
             }
-            Question::Live { server, token, key, resource, reply } => {
-                if join(&self.live, (key, resource.clone()), Some(reply)) {
+            Question::Live { server, token, key, resource, known, reply } => {
+                let max_age = self.server(server).map(|server| server.config().max_age).unwrap_or_default();
+                let is_news = |live: &Arc<LiveEntry>| live.age(Instant::now()) < max_age && known.is_none_or(|known| !Arc::ptr_eq(live, &known));
+                let news = self.cache.live(key, &resource).filter(is_news);
+                if let Some(live) = news {
+                    let _ = reply.send(Ok(live));
+                } else if join(&self.live, (key, resource.clone()), Some(reply)) {
                     spawn_local(self.decide_live(server, token, key, resource));
                 }
             }
@@ -126,18 +134,28 @@ impl Desk {
         }
     }
 
+    /// What the cache has learnt since the worker looked.
+    fn answered(&self, key: &CacheKey, known: Option<&Arc<Entry>>) -> Option<Result<Arc<Entry>, Refused>> {
+        match self.cache.look_up(key, Instant::now()) {
+            Lookup::Active(entry) if known.is_none_or(|known| !Arc::ptr_eq(&entry, known)) => Some(Ok(entry)),
+            Lookup::Inactive => Some(Err(Refused::Inactive)),
+            _ => None,
+        }
+    }
+
     async fn introspect(self: Rc<Self>, server: ServerIdentity, token: Rpt, key: CacheKey) {
+        let landing = Landing::new(&self.introspections, key, || Err(Failed::Server(AskError::ShuttingDown)));
         let result = match self.server(server) {
             None => Err(Failed::Server(AskError::ShuttingDown)),
             Some(server) => {
-                let (asked, epoch, mut renewed) = (Instant::now(), self.cache.epoch(), false);
+                let (asking, mut renewed) = (self.cache.asking(), false);
                 let config = server.config();
-                match server.introspect(&token, asked + config.timeout, &mut renewed).await {
+                match server.introspect(&token, asking.at() + config.timeout, &mut renewed).await {
                     Ok(authorization_server::Introspected::Answer(Answer::Active(introspection))) => {
-                        Ok(Introspected { outcome: Ok(self.cache.keep_active(key, *introspection, config, server.live_decision(), asked, epoch)), renewed })
+                        Ok(Introspected { outcome: Ok(self.cache.keep_active(key, *introspection, config, server.live_decision(), asking)), renewed })
                     }
                     Ok(authorization_server::Introspected::Answer(Answer::Inactive)) => {
-                        self.cache.keep_inactive(key, asked + config.negative_max_age);
+                        self.cache.keep_inactive(key, asking.at() + config.negative_max_age);
                         Ok(Introspected { outcome: Err(Refused::Inactive), renewed })
                     }
                     // An error is no word on the token that could be used again (row I9).
@@ -146,22 +164,24 @@ impl Desk {
                 }
             }
         };
-        settle(&self.introspections, &key, &result);
+        landing.lands(result);
     }
 
     async fn decide_live(self: Rc<Self>, server: ServerIdentity, token: Rpt, key: CacheKey, resource: ResourceId) {
+        let landing = Landing::new(&self.live, (key, resource.clone()), || Err(AskError::ShuttingDown));
         let result = match self.server(server) {
             None => Err(AskError::ShuttingDown),
             Some(server) => {
-                let (asked, epoch) = (Instant::now(), self.cache.epoch());
-                let granted = server.granted_now(&token, &resource, asked + server.config().timeout).await;
-                granted.map(|granted| self.cache.keep_live(key, &resource, granted, asked, epoch))
+                let asking = self.cache.asking();
+                let granted = server.granted_now(&token, &resource, asking.at() + server.config().timeout).await;
+                granted.map(|granted| self.cache.keep_live(key, &resource, granted, asking))
             }
         };
-        settle(&self.live, &(key, resource), &result);
+        landing.lands(result);
     }
 
     async fn look_up(self: Rc<Self>, server: ServerIdentity, key: ResourceKey, declared: Option<Arc<Declared>>) {
+        let landing = Landing::new(&self.lookups, key.clone(), || Err(Failed::Server(AskError::ShuttingDown)));
         let result = match self.server(server) {
             None => Err(Failed::Server(AskError::ShuttingDown)),
             Some(server) => {
@@ -169,7 +189,7 @@ impl Desk {
                 server.resolve(&self.resources, &key, declared.as_deref(), deadline).await.map_err(Failed::Server)
             }
         };
-        settle(&self.lookups, &key, &result);
+        landing.lands(result);
     }
 }
 
@@ -181,9 +201,34 @@ fn join<K: Hash + Eq, T>(waiting: &Waiting<K, T>, key: K, reply: Option<oneshot:
     first
 }
 
-/// Tells everyone who waits.
-fn settle<K: Hash + Eq, T: Clone>(waiting: &Waiting<K, T>, key: &K, result: &T) {
-    for reply in waiting.borrow_mut().remove(key).unwrap_or_default() {
-        let _ = reply.send(result.clone());
+/// Tells everyone who waits for a call when it ends; one that breaks off in a panic must not leave its key taken for ever.
+struct Landing<'a, K: Hash + Eq, T: Clone> {
+    waiting: &'a Waiting<K, T>,
+    key: K,
+    broken_off: fn() -> T,
+}
+
+impl<'a, K: Hash + Eq, T: Clone> Landing<'a, K, T> {
+    const fn new(waiting: &'a Waiting<K, T>, key: K, broken_off: fn() -> T) -> Self {
+        Self { waiting, key, broken_off }
+    }
+
+    fn lands(self, result: T) {
+        self.tell(&result);
+    }
+
+    fn tell(&self, result: &T) {
+        let waiting = self.waiting.borrow_mut().remove(&self.key);
+        for reply in waiting.unwrap_or_default() {
+            let _ = reply.send(result.clone());
+        }
+    }
+}
+
+impl<K: Hash + Eq, T: Clone> Drop for Landing<'_, K, T> {
+    fn drop(&mut self) {
+        if self.waiting.borrow().contains_key(&self.key) {
+            self.tell(&(self.broken_off)());
+        }
     }
 }

@@ -126,6 +126,7 @@ impl Judge {
                     case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
                     case.recorder.pass(self.renew_ahead(&case, &entry, token, *key, now));
                     case.recorder.pass(Row::E10);
+                    self.count_live(&entry, true);
                     return AtOnce::Permit(permit);
                 }
                 Known::Refuse(rejection) => {
@@ -194,6 +195,7 @@ impl Judge {
     }
 
     /// The stages E and the live decision, as far as the caches know.
+    #[expect(clippy::too_many_arguments, reason = "one private function, called where each of these is at hand")]
     fn weigh(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey, now: Instant) -> Known {
         let need = Need { server: &case.server, resource, scopes: &case.scopes, scopes_match: case.scopes_match };
         let decision = decide(&need, entry.introspection(), Timestamp::now());
@@ -219,6 +221,13 @@ impl Judge {
             Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience => {
                 Known::Challenge(TokenError::InvalidToken, decision.row())
             }
+        }
+    }
+
+    /// Counts whether the live decision was there when the entry's server wants one.
+    fn count_live(&self, entry: &Entry, was_there: bool) {
+        if entry.asks_live() && !self.dry {
+            self.cache.count_live(was_there);
         }
     }
 

@@ -77,10 +77,16 @@ where
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog) });
     let service = hyper::service::service_fn(|request| {
         let mut exchange = watchdog.asked();
-        let request = arrived(request, peer.clone(), &watchdog, &shared.settings);
+        let request = h2::within(request, shared.settings.head_fields).map(|request| arrived(request, peer.clone(), &watchdog, &shared.settings));
         let (service, watchdog, hsts) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone());
         async move {
-            let Ok(answer) = service.oneshot(request).await;
+            let answer = match request {
+                Ok(request) => {
+                    let Ok(answer) = service.oneshot(request).await;
+                    answer
+                }
+                Err(answer) => answer,
+            };
             exchange.answered();
             Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))
         }

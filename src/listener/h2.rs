@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
+use http::header::COOKIE;
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -17,6 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use super::connection::{Drive, Outgoing};
 use super::watchdog::Watched;
 use super::{Event, Settings};
+use crate::body::Body;
 
 /// Bytes of one request's body that may be on the way (RFC 9113, 5.2).
 const STREAM_WINDOW: u32 = 64 * 1024;
@@ -43,6 +46,19 @@ pub(super) fn http(settings: &Settings) -> http2::Builder<OnWorker> {
         .max_local_error_reset_streams(MISTAKES)
         .max_pending_accept_reset_streams(UNSEEN_RESETS);
     http
+}
+
+/// The request, unless it has too many fields: h2 counts bytes only. The answer is that of hyper over HTTP/1.1, a status and nothing else.
+/// A cookie may come in crumbs (RFC 9113, 8.2.3), which are one field.
+pub(super) fn within(request: Request<Incoming>, most: usize) -> Result<Request<Incoming>, Response<Body>> {
+    let headers = request.headers();
+    let crumbs = headers.get_all(COOKIE).iter().count().saturating_sub(1);
+    if request.version() != Version::HTTP_2 || headers.len().saturating_sub(crumbs) <= most {
+        return Ok(request);
+    }
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    Err(answer)
 }
 
 /// Runs what hyper wants run, on this worker's thread.

@@ -130,7 +130,7 @@ rows! {
     H413,
     /// the request target is longer than the limit: 414
     H414,
-    /// more header fields or bytes than the limit: 431
+    /// more header fields or bytes than the limit: the HTTP library answers 431, a status only, before there is a request to be recorded
     H431,
     /// a transfer coding, expectation or upgrade that is not built: 501
     H501,

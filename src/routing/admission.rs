@@ -27,8 +27,6 @@ pub const MAX_TARGET: usize = 8 * 1024;
 const MAX_METHOD: usize = 32;
 /// Digits that a length may have: what a 64-bit number always holds.
 const MAX_LENGTH_DIGITS: usize = 19;
-/// Fields of a head over HTTP/2; the listener counts those of HTTP/1.1.
-const MAX_FIELDS: usize = 100;
 /// How much of a User-Agent is kept.
 const MAX_USER_AGENT: usize = 256;
 
@@ -56,9 +54,6 @@ pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
     framing(&head.headers, head.version)?;
     if head.version == Version::HTTP_2 {
         join_cookies(&mut head.headers)?;
-        if head.headers.len() > MAX_FIELDS {
-            return Err(Rejection::HeadTooLarge);
-        }
     }
     let authority = host(&head)?;
     recorder.with(|record| record.host = Some(authority.as_str().into()));

@@ -90,15 +90,6 @@ impl CacheCounters {
     }
 }
 
-/// Counts as an open connection while it lives.
-pub struct OpenConnection(IntGauge);
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 impl Metrics {
     /// A new set, all at zero.
     ///
@@ -239,12 +230,15 @@ impl Metrics {
         self.panics.inc();
     }
 
-    /// A downstream connection was accepted; it is open while the value lives.
-    #[must_use]
-    pub fn connection_accepted(&self) -> OpenConnection {
+    /// A downstream connection was accepted.
+    pub fn connection_opened(&self) {
         increment(&self.connections_total, &["accepted"]);
         self.connections.inc();
-        OpenConnection(self.connections.clone())
+    }
+
+    /// A downstream connection that was accepted has ended.
+    pub fn connection_closed(&self) {
+        self.connections.dec();
     }
 
     /// A downstream connection was closed at once: there were too many.

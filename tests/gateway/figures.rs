@@ -48,17 +48,17 @@ async fn a_hundred_first_uses_of_one_token_are_one_introspection_also_when_the_f
 async fn a_thousand_requests_without_a_token_get_a_thousand_tickets() {
     let world = World::start().await;
     let request = world.get(LINK).bytes();
-    let twenty = join_all((0..20).map(async |_| {
+    let hundred = join_all((0..100).map(async |_| {
         let mut connection = Connection::open(world.address(), None).await;
         let mut tickets = Vec::new();
-        for _ in 0..50 {
+        for _ in 0..10 {
             connection.send(&request).await;
             let answer = connection.answer(false).await;
             tickets.push(UmaChallenge::of(&answer.headers).expect("a challenge").ticket.0.expose().to_owned());
         }
         tickets
     }));
-    let tickets: HashSet<String> = twenty.await.into_iter().flatten().collect();
+    let tickets: HashSet<String> = hundred.await.into_iter().flatten().collect();
     assert_eq!(tickets.len(), 1_000);
     assert_eq!(world.control().calls(Endpoint::Permission), 1_000);
     assert!(world.upstream().saw_nothing());

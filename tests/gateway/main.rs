@@ -9,6 +9,7 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
+    clippy::unwrap_in_result,
     reason = "a test stops at the first surprise"
 )]
 
@@ -17,7 +18,9 @@ mod bodies;
 mod explain;
 mod figures;
 mod flows;
+mod matrix;
 mod outage;
+mod records;
 mod rows;
 mod secrets;
 mod support;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::support::{BEACH, CLIENT_APP, Plan, Realm, Rpt, SHORT_APP, World, now};
+use super::support::{BEACH, CLIENT_APP, Plan, Realm, Rpt, SHORT_APP, World, now, until};
 
 const MAX_AGE: Duration = Duration::from_secs(2);
 
@@ -64,7 +64,7 @@ async fn a_share_that_is_given_back_opens_again() {
     realm.withdraw(&policy).await;
     world.refused(BEACH, &rpt.token, Instant::now(), Duration::from_secs(1)).await.refusal("insufficient_scope");
     realm.share(&album, "bob", &["view"]).await;
-    super::support::until("access again", async || world.get(BEACH, &rpt.token).await.status().is_success().then_some(())).await;
+    until("access again", async || world.get(BEACH, &rpt.token).await.status().is_success().then_some(())).await;
 }
 
 #[tokio::test]
@@ -134,10 +134,14 @@ async fn an_expired_rpt_is_refused_however_long_max_age_is() {
     let album = realm.album().await;
     realm.share(&album, "bob", &["view"]).await;
     let world = Plan::behind(&realm).max_age("10m").vacation(&album.by_name()).start().await;
-    let challenge = world.get_without_token(BEACH).await.challenge();
-    let rpt = realm.sign_in("bob", SHORT_APP).await.trade(&challenge).await.expect("an RPT");
-    world.get(BEACH, &rpt.token).await.assert_passed();
+    // Once more where a busy machine was slower than four seconds.
+    let rpt = until("a use of an RPT in its time", async || {
+        let bob = realm.sign_in("bob", SHORT_APP).await;
+        let rpt = bob.trade(&world.get_without_token(BEACH).await.challenge()).await.ok()?;
+        world.get(BEACH, &rpt.token).await.status().is_success().then_some(rpt)
+    })
+    .await;
 
-    let left = u64::try_from(rpt.exp() - now()).expect("it has not expired yet");
+    let left = u64::try_from(rpt.exp() - now()).unwrap_or(0);
     world.refused(BEACH, &rpt.token, Instant::now(), Duration::from_secs(left)).await.refusal("invalid_token");
 }

@@ -12,7 +12,6 @@ use super::{Case, Judge, Known, MIN_REFRESH, Wanted, grants};
 use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
-use crate::routing::LimitKey;
 use crate::telemetry::CacheState;
 use crate::uma::{ResourceId, Rpt, TokenError, uma_challenge};
 
@@ -34,40 +33,24 @@ impl Judge {
             case.recorder.pass(Row::D15);
             return Err(self.challenge(case, &resource, None).await);
         };
-        let now = Instant::now();
-        let (mut entry, mut fresh) = match self.cache.look_up(key, now) {
-            Lookup::Active(entry) => {
-                case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
-                case.recorder.pass(self.renew_ahead(case, &entry, token, *key, now));
-                (entry, false)
-            }
-            Lookup::Inactive => {
-                case.recorder.with(|record| record.cache = CacheState::NegativeHit);
-                case.recorder.pass(Row::I3);
-                return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await);
-            }
-            known @ (Lookup::Stale | Lookup::Unknown) => {
-                case.recorder.with(|record| record.cache = CacheState::Miss);
-                let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
-                match self.introspect(case, token, *key, case.bucket.clone()).await {
-                    Ok(entry) => (entry, true),
-                    Err(Unjudged::Limited(after)) => return Err(Rejection::TooManyIntrospections(after)),
-                    Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
-                    Err(Unjudged::Failed(error)) => return Err(unjudged(case, row, &error)),
-                }
-            }
-        };
+        let (mut entry, mut fresh) = self.entry(case, &resource, token, *key).await?;
         loop {
             match self.weigh(case, &resource, &entry, token, *key, Instant::now()) {
                 Known::Permit(permit) => {
                     case.recorder.pass(Row::E10);
+                    self.count_live(&entry, true);
                     return Ok(permit);
                 }
-                Known::NeedsLive(entry) => return self.live(case, &resource, &entry, token, *key).await,
+                Known::NeedsLive(entry) => {
+                    self.count_live(&entry, false);
+                    return self.live(case, &resource, &entry, token, *key).await;
+                }
                 Known::Challenge(reason, row) => {
                     case.recorder.pass(row);
-                    if row == Row::E1 {
-                        self.cache.drop_entry(key);
+                    match row {
+                        Row::E1 => self.cache.drop_entry(key),
+                        Row::E8a => self.count_live(&entry, true),
+                        _ => {}
                     }
                     return Err(self.challenge(case, &resource, Some(reason)).await);
                 }
@@ -75,8 +58,7 @@ impl Judge {
                 Known::Insufficient(known) if !fresh && known.age(Instant::now()) > MIN_REFRESH => {
                     case.recorder.pass(Row::E7);
                     fresh = true;
-                    // The cache holds this token, so it does not count against the client's introspections.
-                    entry = match self.introspect(case, token, *key, None).await {
+                    entry = match self.introspect(case, token, *key, Some(known)).await {
                         Ok(entry) => entry,
                         Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
                         Err(_) => return Err(self.challenge(case, &resource, Some(TokenError::InsufficientScope)).await),
@@ -90,14 +72,40 @@ impl Judge {
         }
     }
 
+    /// The answer to judge by, and whether it was asked for just now (rows I1 to I10).
+    async fn entry(&self, case: &Case, resource: &ResourceId, token: &Rpt, key: CacheKey) -> Result<(Arc<Entry>, bool), Rejection> {
+        let now = Instant::now();
+        match self.cache.look_up(&key, now) {
+            Lookup::Active(entry) => {
+                case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
+                case.recorder.pass(self.renew_ahead(case, &entry, token, key, now));
+                Ok((entry, false))
+            }
+            Lookup::Inactive => {
+                case.recorder.with(|record| record.cache = CacheState::NegativeHit);
+                case.recorder.pass(Row::I3);
+                Err(self.challenge(case, resource, Some(TokenError::InvalidToken)).await)
+            }
+            known @ (Lookup::Stale | Lookup::Unknown) => {
+                case.recorder.with(|record| record.cache = CacheState::Miss);
+                let row = if matches!(known, Lookup::Stale) { Row::I7a } else { Row::I6 };
+                match self.introspect(case, token, key, None).await {
+                    Ok(entry) => Ok((entry, true)),
+                    Err(Unjudged::Limited(after)) => Err(Rejection::TooManyIntrospections(after)),
+                    Err(Unjudged::Refused) => Err(self.challenge(case, resource, Some(TokenError::InvalidToken)).await),
+                    Err(Unjudged::Failed(error)) => Err(unjudged(case, row, &error)),
+                }
+            }
+        }
+    }
+
     /// Rows D10 and D11: the resource that the route leads to.
     async fn resource(&self, case: &Case) -> Result<ResourceId, Rejection> {
         if let Some(known) = self.known_resource(case) {
             return known;
         }
         let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
-        let question =
-            |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket.clone(), reply };
+        let question = |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket, reply };
         match self.control.ask(question, case.deadline).await {
             Ok(Ok(Some(id))) => {
                 case.recorder.with(|record| record.resource = Some(id.clone()));
@@ -114,8 +122,10 @@ impl Judge {
     }
 
     /// Rows I4 to I10.
-    async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, bucket: Option<LimitKey>) -> Result<Arc<Entry>, Unjudged> {
-        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, bucket, reply };
+    async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
+        // A token that the cache holds does not count against the client's introspections.
+        let bucket = if known.is_none() { case.bucket } else { None };
+        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, known, bucket, reply };
         match self.control.ask(question, case.deadline).await {
             Ok(Ok(Introspected { outcome, renewed })) => {
                 if renewed {
@@ -142,7 +152,8 @@ impl Judge {
 
     /// Rows E8a to E8c.
     async fn live(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey) -> Result<Permit, Rejection> {
-        let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), reply };
+        let known = self.cache.live(key, resource);
+        let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), known, reply };
         match self.control.ask(question, case.deadline).await {
             Ok(Ok(live)) if grants(case, &live) => {
                 case.recorder.pass(Row::E8b);
@@ -172,14 +183,11 @@ impl Judge {
             resource: resource.clone(),
             scopes: Arc::clone(&case.scopes),
             forget,
-            bucket: case.bucket.clone(),
+            bucket: case.bucket,
             deadline: case.deadline,
             reply,
         };
-        let answer = match self.control.ask(question, case.deadline).await {
-            Ok(answer) => answer,
-            Err(_) => return no_ticket(case, Row::C7),
-        };
+        let Ok(answer) = self.control.ask(question, case.deadline).await else { return no_ticket(case, Row::C7) };
         if answer.renewed {
             case.recorder.pass(Row::C6);
         }

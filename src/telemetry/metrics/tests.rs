@@ -175,11 +175,11 @@ fn two_gateways_in_one_process_count_apart() {
 }
 
 #[test]
-fn a_connection_is_open_while_its_value_lives() {
+fn connections_are_counted_in_all_and_while_they_are_open() {
     let metrics = metrics();
-    let connection = metrics.connection_accepted();
+    metrics.connection_opened();
     assert!(metrics.encode().expect("metrics").contains("uma_gateway_connections 1"));
-    drop(connection);
+    metrics.connection_closed();
     let text = metrics.encode().expect("metrics");
     assert!(text.contains("uma_gateway_connections 0") && text.contains("uma_gateway_connections_total{outcome=\"accepted\"} 1"));
 }

@@ -6,13 +6,13 @@ use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::response::Row;
 use uma_gateway::uma::ResourceId;
 
-use crate::support::{Expect, LINK, Next, Says, Setup, World, row_tests, until};
+use crate::support::{Exchange, Expect, LINK, Next, Says, Setup, World, row_tests, until};
 
 row_tests! {
     E1: a_token_of_another_issuer_is_challenged_and_forgotten, a_token_whose_time_has_passed_here_is_challenged;
     E2: a_token_for_another_audience_is_challenged;
     E5: a_token_that_is_bound_to_a_key_is_refused_without_a_ticket;
-    E7: a_missing_scope_is_asked_for_again_once_the_answer_is_old;
+    E7: a_missing_scope_is_asked_for_again_once_the_answer_is_old, where_it_cannot_be_asked_again_the_old_answer_counts;
     E8: a_token_without_the_scope_is_challenged, a_token_without_permissions_is_challenged;
     E8a: a_withdrawn_share_is_challenged_although_introspection_still_has_it;
     E8b: what_is_granted_now_is_asked_once;
@@ -71,14 +71,30 @@ async fn a_token_that_is_bound_to_a_key_is_refused_without_a_ticket(row: Row) {
 async fn a_missing_scope_is_asked_for_again_once_the_answer_is_old(row: Row) {
     let world = World::start().await;
     let rpt = world.rpt(&["view"]);
-    assert_eq!(world.put(LINK).bearer(&rpt).await.rows(), "I4 E8 C3: E8");
-    let exchange = until("the answer is old enough to be asked again", async || {
-        let exchange = world.put(LINK).bearer(&rpt).await;
-        exchange.passed("E7").then_some(exchange)
-    })
-    .await;
+    let exchange = asked_again(&world, &rpt).await;
     let calls = [(Endpoint::Introspection, 1), (Endpoint::Permission, 1)];
     exchange.proves(row, &Expect { answer: CHALLENGE, calls: &calls, hits: 0, next: Next::Active, rows: "I1 E7 I4 E8 C3: E8" });
+}
+
+async fn where_it_cannot_be_asked_again_the_old_answer_counts(row: Row) {
+    let world = World::start().await;
+    let rpt = world.rpt(&["view"]);
+    world.get(LINK).bearer(&rpt).await;
+    world.control().fail(Endpoint::Introspection, Fault::close());
+    let exchange = asked_again(&world, &rpt).await;
+    let calls = [(Endpoint::Introspection, 1), (Endpoint::Permission, 1)];
+    exchange.proves(row, &Expect { answer: CHALLENGE, calls: &calls, hits: 0, next: Next::Active, rows: "I1 E7 C3: E7" });
+    assert_eq!(exchange.challenge().error.as_deref(), Some("insufficient_scope"));
+    assert_eq!(world.get(LINK).bearer(&rpt).await.status(), 200);
+}
+
+/// Asks for what the token lacks until its answer is old enough to be asked again.
+async fn asked_again<'w>(world: &'w World, rpt: &str) -> Exchange<'w> {
+    until("the answer is old enough to be asked again", async || {
+        let exchange = world.put(LINK).bearer(rpt).await;
+        exchange.passed("E7").then_some(exchange)
+    })
+    .await
 }
 
 async fn a_token_without_the_scope_is_challenged(row: Row) {
@@ -103,7 +119,7 @@ async fn a_token_without_permissions_is_challenged(row: Row) {
 
 /// What the cache holds of the live decision: nothing, a no, or the granted scopes.
 fn live(world: &World, rpt: &str) -> Option<Option<Vec<String>>> {
-    let resource = ResourceId(world.control().resource_id("vacation").expect("it is registered").as_str().into());
+    let resource = ResourceId(world.control().resource_id("vacation")?.as_str().into());
     let entry = world.gateway.cache().live(world.key(rpt), &resource)?;
     Some(entry.granted().map(|scopes| scopes.iter().map(|scope| scope.0.to_string()).collect()))
 }
