@@ -35,9 +35,9 @@ pub(super) fn upstream(entry: &Entry, about: &'static Section, checker: &mut Che
     let host = keys.read("host", checker, host_policy);
     let protocol = keys.read("protocol", checker, |node, checker| word(node, checker, &[("h1", Protocol::H1), ("h2", Protocol::H2), ("auto", Protocol::Auto)]));
     let tls = match keys.open("tls", checker) {
-        Some(keys) => Some(Arc::new(tls::upstream(&keys, checker)?)),
-        None if keys.names("tls") => return None,
-        None => None,
+        Some(keys) => tls::upstream(&keys, checker).map(Arc::new),
+        None if keys.names("tls") => None,
+        None => Some(Arc::default()),
     };
     let timeouts = timeouts(&keys, checker);
     let servers = servers?;
@@ -49,7 +49,7 @@ pub(super) fn upstream(entry: &Entry, about: &'static Section, checker: &mut Che
         servers,
         host: host.unwrap_or_default(),
         protocol: protocol.unwrap_or_default(),
-        tls: tls.unwrap_or_default(),
+        tls: tls?,
         timeouts,
     };
     Some((config, Credentials { credential: credential? }))

@@ -23,4 +23,6 @@ mod outage;
 mod records;
 mod rows;
 mod secrets;
+mod http2;
 mod support;
+mod tls;
