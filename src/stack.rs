@@ -59,12 +59,12 @@ pub fn stack(
     judge: Judge,
     telemetry: &Telemetry,
     upstream: Upstream,
-    pseudonym: Arc<str>,
+    pseudonym: &Arc<str>,
 ) -> impl Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static {
     ServiceBuilder::new()
         .layer(RecordLayer::new(telemetry)) // outermost: sees every answer, ours and the upstream's
         .layer(RejectionLayer) // the only place that turns a Rejection into a response
-        .layer(AdmissionLayer::new(Arc::clone(&pseudonym))) // refuses what two servers could read differently
+        .layer(AdmissionLayer::new(Arc::clone(pseudonym))) // refuses what two servers could read differently
         .layer(RoutingLayer::new(current)) // Request -> Routed; one snapshot for the whole request
         .layer(EnforcementLayer::new(judge)) // Routed -> Permitted, or the UMA challenge
         .layer(CredentialsLayer::new(pseudonym)) // Permitted -> Outbound; the RPT ends here

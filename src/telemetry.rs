@@ -7,6 +7,7 @@ pub mod config;
 mod events;
 mod finish;
 mod health;
+mod json;
 mod layer;
 mod line;
 mod log;

@@ -1,14 +1,21 @@
 //! One worker: a thread with a current-thread runtime, its own sockets, its own upstream connections.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
+use http::Response;
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
+use tokio::task::JoinSet;
+use tower::Service;
 
 use super::StartError;
+use crate::body::Body;
 use crate::enforcement::Judge;
 use crate::listener::{self, Bound, Event, Settings, Socket};
+use crate::routing::Request;
 use crate::stack::{Current, stack};
 use crate::telemetry::{Health, Metrics, Telemetry};
 use crate::upstream::{Pool, Upstream};
@@ -58,28 +65,42 @@ fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandl
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
     let (settings, health, stopped) = (parts.settings.clone(), parts.health.clone(), parts.stopped.clone());
     let pseudonym = Arc::clone(&parts.pseudonym);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
-    std::thread::Builder::new()
+    let (tells, told) = sync_channel(1);
+    let thread = std::thread::Builder::new()
         .name(format!("worker-{number}"))
         .spawn(move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, async move {
+            // It belongs to this thread: a task that is woken goes straight to its queue, which a `LocalSet` would have to be woken for first.
+            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tells.send(error)),
+            };
+            drop(tells);
+            runtime.block_on(async move {
                 let upstream = Upstream::new(Pool::new(health));
-                let service = stack(current, judge, &telemetry, upstream, pseudonym);
-                let mut serving = tokio::task::JoinSet::new();
-                for socket in sockets {
-                    let (service, settings, mut stopped) = (service.clone(), settings.clone(), stopped.clone());
-                    serving.spawn_local(async move {
-                        let shutdown = async move {
-                            let _ = stopped.wait_for(|stopped| *stopped).await;
-                        };
-                        if let Err(error) = listener::serve(socket, settings, move || service, shutdown).await {
-                            tracing::error!(%error, "a listener's socket cannot be served");
-                        }
-                    });
-                }
-                while serving.join_next().await.is_some() {}
+                serve_all(sockets, &settings, &stopped, stack(current, judge, &telemetry, upstream, &pseudonym)).await;
             });
         })
-        .map_err(|error| StartError::System(error.to_string()))
+        .map_err(|error| StartError::System(error.to_string()))?;
+    // The channel closes without a word when all is well.
+    told.recv().map_or(Ok(thread), |error| Err(StartError::System(error.to_string())))
+}
+
+/// Serves the worker's sockets until all of them have stopped.
+async fn serve_all<S>(sockets: Vec<Socket>, settings: &Settings, stopped: &watch::Receiver<bool>, service: S)
+where
+    S: Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static,
+{
+    let mut serving = JoinSet::new();
+    for socket in sockets {
+        let (service, settings, mut stopped) = (service.clone(), settings.clone(), stopped.clone());
+        serving.spawn_local(async move {
+            let shutdown = async move {
+                let _ = stopped.wait_for(|stopped| *stopped).await;
+            };
+            if let Err(error) = listener::serve(socket, settings, move || service, shutdown).await {
+                tracing::error!(%error, "a listener's socket cannot be served");
+            }
+        });
+    }
+    while serving.join_next().await.is_some() {}
 }

@@ -43,7 +43,8 @@ fn listener(node: &Node, about: &'static Section, taken: &mut Taken, checker: &m
     let tls = keys.open("tls", checker).map(|keys| tls::listener(&keys, checker));
     let h2c = keys.read("h2c", checker, boolean).unwrap_or(false);
     if let (true, true, Some(span)) = (h2c, keys.names("tls"), keys.key_span("h2c")) {
-        checker.error(Problem::at(span, "`h2c` is HTTP/2 without TLS, and this listener has TLS").label("leave it out: clients choose HTTP/2 in the handshake"));
+        checker
+            .error(Problem::at(span, "`h2c` is HTTP/2 without TLS, and this listener has TLS").label("leave it out: clients choose HTTP/2 in the handshake"));
     }
     let tls = match tls {
         Some(tls) => Some(tls?),

@@ -35,13 +35,8 @@ pub(super) fn listener(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Tls
     }
     let min_version = keys.read("min_version", checker, |node, checker| word(node, checker, &[("1.2", TlsVersion::Tls12), ("1.3", TlsVersion::Tls13)]));
     let hsts = keys.read("hsts", checker, |node, checker| duration(node, checker, Duration::from_secs(1), DAY * 3650));
-    let config = TlsConfig {
-        certificates: certificates?,
-        client_ca,
-        client_auth,
-        min_version: min_version.unwrap_or_default(),
-        hsts: hsts.map(|hsts| hsts.as_secs()),
-    };
+    let config =
+        TlsConfig { certificates: certificates?, client_ca, client_auth, min_version: min_version.unwrap_or_default(), hsts: hsts.map(|hsts| hsts.as_secs()) };
     // What each file is was looked at; this is the whole, with the client CA.
     if checker.errors.len() == before
         && checker.environment.is_some()
@@ -128,11 +123,7 @@ pub(super) fn upstream(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Ups
 }
 
 /// Trust and client certificate of a TLS client.
-pub(super) fn client_files(
-    keys: &Keys<'_>,
-    checker: &mut Checker<'_>,
-    reader: impl Fn(&Node, &mut Checker<'_>) -> Option<PathBuf> + Copy,
-) -> TlsFiles {
+pub(super) fn client_files(keys: &Keys<'_>, checker: &mut Checker<'_>, reader: impl Fn(&Node, &mut Checker<'_>) -> Option<PathBuf> + Copy) -> TlsFiles {
     for (one, other) in [("client_certificate", "client_key"), ("client_key", "client_certificate")] {
         if let Some(span) = keys.key_span(one).filter(|_| !keys.names(other)) {
             checker.error(Problem::at(span, format!("`{one}` needs `{other}` beside it")).write(format!("{other}: FILE")));

@@ -44,14 +44,8 @@ pub(super) fn upstream(entry: &Entry, about: &'static Section, checker: &mut Che
     if let (Some(span), true) = (keys.key_span("tls"), servers.iter().all(|server| !server.secure)) {
         checker.error(Problem::at(span, "`tls` has no effect: no server begins with https://").label("leave it out, or write https://"));
     }
-    let config = Config {
-        name: Arc::from(entry.key.as_str()),
-        servers,
-        host: host.unwrap_or_default(),
-        protocol: protocol.unwrap_or_default(),
-        tls: tls?,
-        timeouts,
-    };
+    let config =
+        Config { name: Arc::from(entry.key.as_str()), servers, host: host.unwrap_or_default(), protocol: protocol.unwrap_or_default(), tls: tls?, timeouts };
     Some((config, Credentials { credential: credential? }))
 }
 

@@ -15,7 +15,7 @@ use tower::{Layer, Service};
 
 use super::limit::limited;
 use super::names::Trailers;
-use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Way, outbound_head};
+use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Via, Way, outbound_head};
 use crate::body::Body;
 use crate::enforcement::{Permit, Permitted};
 use crate::response::{Rejection, Row, is_grpc};
@@ -33,14 +33,14 @@ pub trait Snapshot {
 /// Puts [`Credentials`] in front of a service.
 #[derive(Clone, Debug)]
 pub struct CredentialsLayer {
-    pseudonym: Arc<str>,
+    via: Arc<Via>,
 }
 
 impl CredentialsLayer {
     /// With this gateway's name in `Via`, the same that admission knows it by.
     #[must_use]
-    pub const fn new(pseudonym: Arc<str>) -> Self {
-        Self { pseudonym }
+    pub fn new(pseudonym: &str) -> Self {
+        Self { via: Arc::new(Via::new(pseudonym)) }
     }
 }
 
@@ -48,14 +48,14 @@ impl<Inner> Layer<Inner> for CredentialsLayer {
     type Service = Credentials<Inner>;
 
     fn layer(&self, inner: Inner) -> Credentials<Inner> {
-        Credentials { pseudonym: Arc::clone(&self.pseudonym), inner }
+        Credentials { via: Arc::clone(&self.via), inner }
     }
 }
 
 /// Builds the outbound head of a request that may pass.
 #[derive(Clone, Debug)]
 pub struct Credentials<Inner> {
-    pseudonym: Arc<str>,
+    via: Arc<Via>,
     inner: Inner,
 }
 
@@ -80,7 +80,7 @@ where
         let Some(proxy) = routed.snapshot.proxy(routed.route.config().upstream).cloned() else {
             return Either::Right(Either::Left(ready(Err(Rejection::Internal))));
         };
-        let leaving = Leaving { routed, permit, proxy, pseudonym: Arc::clone(&self.pseudonym) };
+        let leaving = Leaving { routed, permit, proxy, via: Arc::clone(&self.via) };
         if leaving.proxy.token().is_some() {
             // The service that is ready goes with the request, the clone waits for the next one.
             let clone = self.inner.clone();
@@ -122,7 +122,7 @@ struct Leaving<S> {
     routed: RoutedParts<S>,
     permit: Permit,
     proxy: Arc<Proxy>,
-    pseudonym: Arc<str>,
+    via: Arc<Via>,
 }
 
 impl<S> Leaving<S> {
@@ -153,12 +153,12 @@ impl<S> Leaving<S> {
             },
             permit: self.permit.clone(),
             proxy: Arc::clone(&self.proxy),
-            pseudonym: Arc::clone(&self.pseudonym),
+            via: Arc::clone(&self.via),
         })
     }
 
     fn outbound(self, token: Option<&HeaderValue>) -> Result<Outbound<S>, Rejection> {
-        let Self { routed, permit, proxy, pseudonym } = self;
+        let Self { routed, permit, proxy, via } = self;
         let RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot } = routed;
         let config = route.config();
         let rewritten = config.rewrite.as_ref().map(|rewrite| rewrite.apply(&params, &path)).transpose();
@@ -178,12 +178,12 @@ impl<S> Leaving<S> {
                 host: client.reported_host().unwrap_or(&authority).as_str(),
             },
             framing: framing(&body),
-            id: &recorder.id(),
+            id: recorder.id_value(),
             proxy: &proxy,
             token,
             identity: &config.identity_headers,
             claim: &|claim| told(&permit, claim),
-            pseudonym: &pseudonym,
+            via: &via,
         })?;
         let private = route.protect().is_some();
         Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, recorder, snapshot }))

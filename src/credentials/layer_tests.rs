@@ -69,7 +69,7 @@ async fn send(
         list.borrow_mut().push(parts.head);
         std::future::ready(answer.map(|()| Response::new(Body::empty())))
     });
-    let credentials = CredentialsLayer::new("gw-1".into()).layer(inner);
+    let credentials = CredentialsLayer::new("gw-1").layer(inner);
     let permit = tower::service_fn(move |routed: Routed<World>| credentials.clone().call(Permitted::public_for_tests(routed)));
     let service = AdmissionLayer::new("gw-1".into()).layer(RoutingLayer::new(Arc::new(ArcSwap::from_pointee(world))).layer(permit));
     let request = http::Request::builder()

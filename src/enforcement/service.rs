@@ -1,5 +1,7 @@
 //! The Tower layer: `Routed` → `Permitted`, or the answer.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,6 +12,7 @@ use tower::{Layer, Service};
 use super::judge::{Asked, AtOnce, Judge};
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
+use crate::cache::Memo;
 use crate::response::{Rejection, Row};
 use crate::routing::Routed;
 
@@ -31,7 +34,7 @@ impl<Inner> Layer<Inner> for EnforcementLayer {
     type Service = Enforcement<Inner>;
 
     fn layer(&self, inner: Inner) -> Enforcement<Inner> {
-        Enforcement { judge: self.judge.clone(), inner }
+        Enforcement { judge: self.judge.clone(), memo: Rc::default(), inner }
     }
 }
 
@@ -39,6 +42,8 @@ impl<Inner> Layer<Inner> for EnforcementLayer {
 #[derive(Clone)]
 pub struct Enforcement<Inner> {
     judge: Judge,
+    // All clones are of one worker, and nobody borrows it over a wait.
+    memo: Rc<RefCell<Memo>>,
     inner: Inner,
 }
 
@@ -74,7 +79,8 @@ where
             address: &|| address(&routed),
             recorder: routed.recorder(),
         };
-        match self.judge.at_once(&asked) {
+        let decided = self.judge.at_once(&asked, &mut self.memo.borrow_mut());
+        match decided {
             AtOnce::Permit(permit) => Either::Left(self.inner.call(Permitted::new(routed, permit))),
             AtOnce::Refuse(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
             // Only a miss allocates.

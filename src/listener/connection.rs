@@ -34,6 +34,8 @@ use crate::telemetry::Recorder;
 
 /// How hyper buffers: bounds what a head or a body piece can hold in memory.
 const BUFFER: usize = 64 * 1024;
+/// The bound on a head's fields that hyper has by itself.
+const HYPERS_FIELDS: usize = 100;
 /// How long and how much is thrown away after the last answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
 /// What a connection that was accepted but has sent nothing gets when the listener stops.
@@ -59,7 +61,11 @@ pub(super) struct Shared<S> {
 /// hyper's server side with our bounds.
 pub(super) fn http(settings: &Settings) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.header_read_timeout(None).max_headers(settings.head_fields).max_header_size(settings.head_bytes).max_buf_size(BUFFER.max(settings.head_bytes));
+    http.header_read_timeout(None).max_header_size(settings.head_bytes).max_buf_size(BUFFER.max(settings.head_bytes));
+    // Its own bound needs no saying: with another one it prepares the place of every possible field for each head.
+    if settings.head_fields != HYPERS_FIELDS {
+        http.max_headers(settings.head_fields);
+    }
     http
 }
 

@@ -124,7 +124,11 @@ impl Metrics {
             panics: define.counter("uma_gateway_panics_total", "Faults in the gateway that ended a connection.")?,
             connections: define.gauge("uma_gateway_connections", "Open downstream connections.")?,
             connections_total: define.counters("uma_gateway_connections_total", "Downstream connections, accepted or refused.", &["outcome"])?,
-            certificate_expiry: define.gauges("tls_certificate_expiry_timestamp_seconds", "When a listener's certificate ends.", &["listener", "certificate"])?,
+            certificate_expiry: define.gauges(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When a listener's certificate ends.",
+                &["listener", "certificate"],
+            )?,
             certificate_reads: define.counters(
                 "uma_gateway_tls_reloads_total",
                 "Certificates that changed while the gateway ran, put in use or refused.",

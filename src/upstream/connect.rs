@@ -22,10 +22,8 @@ use super::pool::Counted;
 use super::{Config, Protocol, Server, UpstreamError};
 use crate::body::Body;
 
-/// Bounds an answer's head and how much of a body is read at once.
+/// Bounds an answer's head and how much of a body is read at once. An answer has 100 fields at most, which is hyper's own bound.
 const BUFFER: usize = 64 * 1024;
-/// Fields of an answer's head.
-const FIELDS: usize = 200;
 
 /// A connection that has just been made.
 pub(super) enum Made {
@@ -52,8 +50,7 @@ pub(super) async fn connect(server: &Server, config: &Config, while_open: impl S
     let received = Rc::new(Cell::new(0));
     let io = TokioIo::new(Counted::new(stream, Rc::clone(&received)));
     if h2 {
-        let (sender, connection) =
-            h2::bounded(http2::Builder::new(OnWorker).timer(TokioTimer::new())).handshake(io).await.map_err(UpstreamError::Exchange)?;
+        let (sender, connection) = h2::bounded(http2::Builder::new(OnWorker).timer(TokioTimer::new())).handshake(io).await.map_err(UpstreamError::Exchange)?;
         let most = Rc::new(Cell::new(h2::STREAMS));
         let said = Rc::clone(&most);
         let mut connection = Box::pin(connection);
@@ -65,7 +62,7 @@ pub(super) async fn connect(server: &Server, config: &Config, while_open: impl S
         run(driven, while_open);
         return Ok(Made::H2(sender, most));
     }
-    let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).max_headers(FIELDS).handshake(io).await.map_err(UpstreamError::Exchange)?;
+    let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await.map_err(UpstreamError::Exchange)?;
     run(connection, while_open);
     Ok(Made::H1(sender, received))
 }

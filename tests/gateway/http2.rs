@@ -215,10 +215,13 @@ async fn grpc_server(tls: Option<Arc<rustls::ServerConfig>>) -> (SocketAddr, See
 async fn answer(request: Request<Incoming>, seen: Seen) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
     let (head, body) = request.into_parts();
     let all = body.collect().await;
-    let (message, trailers) = all.map_or_else(|_| (Bytes::new(), None), |all| {
-        let trailers = all.trailers().cloned();
-        (all.to_bytes(), trailers)
-    });
+    let (message, trailers) = all.map_or_else(
+        |_| (Bytes::new(), None),
+        |all| {
+            let trailers = all.trailers().cloned();
+            (all.to_bytes(), trailers)
+        },
+    );
     // h2 bears few empty frames.
     let message = if message.is_empty() { Bytes::from_static(b"nothing") } else { message };
     seen.lock().unwrap().push((head.version, head, trailers));

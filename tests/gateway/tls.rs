@@ -30,9 +30,14 @@ async fn the_certificate_is_chosen_by_name_and_the_first_one_answers_the_others(
     authority.sign("wild", &["*.example.org"]);
     let world = Setup::default().listener(&listener(&authority, &["photos", "docs", "wild"], "")).start().await;
     let client = authority.client();
-    for (name, certificate) in
-        [(NAME, "photos"), ("docs.example.org", "docs"), ("DOCS.example.org", "docs"), ("other.example.org", "wild"), ("unknown.example.net", "photos"), ("127.0.0.1", "photos")]
-    {
+    for (name, certificate) in [
+        (NAME, "photos"),
+        ("docs.example.org", "docs"),
+        ("DOCS.example.org", "docs"),
+        ("other.example.org", "wild"),
+        ("unknown.example.net", "photos"),
+        ("127.0.0.1", "photos"),
+    ] {
         let stream = client.connect(world.address(), name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(shown(&stream), authority.certificate(certificate), "{name}");
     }

@@ -146,12 +146,7 @@ static UPSTREAM: Section = Section::new(
         Key::new("credentials", Kind::Section(&CREDENTIALS), "What the gateway presents to it in the place of the client's token.").default("none"),
         Key::new("host", Kind::WordOr(&["preserve", "upstream"], "host"), "The `Host` that it sees: the one asked for, the server's own, or a fixed one.")
             .default("upstream"),
-        Key::new(
-            "protocol",
-            Kind::Word(&["h1", "h2", "auto"]),
-            "HTTP/1.1, HTTP/2 (which gRPC needs), or what a TLS handshake agrees on.",
-        )
-        .default("h1"),
+        Key::new("protocol", Kind::Word(&["h1", "h2", "auto"]), "HTTP/1.1, HTTP/2 (which gRPC needs), or what a TLS handshake agrees on.").default("h1"),
         Key::new("tls", Kind::Section(&UPSTREAM_TLS), "For servers with `https://`."),
         Key::new("timeouts", Kind::Section(&TIMEOUTS), "Deadlines."),
     ],

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
 use super::super::permit::Permit;
-use super::{Case, Judge, Known, MIN_REFRESH, Wanted, grants};
+use super::{Case, Judge, Known, MIN_REFRESH, View, Wanted, grants};
 use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
@@ -35,7 +35,7 @@ impl Judge {
         };
         let (mut entry, mut fresh) = self.entry(case, &resource, token, *key).await?;
         loop {
-            match self.weigh(case, &resource, &entry, token, *key, Instant::now()) {
+            match self.weigh(&case.view(&resource, token, *key, Instant::now()), &entry, || self.cache.live(*key, &resource)) {
                 Known::Permit(permit) => {
                     case.recorder.pass(Row::E10);
                     self.count_live(&entry, true);
@@ -78,7 +78,7 @@ impl Judge {
         match self.cache.look_up(&key, now) {
             Lookup::Active(entry) => {
                 case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
-                case.recorder.pass(self.renew_ahead(case, &entry, token, key, now));
+                case.recorder.pass(self.renew_ahead(&case.view(resource, token, key, now), &entry));
                 Ok((entry, false))
             }
             Lookup::Inactive => {
@@ -101,7 +101,7 @@ impl Judge {
 
     /// Rows D10 and D11: the resource that the route leads to.
     async fn resource(&self, case: &Case) -> Result<ResourceId, Rejection> {
-        if let Some(known) = self.known_resource(case) {
+        if let Some(known) = self.known_resource(&case.resource, &case.recorder) {
             return known;
         }
         let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
@@ -155,7 +155,7 @@ impl Judge {
         let known = self.cache.live(key, resource);
         let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), known, reply };
         match self.control.ask(question, case.deadline).await {
-            Ok(Ok(live)) if grants(case, &live) => {
+            Ok(Ok(live)) if grants(&case.scopes, case.scopes_match, &live) => {
                 case.recorder.pass(Row::E8b);
                 case.recorder.pass(Row::E10);
                 Ok(Permit::of(Arc::clone(entry)))
@@ -208,6 +208,13 @@ impl Judge {
     fn open_with(&self, case: &Case) -> Option<String> {
         let address = percent_encoding::utf8_percent_encode(case.address.as_deref()?, percent_encoding::NON_ALPHANUMERIC).to_string();
         Some(self.open_with.as_deref()?.replace("{url}", &address))
+    }
+}
+
+impl Case {
+    fn view<'a>(&'a self, resource: &'a ResourceId, token: &'a Rpt, key: CacheKey, now: Instant) -> View<'a> {
+        let Self { server, scopes, scopes_match, recorder, .. } = self;
+        View { server, scopes, scopes_match: *scopes_match, resource, token: token.0.expose(), key, recorder, now }
     }
 }
 

@@ -156,8 +156,7 @@ impl Pair {
         let CertificateFiles { certificate: file, key: key_file } = &self.files;
         let chain = certificates(file, &self.certificate)?;
         let about = chain.first().and_then(|first| describe(file, first)).ok_or_else(|| TlsError::NoCertificate(file.clone()))?;
-        let key =
-            PrivateKeyDer::from_pem_slice(&self.key).map_err(|cause| TlsError::NoPem { what: "private key", file: key_file.clone(), cause })?;
+        let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|cause| TlsError::NoPem { what: "private key", file: key_file.clone(), cause })?;
         let certified = CertifiedKey::from_der(chain, key, provider).map_err(|cause| match cause {
             rustls::Error::InconsistentKeys(_) => TlsError::Mismatch { certificate: file.clone(), key: key_file.clone() },
             cause => TlsError::Key { file: key_file.clone(), cause },

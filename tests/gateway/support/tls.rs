@@ -103,9 +103,9 @@ impl TlsClient {
         let builder = builder.with_root_certificates(self.roots.clone());
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            Some((certificate, key)) => builder
-                .with_client_auth_cert(vec![CertificateDer::from_pem_file(certificate).unwrap()], PrivateKeyDer::from_pem_file(key).unwrap())
-                .unwrap(),
+            Some((certificate, key)) => {
+                builder.with_client_auth_cert(vec![CertificateDer::from_pem_file(certificate).unwrap()], PrivateKeyDer::from_pem_file(key).unwrap()).unwrap()
+            }
         };
         config.alpn_protocols.clone_from(&self.protocols);
         Arc::new(config)
@@ -179,16 +179,13 @@ impl H2 {
 pub struct Whole {
     pub status: u16,
     pub headers: HeaderMap,
-    pub body: Bytes,
-    pub trailers: Option<HeaderMap>,
 }
 
 impl Whole {
     async fn read(answer: Response<hyper::body::Incoming>) -> hyper::Result<Self> {
         let (head, body) = answer.into_parts();
-        let all = body.collect().await?;
-        let trailers = all.trailers().cloned();
-        Ok(Self { status: head.status.as_u16(), headers: head.headers, body: all.to_bytes(), trailers })
+        body.collect().await?;
+        Ok(Self { status: head.status.as_u16(), headers: head.headers })
     }
 
     pub fn header(&self, name: &str) -> &str {

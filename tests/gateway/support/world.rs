@@ -16,7 +16,6 @@ use uma_gateway::config;
 use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control, Endpoint, Kind, RunningServer};
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 use uma_gateway::listener::Settings;
-use uma_gateway::uma::Rpt;
 
 use super::{Answer, Connection, Exchange, until};
 
@@ -216,7 +215,7 @@ impl World {
 
     /// The cache's key of a token.
     pub fn key(&self, token: &str) -> CacheKey {
-        self.gateway.cache().key(self.identity, &Rpt(token.into()))
+        self.gateway.cache().key(self.identity, token)
     }
 
     /// A file in the folder of the configuration.
