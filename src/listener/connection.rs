@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tower::{Service, ServiceExt};
 
 use super::transport::{Opened, Protocol, open};
 use super::watchdog::{Exchange, Watchdog, Watched};
-use super::{Event, Settings, Tls, h2, id};
+use super::{Event, Settings, Socket, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Watch};
 use crate::response::is_grpc;
 use crate::routing::{Peer, Request, ServedHosts};
@@ -58,8 +58,19 @@ pub(super) struct Shared<S> {
     pub(super) drain: Notify,
 }
 
+impl<S> Shared<S> {
+    /// For this socket; the listener beside it.
+    pub(super) fn of(socket: Socket, settings: Settings, service: S) -> (Self, TcpListener) {
+        let Socket { listener, hosts, seats: _, tls, h2c } = socket;
+        let hsts = tls.as_ref().and_then(|tls| tls.hsts()).and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok());
+        let (http, http2) = (http(&settings), h2::http(&settings));
+        let (handshakes, draining, drain) = (Cell::new(0), Cell::new(false), Notify::new());
+        (Self { service, settings: Rc::new(settings), hosts, http, http2, tls, h2c, hsts, handshakes, draining, drain }, listener)
+    }
+}
+
 /// hyper's server side with our bounds.
-pub(super) fn http(settings: &Settings) -> http1::Builder {
+fn http(settings: &Settings) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_header_size(settings.head_bytes).max_buf_size(BUFFER.max(settings.head_bytes));
     // Its own bound needs no saying: with another one it prepares the place of every possible field for each head.
@@ -83,15 +94,16 @@ where
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog) });
     let service = hyper::service::service_fn(|request| {
         let mut exchange = watchdog.asked();
-        let request = h2::within(request, shared.settings.head_fields).map(|request| arrived(request, peer.clone(), &watchdog, &shared.settings));
+        let many = h2::too_many_fields(&request, shared.settings.head_fields);
+        let request = (!many).then(|| arrived(request, peer.clone(), &watchdog, &shared.settings));
         let (service, watchdog, hsts) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone());
         async move {
             let answer = match request {
-                Ok(request) => {
+                Some(request) => {
                     let Ok(answer) = service.oneshot(request).await;
                     answer
                 }
-                Err(answer) => answer,
+                None => h2::head_too_large(),
             };
             exchange.answered();
             Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))

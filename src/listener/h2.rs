@@ -48,17 +48,18 @@ pub(super) fn http(settings: &Settings) -> http2::Builder<OnWorker> {
     http
 }
 
-/// The request, unless it has too many fields: h2 counts bytes only. The answer is that of hyper over HTTP/1.1, a status and nothing else.
-/// A cookie may come in crumbs (RFC 9113, 8.2.3), which are one field.
-pub(super) fn within(request: Request<Incoming>, most: usize) -> Result<Request<Incoming>, Response<Body>> {
-    let headers = request.headers();
+/// Whether a head has too many fields: h2 counts bytes only. A cookie may come in crumbs (RFC 9113, 8.2.3), which are one field.
+pub(super) fn too_many_fields(head: &Request<Incoming>, most: usize) -> bool {
+    let headers = head.headers();
     let crumbs = headers.get_all(COOKIE).iter().count().saturating_sub(1);
-    if request.version() != Version::HTTP_2 || headers.len().saturating_sub(crumbs) <= most {
-        return Ok(request);
-    }
+    head.version() == Version::HTTP_2 && headers.len().saturating_sub(crumbs) > most
+}
+
+/// The answer to such a head. As that of hyper over HTTP/1.1 it is a status and nothing else.
+pub(super) fn head_too_large() -> Response<Body> {
     let mut answer = Response::new(Body::empty());
     *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-    Err(answer)
+    answer
 }
 
 /// Runs what hyper wants run, on this worker's thread.

@@ -1,22 +1,20 @@
 //! Accepting: one socket of one worker, until it is told to stop.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tower::Service;
 
 use super::connection::{self, Shared};
-use super::{Event, Settings, Socket, h2};
+use super::{Event, Settings, Socket};
 use crate::body::Body;
 use crate::routing::Request;
 
@@ -33,21 +31,9 @@ pub async fn serve<S>(socket: Socket, settings: Settings, make: impl FnOnce() ->
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
-    let listener = tokio::net::TcpListener::from_std(socket.listener)?;
-    let seats = socket.seats;
-    let shared = Rc::new(Shared {
-        service: make(),
-        http: connection::http(&settings),
-        http2: h2::http(&settings),
-        settings: Rc::new(settings),
-        hosts: socket.hosts,
-        hsts: socket.tls.as_ref().and_then(|tls| tls.hsts()).and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok()),
-        tls: socket.tls,
-        h2c: socket.h2c,
-        handshakes: Cell::new(0),
-        draining: Cell::new(false),
-        drain: Notify::new(),
-    });
+    let seats = Arc::clone(&socket.seats);
+    let (shared, listener) = Shared::of(socket, settings, make());
+    let (shared, listener) = (Rc::new(shared), tokio::net::TcpListener::from_std(listener)?);
     let settings = Rc::clone(&shared.settings);
     let mut tasks = JoinSet::new();
     let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr| {

@@ -9,7 +9,6 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
-    clippy::unwrap_in_result,
     reason = "a test stops at the first surprise"
 )]
 
