@@ -55,7 +55,7 @@ fn listener(name: &str, tls: &Tls, metrics: &Metrics) {
             tell_expiry(name, tls, metrics);
         }
         Refresh::Refused(error) => {
-            tracing::warn!(listener = name, error = chain(&error), "changed certificates are refused; those in use stay");
+            tracing::warn!(listener = name, error = &error as &dyn Error, "changed certificates are refused; those in use stay");
             metrics.certificates_read("listener", name, false);
         }
     }
@@ -71,7 +71,7 @@ fn upstream(name: &str, tls: &UpstreamTls, seen: &mut Seen, metrics: &Metrics) {
     metrics.certificates_read("upstream", name, loaded.is_ok());
     match loaded {
         Ok(()) => tracing::info!(upstream = name, "new TLS files are in use"),
-        Err(error) => tracing::warn!(upstream = name, error = chain(&error), "changed TLS files are refused; those in use stay"),
+        Err(error) => tracing::warn!(upstream = name, error = &error as &dyn Error, "changed TLS files are refused; those in use stay"),
     }
 }
 
@@ -93,15 +93,4 @@ impl Seen {
         let about = |path: &Path| std::fs::metadata(path).ok().and_then(|about| Some((about.modified().ok()?, about.len())));
         Self(tls.paths().map(|path| (path.to_owned(), about(path))).collect())
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }

@@ -17,6 +17,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use uma_gateway::demo::Gate;
+use uma_gateway::demo::content_server::Reply;
+
 use crate::support::tls::{Authority, H2, get, h1, server};
 use crate::support::{LINK, Setup, World};
 
@@ -319,4 +322,22 @@ async fn many_requests_at_once_share_a_connection_to_an_upstream_of_http2() {
     assert!(all.iter().all(|status| *status == 200));
     assert_eq!(seen.lock().unwrap().len(), 300);
     assert_eq!(client.get("http://gateway.example.org/open/last").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_says_goaway_and_finishes_what_is_under_way() {
+    let world = Setup::default().listener("h2c: true").settings(|settings| settings.drain = Duration::from_secs(5)).start().await;
+    let gate = Gate::closed();
+    world.upstream().reply_next(1, Reply::ok("late").behind(&gate));
+    let mut client = h2c(&world).await;
+    let mut late = H2(client.0.clone());
+    let url = "http://gateway.example.org/public/welcome.txt";
+    let under_way = tokio::spawn(async move { late.get(url).await.map(|answer| answer.status) });
+    crate::support::until("the content server has it", async || (world.upstream().hits() > 0).then_some(())).await;
+    let World { gateway, .. } = world;
+    let stopping = tokio::task::spawn_blocking(move || gateway.stop(Duration::from_secs(5)));
+    crate::support::until("it says so", async || client.get(url).await.is_err().then_some(())).await;
+    gate.open();
+    assert_eq!(under_way.await.unwrap().unwrap(), 200);
+    stopping.await.unwrap();
 }

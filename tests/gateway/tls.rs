@@ -147,6 +147,21 @@ async fn refused(world: &World, times: u32) -> Option<()> {
 }
 
 #[tokio::test]
+async fn a_session_is_resumed_with_any_worker() {
+    let authority = Authority::new();
+    let world = world(&authority, "").await;
+    // With TLS 1.2 the ticket is part of the handshake.
+    let connector = tokio_rustls::TlsConnector::from(authority.client().version(&rustls::version::TLS12).config());
+    let mut resumed = 0;
+    for _ in 0..10 {
+        let stream = TcpStream::connect(world.address()).await.unwrap();
+        let stream = connector.connect(NAME.try_into().unwrap(), stream).await.unwrap();
+        resumed += usize::from(stream.get_ref().1.handshake_kind() == Some(rustls::HandshakeKind::Resumed));
+    }
+    assert_eq!(resumed, 9);
+}
+
+#[tokio::test]
 async fn a_handshake_that_does_not_end_is_ended_and_their_number_is_bounded() {
     let authority = Authority::new();
     authority.sign("photos", &[NAME]);
