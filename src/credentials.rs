@@ -15,6 +15,7 @@ mod names;
 pub mod oauth2;
 mod outbound;
 mod proxy;
+mod rotation;
 mod target;
 
 pub use config::{Config, Credential, HostPolicy};
@@ -24,3 +25,4 @@ pub use layer::{Credentials, CredentialsLayer, Snapshot};
 pub use names::{Reserved, may_be_set};
 pub use outbound::{Outbound, OutboundParts};
 pub use proxy::Proxy;
+pub use rotation::Trial;

@@ -7,6 +7,7 @@
 mod bind;
 mod config;
 mod connection;
+mod drain;
 mod h2;
 mod id;
 mod seats;
@@ -19,7 +20,8 @@ mod tls;
 mod transport;
 mod watchdog;
 
-pub use bind::{BindError, Bound, Socket, bind};
+pub use bind::{BindError, Bound, Socket, adopt, bind, bind_again};
 pub use config::{Config, Event, Settings};
+pub use drain::Drain;
 pub use serve::serve;
 pub use tls::{Certificate, CertificateFiles, ClientAuth, Refresh, Tls, TlsConfig, TlsError, TlsVersion};

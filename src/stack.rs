@@ -10,7 +10,7 @@ use tower::{Service, ServiceBuilder};
 
 use crate::body::Body;
 use crate::credentials::{self, CredentialsLayer, Proxy};
-use crate::enforcement::{EnforcementLayer, Judge, Permitted};
+use crate::enforcement::{self, EnforcementLayer, Judge, Limits, Permitted};
 use crate::response::{Rejection, RejectionLayer};
 use crate::routing::{self, AdmissionLayer, Request, RouteTable, RoutingLayer};
 use crate::telemetry::{RecordLayer, Telemetry};
@@ -27,6 +27,10 @@ pub struct Snapshot {
     pub proxies: Vec<Arc<Proxy>>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What clients may cause.
+    pub limits: Limits,
+    /// The client application.
+    pub open_with: Option<Arc<str>>,
 }
 
 impl routing::Snapshot for Snapshot {
@@ -35,6 +39,15 @@ impl routing::Snapshot for Snapshot {
     }
     fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
+    }
+}
+
+impl enforcement::Snapshot for Snapshot {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+    fn open_with(&self) -> Option<&Arc<str>> {
+        self.open_with.as_ref()
     }
 }
 

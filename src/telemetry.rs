@@ -16,6 +16,9 @@ mod record;
 mod ring;
 mod sink;
 mod time;
+mod trace;
+#[cfg_attr(not(feature = "otel"), path = "telemetry/no_traces.rs")]
+mod traces;
 
 pub use events::init_events;
 pub use finish::{BytesIn, Finish, Worker, finish};
@@ -23,6 +26,8 @@ pub use health::{Dependency, Health, Standing};
 pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};
 pub use line::to_json;
 pub use log::{LogError, Telemetry};
-pub use metrics::{AsEndpoint, AsOutcome, CacheCounters, CacheKind, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome};
+pub use metrics::{AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, SecretKind};
 pub use record::{CacheState, Record, Recorder, RequestId};
 pub use ring::Ring;
+pub use trace::{SpanId, Step, Stopwatch, TRACEPARENT, TRACESTATE, Timed, Trace, TraceId, TraceParent};
+pub use traces::TracesError;

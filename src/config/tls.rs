@@ -25,7 +25,7 @@ pub(super) fn listener(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Tls
         word(node, checker, &[("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)])
     });
     let client_auth = client_auth.unwrap_or_default();
-    let client_ca = keys.read("client_ca", checker, readable);
+    let client_ca = keys.read("client_ca", checker, there);
     match (keys.key_span("client_ca"), keys.key_span("client_auth"), client_auth) {
         (None, Some(span), ClientAuth::Optional | ClientAuth::Required) if !keys.names("client_ca") => {
             checker.error(Problem::at(span, "`client_auth` needs `client_ca` beside it: whom to believe").write("client_ca: FILE"));
@@ -61,7 +61,7 @@ fn certificates(node: &Node, about: &'static Section, checker: &mut Checker<'_>)
 fn certificate(node: &Node, about: &'static Section, checker: &mut Checker<'_>) -> Option<CertificateFiles> {
     let keys = checker.section(node, node.span, about)?;
     // The user who runs `explain` may not read the key, and needs not.
-    let reader = if checker.environment.is_some() { readable } else { file };
+    let reader = if checker.environment.is_some() { there } else { file };
     let (chain, key) = (keys.read("certificate", checker, reader), keys.read("key", checker, reader));
     let files = CertificateFiles { certificate: chain?, key: key? };
     if checker.environment.is_none() {
@@ -79,9 +79,18 @@ fn certificate(node: &Node, about: &'static Section, checker: &mut Checker<'_>) 
         Err(error) => {
             let of_key = matches!(&error, TlsError::Mismatch { .. } | TlsError::Key { .. } | TlsError::NoPem { what: "private key", .. });
             checker.error(unusable(at(if of_key { "key" } else { "certificate" }), &error));
+            checker.files.extend([files.certificate, files.key]);
             None
         }
     }
+}
+
+/// A file that can be read. It is watched by itself, since a new certificate is no new configuration; but what makes a configuration wrong counts with it.
+fn there(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let others = checker.files.len();
+    let path = readable(node, checker)?;
+    checker.files.truncate(others);
+    Some(path)
 }
 
 fn unusable(span: Span, error: &TlsError) -> Problem {
@@ -96,7 +105,7 @@ fn unusable(span: Span, error: &TlsError) -> Problem {
 /// `upstreams.*.tls`.
 pub(super) fn upstream(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<UpstreamTls> {
     let before = checker.errors.len();
-    let reader = if checker.environment.is_some() { readable } else { file };
+    let reader = if checker.environment.is_some() { there } else { file };
     let files = client_files(keys, checker, reader);
     let name = keys.read("name", checker, |node, checker| {
         parsed(node, checker, "the name of a server", |text| {

@@ -11,6 +11,7 @@ use super::names::Fate;
 use super::{HostPolicy, Proxy, Way, forwarding, identity, target};
 use crate::response::{Rejection, X_REQUEST_ID};
 use crate::routing::Claim;
+use crate::telemetry::Trace;
 
 /// All that the outbound head is made from.
 pub struct HeadInput<'a> {
@@ -36,6 +37,8 @@ pub struct HeadInput<'a> {
     pub claim: &'a dyn Fn(&Claim) -> Option<&'a str>,
     /// The gateway's entry in `Via`.
     pub via: &'a Via,
+    /// The request's place in a trace, where the gateway takes part in it; else the client's `traceparent` goes on as it came.
+    pub trace: Option<&'a Trace>,
 }
 
 /// Our entry in `Via` (RFC 9110, 7.6.3): the version in which the request came, and a name that tells nothing of the host. Written once, then shared.
@@ -98,6 +101,9 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
         if let Some(value) = (input.claim)(claim).and_then(identity::value) {
             headers.insert(name.clone(), value);
         }
+    }
+    if let Some(trace) = input.trace {
+        trace.tell_upstream(&mut headers);
     }
     input.proxy.inject(&mut headers, input.token)?;
 

@@ -87,6 +87,11 @@ where
             let inner = std::mem::replace(&mut self.inner, clone);
             return Either::Right(Either::Right(Box::pin(with_token(leaving, inner))));
         }
+        if let Some(before) = leaving.proxy.rotation.before() {
+            let clone = self.inner.clone();
+            let inner = std::mem::replace(&mut self.inner, clone);
+            return Either::Right(Either::Right(Box::pin(with_either(leaving, before, inner))));
+        }
         match leaving.outbound(None) {
             Ok(outbound) => Either::Left(self.inner.call(outbound)),
             Err(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
@@ -115,6 +120,46 @@ where
         }
         (answer, _) => answer,
     }
+}
+
+/// Sends while the credential is being replaced: with one of the two, and again with the other if the upstream refuses it and the request may be repeated.
+async fn with_either<S, Inner>(mut leaving: Leaving<S>, before: Arc<Proxy>, mut inner: Inner) -> Answer
+where
+    S: Snapshot,
+    Inner: Service<Outbound<S>, Response = Response<Body>, Error = Rejection>,
+{
+    let new = Arc::clone(&leaving.proxy);
+    let (rotation, again, recorder) = (&new.rotation, leaving.again(), leaving.routed.recorder.clone());
+    let new_first = rotation.prefers_new() || (again.is_some() && rotation.try_now());
+    let second = if new_first { before } else { std::mem::replace(&mut leaving.proxy, before) };
+    let answer = inner.call(leaving.outbound(None)?).await;
+    if !matches!(answer, Err(Rejection::UpstreamCredentialRefused)) {
+        if new_first && proves(&answer) {
+            rotation.new_worked();
+        }
+        return answer;
+    }
+    if new_first {
+        rotation.new_was_refused();
+    } else {
+        rotation.old_was_refused();
+    }
+    let Some(mut again) = again else { return answer };
+    again.proxy = second;
+    recorder.pass(Row::U2);
+    std::future::poll_fn(|context| inner.poll_ready(context)).await?;
+    let answer = inner.call(again.outbound(None)?).await;
+    match &answer {
+        Err(Rejection::UpstreamCredentialRefused) if !new_first => rotation.new_was_refused(),
+        answer if !new_first && proves(answer) => rotation.new_worked(),
+        _ => {}
+    }
+    answer
+}
+
+/// Whether an answer shows that the credential was accepted: a server in trouble may not have looked at it.
+fn proves(answer: &Answer) -> bool {
+    answer.as_ref().is_ok_and(|answer| !answer.status().is_server_error())
 }
 
 /// A request on its last steps in this room.
@@ -184,6 +229,7 @@ impl<S> Leaving<S> {
             identity: &config.identity_headers,
             claim: &|claim| told(&permit, claim),
             via: &via,
+            trace: recorder.with(|record| record.trace.clone()).as_deref(),
         })?;
         let private = route.protect().is_some();
         Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, recorder, snapshot }))

@@ -21,7 +21,7 @@ pub(super) enum Fate {
 }
 
 /// Names that the configuration makes the gateway's own: every identity header of any route and every credential header of any upstream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reserved {
     own: Vec<Box<str>>,
     /// The names that mean something anywhere, by their length: a name is compared with few others.

@@ -36,10 +36,6 @@ pub struct Judge {
     pub resources: Resources,
     /// The way to the control thread.
     pub control: Control,
-    /// What clients may cause.
-    pub limits: Arc<Limits>,
-    /// `open_with`.
-    pub open_with: Option<Arc<str>>,
     /// Only to explain: no ticket is asked for.
     pub dry: bool,
 }
@@ -52,9 +48,15 @@ pub struct Case {
     scopes_match: ScopesMatch,
     token: Option<(Rpt, CacheKey)>,
     bucket: Option<LimitKey>,
-    address: Option<String>,
+    open_with: Option<OpenWith>,
     recorder: Recorder,
     deadline: Instant,
+}
+
+/// The client application's address, and the address that was asked for.
+struct OpenWith {
+    template: Arc<str>,
+    address: String,
 }
 
 /// What a request wants, as it stands in the request: a hit needs no copy of it.
@@ -119,6 +121,10 @@ pub struct Asked<'a> {
     pub query: Option<&'a str>,
     /// The effective client.
     pub client: &'a Client,
+    /// What clients may cause, in the configuration that this request sees.
+    pub limits: &'a Limits,
+    /// `open_with`, likewise.
+    pub open_with: Option<&'a Arc<str>>,
     /// The address asked for, for `open_with`.
     pub address: &'a dyn Fn() -> String,
     /// The record.
@@ -169,8 +175,8 @@ impl Judge {
             scopes: Arc::clone(wish.scopes),
             scopes_match: asked.protect.scopes_match,
             token: token.map(|(token, key, _)| (Rpt(token.into()), key)),
-            bucket: bucket(&self.limits, asked.client),
-            address: self.open_with.is_some().then(|| (asked.address)()),
+            bucket: bucket(asked.limits, asked.client),
+            open_with: asked.open_with.map(|template| OpenWith { template: Arc::clone(template), address: (asked.address)() }),
             recorder: recorder.clone(),
             deadline: now + server.timeout,
         }))

@@ -56,6 +56,7 @@ pub enum BindError {
 pub struct Bound {
     first: TcpListener,
     address: SocketAddr,
+    adopted: bool,
     hosts: ServedHosts,
     seats: Arc<Seats>,
     tls: Option<Arc<Tls>>,
@@ -77,16 +78,40 @@ pub struct Socket {
 /// # Errors
 /// When somebody else has it or the system refuses.
 pub fn bind(config: &Config) -> Result<Bound, BindError> {
-    let address = config.address;
+    bound(config, config.address, |address| open(address, false))
+}
+
+/// Takes an address that this process has already: the old sockets and the new ones share it until the old ones are closed.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_again(config: &Config, address: SocketAddr) -> Result<Bound, BindError> {
+    bound(config, address, |address| open(address, true))
+}
+
+/// Takes over a socket that listens already, as a service manager hands it on. All workers share it, and its queue outlives them.
+///
+/// # Errors
+/// As [`bind`].
+pub fn adopt(config: &Config, socket: &TcpListener) -> Result<Bound, BindError> {
+    let taken = |_| {
+        let socket = socket.try_clone()?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    bound(config, config.address, taken).map(|bound| Bound { adopted: true, ..bound })
+}
+
+fn bound(config: &Config, address: SocketAddr, open: impl FnOnce(SocketAddr) -> io::Result<TcpListener>) -> Result<Bound, BindError> {
     let refused = |cause: io::Error| match cause.kind() {
         io::ErrorKind::AddrInUse => BindError::Taken(address),
         _ => BindError::System { address, cause },
     };
     let hosts = ServedHosts::new(&config.hosts).map_err(|(_, cause)| BindError::Hosts { address, cause })?;
     let tls = config.tls.as_ref().map(Tls::load).transpose().map_err(|cause| BindError::Tls { address, cause })?.map(Arc::new);
-    let first = open(address, false).map_err(refused)?;
+    let first = open(address).map_err(refused)?;
     let address = first.local_addr().map_err(refused)?;
-    Ok(Bound { first, address, hosts, seats: Arc::default(), tls, h2c: config.h2c })
+    Ok(Bound { first, address, adopted: false, hosts, seats: Arc::default(), tls, h2c: config.h2c })
 }
 
 impl Bound {
@@ -113,7 +138,7 @@ impl Bound {
             Socket { listener, hosts, seats, tls, h2c: self.h2c }
         };
         for _ in 1..workers {
-            sockets.push(socket(open(self.address, true)?));
+            sockets.push(socket(if self.adopted { self.first.try_clone()? } else { open(self.address, true)? }));
         }
         sockets.push(socket(self.first));
         Ok(sockets)

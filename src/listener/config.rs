@@ -46,7 +46,7 @@ pub struct Settings {
     pub pong: Duration,
     /// Without the peer taking a byte of what is to be written (60 s).
     pub write: Duration,
-    /// For requests that are still under way when the listener stops (30 s).
+    /// For requests that are still under way when the listener stops; whoever stops it may give less (1 h).
     pub drain: Duration,
     /// Connections at a time, all workers together (10,000).
     pub connections: usize,
@@ -75,7 +75,7 @@ impl Default for Settings {
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(20),
             write: Duration::from_secs(60),
-            drain: Duration::from_secs(30),
+            drain: Duration::from_secs(3600),
             connections: 10_000,
             connections_per_client: 256,
             handshakes: 1_000,
@@ -108,6 +108,10 @@ pub enum Event {
     Expired,
     /// A TLS handshake failed, or did not end in time.
     HandshakeFailed,
+    /// The HTTP library refused a head that it could not read, before there was a request.
+    Malformed,
+    /// It refused one that was too large.
+    HeadTooLarge,
     /// A panic ended one, or a request on one.
     Panicked,
 }

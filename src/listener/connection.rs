@@ -38,7 +38,7 @@ const BUFFER: usize = 64 * 1024;
 const HYPERS_FIELDS: usize = 100;
 /// How long and how much is thrown away after the last answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
-/// What a connection that was accepted but has sent nothing gets when the listener stops.
+/// What a connection on which nothing is being asked gets when the listener stops.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// What all connections of a worker's listener share.
@@ -109,14 +109,14 @@ where
             Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))
         }
     });
-    let done = match protocol {
+    let ended = match protocol {
         Protocol::H1 => {
             let mut connection = shared.http.serve_connection(io, service);
-            let done = until_done(Pin::new(&mut connection), &watchdog, &shared).await;
-            if done {
+            let ended = until_done(Pin::new(&mut connection), &watchdog, &shared).await;
+            if ended.is_some() {
                 linger(connection.into_parts().io.into_inner().stream.socket()).await;
             }
-            done
+            ended
         }
         Protocol::H2 => {
             watchdog.share();
@@ -125,15 +125,28 @@ where
             until_done(connection.as_mut(), &watchdog, &shared).await
         }
     };
-    if !done {
+    let Some(ended) = ended else {
         (shared.settings.on_event)(Event::Expired);
+        return;
+    };
+    if let Some(event) = ended.as_ref().err().and_then(before_a_request) {
+        (shared.settings.on_event)(event);
+    }
+}
+
+/// What the library has answered by itself, with a status only: no record tells of it.
+fn before_a_request(error: &hyper::Error) -> Option<Event> {
+    match error {
+        error if error.is_parse_too_large() => Some(Event::HeadTooLarge),
+        error if error.is_parse() => Some(Event::Malformed),
+        _ => None,
     }
 }
 
 /// A connection of hyper's, whatever is spoken on it.
 pub(super) trait Drive {
     /// Goes on; ready when the connection has ended, in whatever way.
-    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()>;
+    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<hyper::Result<()>>;
     /// Lets it end after what is under way.
     fn wind_down(self: Pin<&mut Self>);
 }
@@ -143,8 +156,8 @@ where
     H: hyper::service::HttpService<Incoming, ResBody = Outgoing>,
     H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.poll(context).map(drop)
+    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.poll(context)
     }
 
     fn wind_down(self: Pin<&mut Self>) {
@@ -152,8 +165,8 @@ where
     }
 }
 
-/// Drives the connection; false when a deadline of ours ended it.
-async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog, shared: &Shared<S>) -> bool {
+/// Drives the connection to its end; `None` when a deadline or budget of ours ended it.
+async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog, shared: &Shared<S>) -> Option<hyper::Result<()>> {
     let mut drain = pin!(shared.drain.notified());
     drain.as_mut().enable();
     let mut timer = pin!(sleep_until(watchdog.deadline().unwrap_or_else(Instant::now)));
@@ -166,21 +179,21 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
             let _ = drain.as_mut().poll(context);
         }
         loop {
-            if connection.as_mut().drive(context).is_ready() {
-                return Poll::Ready(true);
+            if let Poll::Ready(ended) = connection.as_mut().drive(context) {
+                return Poll::Ready(Some(ended));
             }
             if watchdog.is_abused() {
-                return Poll::Ready(false);
+                return Poll::Ready(None);
             }
             if shared.draining.get() && !told {
-                if watchdog.is_fresh() {
-                    // It was accepted from the closing queue: its first request may be on the way.
-                    watchdog.hurry(Instant::now() + LAST_CALL);
-                } else {
+                // HTTP/2 can say that no more is taken and still answer what is on the way (RFC 9113, 6.8).
+                if watchdog.is_busy() || (watchdog.is_shared() && !watchdog.is_fresh()) {
                     told = true;
                     connection.as_mut().wind_down();
                     continue;
                 }
+                // A request may be on the way, sent before anybody could know: closed now, it would be lost.
+                watchdog.hurry(Instant::now() + LAST_CALL);
             }
             return deadline_passed(timer.as_mut(), watchdog, context);
         }
@@ -188,14 +201,14 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     .await
 }
 
-fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog, context: &mut Context<'_>) -> Poll<bool> {
+fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog, context: &mut Context<'_>) -> Poll<Option<hyper::Result<()>>> {
     let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
     if timer.deadline() > deadline {
         timer.as_mut().reset(deadline);
     }
     while timer.as_mut().poll(context).is_ready() {
         if Instant::now() >= deadline {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
         timer.as_mut().reset(deadline);
     }

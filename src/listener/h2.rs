@@ -90,8 +90,8 @@ where
     H::Future: 'static,
     H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.poll(context).map(drop)
+    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.poll(context)
     }
 
     fn wind_down(self: Pin<&mut Self>) {

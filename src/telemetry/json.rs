@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::time::Rfc3339;
+use super::trace::TraceId;
 
 /// An object that is being written.
 pub(super) struct Object<'a> {
@@ -64,6 +65,12 @@ impl Value for &str {
             // Writing into memory cannot fail.
             let _ = serde_json::to_writer(out, self);
         }
+    }
+}
+
+impl Value for TraceId {
+    fn write(&self, out: &mut Vec<u8>) {
+        let _ = write!(out, "\"{self}\"");
     }
 }
 

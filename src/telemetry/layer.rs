@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use http::Response;
 use tower::{Layer, Service};
 
-use super::{Finish, Recorder, Telemetry, Worker};
+use super::{Finish, Recorder, Telemetry, TraceParent, Worker};
 use crate::body::Body;
 
 /// A request that carries its record.
@@ -67,7 +67,13 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let recorder = request.recorder().clone();
         let head = request.head();
-        recorder.with(|record| record.version = head.version);
+        let parent = TraceParent::of(&head.headers);
+        let trace = self.worker.telemetry().trace(parent.as_ref());
+        recorder.with(|record| {
+            record.trace_id = trace.as_ref().map(|trace| trace.id).or(parent.map(|parent| parent.trace));
+            record.trace = trace;
+            record.version = head.version;
+        });
         let finish = Finish::open(recorder, Rc::clone(&self.worker));
         RecordingFuture { inner: self.inner.call(request), finish: Some(finish) }
     }

@@ -50,6 +50,7 @@ impl Line<'_> {
             },
         );
         line.put("request_id", Some(&*record.id.0));
+        line.put("trace_id", record.trace_id);
         http(&mut line, record);
         if kind != Kind::Audit {
             served(&mut line, record);

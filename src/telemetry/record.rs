@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderName, HeaderValue};
 
 use crate::response::{Row, Trail};
-use crate::telemetry::Outcome;
+use crate::telemetry::{Outcome, Trace, TraceId};
 use crate::uma::{ResourceId, Scope};
 
 /// What the introspection cache knew when the request came.
@@ -107,6 +107,10 @@ pub struct Record {
     pub overhead: Duration,
     /// Whether the answer was sent to its end.
     pub complete: bool,
+    /// The trace that it belongs to, the caller's or ours.
+    pub trace_id: Option<TraceId>,
+    /// Its place there, where traces are exported.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// A request's record while the request walks; clones share it.
@@ -163,6 +167,8 @@ impl Record {
             duration: Duration::ZERO,
             overhead: Duration::ZERO,
             complete: false,
+            trace_id: None,
+            trace: None,
         }
     }
 

@@ -57,6 +57,7 @@ impl Case<'_> {
             identity: &names,
             claim: &|claim| self.identity.iter().find(|(_, known, _)| known == claim).map(|(_, _, value)| *value),
             via: &Via::new("gw-1"),
+            trace: None,
         })
     }
 
