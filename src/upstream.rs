@@ -5,16 +5,20 @@
 
 mod answer;
 mod config;
+mod connect;
 mod error;
 mod exchange;
+mod h2;
 mod pool;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls;
 
-pub use config::{Config, Server, Timeouts};
+pub use config::{Config, Protocol, Server, Timeouts};
 pub use error::UpstreamError;
 pub use pool::Pool;
 pub use service::{Snapshot, Upstream};
+pub use tls::{ServerName, UpstreamTls};
 
 pub use crate::credentials::HostPolicy;

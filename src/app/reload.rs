@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::InForce;
+use super::certificates::Certificates;
 use super::doors::{self, Doors};
 use super::keeping::{Clients, Keeping};
 use super::listeners::{Listeners, Plan};
@@ -114,6 +115,7 @@ pub struct Running {
     pub doors: Doors,
     pub desk: Rc<Desk>,
     pub keeping: Keeping,
+    pub certificates: Certificates,
     pub watched: Rc<Watched>,
     pub status: Arc<Status>,
     pub health: Health,
@@ -192,6 +194,7 @@ impl Running {
         self.keeping.retire(&old, &config.authorization_servers);
         self.keeping.sweep();
         let (opened, closed) = self.listeners.carry_out(listeners, config.drain.timeout);
+        self.certificates.look_after(self.listeners.tls(), &snapshot.upstreams);
         self.doors.carry_out(doors, &config);
         self.status.reloaded(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)));
         note_credentials(&self.metrics, Some(&old), &snapshot, &config);

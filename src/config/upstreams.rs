@@ -14,11 +14,12 @@ use super::problem::{Problem, shown};
 use super::secrets::{header_value, secret};
 use super::servers::{client, secure};
 use super::suggest::nearest;
+use super::tls;
 use super::tree::{Entry, Node, Value};
-use super::values::{Wrong, duration, list, parse_host, parse_url, parsed, text};
+use super::values::{Wrong, duration, list, parse_host, parse_url, parsed, text, word};
 use crate::credentials::{Config as Credentials, Credential};
 use crate::secret::Secret;
-use crate::upstream::{Config, HostPolicy, Server, Timeouts};
+use crate::upstream::{Config, HostPolicy, Protocol, Server, Timeouts};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -32,8 +33,19 @@ pub(super) fn upstream(entry: &Entry, about: &'static Section, checker: &mut Che
         None => Some(Credential::None),
     };
     let host = keys.read("host", checker, host_policy);
+    let protocol = keys.read("protocol", checker, |node, checker| word(node, checker, &[("h1", Protocol::H1), ("h2", Protocol::H2), ("auto", Protocol::Auto)]));
+    let tls = match keys.open("tls", checker) {
+        Some(keys) => tls::upstream(&keys, checker).map(Arc::new),
+        None if keys.names("tls") => None,
+        None => Some(Arc::default()),
+    };
     let timeouts = timeouts(&keys, checker);
-    let config = Config { name: Arc::from(entry.key.as_str()), servers: servers?, host: host.unwrap_or_default(), timeouts };
+    let servers = servers?;
+    if let (Some(span), true) = (keys.key_span("tls"), servers.iter().all(|server| !server.secure)) {
+        checker.error(Problem::at(span, "`tls` has no effect: no server begins with https://").label("leave it out, or write https://"));
+    }
+    let config =
+        Config { name: Arc::from(entry.key.as_str()), servers, host: host.unwrap_or_default(), protocol: protocol.unwrap_or_default(), tls: tls?, timeouts };
     Some((config, Credentials { credential: credential? }))
 }
 
@@ -62,11 +74,12 @@ fn server(node: &Node, checker: &mut Checker<'_>) -> Option<Server> {
             _ if !matches!(uri.path(), "" | "/") || uri.query().is_some() => {
                 Err(Wrong::because("without a path; `rewrite` of a route changes paths").write(format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))))
             }
-            Some("https") => Err(Wrong::because("TLS towards upstreams is yet to come").write(format!("http://{authority}"))),
             _ if uri.port_u16() == Some(0) => Err(Wrong::because("a port from 1 to 65535")),
-            _ => {
-                let full = if uri.port_u16().is_some() { authority.to_owned() } else { format!("{host}:80") };
-                full.parse().map(|authority| Server { authority }).map_err(|_| Wrong::because("http://host:port"))
+            scheme => {
+                let secure = scheme == Some("https");
+                let port = if secure { 443 } else { 80 };
+                let full = if uri.port_u16().is_some() { authority.to_owned() } else { format!("{host}:{port}") };
+                full.parse().map(|authority| Server { authority, secure }).map_err(|_| Wrong::because("http://host:port"))
             }
         }
     })

@@ -21,7 +21,7 @@ use crate::credentials::{Outbound, OutboundParts};
 use crate::response::{Asked, Rejection};
 use crate::routing::Request;
 use crate::telemetry::{Health, Metrics};
-use crate::upstream::{self, HostPolicy, Pool, Server, Timeouts, Upstream};
+use crate::upstream::{self, Pool, Server, Timeouts, Upstream};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(30);
@@ -39,8 +39,8 @@ impl upstream::Snapshot for Only {
 
 /// The way without routing, decision and credentials.
 fn through(server: SocketAddr, timeouts: Timeouts) -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + 'static {
-    let server = Server { authority: server.to_string().parse().unwrap() };
-    let config = upstream::Config { name: "albums".into(), servers: vec![server], host: HostPolicy::Upstream, timeouts };
+    let server = Server { authority: server.to_string().parse().unwrap(), secure: false };
+    let config = upstream::Config::of("albums", vec![server], timeouts);
     let snapshot = Arc::new(Only(Arc::new(config)));
     let upstream = Upstream::new(Pool::new(Health::new(Arc::new(Metrics::new().unwrap()))));
     tower::service_fn(move |request: Request| {
@@ -66,7 +66,7 @@ async fn between(settings: Settings, timeouts: Timeouts, server: impl AsyncFnOnc
             let (stream, _) = listener.accept().await.unwrap();
             server(stream).await;
         });
-        let bound = bind(&Config { address: SocketAddr::from(([127, 0, 0, 1], 0)), hosts: Vec::new() }).unwrap();
+        let bound = bind(&Config::at(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
         let gateway = bound.local_addr();
         let socket = bound.sockets(1).unwrap().remove(0);
         let (stop, stopped) = oneshot::channel::<()>();

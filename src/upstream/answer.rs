@@ -42,10 +42,7 @@ pub(super) fn relay(head: response::Parts, private: bool) -> Result<response::Pa
     for name in named_by_connection(&headers) {
         headers.remove(name);
     }
-    // Most answers hold none or one of them.
-    while let Some(name) = headers.keys().find_map(|name| OURS.iter().find(|ours| *ours == name)) {
-        headers.remove(name);
-    }
+    clean(&mut headers);
     // Neither has a body; a length would say otherwise to a careless reader.
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         headers.remove(CONTENT_LENGTH);
@@ -59,6 +56,14 @@ pub(super) fn relay(head: response::Parts, private: bool) -> Result<response::Pa
     relayed.version = Version::HTTP_11;
     relayed.headers = headers;
     Ok(relayed)
+}
+
+/// Takes out what is not the client's; of a head and of a trailer section.
+pub(super) fn clean(headers: &mut HeaderMap) {
+    // Most hold none or one of them.
+    while let Some(name) = headers.keys().find_map(|name| OURS.iter().find(|ours| *ours == name)) {
+        headers.remove(name);
+    }
 }
 
 /// One length or one `chunked`, never both (RFC 9112, 6.3).

@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, request};
+use futures_util::future::Either;
+use http::{HeaderMap, Method, Request, Response, request};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 
-use super::answer::relay;
+use super::answer::{clean, relay};
 use super::error::of_the_client;
+use super::h2::{as_h1, as_h2};
 use super::pool::{Connection, Slot};
 use super::{Config, UpstreamError};
 use crate::body::{Body, BodyError, Pace, Watch};
@@ -37,26 +39,29 @@ enum Failed {
     For(UpstreamError),
 }
 
-async fn send(slot: &Slot, config: &Config, head: request::Parts, body: Body) -> Result<(Response<Incoming>, Connection), UpstreamError> {
-    let (head, body) = match slot.take() {
+async fn send(slot: &Rc<Slot>, config: &Config, head: request::Parts, body: Body) -> Result<(Response<Incoming>, Connection), UpstreamError> {
+    let (head, body) = match slot.take(config.timeouts.idle) {
         None => (head, body),
-        Some(connection) => match reuse(connection, config, head, body).await {
+        Some(connection) => match reuse(connection, config, slot.is_secure(), head, body).await {
             Ok(answered) => return Ok(answered),
             Err(Failed::For(error)) => return Err(error),
             Err(Failed::Dead(head, body)) => (head, body),
         },
     };
     // A new connection, not the next idle one: when a server was restarted, all idle ones are dead.
-    let connection = slot.connect(config.timeouts.connect).await?;
-    attempt(connection, config, head, body).await.map_err(|(error, _)| error)
+    let connection = slot.connect(config).await?;
+    attempt(connection, config, slot.is_secure(), head, body).await.map_err(|(error, _)| error)
 }
 
-/// Tries a connection that was idle. It may have died unnoticed; a request that was not answered at all and has no body is then given back.
-async fn reuse(connection: Connection, config: &Config, head: request::Parts, body: Body) -> Result<(Response<Incoming>, Connection), Failed> {
+/// Tries a connection that was there. It may have died unnoticed; a request that was not answered at all and has no body is then given back.
+async fn reuse(connection: Connection, config: &Config, secure: bool, head: request::Parts, body: Body) -> Result<(Response<Incoming>, Connection), Failed> {
     let spare = (body.is_empty() && is_idempotent(&head.method)).then(|| head.clone());
-    let received = Rc::clone(&connection.received);
-    let before = received.get();
-    match attempt(connection, config, head, body).await {
+    let received = match &connection {
+        Connection::H1(single) => Some((Rc::clone(&single.received), single.received.get())),
+        // What comes on a shared connection may be for others.
+        Connection::H2(_) => None,
+    };
+    match attempt(connection, config, secure, head, body).await {
         Ok(answered) => Ok(answered),
         // hyper had not begun with it.
         Err((_, Some(unsent))) => {
@@ -64,7 +69,9 @@ async fn reuse(connection: Connection, config: &Config, head: request::Parts, bo
             Err(Failed::Dead(head, body))
         }
         Err((error, None)) => match (error, spare) {
-            (UpstreamError::Exchange(cause), Some(head)) if received.get() == before && of_the_client(&cause).is_none() => {
+            (UpstreamError::Exchange(cause), Some(head))
+                if received.is_none_or(|(received, before)| received.get() == before) && of_the_client(&cause).is_none() =>
+            {
                 Err(Failed::Dead(head, Body::empty()))
             }
             (error, _) => Err(Failed::For(error)),
@@ -77,7 +84,8 @@ type Unsent = Option<Request<Body>>;
 async fn attempt(
     mut connection: Connection,
     config: &Config,
-    head: request::Parts,
+    secure: bool,
+    mut head: request::Parts,
     body: Body,
 ) -> Result<(Response<Incoming>, Connection), (UpstreamError, Unsent)> {
     let limit = config.timeouts.response;
@@ -87,7 +95,17 @@ async fn attempt(
         let progress = Rc::new(Cell::new(Instant::now()));
         (body.watched(Box::new(Progress(Rc::clone(&progress)))), Some(progress))
     };
-    let mut answer = pin!(connection.sender.try_send_request(Request::from_parts(head, body)));
+    let sending = match &mut connection {
+        Connection::H1(single) => {
+            as_h1(&mut head);
+            Either::Left(single.sender.try_send_request(Request::from_parts(head, body)))
+        }
+        Connection::H2(place) => {
+            as_h2(&mut head, secure);
+            Either::Right(place.sender.try_send_request(Request::from_parts(head, body)))
+        }
+    };
+    let mut answer = pin!(sending);
     let mut timer = pin!(sleep(limit));
     let outcome = loop {
         tokio::select! {
@@ -143,6 +161,10 @@ impl Watch for Lease {
 
     fn waiting(&mut self, context: &mut std::task::Context<'_>) -> Result<(), BodyError> {
         self.pace.waiting(context)
+    }
+
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
+        clean(trailers);
     }
 
     fn end(&mut self, complete: bool) {

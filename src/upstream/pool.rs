@@ -1,7 +1,7 @@
 //! Connections of one worker to its upstreams, kept alive between requests.
 //!
 //! The pool lives outside the snapshot and belongs to the worker's thread: no lock, and a reload that keeps a server keeps its connections.
-//! A plain TCP connection depends on the server's address alone, so that is the key; deadlines are those of the request that uses it.
+//! What a connection depends on is the key: the server's address, the protocol, and with TLS whom it trusts; deadlines are those of the request that uses it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -11,24 +11,23 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Config, Server, UpstreamError};
+use super::connect::{Made, chain, connect};
+use super::{Config, Protocol, Server, UpstreamError, h2};
 use crate::body::Body;
+use crate::http_client::TlsFiles;
 use crate::telemetry::{Dependency, Health};
 
 mod counted;
 
-use counted::Counted;
+pub(super) use counted::Counted;
 
 /// Connections to one server, of each worker: an upstream that hangs must not take all file descriptors.
 const MOST: usize = 4096;
 /// Idle connections kept for one server, by each worker.
 const MOST_IDLE: usize = 128;
-/// Bounds an answer's head and how much of a body is read at once. An answer has 100 fields at most, which is hyper's own bound.
-const BUFFER: usize = 64 * 1024;
 /// Upstreams remembered by their section's address; more than a configuration has, even shortly after a reload.
 const REMEMBERED: usize = 256;
 
@@ -37,9 +36,17 @@ const REMEMBERED: usize = 256;
 pub struct Pool {
     health: Health,
     most: usize,
-    slots: RefCell<HashMap<Server, Rc<Slot>>>,
+    slots: RefCell<HashMap<Key, Rc<Slot>>>,
     // Finding a server by its section's address spares hashing its name for each request; holding the section keeps the address from being used again.
     known: RefCell<Vec<(Arc<Config>, Rc<Slot>)>>,
+}
+
+/// What a connection depends on.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    server: Server,
+    protocol: Protocol,
+    trust: Option<(TlsFiles, Option<super::ServerName<'static>>)>,
 }
 
 /// One server.
@@ -54,18 +61,31 @@ pub(super) struct Slot {
     open: Rc<Cell<usize>>,
     // The one that was used last is at the end and is taken first, so that those which are not needed grow old.
     idle: RefCell<VecDeque<Idle>>,
+    // Connections that requests share, and who is opening one: others wait for it instead of opening their own.
+    shared: h2::Connections,
+    opening: Mutex<()>,
+    // The server chose HTTP/1.1 the last time, where it may choose.
+    chose_h1: Cell<bool>,
     reaped: Cell<bool>,
 }
 
-/// A connection, ready or soon ready for a request.
-pub(super) struct Connection {
+/// A connection, or a place on one, ready or soon ready for a request.
+pub(super) enum Connection {
+    /// One request at a time.
+    H1(Single),
+    /// One of many at a time.
+    H2(h2::Place),
+}
+
+/// A connection of HTTP/1.1.
+pub(super) struct Single {
     pub(super) sender: http1::SendRequest<Body>,
     /// Bytes that have come from the server.
     pub(super) received: Rc<Cell<u64>>,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Single,
     until: Instant,
 }
 
@@ -89,10 +109,11 @@ impl Pool {
             return Ok(Rc::clone(slot));
         }
         let server = config.servers.first().ok_or(UpstreamError::NoServer)?;
+        let trust = server.secure.then(|| config.tls.identity());
         let slot = Rc::clone(
             self.slots
                 .borrow_mut()
-                .entry(server.clone())
+                .entry(Key { server: server.clone(), protocol: config.protocol, trust })
                 .or_insert_with(|| Rc::new(Slot::new(server, self.most, self.health.dependency("upstream", &config.name)))),
         );
         // Sections that only this list holds belong to a configuration that is gone.
@@ -107,20 +128,29 @@ impl Pool {
 impl Slot {
     fn new(server: &Server, most: usize, dependency: Arc<Dependency>) -> Self {
         let address = server.authority.as_str();
+        // With TLS the name alone is what servers know themselves by.
+        let host = address.strip_suffix(":443").filter(|_| server.secure).unwrap_or(address);
         Self {
             address: Arc::from(address),
-            host: HeaderValue::from_str(address).ok(),
+            host: HeaderValue::from_str(host).ok(),
             server: server.clone(),
             dependency,
             most,
             open: Rc::default(),
             idle: RefCell::default(),
+            shared: h2::Connections::default(),
+            opening: Mutex::default(),
+            chose_h1: Cell::new(false),
             reaped: Cell::new(false),
         }
     }
 
     /// An idle connection, the one that was used last.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) fn take(&self, idle: Duration) -> Option<Connection> {
+        self.shared.take(idle).map(Connection::H2).or_else(|| self.take_single().map(Connection::H1))
+    }
+
+    fn take_single(&self) -> Option<Single> {
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
         let mut at = idle.len();
@@ -137,8 +167,15 @@ impl Slot {
         None
     }
 
+    /// Whether the server speaks TLS.
+    pub(super) const fn is_secure(&self) -> bool {
+        self.server.secure
+    }
+
     /// Keeps a connection whose exchange has ended.
     pub(super) fn keep(self: &Rc<Self>, connection: Connection, time: Duration) {
+        // A place on a shared connection is given back by being dropped.
+        let Connection::H1(connection) = connection else { return };
         if connection.sender.is_closed() || time.is_zero() {
             return;
         }
@@ -147,34 +184,51 @@ impl Slot {
             idle.pop_front();
         }
         idle.push_back(Idle { connection, until: Instant::now() + time });
+        self.reap();
+    }
+
+    /// Looks after idle connections from now on.
+    fn reap(self: &Rc<Self>) {
         if !self.reaped.replace(true) {
             tokio::task::spawn_local(reap(Rc::downgrade(self)));
         }
     }
 
-    /// A new connection, its task running on this worker.
-    pub(super) async fn connect(&self, time: Duration) -> Result<Connection, UpstreamError> {
-        let place = Place::take(&self.open, self.most).ok_or(UpstreamError::Full)?;
-        let host = self.server.authority.host();
-        let address = (host.trim_start_matches('[').trim_end_matches(']'), self.server.authority.port_u16().unwrap_or(80));
-        let attempt = match timeout(time, TcpStream::connect(address)).await {
-            Ok(attempt) => attempt.map_err(UpstreamError::Connect),
-            Err(_) => Err(UpstreamError::ConnectTimeout(time)),
+    /// A new connection, its task running on this worker; with HTTP/2 perhaps a place on one that somebody else has just opened.
+    pub(super) async fn connect(self: &Rc<Self>, config: &Config) -> Result<Connection, UpstreamError> {
+        let time = config.timeouts.connect;
+        let attempt = timeout(time, self.open(config)).await.unwrap_or(Err(UpstreamError::ConnectTimeout(time)));
+        match &attempt {
+            Ok(_) => self.dependency.recovered(),
+            // Our own bound says nothing of the server.
+            Err(UpstreamError::Full) => {}
+            Err(error) => self.dependency.failed(chain(error)),
+        }
+        attempt
+    }
+
+    async fn open(self: &Rc<Self>, config: &Config) -> Result<Connection, UpstreamError> {
+        let idle = config.timeouts.idle;
+        let shares = match config.protocol {
+            Protocol::H1 => false,
+            Protocol::H2 => true,
+            Protocol::Auto => self.server.secure && !self.chose_h1.get(),
         };
-        let stream = attempt.inspect_err(|error| self.dependency.failed(error))?;
-        self.dependency.recovered();
-        // Without it the second of two small writes waits for the server's delayed acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let received = Rc::new(Cell::new(0));
-        let io = TokioIo::new(Counted::new(stream, Rc::clone(&received)));
-        let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await;
-        let (sender, connection) = handshake.map_err(UpstreamError::Exchange)?;
-        tokio::task::spawn_local(async move {
-            let _place = place;
-            // How it ends is told to whoever waits for an answer; an idle one may end as it likes.
-            let _ = connection.await;
-        });
-        Ok(Connection { sender, received })
+        let _turn = if shares { Some(self.opening.lock().await) } else { None };
+        if let Some(place) = shares.then(|| self.shared.take(idle)).flatten() {
+            return Ok(Connection::H2(place));
+        }
+        let place = Place::take(&self.open, self.most).ok_or(UpstreamError::Full)?;
+        let made = connect(&self.server, config, place).await?;
+        self.chose_h1.set(matches!(made, Made::H1(..)));
+        Ok(match made {
+            Made::H1(sender, received) => Connection::H1(Single { sender, received }),
+            Made::H2(sender, most) => {
+                let place = self.shared.keep(sender, most, idle);
+                self.reap();
+                Connection::H2(place)
+            }
+        })
     }
 }
 
@@ -217,7 +271,7 @@ impl Slot {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         idle.retain(|one| one.until > now && !one.connection.sender.is_closed());
-        let next = idle.iter().map(|one| one.until).min();
+        let next = idle.iter().map(|one| one.until).chain(self.shared.next_end()).min();
         if next.is_none() {
             self.reaped.set(false);
         }

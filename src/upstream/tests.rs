@@ -60,8 +60,8 @@ impl World {
     }
 
     fn at(address: &str, timeouts: Timeouts, seen: Rc<RefCell<Vec<(usize, String)>>>) -> Self {
-        let server = Server { authority: address.parse().unwrap() };
-        let config = Config { name: "albums".into(), servers: vec![server], host: HostPolicy::Upstream, timeouts };
+        let server = Server { authority: address.parse().unwrap(), secure: false };
+        let config = Config::of("albums", vec![server], timeouts);
         let health = Health::new(Arc::new(Metrics::new().unwrap()));
         Self { snapshot: Arc::new(Only(Arc::new(config))), upstream: Upstream::new(Pool::new(health.clone())), health, seen }
     }
@@ -495,7 +495,7 @@ async fn one_connection_too_many_is_an_overload_and_an_end_makes_room() {
 
 #[test]
 fn an_upstream_without_a_server_is_a_bad_gateway() {
-    let config = Arc::new(Config { name: "albums".into(), servers: Vec::new(), host: HostPolicy::Upstream, timeouts: Timeouts::default() });
+    let config = Arc::new(Config::of("albums", Vec::new(), Timeouts::default()));
     let pool = Pool::new(Health::new(Arc::new(Metrics::new().unwrap())));
     assert!(matches!(pool.slot(&config), Err(UpstreamError::NoServer)));
 }

@@ -17,7 +17,7 @@ use crate::credentials::oauth2::{self, Grant, TokenError};
 use crate::credentials::{self, Credential, HostPolicy};
 use crate::http_client::{HttpClient, HttpError};
 use crate::routing::{Access, HostPattern, RouteConfig, Segment};
-use crate::upstream::Config;
+use crate::upstream::{Config, Protocol};
 
 /// Addresses of one upstream that are asked at most.
 const PATHS: usize = 4;
@@ -29,12 +29,18 @@ pub async fn survey(config: &config::Gateway, place: usize, http: &HttpClient, r
     let (Some(section), Some(credential)) = (config.upstreams.get(place), config.credentials.get(place)) else { return };
     let Some(server) = section.servers.first() else { return };
     let routes: Vec<&RouteConfig> = config.routes.iter().filter(|route| route.upstream == place).collect();
+    if section.protocol == Protocol::H2 || (server.secure && section.tls.is_named()) {
+        report.warn("not asked: this check speaks HTTP/1.1 and knows servers by their own names only", "look at `/readyz?verbose` of the gateway");
+        return;
+    }
+    let own = server.secure.then(|| HttpClient::new(section.tls.files()).ok()).flatten();
+    let scheme = if server.secure { "https" } else { "http" };
     let asked = Asked {
-        http,
-        address: format!("http://{}/", server.authority).parse().unwrap_or_default(),
+        http: own.as_ref().unwrap_or(http),
+        address: format!("{scheme}://{}/", server.authority).parse().unwrap_or_default(),
         key: format!("upstreams.{}.servers", section.name),
-        ca: None,
-        ca_named: false,
+        ca: server.secure.then(|| format!("upstreams.{}.tls.ca", section.name)),
+        ca_named: section.tls.files().ca.is_some(),
     };
     let visitor = Visitor { section, host: host(section, &routes), asked, paths: paths(&routes) };
     // A credential that cannot be had leaves the question whether the server is up, and whether it is open.

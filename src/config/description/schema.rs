@@ -53,13 +53,17 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::Version => json!({ "const": 1 }),
         // A text that looks like a number is one for YAML's readers, and the same text for the gateway.
         Kind::Text => json!({ "type": ["string", "number"] }),
-        Kind::Word(words) => json!({ "enum": words }),
+        // A word that looks like a number is one for YAML's readers.
+        Kind::Word(words) => {
+            let numbers = words.iter().filter_map(|word| word.parse::<f64>().ok()).map(Value::from);
+            json!({ "enum": words.iter().copied().map(Value::from).chain(numbers).collect::<Vec<_>>() })
+        }
         Kind::WordOr(..) | Kind::File | Kind::Host | Kind::Template => json!({ "type": "string", "minLength": 1 }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::True => json!({ "const": true }),
         Kind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Status(numbers) => json!({ "enum": numbers }),
-        Kind::Duration => pattern("^[0-9]+(ms|s|m|h)$"),
+        Kind::Duration => pattern("^[0-9]+(ms|s|m|h|d)$"),
         Kind::Size => pattern("^[0-9]+(B|KiB|MiB|GiB)$"),
         Kind::Rate => pattern("^[0-9]+/s$"),
         Kind::Percent => pattern("^[0-9]{1,2}%$"),
