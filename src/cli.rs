@@ -61,10 +61,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
-        Command::Schema => {
-            println!("{:#}", crate::config::schema());
-            ExitCode::SUCCESS
-        }
+        Command::Schema => print(&format!("{:#}\n", crate::config::schema())),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Demo(arguments) => crate::demo::run(&arguments),
         Command::Fetch(arguments) => crate::client::command::run(&arguments),
@@ -72,6 +69,15 @@ pub fn main() -> ExitCode {
             println!("uma-gateway {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// Writes to standard output; a reader that has seen enough and gone is no error.
+fn print(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
     }
 }
 

@@ -33,7 +33,7 @@ fn code(text: &str) -> String {
     shipped.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }
 
-/// The rooms behind `crate::`, `use crate::{…}` and as many `super::` as lead out of the room.
+/// The rooms behind `crate::` and `use crate::{…}`.
 fn named(text: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let word = |text: &str| text.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect::<String>();
@@ -64,6 +64,23 @@ fn named(text: &str) -> BTreeSet<String> {
     found
 }
 
+/// The rooms behind as many `super::` as lead out of the file's own: one more than the file is deep.
+fn named_from_below(text: &str, depth: usize) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("super::") {
+        let chain = &rest[at..];
+        let supers = chain.as_bytes().chunks(7).take_while(|chunk| *chunk == b"super::").count();
+        let after = &chain[supers * 7..];
+        if supers >= depth {
+            // A list would have to be taken apart as behind `crate::`.
+            found.extend(named(&format!("crate::{after}")));
+        }
+        rest = after;
+    }
+    found
+}
+
 fn position(room: &str) -> Option<usize> {
     ROOMS.iter().position(|known| *known == room).or_else(|| (room == RIGHTMOST).then_some(ROOMS.len()))
 }
@@ -82,7 +99,9 @@ fn a_room_names_only_what_stands_to_its_right() {
             continue;
         }
         *rooms.entry(room.clone()).or_default() += 1;
-        for other in named(&code(&fs::read_to_string(&file).expect("a text"))) {
+        let code = code(&fs::read_to_string(&file).expect("a text"));
+        let depth = file.strip_prefix(&source).expect("below src").components().count();
+        for other in named(&code).into_iter().chain(named_from_below(&code, depth)) {
             let allowed = other == room
                 || QUIET.contains(&other.as_str())
                 || (other == "client" && matches!(room.as_str(), "cli" | "demo"))
@@ -102,4 +121,5 @@ fn a_room_names_only_what_stands_to_its_right() {
 fn an_arrow_to_the_left_would_be_seen() {
     assert_eq!(named("use crate::{config::{self, Gateway}, app};"), BTreeSet::from(["config".into(), "app".into()]));
     assert_eq!(named("let x = crate::stack::stack();"), BTreeSet::from(["stack".into()]));
+    assert_eq!(named_from_below("use super::super::app::Gateway; use super::Entry;", 2), BTreeSet::from(["app".into()]));
 }

@@ -34,17 +34,22 @@ pub struct Wanted {
     pub scopes: Vec<Scope>,
 }
 
+/// What the rounds remember.
+struct Rounds {
+    discovered: Option<Instant>,
+    checked: Option<Instant>,
+    /// What became of each wanted resource last; it is spoken of when that changes.
+    last: Vec<Option<Option<ResourceId>>>,
+}
+
 impl Server {
-    /// Keeps the server ready until the task is dropped. `contact` is told after the first round that found the server well.
+    /// Keeps the server ready until the task is dropped. `contact` is told after each round that found the server well.
     pub async fn keep(self: Rc<Self>, resources: Resources, wanted: Vec<Wanted>, contact: impl Fn()) {
         let mut pause = FIRST_PAUSE;
-        let (mut discovered, mut checked) = (None, None);
-        let mut told = vec![false; wanted.len()];
-        let mut reconciled = vec![false; wanted.len()];
+        let mut rounds = Rounds { discovered: None, checked: None, last: vec![None; wanted.len()] };
         loop {
-            match self.round(&resources, &wanted, &mut discovered, &mut checked, &mut told, &mut reconciled).await {
+            match self.round(&resources, &wanted, &mut rounds, &contact).await {
                 Ok(next) => {
-                    contact();
                     pause = FIRST_PAUSE;
                     sleep_until(next).await;
                 }
@@ -57,46 +62,53 @@ impl Server {
         }
     }
 
-    async fn round(
-        &self,
-        resources: &Resources,
-        wanted: &[Wanted],
-        discovered: &mut Option<Instant>,
-        checked: &mut Option<Instant>,
-        told: &mut [bool],
-        reconciled: &mut [bool],
-    ) -> Result<Instant, AskError> {
-        let deadline = || Instant::now() + self.config().timeout.max(Duration::from_secs(5));
-        if discovered.is_none_or(|at| at.elapsed() > DISCOVERY_AGE) {
-            match self.discover(deadline()).await {
-                Ok(_) => *discovered = Some(Instant::now()),
+    async fn round(&self, resources: &Resources, wanted: &[Wanted], rounds: &mut Rounds, contact: &impl Fn()) -> Result<Instant, AskError> {
+        if rounds.discovered.is_none_or(|at| at.elapsed() > DISCOVERY_AGE) {
+            match self.discover(self.patience()).await {
+                Ok(_) => rounds.discovered = Some(Instant::now()),
                 // The last good document stays in use.
                 Err(error) if self.known().is_none() => return Err(error),
                 Err(_) => {}
             }
         }
-        let pat = self.pat(deadline()).await?;
-        let mut known = 0;
+        let pat = self.pat(self.patience()).await?;
+        let outcome = self.look_after(resources, wanted, rounds).await;
+        // A resource that cannot be had is no reason to call the whole gateway unready.
+        contact();
+        outcome?;
+        Ok(pat.renew_at().min(Instant::now() + ROUND).max(Instant::now() + FIRST_PAUSE))
+    }
+
+    /// Looks up or registers what is not known; one that fails does not keep the others waiting.
+    async fn look_after(&self, resources: &Resources, wanted: &[Wanted], rounds: &mut Rounds) -> Result<(), AskError> {
         // What a name means at the server may change, and nobody tells.
-        let all_anew = checked.is_none_or(|at| at.elapsed() > CHECK_AGE);
-        for ((one, told), reconciled) in wanted.iter().zip(told).zip(reconciled) {
-            // A declaration may be another one since the resource became known.
-            if !all_anew && matches!(resources.see(&one.key), Seen::Known(_)) && (one.declared.is_none() || *reconciled) {
+        let all_anew = rounds.checked.is_none_or(|at| at.elapsed() > CHECK_AGE);
+        let (mut known, mut outcome) = (0, Ok(()));
+        for (one, last) in wanted.iter().zip(&mut rounds.last) {
+            if !all_anew && last.is_some() && matches!(resources.see(&one.key), Seen::Known(_)) {
                 known += 1;
                 continue;
             }
-            let found = self.resolve(resources, &one.key, one.declared.as_deref(), deadline()).await?;
-            known += usize::from(found.is_some());
-            *reconciled = true;
-            if !std::mem::replace(told, true) || found.is_some() {
-                self.report(one, found.as_ref(), deadline()).await;
+            match self.resolve(resources, &one.key, one.declared.as_deref(), self.patience()).await {
+                Ok(found) => {
+                    known += usize::from(found.is_some());
+                    if last.as_ref() != Some(&found) {
+                        self.report(one, found.as_ref(), self.patience()).await;
+                        *last = Some(found);
+                    }
+                }
+                Err(error) => outcome = Err(error),
             }
         }
-        if all_anew {
-            *checked = Some(Instant::now());
+        if all_anew && outcome.is_ok() {
+            rounds.checked = Some(Instant::now());
         }
         self.metrics().resources_registered(&self.config().name, known);
-        Ok(pat.renew_at().min(Instant::now() + ROUND).max(Instant::now() + FIRST_PAUSE))
+        outcome
+    }
+
+    fn patience(&self) -> Instant {
+        Instant::now() + self.config().timeout.max(Duration::from_secs(5))
     }
 
     /// Finds or registers a resource and keeps what came of it.
@@ -117,8 +129,7 @@ impl Server {
                 let word = match done {
                     Reconciled::Created => Some("registered"),
                     Reconciled::Updated => Some("updated: it lacked scopes, or had another type"),
-                    Reconciled::Drifted => Some("has drifted: the server knows scopes of it that are not declared; they are left alone"),
-                    Reconciled::Unchanged => None,
+                    Reconciled::Drifted | Reconciled::Unchanged => None,
                 };
                 if let Some(word) = word {
                     tracing::info!(authorization_server = &*self.config().name, resource = &*key.name, id = &*id.0, "resource {word}");
@@ -144,6 +155,18 @@ impl Server {
             return;
         };
         if let Ok(Some(description)) = self.describe(id, deadline).await {
+            let declared = wanted.declared.as_ref().map(|declared| &declared.scopes);
+            let more: Vec<&str> =
+                description.scopes.iter().map(String::as_str).filter(|has| declared.is_some_and(|all| !all.iter().any(|scope| *scope.0 == **has))).collect();
+            if !more.is_empty() {
+                tracing::warn!(
+                    authorization_server = server,
+                    resource = name,
+                    owner,
+                    more = more.join(" "),
+                    "the resource has drifted: the server knows scopes of it that are not declared; they are left alone"
+                );
+            }
             let missing: Vec<&str> = wanted.scopes.iter().map(|scope| &*scope.0).filter(|scope| !description.scopes.iter().any(|has| has == scope)).collect();
             if !missing.is_empty() {
                 tracing::warn!(

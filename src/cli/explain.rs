@@ -46,17 +46,14 @@ impl Arguments {
 
 pub fn run(arguments: &Arguments) -> ExitCode {
     match answer(arguments) {
-        Ok((record, places)) => {
-            if arguments.json {
-                println!("{record:#}");
-            } else if let Some(error) = record.get("error").and_then(Value::as_str) {
+        Ok((record, _)) if arguments.json => super::print(&format!("{record:#}\n")),
+        Ok((record, places)) => match record.get("error").and_then(Value::as_str) {
+            Some(error) => {
                 eprintln!("error: {error}");
-                return ExitCode::FAILURE;
-            } else {
-                print!("{}", print(&record, &places));
+                ExitCode::FAILURE
             }
-            ExitCode::SUCCESS
-        }
+            None => super::print(&print(&record, &places)),
+        },
         Err(code) => code,
     }
 }

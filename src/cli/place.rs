@@ -53,6 +53,9 @@ pub fn print(record: &Value, places: &Places) -> String {
     let rows = list("uma.rows");
     verdict(&mut out, record, &rows);
     line(&mut out, "path", text("url.path").unwrap_or("(refused before it was read)"), "");
+    if let Some(reason) = text("uma.reason").filter(|_| text("http.route").is_none()) {
+        line(&mut out, "because", reason, "");
+    }
     let Some(route) = text("http.route") else { return out };
     let place = places.find(route);
     let at = |line: u32| format!("{}:{line}", places.file);

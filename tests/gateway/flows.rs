@@ -7,7 +7,7 @@ use serde_json::json;
 use uma_gateway::cache::Lookup;
 use uma_gateway::demo::authorization_server::{Alias, Endpoint, Fault};
 
-use crate::support::{LINK, Setup, World, until};
+use crate::support::{DECLARED, LINK, Setup, World, until};
 
 /// When the last request with this token passed, asking until it is refused.
 async fn until_refused(world: &World, rpt: &str) -> Instant {
@@ -148,7 +148,7 @@ async fn two_resources_of_one_name_and_owner_are_no_resource() {
 
 #[tokio::test]
 async fn a_declared_resource_is_registered_once_and_asked_for_by_its_id() {
-    let world = World::start().await;
+    let world = Setup::default().route(DECLARED).start().await;
     assert_eq!(world.get("/declared/tent").await.rows(), "D15 C3: D15");
     let id = world.control().resource_id("declared tent").expect("it is registered");
     assert_eq!(world.control().last_permission_request(), Some(json!({ "resource_id": id, "resource_scopes": ["view"] })));

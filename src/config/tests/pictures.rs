@@ -141,7 +141,7 @@ fn the_commented_configuration_is_right_also_with_all_its_comments_on() {
 
     let all = switched_on(COMMENTED);
     let gateway = right(folder.path(), &all);
-    assert_eq!(gateway.routes.len(), 5, "{all}");
+    assert_eq!(gateway.routes.len(), 6, "{all}");
     assert!(gateway.admin.is_some() && gateway.workers == Some(2) && gateway.open_with.is_some());
     assert!(schema_accepts(&all), "{all}");
 }

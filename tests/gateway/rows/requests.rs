@@ -3,7 +3,7 @@
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::response::Row;
 
-use crate::support::{Exchange, Expect, LINK, Next, Says, Setup, World, row_tests};
+use crate::support::{DECLARED, Exchange, Expect, LINK, Next, Says, Setup, World, row_tests};
 
 row_tests! {
     D1: two_hosts_are_refused_and_the_connection_ends, a_length_beside_a_coding_is_refused;
@@ -112,7 +112,12 @@ async fn a_resource_that_the_server_does_not_know_is_not_found(row: Row) {
 }
 
 async fn a_declared_resource_that_cannot_be_registered_is_unreachable(row: Row) {
-    let world = World::start().await;
+    let world = Setup::default().route(DECLARED).start().await;
+    // It is registered at the start. Somebody deletes it, and the next ticket tells.
+    assert_eq!(world.get("/declared/tent").await.status(), 401);
+    let id = world.control().resource_id("declared tent").expect("it is registered");
+    assert!(world.control().remove_resource(&id));
+    assert_eq!(world.get("/declared/tent").await.status(), 403);
     world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::INTERNAL_SERVER_ERROR));
     let exchange = world.get("/declared/tent").await;
     let answer = Says::Problem(403, "as-unreachable", &[]);

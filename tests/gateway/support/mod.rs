@@ -7,7 +7,7 @@ mod world;
 
 pub use self::http::{Answer, Connection};
 pub use proof::{Exchange, Expect, Next, Says};
-pub use world::{Ask, LINK, Setup, World};
+pub use world::{Ask, DECLARED, LINK, Setup, World};
 
 use std::time::Duration;
 
