@@ -24,6 +24,7 @@ use crate::enforcement::{self, Judge};
 use crate::listener;
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::{Health, Metrics, Telemetry};
+use crate::upstream::Fleet;
 
 pub use explain::{Explainer, Question, explain_offline};
 pub use probe::{Probe, probe};
@@ -109,7 +110,7 @@ impl Gateway {
 
         let (stop_workers, workers_stopped) = watch::channel(false);
         let (stop_control, control_stopped) = watch::channel(false);
-        let control_health = control.health.clone();
+        let (control_health, control_fleet) = (control.health.clone(), Arc::clone(&control.fleet));
         let explainer = Explainer::new(judge.clone(), Arc::clone(&current));
         let control = Threads { stop: stop_control, threads: vec![control::start(control, doors, explainer, control_stopped)?] };
         let parts = worker::Parts {
@@ -118,6 +119,7 @@ impl Gateway {
             telemetry: telemetry.clone(),
             settings: worker::settings(&options.listener, telemetry.metrics()),
             health: control_health,
+            fleet: control_fleet,
             pseudonym: pseudonym()?,
             stopped: workers_stopped,
         };
@@ -216,6 +218,7 @@ impl Rooms {
             Some(log) => Telemetry::start_into(&config.log, Arc::clone(&metrics), log())?,
             None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
         };
+        let fleet = Fleet::new(Arc::clone(&metrics));
         let health = Health::new(metrics);
         let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
@@ -239,6 +242,8 @@ impl Rooms {
             resources,
             limits: Arc::clone(&judge.limits),
             health,
+            fleet,
+            upstreams: snapshot.upstreams.clone(),
             telemetry: telemetry.clone(),
             status: Arc::clone(&status),
         };

@@ -22,6 +22,8 @@ pub use health::{Dependency, Health, Standing};
 pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};
 pub use line::to_json;
 pub use log::{LogError, Telemetry};
-pub use metrics::{AsEndpoint, AsOutcome, CacheCounters, CacheKind, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome};
+pub use metrics::{
+    AsEndpoint, AsOutcome, CacheCounters, CacheKind, Counting, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters, ServerCounters,
+};
 pub use record::{CacheState, Record, Recorder, RequestId};
 pub use ring::Ring;

@@ -19,6 +19,7 @@ use crate::credentials::oauth2::{self, Grant, Token};
 use crate::enforcement::{Desk, Limits, Questions};
 use crate::http_client::{HttpClient, TlsFiles};
 use crate::telemetry::{Health, Telemetry};
+use crate::upstream::{self, Checks, Fleet};
 
 /// Everything that the control thread is made of.
 pub struct Parts {
@@ -30,6 +31,9 @@ pub struct Parts {
     pub resources: Resources,
     pub limits: Arc<Limits>,
     pub health: Health,
+    pub fleet: Arc<Fleet>,
+    /// Those whose servers may want health checks.
+    pub upstreams: Vec<Arc<upstream::Config>>,
     pub telemetry: Telemetry,
     pub status: Arc<Status>,
 }
@@ -103,6 +107,9 @@ async fn run(mut parts: Parts, clients: Vec<HttpClient>, plain: HttpClient, door
     for (token, grant) in parts.tokens {
         spawn_local(oauth2::keep(token, grant, plain.clone(), parts.health.clone()));
     }
+    // They end with this function.
+    let mut checks = Checks::default();
+    checks.set(&parts.fleet, parts.upstreams.iter().map(|upstream| &**upstream));
     if let Some(listener) = doors.health {
         spawn_local(admin::serve_health(listener, parts.status, Arc::clone(parts.telemetry.metrics())));
     }

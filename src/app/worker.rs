@@ -11,7 +11,7 @@ use crate::enforcement::Judge;
 use crate::listener::{self, Bound, Event, Settings, Socket};
 use crate::stack::{Current, stack};
 use crate::telemetry::{Health, Metrics, Telemetry};
-use crate::upstream::{Pool, Upstream};
+use crate::upstream::{Fleet, Pool, Upstream};
 
 /// What every worker is made of.
 pub struct Parts {
@@ -20,6 +20,7 @@ pub struct Parts {
     pub telemetry: Telemetry,
     pub settings: Settings,
     pub health: Health,
+    pub fleet: Arc<Fleet>,
     /// The gateway's name in `Via`.
     pub pseudonym: Arc<str>,
     pub stopped: watch::Receiver<bool>,
@@ -56,14 +57,14 @@ pub fn start_all(bound: Vec<Bound>, workers: usize, parts: &Parts) -> Result<Vec
 fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandle<()>, StartError> {
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
     let (settings, health, stopped) = (parts.settings.clone(), parts.health.clone(), parts.stopped.clone());
-    let pseudonym = Arc::clone(&parts.pseudonym);
+    let (pseudonym, fleet) = (Arc::clone(&parts.pseudonym), Arc::clone(&parts.fleet));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
     std::thread::Builder::new()
         .name(format!("worker-{number}"))
         .spawn(move || {
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
-                let upstream = Upstream::new(Pool::new(health));
+                let upstream = Upstream::new(Pool::new(health, fleet));
                 let service = stack(current, judge, &telemetry, upstream, pseudonym);
                 let mut serving = tokio::task::JoinSet::new();
                 for socket in sockets {

@@ -4,6 +4,7 @@
 //! `words.rs`, status codes, and names from the configuration. One set per gateway, handed around as an `Arc`, so several gateways fit into one process.
 
 mod handles;
+mod servers;
 mod words;
 
 use std::collections::HashSet;
@@ -13,6 +14,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 pub(super) use handles::{Active, Handles};
+pub use servers::{Counting, RetryCounters, ServerCounters};
 pub(super) use words::version_label;
 pub use words::{AsEndpoint, AsOutcome, CacheKind, Outcome};
 
@@ -59,6 +61,7 @@ pub struct Metrics {
     panics: IntCounter,
     connections: IntGauge,
     connections_total: IntCounterVec,
+    servers: servers::Families,
     routes: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -121,6 +124,7 @@ impl Metrics {
             panics: define.counter("uma_gateway_panics_total", "Faults in the gateway that ended a connection.")?,
             connections: define.gauge("uma_gateway_connections", "Open downstream connections.")?,
             connections_total: define.counters("uma_gateway_connections_total", "Downstream connections, accepted or refused.", &["outcome"])?,
+            servers: servers::Families::define(&define)?,
             routes: Mutex::default(),
             registry: define.0.clone(),
         };

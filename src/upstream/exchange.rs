@@ -1,54 +1,130 @@
-//! One request and its answer over one connection, or over a second one when the first turns out to be dead.
+//! One request and its answer: over one connection, or over a second one when the first turns out to be dead, or from another server.
 
 use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 
-use super::answer::relay;
+use super::choose::{Dice, Group, Tried};
 use super::error::of_the_client;
-use super::pool::{Connection, Slot};
+use super::pool::{Busy, Connection, Slot};
 use super::{Config, UpstreamError};
 use crate::body::{Body, BodyError, Pace, Watch};
 
-/// The answer for the client; its body gives the connection back when it has ended in good order.
-///
-/// `private`: no cache that others share may keep it.
-pub(super) async fn exchange(slot: Rc<Slot>, config: &Config, head: request::Parts, body: Body, private: bool) -> Result<Response<Body>, UpstreamError> {
-    let (answer, connection) = send(&slot, config, head, body).await?;
-    let (head, body) = answer.into_parts();
-    // An answer that is refused takes its connection with it: where the next one begins is not certain.
-    let head = relay(head, private)?;
-    let idle = config.timeouts.idle;
-    let lease = Lease { pace: Pace::new(idle), idle, slot, connection: Some(connection) };
-    Ok(Response::from_parts(head, Body::stream(body).watched(Box::new(lease))))
+/// An answer's head, and what it came over.
+pub(super) struct Answered {
+    pub(super) answer: Response<Incoming>,
+    pub(super) connection: Connection,
+    pub(super) busy: Busy,
+    /// The server's place.
+    pub(super) place: usize,
 }
 
 /// What became of an attempt that gave no answer.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and a box would cost an allocation")]
 enum Failed {
-    /// Nothing was answered, so a request that may be repeated may be sent again.
-    Dead(request::Parts, Body),
+    /// Nothing of it can have been acted on, so the request may be sent again.
+    Unsent(UpstreamError, request::Parts, Body),
     /// That was it.
     For(UpstreamError),
 }
 
-async fn send(slot: &Slot, config: &Config, head: request::Parts, body: Body) -> Result<(Response<Incoming>, Connection), UpstreamError> {
+/// Sends a request to one server after the other until one takes it. What a server may have begun to act on goes to no other.
+///
+/// `asking` hears of each server before it is asked, and may change the head for it.
+pub(super) async fn send(
+    group: &Group,
+    config: &Config,
+    dice: &Dice,
+    mut head: request::Parts,
+    mut body: Body,
+    asking: impl Fn(&mut request::Parts, &Slot),
+) -> Result<Answered, UpstreamError> {
+    let wish = group.wish(config.sticky.as_ref(), &head.headers);
+    group.earn(config);
+    let (mut tried, mut last) = (Tried::default(), None);
+    while let Some((place, slot)) = group.choose(config, dice, tried, wish) {
+        if last.is_some() && !group.spend() {
+            break;
+        }
+        asking(&mut head, slot);
+        let busy = Busy::at(slot);
+        match at(group, slot, config, head, body).await {
+            Ok((answer, connection)) => {
+                judge(slot, config, answer.status());
+                return Ok(Answered { answer, connection, busy, place });
+            }
+            Err(Failed::For(error)) => {
+                note(slot, config, &error);
+                return Err(error);
+            }
+            Err(Failed::Unsent(error, unsent, whole)) => {
+                note(slot, config, &error);
+                (head, body) = (unsent, whole);
+                tried.add(place);
+                last = Some(error);
+                group.retries.connect();
+            }
+        }
+    }
+    let error = last.unwrap_or(UpstreamError::NoServer);
+    if error.is_of_connecting() {
+        group.dependency.failed(&error);
+    }
+    Err(error)
+}
+
+/// Answers that say that a server is failing, for those who want them counted.
+fn judge(slot: &Slot, config: &Config, status: StatusCode) {
+    if config.ejection.server_errors && matches!(status.as_u16(), 500 | 502..=504) {
+        slot.member.failed(&config.ejection);
+    } else {
+        slot.member.succeeded();
+    }
+}
+
+fn note(slot: &Slot, config: &Config, error: &UpstreamError) {
+    let counts = match error {
+        UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) => true,
+        UpstreamError::Exchange(cause) => config.ejection.server_errors && of_the_client(cause).is_none(),
+        UpstreamError::AnswerTimeout(_) => config.ejection.server_errors,
+        _ => false,
+    };
+    if counts {
+        slot.member.failed(&config.ejection);
+    }
+}
+
+/// One server: an idle connection, and a new one when that turns out to be dead.
+async fn at(group: &Group, slot: &Slot, config: &Config, head: request::Parts, body: Body) -> Result<(Response<Incoming>, Connection), Failed> {
     let (head, body) = match slot.take() {
         None => (head, body),
         Some(connection) => match reuse(connection, config, head, body).await {
-            Ok(answered) => return Ok(answered),
-            Err(Failed::For(error)) => return Err(error),
-            Err(Failed::Dead(head, body)) => (head, body),
+            Err(Failed::Unsent(error, head, body)) => {
+                if !group.spend() {
+                    return Err(Failed::For(error));
+                }
+                group.retries.stale();
+                (head, body)
+            }
+            outcome => return outcome,
         },
     };
     // A new connection, not the next idle one: when a server was restarted, all idle ones are dead.
-    let connection = slot.connect(config.timeouts.connect).await?;
-    attempt(connection, config, head, body).await.map_err(|(error, _)| error)
+    match slot.connect(config).await {
+        Ok(connection) => {
+            group.dependency.recovered();
+            if !config.ejection.server_errors {
+                slot.member.succeeded();
+            }
+            attempt(connection, config, head, body).await.map_err(|(error, _)| Failed::For(error))
+        }
+        Err(error) => Err(Failed::Unsent(error, head, body)),
+    }
 }
 
 /// Tries a connection that was idle. It may have died unnoticed; a request that was not answered at all and has no body is then given back.
@@ -59,13 +135,13 @@ async fn reuse(connection: Connection, config: &Config, head: request::Parts, bo
     match attempt(connection, config, head, body).await {
         Ok(answered) => Ok(answered),
         // hyper had not begun with it.
-        Err((_, Some(unsent))) => {
+        Err((error, Some(unsent))) => {
             let (head, body) = unsent.into_parts();
-            Err(Failed::Dead(head, body))
+            Err(Failed::Unsent(error, head, body))
         }
         Err((error, None)) => match (error, spare) {
             (UpstreamError::Exchange(cause), Some(head)) if received.get() == before && of_the_client(&cause).is_none() => {
-                Err(Failed::Dead(head, Body::empty()))
+                Err(Failed::Unsent(UpstreamError::Exchange(cause), head, Body::empty()))
             }
             (error, _) => Err(Failed::For(error)),
         },
@@ -129,25 +205,33 @@ impl Watch for Progress {
 }
 
 /// Holds the connection while an answer's body streams; keeps it for the next request when the body has ended, drops it when the body broke off.
-struct Lease {
-    pace: Pace,
-    idle: Duration,
-    slot: Rc<Slot>,
+pub(super) struct Lease {
+    /// None: silence ends nothing.
+    pace: Option<Pace>,
+    unused: Duration,
     connection: Option<Connection>,
+    busy: Option<Busy>,
+}
+
+impl Lease {
+    pub(super) fn new(connection: Connection, busy: Busy, config: &Config) -> Self {
+        let idle = config.timeouts.idle;
+        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection: Some(connection), busy: Some(busy) }
+    }
 }
 
 impl Watch for Lease {
     fn data(&mut self, bytes: usize) -> Result<(), BodyError> {
-        self.pace.data(bytes)
+        self.pace.as_mut().map_or(Ok(()), |pace| pace.data(bytes))
     }
 
     fn waiting(&mut self, context: &mut std::task::Context<'_>) -> Result<(), BodyError> {
-        self.pace.waiting(context)
+        self.pace.as_mut().map_or(Ok(()), |pace| pace.waiting(context))
     }
 
     fn end(&mut self, complete: bool) {
-        if let (Some(connection), true) = (self.connection.take(), complete) {
-            self.slot.keep(connection, self.idle);
+        if let (Some(connection), Some(busy), true) = (self.connection.take(), self.busy.take(), complete) {
+            busy.0.keep(connection, self.unused);
         }
     }
 }

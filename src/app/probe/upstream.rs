@@ -17,7 +17,7 @@ use crate::credentials::oauth2::{self, Grant, TokenError};
 use crate::credentials::{self, Credential, HostPolicy};
 use crate::http_client::{HttpClient, HttpError};
 use crate::routing::{Access, HostPattern, RouteConfig, Segment};
-use crate::upstream::Config;
+use crate::upstream::{Address, Config};
 
 /// Addresses of one upstream that are asked at most.
 const PATHS: usize = 4;
@@ -27,11 +27,22 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Asks the upstream with this place in the configuration.
 pub async fn survey(config: &config::Gateway, place: usize, http: &HttpClient, report: &mut Report) {
     let (Some(section), Some(credential)) = (config.upstreams.get(place), config.credentials.get(place)) else { return };
-    let Some(server) = section.servers.first() else { return };
+    let mut servers = section.servers.iter().filter_map(|server| match &server.address {
+        Address::Http(authority) => Some(authority),
+        Address::Unix(path) => {
+            report.warn(
+                format!("{} is not asked: it is a socket of this machine", path.display()),
+                format!("curl -i --unix-socket {} http://localhost/", path.display()),
+            );
+            None
+        }
+    });
+    let Some(first) = servers.next() else { return };
+    let others: Vec<_> = servers.collect();
     let routes: Vec<&RouteConfig> = config.routes.iter().filter(|route| route.upstream == place).collect();
     let asked = Asked {
         http,
-        address: format!("http://{}/", server.authority).parse().unwrap_or_default(),
+        address: format!("http://{first}/").parse().unwrap_or_default(),
         key: format!("upstreams.{}.servers", section.name),
         ca: None,
         ca_named: false,
@@ -45,6 +56,12 @@ pub async fn survey(config: &config::Gateway, place: usize, http: &HttpClient, r
     };
     if up && routes.iter().any(|route| matches!(route.access, Access::Protect(_))) {
         visitor.without(&credential.credential, report).await;
+    }
+    // The others are as the first, or down.
+    for other in others {
+        let asked = Asked { http, address: format!("http://{other}/").parse().unwrap_or_default(), key: visitor.asked.key.clone(), ca: None, ca_named: false };
+        let other = Visitor { section, host: visitor.host.clone(), asked, paths: Vec::new() };
+        other.is_up(report).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! A TCP stream that counts what comes in, so that "nothing was answered" can be told from "a part of an answer was".
+//! A stream that counts what comes in, so that "nothing was answered" can be told from "a part of an answer was".
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
@@ -7,15 +7,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
-pub(super) struct Counted {
-    stream: TcpStream,
+use super::super::connect::Stream;
+
+pub(in crate::upstream) struct Counted {
+    stream: Stream,
     received: Rc<Cell<u64>>,
 }
 
 impl Counted {
-    pub(super) const fn new(stream: TcpStream, received: Rc<Cell<u64>>) -> Self {
+    pub(super) const fn new(stream: Stream, received: Rc<Cell<u64>>) -> Self {
         Self { stream, received }
     }
 }
