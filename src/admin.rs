@@ -1,7 +1,7 @@
 //! Doors of the control plane: health and metrics for everyone who may reach them, and the operator's own door.
 //!
 //! Both are served on the control thread, with small limits and deadlines of their own, and never on a listener of the data path.
-//! Nothing here changes anything: the doors read the state, the metrics and the ring of records.
+//! The doors read the state, the metrics and the ring of records; the one thing that can be asked to happen is a reload.
 
 mod client;
 mod config;
@@ -13,7 +13,7 @@ mod status;
 
 pub use client::{AdminClient, AdminClientError};
 pub use config::{AdminDoor, HealthConfig};
-pub use door::{Explain, ExplainRequest, serve_admin};
+pub use door::{Explain, ExplainRequest, Reload, serve_admin};
 pub use health::serve_health;
 pub use socket::{DoorError, OpenDoor};
 pub use status::Status;

@@ -4,16 +4,22 @@
 //! authorization servers. [`Gateway::start`] returns once every socket is bound and every thread is up; what is still missing then shows in `/readyz`.
 
 mod control;
+mod doors;
 mod explain;
+mod keeping;
+mod listeners;
 mod probe;
+mod reload;
 mod snapshot;
+mod watching;
 mod worker;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::admin::Status;
@@ -21,27 +27,31 @@ use crate::authorization_server::Resources;
 use crate::cache::Introspections;
 use crate::config;
 use crate::enforcement::{self, Judge};
-use crate::listener;
+use crate::listener::{self, Drain};
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::{Health, Metrics, Telemetry};
 use crate::upstream::Fleet;
 
 pub use explain::{Explainer, Question, explain_offline};
 pub use probe::{Probe, probe};
+pub use reload::{Refused, Reloads, Why};
 
 /// A gateway that runs.
 pub struct Gateway {
-    addresses: Vec<SocketAddr>,
-    health: Option<SocketAddr>,
-    admin: Option<SocketAddr>,
-    workers: Threads,
+    listeners: listeners::Listeners,
+    doors: doors::Addresses,
+    workers: Vec<JoinHandle<()>>,
     control: Threads,
     telemetry: Telemetry,
     judge: Judge,
     current: Current,
     status: Arc<Status>,
-    config: config::Gateway,
+    in_force: InForce,
+    reloads: Reloads,
 }
+
+/// The configuration in force, as it was read.
+type InForce = Arc<ArcSwap<config::Gateway>>;
 
 /// Why a gateway does not start.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +99,10 @@ pub struct Options {
     pub log: Option<fn() -> Box<dyn std::io::Write + Send>>,
     /// Deadlines and bounds of listeners.
     pub listener: listener::Settings,
+    /// Whether a change of the configuration file, or of one that it names, is taken into force by itself.
+    pub watch: bool,
+    /// Sockets that listen already, from a service manager; a listener with the same address takes its socket from here.
+    pub sockets: Arc<Vec<TcpListener>>,
 }
 
 impl Gateway {
@@ -98,53 +112,65 @@ impl Gateway {
     /// See [`StartError`]; nothing stays behind.
     pub fn start(config: config::Gateway, options: &Options) -> Result<Self, StartError> {
         let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
-        let bound = config.listeners.iter().map(listener::bind).collect::<Result<Vec<_>, _>>()?;
-        let addresses = bound.iter().map(listener::Bound::local_addr).collect();
-        let doors = control::Doors::bind(&config)?;
-        let (health, admin) = (doors.health_address(), doors.admin_address());
-        let Rooms { judge, current, telemetry, status, control } = Rooms::build(&config, options)?;
-        crate::telemetry::init_events(&config.log, &telemetry);
-        for warning in &config.warnings {
+        let listeners = listeners::Listeners::default();
+        let plan = listeners.plan(&config.listeners, workers, &options.sockets)?;
+        let bound = doors::Bound::all(&config)?;
+        let Rooms { judge, current, telemetry, status, control } = Rooms::build(config, options)?;
+        crate::telemetry::init_events(&control.config.log, &telemetry);
+        for warning in &control.config.warnings {
             tracing::warn!("{warning}");
         }
 
-        let (stop_workers, workers_stopped) = watch::channel(false);
-        let (stop_control, control_stopped) = watch::channel(false);
-        let (control_health, control_fleet) = (control.health.clone(), Arc::clone(&control.fleet));
-        let explainer = Explainer::new(judge.clone(), Arc::clone(&current));
-        let control = Threads { stop: stop_control, threads: vec![control::start(control, doors, explainer, control_stopped)?] };
+        let in_force: InForce = Arc::new(ArcSwap::from_pointee(control.config.clone()));
+        let (stop, stopped) = watch::channel(false);
+        let doors = doors::Addresses::default();
+        let (reloads, orders) = Reloads::channel();
         let parts = worker::Parts {
             current: Arc::clone(&current),
             judge: judge.clone(),
             telemetry: telemetry.clone(),
             settings: worker::settings(&options.listener, telemetry.metrics()),
-            health: control_health,
-            fleet: control_fleet,
+            health: control.health.clone(),
+            fleet: Arc::clone(&control.fleet),
             pseudonym: pseudonym()?,
-            stopped: workers_stopped,
         };
-        let workers = Threads { stop: stop_workers, threads: worker::start_all(bound, workers, &parts)? };
+        let serving = control::Serving {
+            workers,
+            listeners: listeners.clone(),
+            inherited: Arc::clone(&options.sockets),
+            addresses: bound.announce(&doors),
+            doors: bound,
+            explainer: Explainer::new(judge.clone(), Arc::clone(&current)),
+            in_force: Arc::clone(&in_force),
+            reloads: reloads.clone(),
+            orders,
+            watch: options.watch,
+        };
+        let control = Threads { stop, threads: vec![control::start(control, serving, stopped)?] };
+        let (threads, senders) = worker::start_all(workers, &parts)?;
+        listeners.serve_by(senders);
+        listeners.carry_out(plan, Duration::ZERO);
         telemetry.metrics().config_loaded(true);
         status.started();
-        Ok(Self { addresses, health, admin, workers, control, telemetry, judge, current, status, config })
+        Ok(Self { listeners, doors, workers: threads, control, telemetry, judge, current, status, in_force, reloads })
     }
 
     /// The address of a listener, by its place in the configuration.
     #[must_use]
     pub fn address(&self, listener: usize) -> Option<SocketAddr> {
-        self.addresses.get(listener).copied()
+        self.listeners.address(listener)
     }
 
     /// The address of the health listener.
     #[must_use]
-    pub const fn health_address(&self) -> Option<SocketAddr> {
-        self.health
+    pub fn health_address(&self) -> Option<SocketAddr> {
+        self.doors.health()
     }
 
     /// The address of the admin door, where it has one.
     #[must_use]
-    pub const fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.doors.admin()
     }
 
     /// Records, log and metrics.
@@ -165,10 +191,10 @@ impl Gateway {
         self.current.load_full()
     }
 
-    /// The configuration that it was started with.
+    /// The same, as it was read.
     #[must_use]
-    pub const fn config(&self) -> &config::Gateway {
-        &self.config
+    pub fn config(&self) -> Arc<config::Gateway> {
+        self.in_force.load_full()
     }
 
     /// Whether every authorization server has been reached once.
@@ -177,13 +203,31 @@ impl Gateway {
         self.status.is_ready()
     }
 
+    /// Asks for reloads.
+    #[must_use]
+    pub const fn reloads(&self) -> &Reloads {
+        &self.reloads
+    }
+
+    /// How the gateway is to end, as the configuration in force has it.
+    #[must_use]
+    pub fn drain(&self) -> Drain {
+        self.in_force.load().drain
+    }
+
+    /// Is no longer ready, and goes on serving: whoever sends requests here is to look for another gateway.
+    pub fn draining(&self) {
+        self.status.draining();
+    }
+
     /// Stops: no new connections, requests under way get `drain` to finish. Returns when every thread has ended, or after `drain` and a second.
     pub fn stop(mut self, drain: Duration) {
         self.halt(drain);
     }
 
     fn halt(&mut self, drain: Duration) {
-        self.workers.stop(drain + Duration::from_secs(1));
+        self.listeners.stop(drain);
+        join(&mut self.workers, drain.saturating_add(Duration::from_secs(1)));
         self.control.stop(Duration::from_secs(1));
         self.telemetry.flush(Duration::from_secs(1));
     }
@@ -212,42 +256,35 @@ struct Rooms {
 }
 
 impl Rooms {
-    fn build(config: &config::Gateway, options: &Options) -> Result<Self, StartError> {
+    fn build(config: config::Gateway, options: &Options) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new()?);
         let telemetry = match options.log {
             Some(log) => Telemetry::start_into(&config.log, Arc::clone(&metrics), log())?,
             None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
         };
         let fleet = Fleet::new(Arc::clone(&metrics));
-        let health = Health::new(metrics);
+        let health = Health::new(Arc::clone(&metrics));
         let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
-        let judge = Judge {
-            cache: Arc::clone(&cache),
-            resources: resources.clone(),
-            control: sender,
-            limits: Arc::new(config.limits.clone()),
-            open_with: config.open_with.clone(),
-            dry: false,
-        };
-        let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(config)?;
+        let judge = Judge { cache: Arc::clone(&cache), resources: resources.clone(), control: sender, dry: false };
+        let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(&config, None, &metrics)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
+        let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));
         let control = control::Parts {
-            servers: config.authorization_servers.clone(),
+            config,
             wanted,
             tokens,
             questions,
             cache,
             resources,
-            limits: Arc::clone(&judge.limits),
             health,
             fleet,
-            upstreams: snapshot.upstreams.clone(),
             telemetry: telemetry.clone(),
             status: Arc::clone(&status),
+            current: Arc::clone(&current),
         };
-        Ok(Self { judge, current: Arc::new(arc_swap::ArcSwap::from_pointee(snapshot)), telemetry, status, control })
+        Ok(Self { judge, current, telemetry, status, control })
     }
 }
 
@@ -260,15 +297,20 @@ struct Threads {
 impl Threads {
     fn stop(&mut self, patience: Duration) {
         self.stop.send_replace(true);
-        let until = Instant::now() + patience;
-        for thread in self.threads.drain(..) {
-            // A thread cannot be joined with a deadline.
-            while !thread.is_finished() && Instant::now() < until {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            if thread.is_finished() {
-                let _ = thread.join();
-            }
+        join(&mut self.threads, patience);
+    }
+}
+
+/// Waits for threads that have been told to end.
+fn join(threads: &mut Vec<JoinHandle<()>>, patience: Duration) {
+    let until = Instant::now().checked_add(patience);
+    for thread in threads.drain(..) {
+        // A thread cannot be joined with a deadline.
+        while !thread.is_finished() && until.is_none_or(|until| Instant::now() < until) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if thread.is_finished() {
+            let _ = thread.join();
         }
     }
 }

@@ -5,6 +5,7 @@
 //! out good ones. Nothing here asks anybody; tickets are never kept.
 
 mod entry;
+mod memo;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,9 +17,10 @@ use tokio::time::Instant;
 
 use crate::authorization_server::{Config, ServerIdentity};
 use crate::telemetry::{CacheCounters, CacheKind, Metrics};
-use crate::uma::{Introspection, ResourceId, Rpt, Scope};
+use crate::uma::{Introspection, ResourceId, Scope};
 
 pub use entry::{Entry, LiveEntry};
+pub use memo::Memo;
 
 /// Bytes that the pools may take, roughly.
 const POSITIVE_BYTES: u64 = 256 << 20;
@@ -81,6 +83,8 @@ pub struct Introspections {
     live: moka::sync::Cache<(CacheKey, ResourceId), Arc<LiveEntry>>,
     /// Grows with each purge: an answer that was asked for before a purge is not kept after it.
     epoch: AtomicU64,
+    /// Changes of what is kept, counted by the first octet of the key.
+    changes: Box<[AtomicU64]>,
     /// Of the live decisions; the others are counted from the records.
     live_counters: Option<CacheCounters>,
 }
@@ -104,6 +108,13 @@ impl Asking {
     pub const fn at(&self) -> Instant {
         self.at
     }
+}
+
+/// What [`Memo`] holds an answer by: it is repeated only while neither a purge has begun nor anything about its key may have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    epoch: u64,
+    changes: u64,
 }
 
 struct Lifetime;
@@ -154,15 +165,16 @@ impl Introspections {
             .time_to_live(Duration::from_secs(3600))
             .eviction_listener(evicted(counters(CacheKind::Live)))
             .build();
-        Ok(Self { key, positive, negative, live, epoch: AtomicU64::new(0), live_counters: counters(CacheKind::Live) })
+        let changes = (0..=u8::MAX).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { key, positive, negative, live, epoch: AtomicU64::new(0), changes, live_counters: counters(CacheKind::Live) })
     }
 
     /// The key of a token at a server.
     #[must_use]
-    pub fn key(&self, server: ServerIdentity, rpt: &Rpt) -> CacheKey {
+    pub fn key(&self, server: ServerIdentity, token: &str) -> CacheKey {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(&server.0);
-        context.update(rpt.0.expose().as_bytes());
+        context.update(token.as_bytes());
         let mut key = [0; 32];
         for (to, from) in key.iter_mut().zip(context.sign().as_ref()) {
             *to = *from;
@@ -201,6 +213,7 @@ impl Introspections {
         } else {
             self.positive.invalidate(&key);
         }
+        self.changed(&key);
         entry
     }
 
@@ -208,6 +221,7 @@ impl Introspections {
     pub fn keep_inactive(&self, key: CacheKey, until: Instant) {
         self.positive.invalidate(&key);
         self.negative.insert(key, until);
+        self.changed(&key);
     }
 
     /// What the server granted last for a token on a resource.
@@ -222,12 +236,14 @@ impl Introspections {
         if self.is_current(asking) {
             self.live.insert((key, resource.clone()), Arc::clone(&entry));
         }
+        self.changed(&key);
         entry
     }
 
     /// Drops the answer for one token (its time has passed).
     pub fn drop_entry(&self, key: &CacheKey) {
         self.positive.invalidate(key);
+        self.changed(key);
     }
 
     /// Forgets tokens. Calls that are under way do not bring them back.
@@ -257,6 +273,25 @@ impl Introspections {
                 self.live.iter().filter(|(live, _)| keys.contains(&live.0)).for_each(|(live, _)| self.live.invalidate(&*live));
             }
         }
+        // A worker that looked while the pools were being emptied looks again.
+        self.changes.iter().for_each(|count| _ = count.fetch_add(1, Ordering::AcqRel));
+    }
+
+    /// To be taken before a pool is read, so that a change in between is noticed at the next use.
+    fn stamp(&self, key: &CacheKey) -> Stamp {
+        Stamp { epoch: self.epoch.load(Ordering::Acquire), changes: self.changes_of(key).map_or(0, |count| count.load(Ordering::Acquire)) }
+    }
+
+    /// To be told after a pool was changed.
+    fn changed(&self, key: &CacheKey) {
+        if let Some(count) = self.changes_of(key) {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn changes_of(&self, key: &CacheKey) -> Option<&AtomicU64> {
+        let [first, ..] = key.0;
+        self.changes.get(usize::from(first))
     }
 
     /// Counts whether a live decision was there when it was needed.

@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod healthcheck;
 mod place;
+mod reload;
 mod run;
 
 use std::path::PathBuf;
@@ -30,6 +31,8 @@ enum Command {
     Check(check::Arguments),
     /// Say why a request was answered as it was, or what another one would get
     Explain(explain::Arguments),
+    /// Have a running gateway read its configuration anew
+    Reload(reload::Arguments),
     /// Print the configuration's JSON Schema
     Schema,
     /// Ask a running gateway whether it is ready (for containers without a shell)
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Run(configuration) => run::run(&configuration),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Reload(arguments) => reload::run(&arguments),
         Command::Schema => {
             println!("{:#}", crate::config::schema());
             ExitCode::SUCCESS

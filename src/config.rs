@@ -65,8 +65,12 @@ pub struct Gateway {
     pub open_with: Option<Arc<str>>,
     /// `log`.
     pub log: telemetry::config::LogConfig,
+    /// `drain`.
+    pub drain: listener::Drain,
     /// `workers`.
     pub workers: Option<usize>,
+    /// The files besides that were read: secrets, certificates, keys.
+    pub files: Vec<PathBuf>,
     /// Warnings, one line each, with file, line and column: a world-readable secret, for instance.
     pub warnings: Vec<String>,
 }

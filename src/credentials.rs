@@ -15,12 +15,14 @@ mod names;
 pub mod oauth2;
 mod outbound;
 mod proxy;
+mod rotation;
 mod target;
 
 pub use config::{Config, Credential, HostPolicy};
 pub use forwarding::Way;
-pub use head::{Framing, HeadInput, outbound_head};
+pub use head::{Framing, HeadInput, Via, outbound_head};
 pub use layer::{Credentials, CredentialsLayer, Snapshot};
 pub use names::{Reserved, may_be_set};
 pub use outbound::{Outbound, OutboundParts};
 pub use proxy::Proxy;
+pub use rotation::Trial;

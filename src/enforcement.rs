@@ -19,4 +19,4 @@ pub use control::{Desk, Questions, channel};
 pub use decision::{Decision, Need, decide, granted, suffices};
 pub use judge::Judge;
 pub use permit::{Permit, Permitted};
-pub use service::{Enforcement, EnforcementLayer};
+pub use service::{Enforcement, EnforcementLayer, Snapshot};

@@ -7,6 +7,7 @@
 mod bind;
 mod config;
 mod connection;
+mod drain;
 mod id;
 mod seats;
 mod serve;
@@ -16,6 +17,7 @@ mod streaming_tests;
 mod tests;
 mod watchdog;
 
-pub use bind::{BindError, Bound, Socket, bind};
+pub use bind::{BindError, Bound, Socket, adopt, bind, bind_again};
 pub use config::{Config, Event, Settings};
+pub use drain::Drain;
 pub use serve::serve;

@@ -3,10 +3,14 @@
 //! A [`Secret`] is a text that `Debug` shows as `Secret(..)`; its memory is wiped when it is dropped. Comparison takes constant time.
 //! Nothing here reads files or the environment: `config/` does, and hands the finished value on.
 
+mod rotating;
+
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
+
+pub use rotating::Rotating;
 
 /// A password, client secret or token.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use tower::{Service, ServiceBuilder};
 
 use crate::body::Body;
 use crate::credentials::{self, CredentialsLayer, Proxy};
-use crate::enforcement::{EnforcementLayer, Judge, Permitted};
+use crate::enforcement::{self, EnforcementLayer, Judge, Limits, Permitted};
 use crate::response::{Rejection, RejectionLayer};
 use crate::routing::{self, AdmissionLayer, Request, RouteTable, RoutingLayer};
 use crate::telemetry::{RecordLayer, Telemetry};
@@ -27,6 +27,10 @@ pub struct Snapshot {
     pub proxies: Vec<Arc<Proxy>>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// What clients may cause.
+    pub limits: Limits,
+    /// The client application.
+    pub open_with: Option<Arc<str>>,
 }
 
 impl routing::Snapshot for Snapshot {
@@ -35,6 +39,15 @@ impl routing::Snapshot for Snapshot {
     }
     fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
+    }
+}
+
+impl enforcement::Snapshot for Snapshot {
+    fn limits(&self) -> &Limits {
+        &self.limits
+    }
+    fn open_with(&self) -> Option<&Arc<str>> {
+        self.open_with.as_ref()
     }
 }
 
@@ -59,12 +72,12 @@ pub fn stack(
     judge: Judge,
     telemetry: &Telemetry,
     upstream: Upstream,
-    pseudonym: Arc<str>,
+    pseudonym: &Arc<str>,
 ) -> impl Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static {
     ServiceBuilder::new()
         .layer(RecordLayer::new(telemetry)) // outermost: sees every answer, ours and the upstream's
         .layer(RejectionLayer) // the only place that turns a Rejection into a response
-        .layer(AdmissionLayer::new(Arc::clone(&pseudonym))) // refuses what two servers could read differently
+        .layer(AdmissionLayer::new(Arc::clone(pseudonym))) // refuses what two servers could read differently
         .layer(RoutingLayer::new(current)) // Request -> Routed; one snapshot for the whole request
         .layer(EnforcementLayer::new(judge)) // Routed -> Permitted, or the UMA challenge
         .layer(CredentialsLayer::new(pseudonym)) // Permitted -> Outbound; the RPT ends here

@@ -7,6 +7,7 @@ pub mod config;
 mod events;
 mod finish;
 mod health;
+mod json;
 mod layer;
 mod line;
 mod log;
@@ -15,6 +16,9 @@ mod record;
 mod ring;
 mod sink;
 mod time;
+mod trace;
+#[cfg_attr(not(feature = "otel"), path = "telemetry/no_traces.rs")]
+mod traces;
 
 pub use events::init_events;
 pub use finish::{BytesIn, Finish, Worker, finish};
@@ -23,7 +27,10 @@ pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};
 pub use line::to_json;
 pub use log::{LogError, Telemetry};
 pub use metrics::{
-    AsEndpoint, AsOutcome, CacheCounters, CacheKind, Counting, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters, ServerCounters,
+    AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, Counting, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters,
+    SecretKind, ServerCounters,
 };
 pub use record::{CacheState, Record, Recorder, RequestId};
 pub use ring::Ring;
+pub use trace::{SpanId, Step, Stopwatch, TRACEPARENT, TRACESTATE, Timed, Trace, TraceId, TraceParent};
+pub use traces::TracesError;

@@ -77,6 +77,14 @@ impl<'a> AdminClient<'a> {
         self.ask(Request::get(format!("/records?last={count}")), Bytes::new()).await
     }
 
+    /// Has the configuration read anew.
+    ///
+    /// # Errors
+    /// When it is refused, with every mistake; or nobody answers.
+    pub async fn reload(&self) -> Result<Value, AdminClientError> {
+        self.ask(Request::post("/reload"), Bytes::new()).await
+    }
+
     /// What a request would be answered.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 //! The operator's door: the record of a request by its id, the last records, and what a request would be answered.
 //!
-//! Reads only. A token that comes in to be explained is handed on as a secret and never comes back out.
+//! Changes nothing but by `POST /reload`, which says nothing that the file does not say. A token that comes in to be explained is handed on as a secret and never comes back out.
 
 use std::borrow::Cow;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,8 +20,8 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::serve::{Answer, Door, only, serve, text};
 use super::socket::{Listening, OpenDoor};
-use crate::secret::Secret;
-use crate::telemetry::{Telemetry, to_json};
+use crate::secret::{Rotating, Secret};
+use crate::telemetry::{SecretKind, Telemetry, to_json};
 
 /// An explanation may have to ask an authorization server.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -45,22 +46,25 @@ pub struct ExplainRequest {
 /// What would be answered to a request, and why; an error says what is wrong with the question. The app gives it.
 pub type Explain = Rc<dyn Fn(ExplainRequest) -> LocalBoxFuture<'static, Result<Value, Cow<'static, str>>>>;
 
+/// Reads the configuration anew and takes it into force, or says why not, a line for each mistake. The app gives it.
+pub type Reload = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<(), Vec<String>>>>;
+
 /// Serves the operator until dropped; has to run in a `LocalSet`.
 ///
 /// # Errors
 /// When the socket cannot be watched.
-pub async fn serve_admin(door: OpenDoor, telemetry: Telemetry, explain: Explain) -> io::Result<()> {
+pub async fn serve_admin(door: OpenDoor, telemetry: Telemetry, explain: Explain, reload: Reload) -> io::Result<()> {
     match door.0 {
         Listening::Socket(listener, file) => {
             let listener = UnixListener::from_std(listener)?;
-            let operator = Operator { token: None, telemetry, explain };
+            let operator = Operator { token: None, telemetry, explain, reload };
             // The file is removed when this future is dropped.
             let _file = file;
             match serve(listener, Rc::new(operator), DEADLINE).await {}
         }
         Listening::Address(listener, token) => {
             let listener = TcpListener::from_std(listener)?;
-            let operator = Operator { token: Some(token), telemetry, explain };
+            let operator = Operator { token: Some(token), telemetry, explain, reload };
             match serve(listener, Rc::new(operator), DEADLINE).await {}
         }
     }
@@ -68,9 +72,10 @@ pub async fn serve_admin(door: OpenDoor, telemetry: Telemetry, explain: Explain)
 
 struct Operator {
     /// `None`: whoever can open the socket may ask.
-    token: Option<Secret>,
+    token: Option<Arc<Rotating>>,
     telemetry: Telemetry,
     explain: Explain,
+    reload: Reload,
 }
 
 /// The body of `POST /explain`.
@@ -92,10 +97,11 @@ impl Door for Operator {
         }
         let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         match request.uri().path() {
-            "/" if reads => found(&json!({ "paths": ["GET /records/{id}", "GET /records?last=N", "POST /explain"] })),
+            "/" if reads => found(&json!({ "paths": ["GET /records/{id}", "GET /records?last=N", "POST /explain", "POST /reload"] })),
             "/records" if reads => self.last(request.uri().query().unwrap_or_default()).await,
             "/explain" if request.method() == Method::POST => self.explain(request).await,
-            "/explain" => only("POST"),
+            "/reload" if request.method() == Method::POST => self.reload().await,
+            "/explain" | "/reload" => only("POST"),
             path => match path.strip_prefix("/records/") {
                 Some(id) if reads => self.record(id).await,
                 Some(_) => only("GET, HEAD"),
@@ -112,7 +118,22 @@ impl Operator {
         let mut presented = request.headers().get_all(AUTHORIZATION).iter();
         let (Some(only), None) = (presented.next(), presented.next()) else { return false };
         let bearer = only.to_str().ok().and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        bearer.is_some_and(|(_, presented)| token.matches(presented))
+        let Some((_, presented)) = bearer else { return false };
+        if let Some(next) = token.next().filter(|next| next.matches(presented)) {
+            if token.worked(&next) {
+                self.telemetry.metrics().secret_loaded(SecretKind::AdminToken, "admin");
+                tracing::info!("the new admin token was shown and is in use; the one before is refused from now on");
+            }
+            return true;
+        }
+        token.held().matches(presented)
+    }
+
+    async fn reload(&self) -> Answer {
+        match (self.reload)().await {
+            Ok(()) => found(&json!({ "reloaded": true })),
+            Err(mistakes) => problem(StatusCode::UNPROCESSABLE_ENTITY, &mistakes.join("\n")),
+        }
     }
 
     /// The record may be on its way to the ring still: the answer that names it has only just been sent.

@@ -41,6 +41,7 @@ impl Door for Probes {
             "/livez" => probe(true),
             "/startupz" => probe(self.status.is_started()),
             "/readyz" if verbose => text(code(self.status.is_ready()), "text/plain; charset=utf-8", self.status.verbose()),
+            "/readyz" if self.status.is_draining() => plain(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             "/readyz" => probe(self.status.is_ready()),
             "/metrics" => match self.metrics.encode() {
                 Ok(body) => text(StatusCode::OK, METRICS_CONTENT_TYPE, body),

@@ -4,11 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::AdminDoor;
-use crate::secret::Secret;
+use crate::secret::Rotating;
 
 /// Only the owner.
 const MODE: u32 = 0o600;
@@ -46,7 +47,7 @@ pub(super) enum Listening {
     /// On a socket, whose file goes with the door.
     Socket(std::os::unix::net::UnixListener, SocketFile),
     /// On an address, for whoever bears the token.
-    Address(std::net::TcpListener, Secret),
+    Address(std::net::TcpListener, Arc<Rotating>),
 }
 
 impl OpenDoor {
@@ -68,8 +69,17 @@ impl OpenDoor {
                     Ok(listener)
                 };
                 let listener = listen().map_err(|error| DoorError::Address(*address, error))?;
-                Ok(Self(Listening::Address(listener, token.clone())))
+                Ok(Self(Listening::Address(listener, Arc::new(Rotating::new(token.clone())))))
             }
+        }
+    }
+
+    /// The token, where one is needed; another one may be offered while the door is open.
+    #[must_use]
+    pub fn token(&self) -> Option<Arc<Rotating>> {
+        match &self.0 {
+            Listening::Socket(..) => None,
+            Listening::Address(_, token) => Some(Arc::clone(token)),
         }
     }
 

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use crate::telemetry::{Health, Standing};
 
@@ -15,7 +16,15 @@ pub struct Status {
     started: AtomicBool,
     draining: AtomicBool,
     contacts: Mutex<Vec<Contact>>,
+    refused: Mutex<Option<Refused>>,
     health: Health,
+}
+
+/// A configuration that was not taken.
+#[derive(Debug)]
+struct Refused {
+    at: SystemTime,
+    reason: String,
 }
 
 /// An authorization server, and whether it has been reached once.
@@ -23,13 +32,15 @@ pub struct Status {
 struct Contact {
     name: Arc<str>,
     made: bool,
+    /// Whether readiness waits for it.
+    needed: bool,
 }
 
 impl Status {
     /// Not started; each of these authorization servers has to be reached once.
     pub fn new(authorization_servers: impl IntoIterator<Item = Arc<str>>, health: Health) -> Self {
-        let contacts = authorization_servers.into_iter().map(|name| Contact { name, made: false }).collect();
-        Self { started: AtomicBool::new(false), draining: AtomicBool::new(false), contacts: Mutex::new(contacts), health }
+        let contacts = authorization_servers.into_iter().map(|name| Contact { name, made: false, needed: true }).collect();
+        Self { started: AtomicBool::new(false), draining: AtomicBool::new(false), contacts: Mutex::new(contacts), refused: Mutex::default(), health }
     }
 
     /// The listeners stand.
@@ -42,11 +53,38 @@ impl Status {
         self.draining.store(true, Ordering::Release);
     }
 
+    /// Whether it is about to stop.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
     /// An authorization server was reached. Later ones change nothing.
     pub fn contacted(&self, authorization_server: &str) {
         if let Some(contact) = self.contacts().iter_mut().find(|contact| &*contact.name == authorization_server) {
             contact.made = true;
         }
+    }
+
+    /// Another configuration is in force, with these authorization servers. A gateway that is ready stays so: the new ones are told only, or all replicas
+    /// would leave at once.
+    pub fn reloaded(&self, authorization_servers: impl IntoIterator<Item = Arc<str>>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let mut contacts = self.contacts();
+        let needed = contacts.iter().any(|contact| contact.needed && !contact.made);
+        let known = std::mem::take(&mut *contacts);
+        *contacts = authorization_servers
+            .into_iter()
+            .map(|name| {
+                let known = known.iter().find(|contact| contact.name == name);
+                known.map_or(Contact { name: Arc::clone(&name), made: false, needed }, |known| Contact { name, ..*known })
+            })
+            .collect();
+    }
+
+    /// A configuration was refused; the one before stays in force.
+    pub fn reload_refused(&self, reason: String) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Refused { at: SystemTime::now(), reason });
     }
 
     /// The servers that the gateway needs.
@@ -64,7 +102,7 @@ impl Status {
     /// Whether requests should be sent here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.is_started() && !self.draining.load(Ordering::Acquire) && self.contacts().iter().all(|contact| contact.made)
+        self.is_started() && !self.draining.load(Ordering::Acquire) && self.contacts().iter().all(|contact| contact.made || !contact.needed)
     }
 
     /// Every check on a line of its own: `[+]` holds, `[-]` does not and keeps the gateway from being ready, `[!]` does not and is told only.
@@ -73,10 +111,25 @@ impl Status {
         let mut text = String::new();
         let mut check = |holds: bool, what: &str| _ = writeln!(text, "[{}] {what}", if holds { '+' } else { '-' });
         check(self.is_started(), "started");
-        check(!self.draining.load(Ordering::Acquire), "not draining");
+        let draining = self.draining.load(Ordering::Acquire);
+        check(!draining, if draining { "draining" } else { "not draining" });
         for contact in self.contacts().iter() {
             let made = if contact.made { "reached once" } else { "not reached yet" };
-            check(contact.made, &format!("authorization_server {}: {made}", contact.name));
+            let mark = if contact.made {
+                '+'
+            } else if contact.needed {
+                '-'
+            } else {
+                '!'
+            };
+            let _ = writeln!(text, "[{mark}] authorization_server {}: {made}", contact.name);
+        }
+        match &*self.refused.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => text.push_str("[+] configuration: as the file says\n"),
+            Some(Refused { at, reason }) => {
+                let at = httpdate::fmt_http_date(*at);
+                let _ = writeln!(text, "[!] configuration: refused at {at}, so the one before is in force ({reason})");
+            }
         }
         for dependency in self.health.dependencies() {
             let (mark, standing) = match dependency.standing() {
@@ -125,6 +178,29 @@ mod tests {
         status.contacted("family");
         assert!(!status.is_ready());
         assert!(status.verbose().contains("[-] authorization_server research: not reached yet"));
+    }
+
+    #[test]
+    fn a_server_that_a_reload_brings_does_not_take_readiness_back() {
+        let status = status();
+        status.started();
+        status.contacted("family");
+        status.reloaded(["family".into(), "research".into(), "new".into()]);
+        assert!(!status.is_ready(), "research is still waited for");
+        status.contacted("research");
+        status.contacted("new");
+        status.reloaded(["family".into(), "newer".into()]);
+        assert!(status.is_ready());
+        assert!(status.verbose().contains("[!] authorization_server newer: not reached yet"), "{}", status.verbose());
+    }
+
+    #[test]
+    fn a_refused_configuration_is_told_until_one_is_taken() {
+        let status = status();
+        status.reload_refused("gateway.yaml:3:1: unknown key `rutes`".into());
+        assert!(status.verbose().contains("(gateway.yaml:3:1: unknown key `rutes`)"), "{}", status.verbose());
+        status.reloaded([]);
+        assert!(status.verbose().contains("[+] configuration"), "{}", status.verbose());
     }
 
     #[test]

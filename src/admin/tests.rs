@@ -73,6 +73,11 @@ fn echo() -> Explain {
     })
 }
 
+/// A reload that finds a mistake.
+fn never() -> Reload {
+    Rc::new(|| Box::pin(async { Err(vec!["gateway.yaml:3:1: unknown key `rutes`".to_owned()]) }))
+}
+
 async fn probe(status: &Arc<Status>, path: &str) -> Heard {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
     let address = listener.local_addr().expect("an address");
@@ -87,7 +92,7 @@ async fn operator(telemetry: &Telemetry, requests: &[String]) -> Vec<Heard> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("admin.sock");
     let door = OpenDoor::open(&AdminDoor::Socket(path.clone())).expect("a door");
-    let served = spawn_local(serve_admin(door, telemetry.clone(), echo()));
+    let served = spawn_local(serve_admin(door, telemetry.clone(), echo(), never()));
     let mut heard = Vec::new();
     for request in requests {
         heard.push(ask(UnixStream::connect(&path as &Path).await.expect("connected"), request.clone()).await);
@@ -131,7 +136,10 @@ async fn a_verbose_probe_names_what_is_missing() {
     status.started();
     let heard = LocalSet::new().run_until(probe(&status, "/readyz?verbose")).await;
     assert_eq!(heard.status, 503);
-    assert_eq!(heard.body, "[+] started\n[+] not draining\n[-] authorization_server keycloak: not reached yet\nnot ready\n");
+    assert_eq!(
+        heard.body,
+        "[+] started\n[+] not draining\n[-] authorization_server keycloak: not reached yet\n[+] configuration: as the file says\nnot ready\n"
+    );
 }
 
 #[tokio::test]
@@ -190,7 +198,7 @@ async fn on_an_address_only_the_bearer_of_the_token_is_let_in() {
     let address = door.address().expect("an address");
     let local = LocalSet::new();
     let asked = async {
-        let served = spawn_local(serve_admin(door, telemetry(), echo()));
+        let served = spawn_local(serve_admin(door, telemetry(), echo(), never()));
         let mut codes = Vec::new();
         for header in ["", "authorization: Bearer open\r\n", "authorization: Basic open sesame\r\n", "authorization: bearer open sesame\r\n"] {
             let request = format!("GET /records HTTP/1.1\r\nhost: localhost\r\n{header}\r\n");
@@ -215,7 +223,7 @@ async fn the_client_asks_through_either_kind_of_door() {
                 (AdminDoor::Address { token, .. }, Some(address)) => AdminDoor::Address { address, token: token.clone() },
                 _ => door.clone(),
             };
-            let served = spawn_local(serve_admin(open, telemetry, echo()));
+            let served = spawn_local(serve_admin(open, telemetry, echo(), never()));
             let client = AdminClient::new(&door);
             let found = client.record("4q7zk2").await.expect("a record");
             let missing = client.record("none").await;
@@ -239,7 +247,7 @@ async fn the_client_says_where_nobody_answers_and_when_its_token_is_wrong() {
     let open = open.expect("a door");
     let wrong = AdminDoor::Address { address: open.address().expect("an address"), token: Secret::from("guess") };
     let asked = async {
-        let served = spawn_local(serve_admin(open, telemetry(), echo()));
+        let served = spawn_local(serve_admin(open, telemetry(), echo(), never()));
         let refused = AdminClient::new(&wrong).record("4q7zk2").await;
         served.abort();
         refused

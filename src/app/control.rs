@@ -1,130 +1,130 @@
-//! The control thread: authorization servers, proxy credentials that are renewed, health, the operator's door.
+//! The control thread: authorization servers, proxy credentials that are renewed, reloads, health, the operator's door.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
-use super::StartError;
-use super::explain::{Explainer, Question};
-use crate::admin::{self, ExplainRequest, OpenDoor, Status};
-use crate::authorization_server::{Config, Resources, Server, ServerIdentity, Wanted};
+use super::doors::{self, Addresses, Doors};
+use super::explain::Explainer;
+use super::keeping::{Keeping, Task, client};
+use super::listeners::Listeners;
+use super::reload::{Order, Reloads, Running, Why, note_credentials};
+use super::watching::{Watched, content, watch};
+use super::{InForce, StartError};
+use crate::admin::Status;
+use crate::authorization_server::{Resources, Server, ServerIdentity, Wanted};
 use crate::cache::Introspections;
 use crate::config;
-use crate::credentials::oauth2::{self, Grant, Token};
-use crate::enforcement::{Desk, Limits, Questions};
-use crate::http_client::{HttpClient, TlsFiles};
+use crate::credentials::oauth2::{Grant, Token};
+use crate::enforcement::{Desk, Questions};
+use crate::stack::Current;
 use crate::telemetry::{Health, Telemetry};
-use crate::upstream::{self, Checks, Fleet};
+use crate::upstream::{Checks, Fleet};
+
+/// How often it is looked whether what is not named any more can be forgotten.
+const SWEEP: Duration = Duration::from_millis(250);
 
 /// Everything that the control thread is made of.
 pub struct Parts {
-    pub servers: Vec<Arc<Config>>,
+    pub config: config::Gateway,
     pub wanted: BTreeMap<ServerIdentity, Vec<Wanted>>,
     pub tokens: Vec<(Arc<Token>, Grant)>,
     pub questions: Questions,
     pub cache: Arc<Introspections>,
     pub resources: Resources,
-    pub limits: Arc<Limits>,
     pub health: Health,
     pub fleet: Arc<Fleet>,
-    /// Those whose servers may want health checks.
-    pub upstreams: Vec<Arc<upstream::Config>>,
     pub telemetry: Telemetry,
     pub status: Arc<Status>,
+    pub current: Current,
 }
 
-/// The bound sockets of the control plane.
-pub struct Doors {
-    health: Option<std::net::TcpListener>,
-    admin: Option<OpenDoor>,
-}
-
-impl Doors {
-    /// Binds them.
-    pub fn bind(config: &config::Gateway) -> Result<Self, StartError> {
-        let health = config
-            .health
-            .as_ref()
-            .map(|health| std::net::TcpListener::bind(health.address).map_err(|error| StartError::Health { address: health.address, error }));
-        let admin = config.admin.as_ref().map(OpenDoor::open);
-        Ok(Self { health: health.transpose()?, admin: admin.transpose()? })
-    }
-
-    pub fn health_address(&self) -> Option<SocketAddr> {
-        self.health.as_ref()?.local_addr().ok()
-    }
-
-    pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin.as_ref()?.address()
-    }
+/// What a gateway that serves needs besides.
+pub struct Serving {
+    pub workers: usize,
+    pub listeners: Listeners,
+    pub inherited: Arc<Vec<TcpListener>>,
+    pub doors: doors::Bound,
+    pub addresses: Addresses,
+    pub explainer: Explainer,
+    pub in_force: InForce,
+    pub reloads: Reloads,
+    pub orders: mpsc::UnboundedReceiver<Order>,
+    /// Whether files are watched.
+    pub watch: bool,
 }
 
 /// Starts the thread. Its runtime ends when `stopped` says so and the drain is over.
-pub fn start(parts: Parts, doors: Doors, explainer: Explainer, stopped: watch::Receiver<bool>) -> Result<JoinHandle<()>, StartError> {
-    let clients = clients(&parts.servers)?;
-    let plain = HttpClient::new(&TlsFiles::default()).map_err(|error| StartError::System(error.to_string()))?;
+pub fn start(parts: Parts, serving: Serving, stopped: watch::Receiver<bool>) -> Result<JoinHandle<()>, StartError> {
+    // A mistake in a server's files is one of the start.
+    for server in &parts.config.authorization_servers {
+        client(server)?;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
     std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
             let local = LocalSet::new();
-            local.block_on(&runtime, run(parts, clients, plain, doors, explainer, stopped));
+            local.block_on(&runtime, async move {
+                if let Err(error) = run(parts, serving, stopped).await {
+                    tracing::error!(%error, "the control plane cannot start");
+                }
+            });
+            // A file that is being read must not hold the end up.
+            runtime.shutdown_background();
         })
         .map_err(|error| StartError::System(error.to_string()))
 }
 
-fn clients(servers: &[Arc<Config>]) -> Result<Vec<HttpClient>, StartError> {
-    servers.iter().map(|server| HttpClient::new(&server.tls).map_err(|error| StartError::Tls { name: Arc::clone(&server.name), error })).collect()
-}
-
 /// Answers questions on the caller's own runtime, without keeping servers ready and without doors.
 pub fn answer_only(parts: Parts) -> Result<(), StartError> {
-    let clients = clients(&parts.servers)?;
-    let servers = servers(&parts, clients);
-    let desk = Desk::new(servers, parts.cache, parts.resources, &parts.limits);
+    let metrics = parts.telemetry.metrics();
+    let server = |config: &Arc<_>| Ok(Rc::new(Server::new(Arc::clone(config), client(config)?, &parts.health, Arc::clone(metrics))));
+    let servers = parts.config.authorization_servers.iter().map(server).collect::<Result<Vec<_>, StartError>>()?;
+    let desk = Desk::new(servers, parts.cache, parts.resources, &parts.config.limits);
     spawn_local(desk.answer(parts.questions));
     Ok(())
 }
 
-fn servers(parts: &Parts, clients: Vec<HttpClient>) -> Vec<Rc<Server>> {
-    let metrics = parts.telemetry.metrics();
-    let configs = parts.servers.iter().zip(clients);
-    configs.map(|(config, client)| Rc::new(Server::new(Arc::clone(config), client, &parts.health, Arc::clone(metrics)))).collect()
-}
-
-async fn run(mut parts: Parts, clients: Vec<HttpClient>, plain: HttpClient, doors: Doors, explainer: Explainer, mut stopped: watch::Receiver<bool>) {
-    let servers = servers(&parts, clients);
-    for server in &servers {
-        let (status, name) = (Arc::clone(&parts.status), Arc::clone(&server.config().name));
-        let wanted = parts.wanted.remove(&server.config().identity).unwrap_or_default();
-        spawn_local(Rc::clone(server).keep(parts.resources.clone(), wanted, move || status.contacted(&name)));
-    }
-    for (token, grant) in parts.tokens {
-        spawn_local(oauth2::keep(token, grant, plain.clone(), parts.health.clone()));
-    }
-    // They end with this function.
+async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
+    let Serving { workers, listeners, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } = serving;
+    let Parts { config, wanted, tokens, questions, cache, resources, health, fleet, telemetry, status, current } = parts;
+    let metrics = Arc::clone(telemetry.metrics());
+    let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
+    let mut keeping = Keeping::new(Rc::clone(&desk), resources, health, Arc::clone(&metrics), Arc::clone(&status))?;
+    let clients = keeping.clients(&config.authorization_servers)?;
+    keeping.serve(&config.authorization_servers, clients, wanted);
+    keeping.renew(tokens);
     let mut checks = Checks::default();
-    checks.set(&parts.fleet, parts.upstreams.iter().map(|upstream| &**upstream));
-    if let Some(listener) = doors.health {
-        spawn_local(admin::serve_health(listener, parts.status, Arc::clone(parts.telemetry.metrics())));
-    }
-    if let Some(admin) = doors.admin {
-        spawn_local(admin::serve_admin(admin, parts.telemetry, explaining(explainer)));
-    }
-    spawn_local(Desk::new(servers, parts.cache, parts.resources, &parts.limits).answer(parts.questions));
-    // Told only after the last worker has ended: requests that are under way may still ask while they drain.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
-}
+    checks.set(&fleet, current.load().upstreams.iter().map(|upstream| &**upstream));
+    note_credentials(&metrics, None, &current.load(), &config);
+    let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone());
+    doors.carry_out(bound, &config);
+    spawn_local(Rc::clone(&desk).answer(questions));
 
-/// The explainer as the admin door asks it.
-fn explaining(explainer: Explainer) -> admin::Explain {
-    Rc::new(move |request: ExplainRequest| {
-        let explainer = explainer.clone();
-        Box::pin(async move { Ok(explainer.explain(Question { method: request.method, url: request.url, token: request.token }).await) })
-    })
+    let mut files = config.files.clone();
+    files.push(config.file.clone());
+    files.sort();
+    let watched = Rc::new(Watched::new(files.clone()));
+    watched.was_read(&files, content(&files));
+    let _watch = watches.then(|| Task::start(watch(Rc::clone(&watched), move || reloads.ask(Why::Files))));
+    let fixed = (config.workers, config.log.clone());
+    let told = fixed.clone();
+    let file = config.file.clone();
+    let mut running =
+        Running { file, workers, fixed, told, inherited, current, in_force, listeners, doors, desk, keeping, fleet, checks, watched, status, metrics };
+    loop {
+        tokio::select! {
+            // Told only after the last worker has ended: requests that are under way may still ask while they drain.
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            Some(order) = orders.recv() => running.obey(order, &mut orders).await,
+            () = tokio::time::sleep(SWEEP), if running.keeping.has_retired() => running.keeping.sweep(),
+        }
+    }
 }

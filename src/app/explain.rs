@@ -84,7 +84,7 @@ fn request(question: Question, recorder: Recorder) -> Result<Request, http::Erro
 /// # Errors
 /// As [`super::Gateway::start`].
 pub async fn explain_offline(config: crate::config::Gateway, question: Question) -> Result<Value, super::StartError> {
-    let rooms = super::Rooms::build(&config, &super::Options { log: Some(|| Box::new(std::io::sink())), ..super::Options::default() })?;
+    let rooms = super::Rooms::build(config, &super::Options { log: Some(|| Box::new(std::io::sink())), ..super::Options::default() })?;
     let explainer = Explainer::new(rooms.judge, rooms.current);
     super::control::answer_only(rooms.control)?;
     Ok(explainer.explain(question).await)

@@ -7,9 +7,10 @@ use super::StartError;
 use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted};
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
-use crate::credentials::{self, Credential, Proxy, Reserved};
+use crate::credentials::{self, Credential, Proxy, Reserved, Trial};
 use crate::routing::{Access, Protect, ResourceChoice, RouteTable, Template};
 use crate::stack::Snapshot;
+use crate::telemetry::{Metrics, SecretKind};
 use crate::uma::Scope;
 use crate::upstream;
 
@@ -23,20 +24,83 @@ pub struct Built {
     pub tokens: Vec<(Arc<Token>, Grant)>,
 }
 
-/// Builds the whole snapshot.
-pub fn build(config: &config::Gateway) -> Result<Built, StartError> {
+/// What is in force, as far as the next snapshot goes on with it.
+pub struct Before {
+    /// The snapshot.
+    pub snapshot: Arc<Snapshot>,
+    /// Tokens for upstreams.
+    pub tokens: Vec<(Arc<Token>, Grant)>,
+}
+
+/// Builds the whole snapshot. What has not changed since `before` stays the same object: connections, tokens and trials of credentials hang on it.
+pub fn build(config: &config::Gateway, before: Option<&Before>, metrics: &Arc<Metrics>) -> Result<Built, StartError> {
     let routes = RouteTable::new(config.routes.clone()).map_err(|problems| StartError::Routes(format!("{problems:?}")))?;
     let reserved = Arc::new(reserved(config));
-    let mut tokens = Vec::new();
-    let mut proxies = Vec::with_capacity(config.upstreams.len());
+    let (mut upstreams, mut proxies, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
     for (upstream, credential) in config.upstreams.iter().zip(&config.credentials) {
-        let token = grant(upstream, credential).map(|grant| (Arc::new(Token::default()), grant));
-        proxies.push(Arc::new(Proxy::new(credential, upstream.host.clone(), Arc::clone(&reserved), token.as_ref().map(|(token, _)| Arc::clone(token)))));
+        let old = before.and_then(|before| Old::find(&before.snapshot, &upstream.name));
+        let token = grant(upstream, credential).map(|grant| (kept_token(before, &grant), grant));
+        let proxy = Proxy::new(credential, upstream.host.clone(), Arc::clone(&reserved), token.as_ref().map(|(token, _)| Arc::clone(token)));
+        proxies.push(match &old {
+            // A credential never goes to servers that it was not meant for.
+            Some(old) if old.upstream.servers == upstream.servers => {
+                if proxy.is_same(old.proxy) {
+                    Arc::clone(old.proxy)
+                } else {
+                    Arc::new(proxy.replacing(old.proxy, tell(&upstream.name, metrics)))
+                }
+            }
+            _ => Arc::new(proxy),
+        });
+        upstreams.push(match old {
+            Some(old) if **old.upstream == *upstream => Arc::clone(old.upstream),
+            _ => Arc::new(upstream.clone()),
+        });
         tokens.extend(token);
     }
-    let snapshot =
-        Snapshot { routes, upstreams: config.upstreams.iter().cloned().map(Arc::new).collect(), proxies, trusted_proxies: config.trusted_proxies.clone() };
+    let snapshot = Snapshot {
+        routes,
+        upstreams,
+        proxies,
+        trusted_proxies: config.trusted_proxies.clone(),
+        limits: config.limits.clone(),
+        open_with: config.open_with.clone(),
+    };
     Ok(Built { snapshot, wanted: wanted(config), tokens })
+}
+
+/// An upstream of the snapshot before.
+struct Old<'s> {
+    upstream: &'s Arc<upstream::Config>,
+    proxy: &'s Arc<Proxy>,
+}
+
+impl<'s> Old<'s> {
+    fn find(snapshot: &'s Snapshot, name: &str) -> Option<Self> {
+        let mut all = snapshot.upstreams.iter().zip(&snapshot.proxies);
+        all.find(|(upstream, _)| *upstream.name == *name).map(|(upstream, proxy)| Self { upstream, proxy })
+    }
+}
+
+/// The token that is kept for this grant, though its client's secret may be another one now.
+fn kept_token(before: Option<&Before>, grant: &Grant) -> Arc<Token> {
+    let same = |known: &Grant| {
+        known.upstream == grant.upstream && known.token_endpoint == grant.token_endpoint && known.client.id == grant.client.id && known.scopes == grant.scopes
+    };
+    let known = before.and_then(|before| before.tokens.iter().find(|(_, known)| same(known)));
+    known.map_or_else(|| Arc::new(Token::default()), |(token, _)| Arc::clone(token))
+}
+
+/// Says what came of a new proxy credential.
+fn tell(upstream: &Arc<str>, metrics: &Arc<Metrics>) -> Arc<dyn Fn(Trial) + Send + Sync> {
+    let (upstream, metrics) = (Arc::clone(upstream), Arc::clone(metrics));
+    Arc::new(move |trial| match trial {
+        Trial::Refused => tracing::warn!(upstream = &*upstream, "the upstream refuses the new credential; the one before stays in use"),
+        Trial::Worked => {
+            metrics.secret_loaded(SecretKind::ProxyCredential, &upstream);
+            tracing::info!(upstream = &*upstream, "the new credential works and is in use");
+        }
+    })
 }
 
 /// Every name that the gateway sets for any upstream or route: no client may set one of them anywhere.

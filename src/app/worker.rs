@@ -1,16 +1,24 @@
 //! One worker: a thread with a current-thread runtime, its own sockets, its own upstream connections.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
-use tokio::sync::watch;
-use tokio::task::LocalSet;
+use http::Response;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tower::Service;
 
 use super::StartError;
+use super::listeners::Serve;
+use crate::body::Body;
 use crate::enforcement::Judge;
-use crate::listener::{self, Bound, Event, Settings, Socket};
+use crate::listener::{self, Event, Settings};
+use crate::routing::Request;
 use crate::stack::{Current, stack};
-use crate::telemetry::{Health, Metrics, Telemetry};
+use crate::telemetry::{ConnectionFault, Health, Metrics, Telemetry};
 use crate::upstream::{Fleet, Pool, Upstream};
 
 /// What every worker is made of.
@@ -23,11 +31,11 @@ pub struct Parts {
     pub fleet: Arc<Fleet>,
     /// The gateway's name in `Via`.
     pub pseudonym: Arc<str>,
-    pub stopped: watch::Receiver<bool>,
 }
 
 /// The listener's settings, with its events counted.
 pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
+    metrics.connections_at_most(settings.connections);
     let metrics = Arc::clone(metrics);
     Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings.clone() }
 }
@@ -38,48 +46,69 @@ fn count(metrics: &Metrics, event: Event) {
         Event::Closed => metrics.connection_closed(),
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
-        Event::AcceptFailed | Event::Expired => {}
+        Event::AcceptFailed => metrics.connection_failed(ConnectionFault::NotAccepted),
+        Event::Expired => metrics.connection_failed(ConnectionFault::Expired),
+        Event::Malformed => metrics.connection_failed(ConnectionFault::Malformed),
+        Event::HeadTooLarge => metrics.connection_failed(ConnectionFault::HeadTooLarge),
     }
 }
 
-/// Starts them all; each gets a socket of every listener.
-pub fn start_all(bound: Vec<Bound>, workers: usize, parts: &Parts) -> Result<Vec<JoinHandle<()>>, StartError> {
-    let mut sockets: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
-    for bound in bound {
-        let all = bound.sockets(workers).map_err(|error| StartError::System(format!("a worker's socket: {error}")))?;
-        for (list, socket) in sockets.iter_mut().zip(all) {
-            list.push(socket);
-        }
-    }
-    sockets.into_iter().enumerate().map(|(number, sockets)| start(number, sockets, parts)).collect()
+/// The way to a worker.
+pub type Sockets = mpsc::UnboundedSender<Serve>;
+
+/// Starts them all; each gets a socket of every listener that [`super::listeners::Listeners`] opens.
+pub fn start_all(workers: usize, parts: &Parts) -> Result<(Vec<JoinHandle<()>>, Vec<Sockets>), StartError> {
+    let started = (0..workers).map(|number| start(number, parts)).collect::<Result<Vec<_>, _>>()?;
+    Ok(started.into_iter().unzip())
 }
 
-fn start(number: usize, sockets: Vec<Socket>, parts: &Parts) -> Result<JoinHandle<()>, StartError> {
+fn start(number: usize, parts: &Parts) -> Result<(JoinHandle<()>, Sockets), StartError> {
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
-    let (settings, health, stopped) = (parts.settings.clone(), parts.health.clone(), parts.stopped.clone());
+    let (settings, health) = (parts.settings.clone(), parts.health.clone());
     let (pseudonym, fleet) = (Arc::clone(&parts.pseudonym), Arc::clone(&parts.fleet));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
-    std::thread::Builder::new()
+    let (sender, sockets) = mpsc::unbounded_channel::<Serve>();
+    let (tells, told) = sync_channel(1);
+    let thread = std::thread::Builder::new()
         .name(format!("worker-{number}"))
         .spawn(move || {
-            let local = LocalSet::new();
-            local.block_on(&runtime, async move {
+            // It belongs to this thread: a task that is woken goes straight to its queue, which a `LocalSet` would have to be woken for first.
+            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(tells.send(error)),
+            };
+            drop(tells);
+            runtime.block_on(async move {
                 let upstream = Upstream::new(Pool::new(health, fleet));
-                let service = stack(current, judge, &telemetry, upstream, pseudonym);
-                let mut serving = tokio::task::JoinSet::new();
-                for socket in sockets {
-                    let (service, settings, mut stopped) = (service.clone(), settings.clone(), stopped.clone());
-                    serving.spawn_local(async move {
-                        let shutdown = async move {
-                            let _ = stopped.wait_for(|stopped| *stopped).await;
-                        };
-                        if let Err(error) = listener::serve(socket, settings, move || service, shutdown).await {
-                            tracing::error!(%error, "a listener's socket cannot be served");
-                        }
-                    });
-                }
-                while serving.join_next().await.is_some() {}
+                serve_all(sockets, &settings, stack(current, judge, &telemetry, upstream, &pseudonym)).await;
             });
         })
-        .map_err(|error| StartError::System(error.to_string()))
+        .map_err(|error| StartError::System(error.to_string()))?;
+    // The channel closes without a word when all is well.
+    told.recv().map_or(Ok((thread, sender)), |error| Err(StartError::System(error.to_string())))
+}
+
+/// Serves sockets as they come, until the gateway ends and all of them have stopped.
+async fn serve_all<S>(mut sockets: mpsc::UnboundedReceiver<Serve>, settings: &Settings, service: S)
+where
+    S: Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static,
+{
+    let mut serving = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(Serve { socket, mut stopped }) = sockets.recv() => {
+                let (service, settings) = (service.clone(), settings.clone());
+                serving.spawn_local(async move {
+                    let shutdown = async move {
+                        // Whoever could say it is gone: then there is nothing to wait for.
+                        stopped.wait_for(Option::is_some).await.ok().and_then(|patience| *patience).unwrap_or_default()
+                    };
+                    if let Err(error) = listener::serve(socket, settings, move || service, shutdown).await {
+                        tracing::error!(%error, "a listener's socket cannot be served");
+                    }
+                });
+            }
+            Some(_) = serving.join_next() => {}
+            else => break,
+        }
+    }
 }

@@ -38,8 +38,9 @@ impl Server {
         let mut pause = FIRST_PAUSE;
         let mut discovered = None;
         let mut told = vec![false; wanted.len()];
+        let mut reconciled = vec![false; wanted.len()];
         loop {
-            match self.round(&resources, &wanted, &mut discovered, &mut told).await {
+            match self.round(&resources, &wanted, &mut discovered, &mut told, &mut reconciled).await {
                 Ok(next) => {
                     contact();
                     pause = FIRST_PAUSE;
@@ -54,7 +55,14 @@ impl Server {
         }
     }
 
-    async fn round(&self, resources: &Resources, wanted: &[Wanted], discovered: &mut Option<Instant>, told: &mut [bool]) -> Result<Instant, AskError> {
+    async fn round(
+        &self,
+        resources: &Resources,
+        wanted: &[Wanted],
+        discovered: &mut Option<Instant>,
+        told: &mut [bool],
+        reconciled: &mut [bool],
+    ) -> Result<Instant, AskError> {
         let deadline = || Instant::now() + self.config().timeout.max(Duration::from_secs(5));
         if discovered.is_none_or(|at| at.elapsed() > DISCOVERY_AGE) {
             match self.discover(deadline()).await {
@@ -66,13 +74,15 @@ impl Server {
         }
         let pat = self.pat(deadline()).await?;
         let mut known = 0;
-        for (one, told) in wanted.iter().zip(told) {
-            if matches!(resources.see(&one.key), Seen::Known(_)) {
+        for ((one, told), reconciled) in wanted.iter().zip(told).zip(reconciled) {
+            // A declaration may be another one since the resource became known.
+            if matches!(resources.see(&one.key), Seen::Known(_)) && (one.declared.is_none() || *reconciled) {
                 known += 1;
                 continue;
             }
             let found = self.resolve(resources, &one.key, one.declared.as_deref(), deadline()).await?;
             known += usize::from(found.is_some());
+            *reconciled = true;
             if !std::mem::replace(told, true) || found.is_some() {
                 self.report(one, found.as_ref(), deadline()).await;
             }

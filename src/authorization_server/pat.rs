@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::discovery::Metadata;
 use super::error::AskError;
 use super::json;
-use super::server::{Server, form_request, status};
+use super::server::{Server, status};
 use crate::http_client::form;
 use crate::telemetry::AsEndpoint;
 use crate::uma::{Pat, Timestamp};
@@ -107,6 +107,11 @@ impl Server {
             self.complain(&format!("no protection API access token: {error}"));
             return Err(error);
         }
+        self.keep_pat(&response)
+    }
+
+    /// Takes the token out of an answer and keeps it.
+    pub(super) fn keep_pat(&self, response: &Response<Bytes>) -> Result<Rc<Held>, AskError> {
         let held = Rc::new(read(response.body())?);
         let left = held.until.saturating_duration_since(Instant::now());
         self.metrics().pat_expires(&self.config.name, Timestamp::now().0.saturating_add(i64::try_from(left.as_secs()).unwrap_or(0)));
@@ -116,9 +121,13 @@ impl Server {
     }
 
     pub(super) async fn ask_for_pat(&self, metadata: &Metadata, deadline: Instant) -> Result<Response<Bytes>, AskError> {
+        self.as_client(AsEndpoint::Token, &metadata.token, Self::pat_form(metadata), deadline).await
+    }
+
+    pub(super) fn pat_form(metadata: &Metadata) -> Bytes {
         let mut fields = vec![("grant_type", "client_credentials")];
         fields.extend(metadata.profile.pat_scope().map(|scope| ("scope", scope)));
-        self.call(AsEndpoint::Token, &metadata.token, form_request(Some(self.client_authorization())), form(&fields), deadline).await
+        form(&fields)
     }
 }
 

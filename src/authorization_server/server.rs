@@ -19,7 +19,8 @@ use super::discovery::{self, Endpoint, Metadata};
 use super::error::AskError;
 use super::pat::Pats;
 use super::{introspection, json, live};
-use crate::http_client::{HttpClient, basic_auth, form};
+use crate::http_client::{HttpClient, form};
+use crate::secret::Rotating;
 use crate::telemetry::{AsEndpoint, AsOutcome, Dependency, Health, Metrics};
 use crate::uma::{PermissionTicket, ResourceId, Rpt, Scope};
 
@@ -34,7 +35,9 @@ const REST: Duration = Duration::from_millis(500);
 /// One authorization server.
 pub struct Server {
     pub(super) config: Arc<Config>,
-    pub(super) http: HttpClient,
+    pub(super) http: RefCell<HttpClient>,
+    /// The client's secret: that of the section, until another one is offered.
+    pub(super) secret: Rotating,
     metadata: RefCell<Option<Rc<Metadata>>>,
     discovering: tokio::sync::Mutex<()>,
     pub(super) pats: Pats,
@@ -81,8 +84,9 @@ impl Server {
         Self {
             reachable: health.dependency("authorization_server", &config.name),
             usable: health.dependency("protection_api", &config.name),
+            secret: Rotating::new(config.client.secret.clone()),
             config,
-            http,
+            http: RefCell::new(http),
             metadata: RefCell::new(None),
             discovering: tokio::sync::Mutex::new(()),
             pats: Pats::default(),
@@ -202,8 +206,7 @@ impl Server {
         let response = if metadata.profile.introspects_with_pat() {
             self.protected(AsEndpoint::Introspection, &metadata, &metadata.introspection, request, &body, deadline, renewed).await?
         } else {
-            let response =
-                self.call(AsEndpoint::Introspection, &metadata.introspection, form_request(Some(self.client_authorization())), body, deadline).await?;
+            let response = self.as_client(AsEndpoint::Introspection, &metadata.introspection, body, deadline).await?;
             if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                 return Err(AskError::CredentialRefused(AsEndpoint::Introspection.label()));
             }
@@ -223,7 +226,7 @@ impl Server {
     pub async fn granted_now(&self, rpt: &Rpt, resource: &ResourceId, deadline: Instant) -> Result<Option<Vec<Scope>>, AskError> {
         let metadata = self.metadata(deadline).await?;
         let body = live::request(&self.config.client.id, rpt, resource);
-        let response = self.call(AsEndpoint::Decision, &metadata.token, form_request(Some(self.client_authorization())), body, deadline).await?;
+        let response = self.as_client(AsEndpoint::Decision, &metadata.token, body, deadline).await?;
         live::read(&response, resource)
     }
 
@@ -259,11 +262,6 @@ impl Server {
         Ok(response)
     }
 
-    /// `Authorization` of the gateway's own client.
-    pub(super) fn client_authorization(&self) -> HeaderValue {
-        basic_auth(&self.config.client.id, self.config.client.secret.expose())
-    }
-
     /// One call: bounded in number and time, counted, and remembered as the server's last sign of life.
     pub(super) async fn call(
         &self,
@@ -283,7 +281,8 @@ impl Server {
             .body(body)
             .map_err(|_| AskError::unusable(name.label(), "the request cannot be written"))?;
         let started = Instant::now();
-        let result = self.http.send(request, ANSWER_LIMIT, deadline).await.map_err(AskError::from);
+        let http = self.http.borrow().clone();
+        let result = http.send(request, ANSWER_LIMIT, deadline).await.map_err(AskError::from);
         let failed = match &result {
             Ok(response) => response.status().is_server_error().then(|| status(name, response).to_string()),
             Err(error) => Some(error.to_string()),

@@ -7,7 +7,7 @@ use super::*;
 use crate::authorization_server::{Audience, ClientCredentials, ProfileChoice};
 use crate::uma::Timestamp;
 
-fn server(identity: u8) -> Config {
+pub(super) fn server(identity: u8) -> Config {
     Config {
         name: "as".into(),
         identity: ServerIdentity([identity; 16]),
@@ -29,17 +29,13 @@ fn server(identity: u8) -> Config {
     }
 }
 
-fn rpt(text: &str) -> Rpt {
-    Rpt(text.into())
-}
-
-fn of(subject: &str, session: &str) -> Introspection {
+pub(super) fn of(subject: &str, session: &str) -> Introspection {
     Introspection { subject: Some(subject.into()), session: Some(session.into()), ..Introspection::default() }
 }
 
 fn keep(cache: &Introspections, token: &str, introspection: Introspection) -> CacheKey {
     let server = server(1);
-    let key = cache.key(server.identity, &rpt(token));
+    let key = cache.key(server.identity, token);
     cache.keep_active(key, introspection, &server, false, cache.asking());
     key
 }
@@ -51,12 +47,12 @@ fn is_active(cache: &Introspections, key: &CacheKey) -> bool {
 #[test]
 fn tokens_that_differ_in_one_octet_or_in_their_server_have_different_keys() {
     let cache = Introspections::new().expect("randomness");
-    let key = cache.key(server(1).identity, &rpt("header.payload.signature1"));
-    assert_ne!(key, cache.key(server(1).identity, &rpt("header.payload.signature2")));
-    assert_ne!(key, cache.key(server(2).identity, &rpt("header.payload.signature1")));
-    assert_eq!(key, cache.key(server(1).identity, &rpt("header.payload.signature1")));
+    let key = cache.key(server(1).identity, "header.payload.signature1");
+    assert_ne!(key, cache.key(server(1).identity, "header.payload.signature2"));
+    assert_ne!(key, cache.key(server(2).identity, "header.payload.signature1"));
+    assert_eq!(key, cache.key(server(1).identity, "header.payload.signature1"));
     let other = Introspections::new().expect("randomness");
-    assert_ne!(key, other.key(server(1).identity, &rpt("header.payload.signature1")), "the key of the hash is the process's own");
+    assert_ne!(key, other.key(server(1).identity, "header.payload.signature1"), "the key of the hash is the process's own");
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,7 +82,7 @@ async fn an_answer_never_outlives_its_token() {
 async fn age_counts_from_the_asking_and_not_from_the_answer() {
     let cache = Introspections::new().expect("randomness");
     let server = server(1);
-    let key = cache.key(server.identity, &rpt("t"));
+    let key = cache.key(server.identity, "t");
     let asking = cache.asking();
     advance(Duration::from_secs(29)).await;
     cache.keep_active(key, Introspection::default(), &server, false, asking);
@@ -110,7 +106,7 @@ fn refusals_of_sprayed_tokens_do_not_push_out_an_answer() {
     let hot = keep(&cache, "hot", Introspection::default());
     let until = Instant::now() + Duration::from_secs(5);
     for number in 0..300_000 {
-        cache.keep_inactive(cache.key(server(1).identity, &rpt(&format!("junk-{number}"))), until);
+        cache.keep_inactive(cache.key(server(1).identity, &format!("junk-{number}")), until);
     }
     assert!(is_active(&cache, &hot));
 }
@@ -145,7 +141,7 @@ fn purging_by_subject_or_session_leaves_the_others() {
 fn an_answer_that_was_asked_for_before_a_purge_is_not_kept_after_it() {
     let cache = Introspections::new().expect("randomness");
     let server = server(1);
-    let key = cache.key(server.identity, &rpt("t"));
+    let key = cache.key(server.identity, "t");
     let (asking, resource) = (cache.asking(), ResourceId("album".into()));
     cache.purge(&Purge::Token(key));
     cache.keep_active(key, Introspection::default(), &server, false, asking);

@@ -100,7 +100,7 @@ fn ask<E: std::fmt::Display>(answer: Result<Value, E>) -> Result<Value, ExitCode
     })
 }
 
-fn door(admin: &str) -> Result<AdminDoor, ExitCode> {
+pub(super) fn door(admin: &str) -> Result<AdminDoor, ExitCode> {
     let Some(address) = admin.strip_prefix("http://") else { return Ok(AdminDoor::Socket(admin.into())) };
     let address = address.trim_end_matches('/').parse().map_err(|_| {
         eprintln!("error: --admin takes a socket's path or http://ADDRESS:PORT");

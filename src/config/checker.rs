@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::description::{Kind, Section};
 use super::mask::Hidden;
@@ -21,6 +21,8 @@ pub(super) struct Checker<'a> {
     pub(super) errors: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
     pub(super) hidden: Hidden,
+    /// Files that the configuration names and whose content counts.
+    pub(super) files: Vec<PathBuf>,
     /// The directory of the file: relative paths begin there.
     pub(super) directory: &'a Path,
     /// The value of a variable; absent: secrets are not read.

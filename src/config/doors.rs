@@ -1,17 +1,20 @@
 //! What the gateway opens and writes: `listeners`, `health`, `admin`, `log`, and its `limits`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::checker::{Checker, Keys};
 use super::description::Section;
 use super::problem::{Problem, Span};
 use super::secrets::secret;
 use super::tree::{Node, Value};
-use super::values::{Wrong, address, file, host, list, network, number, parse_url, parsed, rate, size, word};
+use super::values::{Wrong, address, duration, file, host, list, network, number, parse_url, parsed, rate, size, word};
 use crate::admin::{AdminDoor, HealthConfig};
 use crate::enforcement::{Limits, Rate};
-use crate::listener;
-use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig};
+use crate::listener::{self, Drain};
+use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig, To};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Addresses that are taken, so that no two doors have the same.
 pub(super) type Taken = Vec<(SocketAddr, Span)>;
@@ -79,11 +82,15 @@ pub(super) fn log(keys: &Keys<'_>, checker: &mut Checker<'_>) -> LogConfig {
         word(node, checker, &levels)
     });
     let access = keys.read("access", checker, |node, checker| word(node, checker, &[("on", Access::On), ("denied", Access::Denied), ("off", Access::Off)]));
+    let to = keys.read("to", checker, |node, checker| match &node.value {
+        Value::Scalar { text, .. } if text == "stdout" => Some(To::Stdout),
+        _ => file(node, checker).map(To::File),
+    });
     let audit = keys.read("audit", checker, |node, checker| match &node.value {
         Value::Scalar { text, .. } if text == "stdout" => Some(Audit::Stdout),
         _ => file(node, checker).map(Audit::File),
     });
-    LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), audit }
+    LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), to: to.unwrap_or_default(), audit }
 }
 
 /// `limits`; the largest body beside them.
@@ -103,6 +110,13 @@ fn bucket(keys: &Keys<'_>, name: &'static str, default: Rate, checker: &mut Chec
     let rate = keys.read("rate", checker, rate).unwrap_or(default.rate);
     let burst = keys.read("burst", checker, |node, checker| number(node, checker, 1, 1_000_000));
     Rate { rate, burst: burst.and_then(|burst| u32::try_from(burst).ok()).unwrap_or(default.burst) }
+}
+
+/// `drain`.
+pub(super) fn drain(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Drain {
+    let default = Drain::default();
+    let mut read = |name, default| keys.read(name, checker, |node, checker| duration(node, checker, Duration::ZERO, HOUR)).unwrap_or(default);
+    Drain { delay: read("delay", default.delay), timeout: read("timeout", default.timeout) }
 }
 
 /// `open_with`: a URL in which only `{url}` stands for something.

@@ -91,6 +91,8 @@ impl Problem {
 #[derive(Clone, Debug, thiserror::Error)]
 pub struct Problems {
     pub(super) file: PathBuf,
+    /// Other files that it names, as far as it was read.
+    pub(super) files: Vec<PathBuf>,
     /// The source, masked: what `Display` shows of it.
     pub(super) shown: Source,
     /// What keeps the configuration from being used.
@@ -106,14 +108,33 @@ impl Problems {
         &self.file
     }
 
+    /// Other files that it names, as far as it was read: what has to change may stand there.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    /// One line for each mistake: `gateway.yaml:22:7: what is wrong`.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let line = |problem: &Problem| {
+            let words = if problem.label.is_empty() { problem.message.clone() } else { format!("{}: {}", problem.message, problem.label) };
+            match problem.place.line {
+                0 => format!("{}: {words}", self.file.display()),
+                line => format!("{}:{line}:{}: {words}", self.file.display(), problem.place.column),
+            }
+        };
+        self.errors.iter().map(line).collect()
+    }
+
     /// That the file as a whole cannot be used.
     pub(super) fn of_file(file: &Path, reason: &str) -> Self {
-        Self { file: file.to_owned(), shown: Source::default(), errors: vec![Problem::of_file(reason)], warnings: Vec::new() }
+        Self { file: file.to_owned(), files: Vec::new(), shown: Source::default(), errors: vec![Problem::of_file(reason)], warnings: Vec::new() }
     }
 
     /// The one problem of a text that could not be read to its end.
     pub(super) fn of_syntax(file: &Path, text: &str, problem: Problem) -> Self {
-        Self { file: file.to_owned(), shown: Source::of_syntax_error(text, &problem), errors: vec![problem], warnings: Vec::new() }
+        Self { file: file.to_owned(), files: Vec::new(), shown: Source::of_syntax_error(text, &problem), errors: vec![problem], warnings: Vec::new() }
     }
 
     /// The same for machines: `{ "file", "errors": [ { "line", "column", "length", "message", "label", "hints" } ], "warnings": [ … ] }`.

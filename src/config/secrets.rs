@@ -63,6 +63,7 @@ fn from_environment(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
 
 fn from_file(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
     let path = checker.directory.join(scalar(node, checker, "a file")?);
+    checker.files.push(path.clone());
     let what = format!("the secret file {}", shown(&path.display().to_string()));
     match read(&path) {
         Ok((text, open_to_all)) => {

@@ -318,6 +318,7 @@ pub(super) fn file(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> {
 /// A file that is there and can be read.
 pub(super) fn readable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> {
     let path = file(node, checker)?;
+    checker.files.push(path.clone());
     match std::fs::File::open(&path) {
         Ok(_) => Some(path),
         Err(error) => {

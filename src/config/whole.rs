@@ -23,13 +23,16 @@ pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: Option<Envi
     let mut checker = Checker {
         errors: tree.problems,
         warnings: Vec::new(),
+        files: Vec::new(),
         hidden: Hidden::by_name(&tree.root),
         directory: file.parent().unwrap_or(Path::new("")),
         environment,
     };
     let start = Span::new(1, 1, 1);
     let gateway = checker.section(&tree.root, start, &keys::FILE).and_then(|keys| gateway(&keys, file, &mut checker));
-    let Checker { mut errors, mut warnings, hidden, .. } = checker;
+    let Checker { mut errors, mut warnings, hidden, mut files, .. } = checker;
+    files.sort();
+    files.dedup();
     for problems in [&mut errors, &mut warnings] {
         // An alias is read once for each use, and its mistakes are found as often.
         problems.sort_by(|a, b| (a.place, &a.message).cmp(&(b.place, &b.message)));
@@ -42,7 +45,7 @@ pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: Option<Envi
                 let words: Vec<&str> = words.map(String::as_str).collect();
                 format!("{}:{}:{}: {}", file.display(), warning.place.line, warning.place.column, words.join("; "))
             };
-            Ok(Gateway { warnings: warnings.iter().map(line).collect(), ..gateway })
+            Ok(Gateway { files, warnings: warnings.iter().map(line).collect(), ..gateway })
         }
         _ => {
             if errors.is_empty() {
@@ -50,7 +53,7 @@ pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: Option<Envi
                 errors.push(Problem::of_file("the configuration could not be read"));
             }
             let shown = Source::of(text, &hidden, errors.iter().chain(&warnings));
-            Err(Problems { file: file.to_owned(), shown, errors, warnings })
+            Err(Problems { file: file.to_owned(), files, shown, errors, warnings })
         }
     }
 }
@@ -73,6 +76,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let trusted_proxies = trusted_proxies(keys, checker);
     let open_with = keys.read("open_with", checker, doors::open_with);
     let log = keys.open("log", checker).map(|keys| doors::log(&keys, checker)).unwrap_or_default();
+    let drain = keys.open("drain", checker).map(|keys| doors::drain(&keys, checker)).unwrap_or_default();
     let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
     version?;
     let (upstreams, credentials) = upstreams.into_iter().unzip();
@@ -89,7 +93,9 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         limits,
         open_with,
         log,
+        drain,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
+        files: Vec::new(),
         warnings: Vec::new(),
     })
 }

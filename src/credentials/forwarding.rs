@@ -6,7 +6,11 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+
+/// What the texts of a request without proxies in front need; longer ones grow.
+const ROOM: usize = 192;
 
 const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -29,38 +33,49 @@ pub struct Way<'a> {
 
 /// Sets the four fields.
 pub(super) fn set(headers: &mut HeaderMap, way: Way<'_>) {
-    let mut addresses = String::new();
-    let mut elements = String::new();
+    // All three texts share one allocation: addresses, then elements, then the host.
+    let mut text = String::with_capacity(ROOM);
+    let mut elements = String::with_capacity(ROOM);
     for address in way.chain.iter().copied().chain([way.peer]) {
-        let first = addresses.is_empty();
-        let comma = if first { "" } else { ", " };
-        let _ = write!(addresses, "{comma}{address}");
-        let _ = match address {
-            IpAddr::V4(address) => write!(elements, "{comma}for={address}"),
-            // RFC 7239, 6: IPv6 stands in brackets and quotes.
-            IpAddr::V6(address) => write!(elements, "{comma}for=\"[{address}]\""),
-        };
+        let first = text.is_empty();
+        if !first {
+            text.push_str(", ");
+            elements.push_str(", ");
+        }
+        let start = text.len();
+        let _ = write!(text, "{address}");
+        let shown = text.get(start..).unwrap_or_default();
+        // RFC 7239, 6: IPv6 stands in brackets and quotes.
+        let parts = if address.is_ipv4() { ["for=", shown, ""] } else { ["for=\"[", shown, "]\""] };
+        parts.into_iter().for_each(|part| elements.push_str(part));
         if first {
             host_and_proto(&mut elements, way);
         }
     }
-    for (name, text) in [(FOR, addresses.as_str()), (FORWARDED, &elements), (HOST, way.host), (PROTO, way.scheme)] {
+    let addresses = 0..text.len();
+    text.push_str(&elements);
+    let elements = addresses.end..text.len();
+    text.push_str(way.host);
+    let host = elements.end..text.len();
+    let text = Bytes::from(text);
+    for (name, part) in [(FOR, addresses), (FORWARDED, elements), (HOST, host)] {
         // All of it is plain ASCII: addresses, constants, and a host that was admitted.
-        if let Ok(value) = HeaderValue::from_str(text) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(text.slice(part)) {
             headers.insert(name, value);
         }
     }
+    headers.insert(PROTO, HeaderValue::from_static(way.scheme));
 }
 
 fn host_and_proto(element: &mut String, way: Way<'_>) {
     let Way { host, scheme, .. } = way;
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if host.bytes().all(token) {
-        let _ = write!(element, ";host={host}");
+        [";host=", host].into_iter().for_each(|part| element.push_str(part));
     } else if !host.contains(['"', '\\']) {
-        let _ = write!(element, ";host=\"{host}\"");
+        [";host=\"", host, "\""].into_iter().for_each(|part| element.push_str(part));
     }
-    let _ = write!(element, ";proto={scheme}");
+    [";proto=", scheme].into_iter().for_each(|part| element.push_str(part));
 }
 
 #[cfg(test)]

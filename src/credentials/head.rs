@@ -11,7 +11,7 @@ use super::names::Fate;
 use super::{HostPolicy, Proxy, Way, forwarding, identity, target};
 use crate::response::{Rejection, X_REQUEST_ID};
 use crate::routing::Claim;
-use crate::telemetry::RequestId;
+use crate::telemetry::Trace;
 
 /// All that the outbound head is made from.
 pub struct HeadInput<'a> {
@@ -26,7 +26,7 @@ pub struct HeadInput<'a> {
     /// How the body is framed.
     pub framing: Framing,
     /// The request's id.
-    pub id: &'a RequestId,
+    pub id: Option<HeaderValue>,
     /// The upstream's credential, Host policy and the reserved names.
     pub proxy: &'a Proxy,
     /// The `Authorization` of an `oauth2` credential.
@@ -35,8 +35,31 @@ pub struct HeadInput<'a> {
     pub identity: &'a [(HeaderName, Claim)],
     /// What is known of who asks.
     pub claim: &'a dyn Fn(&Claim) -> Option<&'a str>,
-    /// The gateway's name in `Via`.
-    pub pseudonym: &'a str,
+    /// The gateway's entry in `Via`.
+    pub via: &'a Via,
+    /// The request's place in a trace, where the gateway takes part in it; else the client's `traceparent` goes on as it came.
+    pub trace: Option<&'a Trace>,
+}
+
+/// Our entry in `Via` (RFC 9110, 7.6.3): the version in which the request came, and a name that tells nothing of the host. Written once, then shared.
+#[derive(Clone, Debug)]
+pub struct Via {
+    http_10: Option<HeaderValue>,
+    http_11: Option<HeaderValue>,
+}
+
+impl Via {
+    /// The entry under this name.
+    #[must_use]
+    pub fn new(pseudonym: &str) -> Self {
+        let entry = |version: &str| HeaderValue::try_from([version, pseudonym].concat()).ok();
+        Self { http_10: entry("1.0 "), http_11: entry("1.1 ") }
+    }
+
+    fn of(&self, version: Version) -> Result<HeaderValue, Rejection> {
+        let entry = if version == Version::HTTP_10 { &self.http_10 } else { &self.http_11 };
+        entry.clone().ok_or(Rejection::Internal)
+    }
 }
 
 /// How the body of the outbound request is framed.
@@ -61,8 +84,9 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
 
     set_host(&mut headers, &input.proxy.host, input.authority)?;
     forwarding::set(&mut headers, input.way);
-    headers.append(VIA, via(version, input.pseudonym)?);
-    headers.insert(X_REQUEST_ID, HeaderValue::from_str(&input.id.0).map_err(|_| Rejection::Internal)?);
+    // Behind those that are there.
+    headers.append(VIA, input.via.of(version)?);
+    headers.insert(X_REQUEST_ID, input.id.ok_or(Rejection::Internal)?);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -72,6 +96,9 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
         if let Some(value) = (input.claim)(claim).and_then(identity::value) {
             headers.insert(name.clone(), value);
         }
+    }
+    if let Some(trace) = input.trace {
+        trace.tell_upstream(&mut headers);
     }
     input.proxy.inject(&mut headers, input.token)?;
 
@@ -139,12 +166,6 @@ fn set_host(headers: &mut HeaderMap, policy: &HostPolicy, authority: &str) -> Re
         HostPolicy::Upstream => {}
     }
     Ok(())
-}
-
-/// Our entry behind those that are there (RFC 9110, 7.6.3): the version in which the request came, and a name that tells nothing of the host.
-fn via(version: Version, pseudonym: &str) -> Result<HeaderValue, Rejection> {
-    let version = if version == Version::HTTP_10 { "1.0 " } else { "1.1 " };
-    HeaderValue::try_from([version, pseudonym].concat()).map_err(|_| Rejection::Internal)
 }
 
 fn set_framing(headers: &mut HeaderMap, method: &Method, framing: Framing) {

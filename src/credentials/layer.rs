@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::limit::limited;
-use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Way, outbound_head};
+use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Via, Way, outbound_head};
 use crate::body::Body;
 use crate::enforcement::{Permit, Permitted};
 use crate::response::{Rejection, Row};
@@ -32,14 +32,14 @@ pub trait Snapshot {
 /// Puts [`Credentials`] in front of a service.
 #[derive(Clone, Debug)]
 pub struct CredentialsLayer {
-    pseudonym: Arc<str>,
+    via: Arc<Via>,
 }
 
 impl CredentialsLayer {
     /// With this gateway's name in `Via`, the same that admission knows it by.
     #[must_use]
-    pub const fn new(pseudonym: Arc<str>) -> Self {
-        Self { pseudonym }
+    pub fn new(pseudonym: &str) -> Self {
+        Self { via: Arc::new(Via::new(pseudonym)) }
     }
 }
 
@@ -47,14 +47,14 @@ impl<Inner> Layer<Inner> for CredentialsLayer {
     type Service = Credentials<Inner>;
 
     fn layer(&self, inner: Inner) -> Credentials<Inner> {
-        Credentials { pseudonym: Arc::clone(&self.pseudonym), inner }
+        Credentials { via: Arc::clone(&self.via), inner }
     }
 }
 
 /// Builds the outbound head of a request that may pass.
 #[derive(Clone, Debug)]
 pub struct Credentials<Inner> {
-    pseudonym: Arc<str>,
+    via: Arc<Via>,
     inner: Inner,
 }
 
@@ -79,12 +79,17 @@ where
         let Some(proxy) = routed.snapshot.proxy(routed.route.config().upstream).cloned() else {
             return Either::Right(Either::Left(ready(Err(Rejection::Internal))));
         };
-        let leaving = Leaving { routed, permit, proxy, pseudonym: Arc::clone(&self.pseudonym) };
+        let leaving = Leaving { routed, permit, proxy, via: Arc::clone(&self.via) };
         if leaving.proxy.token().is_some() {
             // The service that is ready goes with the request, the clone waits for the next one.
             let clone = self.inner.clone();
             let inner = std::mem::replace(&mut self.inner, clone);
             return Either::Right(Either::Right(Box::pin(with_token(leaving, inner))));
+        }
+        if let Some(before) = leaving.proxy.rotation.before() {
+            let clone = self.inner.clone();
+            let inner = std::mem::replace(&mut self.inner, clone);
+            return Either::Right(Either::Right(Box::pin(with_either(leaving, before, inner))));
         }
         match leaving.outbound(None) {
             Ok(outbound) => Either::Left(self.inner.call(outbound)),
@@ -116,12 +121,52 @@ where
     }
 }
 
+/// Sends while the credential is being replaced: with one of the two, and again with the other if the upstream refuses it and the request may be repeated.
+async fn with_either<S, Inner>(mut leaving: Leaving<S>, before: Arc<Proxy>, mut inner: Inner) -> Answer
+where
+    S: Snapshot,
+    Inner: Service<Outbound<S>, Response = Response<Body>, Error = Rejection>,
+{
+    let new = Arc::clone(&leaving.proxy);
+    let (rotation, again, recorder) = (&new.rotation, leaving.again(), leaving.routed.recorder.clone());
+    let new_first = rotation.prefers_new() || (again.is_some() && rotation.try_now());
+    let second = if new_first { before } else { std::mem::replace(&mut leaving.proxy, before) };
+    let answer = inner.call(leaving.outbound(None)?).await;
+    if !matches!(answer, Err(Rejection::UpstreamCredentialRefused)) {
+        if new_first && proves(&answer) {
+            rotation.new_worked();
+        }
+        return answer;
+    }
+    if new_first {
+        rotation.new_was_refused();
+    } else {
+        rotation.old_was_refused();
+    }
+    let Some(mut again) = again else { return answer };
+    again.proxy = second;
+    recorder.pass(Row::U2);
+    std::future::poll_fn(|context| inner.poll_ready(context)).await?;
+    let answer = inner.call(again.outbound(None)?).await;
+    match &answer {
+        Err(Rejection::UpstreamCredentialRefused) if !new_first => rotation.new_was_refused(),
+        answer if !new_first && proves(answer) => rotation.new_worked(),
+        _ => {}
+    }
+    answer
+}
+
+/// Whether an answer shows that the credential was accepted: a server in trouble may not have looked at it.
+fn proves(answer: &Answer) -> bool {
+    answer.as_ref().is_ok_and(|answer| !answer.status().is_server_error())
+}
+
 /// A request on its last steps in this room.
 struct Leaving<S> {
     routed: RoutedParts<S>,
     permit: Permit,
     proxy: Arc<Proxy>,
-    pseudonym: Arc<str>,
+    via: Arc<Via>,
 }
 
 impl<S> Leaving<S> {
@@ -152,12 +197,12 @@ impl<S> Leaving<S> {
             },
             permit: self.permit.clone(),
             proxy: Arc::clone(&self.proxy),
-            pseudonym: Arc::clone(&self.pseudonym),
+            via: Arc::clone(&self.via),
         })
     }
 
     fn outbound(self, token: Option<&HeaderValue>) -> Result<Outbound<S>, Rejection> {
-        let Self { routed, permit, proxy, pseudonym } = self;
+        let Self { routed, permit, proxy, via } = self;
         let RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot } = routed;
         let config = route.config();
         let rewritten = config.rewrite.as_ref().map(|rewrite| rewrite.apply(&params, &path)).transpose();
@@ -175,12 +220,13 @@ impl<S> Leaving<S> {
                 host: client.reported_host().unwrap_or(&authority).as_str(),
             },
             framing: framing(&body),
-            id: &recorder.id(),
+            id: recorder.id_value(),
             proxy: &proxy,
             token,
             identity: &config.identity_headers,
             claim: &|claim| told(&permit, claim),
-            pseudonym: &pseudonym,
+            via: &via,
+            trace: recorder.with(|record| record.trace.clone()).as_deref(),
         })?;
         let private = route.protect().is_some();
         Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, recorder, snapshot }))

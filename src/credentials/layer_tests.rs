@@ -69,7 +69,7 @@ async fn send(
         list.borrow_mut().push(parts.head);
         std::future::ready(answer.map(|()| Response::new(Body::empty())))
     });
-    let credentials = CredentialsLayer::new("gw-1".into()).layer(inner);
+    let credentials = CredentialsLayer::new("gw-1").layer(inner);
     let permit = tower::service_fn(move |routed: Routed<World>| credentials.clone().call(Permitted::public_for_tests(routed)));
     let service = AdmissionLayer::new("gw-1".into()).layer(RoutingLayer::new(Arc::new(ArcSwap::from_pointee(world))).layer(permit));
     let request = http::Request::builder()
@@ -166,4 +166,82 @@ async fn without_a_token_nothing_leaves() {
         assert!(matches!(answer, Err(Rejection::CredentialUnavailable)));
         assert!(seen.is_empty());
     }
+}
+
+/// A world whose credential `new` takes the place of `old`.
+fn replaced() -> World {
+    let proxy = |text: &'static str| {
+        Proxy::new(&Config { credential: Credential::Authorization(HeaderValue::from_static(text)) }, HostPolicy::Preserve, Arc::default(), None)
+    };
+    let proxy = proxy("new").replacing(&Arc::new(proxy("old")), Arc::new(|_| ()));
+    again(&Arc::new(proxy))
+}
+
+fn again(proxy: &Arc<Proxy>) -> World {
+    World { proxy: Arc::clone(proxy), ..world(Credential::None, None) }
+}
+
+fn shown(seen: &[http::request::Parts]) -> Vec<&str> {
+    seen.iter().map(|head| head.headers[AUTHORIZATION].to_str().unwrap()).collect()
+}
+
+fn takes(text: &'static str) -> impl Fn(&OutboundParts<World>) -> Result<(), Rejection> {
+    move |parts| if parts.head.headers[AUTHORIZATION] == text { Ok(()) } else { Err(Rejection::UpstreamCredentialRefused) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_credential_is_tried_once_a_second_and_the_old_one_stays_meanwhile() {
+    let world = replaced();
+    let proxy = Arc::clone(&world.proxy);
+    let (answer, seen, recorder) = send(world, Method::GET, "", takes("old")).await;
+    assert!(answer.is_ok());
+    assert_eq!(shown(&seen), ["new", "old"]);
+    assert_eq!(recorder.snapshot().rows.iter().collect::<Vec<_>>(), [Row::U2]);
+    let (_, seen, _) = send(again(&proxy), Method::GET, "", takes("old")).await;
+    assert_eq!(shown(&seen), ["old"], "not within the second");
+    let (answer, seen, _) = send(again(&proxy), Method::PUT, "1234", takes("old")).await;
+    assert!(answer.is_ok());
+    assert_eq!(shown(&seen), ["old"], "what cannot be repeated goes with what works");
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    let (_, seen, _) = send(again(&proxy), Method::GET, "", takes("old")).await;
+    assert_eq!(shown(&seen), ["new", "old"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_new_credential_has_worked_there_is_no_other() {
+    let world = replaced();
+    let proxy = Arc::clone(&world.proxy);
+    drop(send(world, Method::GET, "", takes("old")).await);
+    let (answer, seen, _) = send(again(&proxy), Method::GET, "", takes("new")).await;
+    assert!(answer.is_ok());
+    assert_eq!(shown(&seen), ["old", "new"], "the old one was refused, so the other was tried");
+    assert!(!proxy.is_on_trial());
+    let (answer, seen, _) = send(again(&proxy), Method::GET, "", takes("old")).await;
+    assert!(matches!(answer, Err(Rejection::UpstreamCredentialRefused)));
+    assert_eq!(shown(&seen), ["new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_refusal_of_the_old_credential_what_cannot_be_repeated_goes_with_the_new_one() {
+    let world = replaced();
+    let proxy = Arc::clone(&world.proxy);
+    let (answer, seen, _) = send(world, Method::POST, "1234", takes("new")).await;
+    assert!(matches!(answer, Err(Rejection::UpstreamCredentialRefused)));
+    assert_eq!(shown(&seen), ["old"]);
+    let (answer, seen, _) = send(again(&proxy), Method::POST, "1234", takes("new")).await;
+    assert!(answer.is_ok());
+    assert_eq!(shown(&seen), ["new"]);
+}
+
+#[test]
+fn a_credential_under_another_name_is_no_change_of_the_secret() {
+    let proxy = |name: &'static str, text: &'static str| {
+        let headers = vec![(http::HeaderName::from_static(name), HeaderValue::from_static(text))];
+        Proxy::new(&Config { credential: Credential::Headers(headers) }, HostPolicy::Preserve, Arc::default(), None)
+    };
+    let old = Arc::new(proxy("x-key", "old"));
+    let on_trial = |new: Proxy| new.replacing(&old, Arc::new(|_| ())).is_on_trial();
+    assert!(on_trial(proxy("x-key", "new")));
+    assert!(!on_trial(proxy("x-key", "old")));
+    assert!(!on_trial(proxy("x-other", "new")));
 }

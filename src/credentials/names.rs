@@ -19,8 +19,18 @@ pub(super) enum Fate {
 }
 
 /// Names that the configuration makes the gateway's own: every identity header of any route and every credential header of any upstream.
-#[derive(Clone, Debug, Default)]
-pub struct Reserved(Vec<Box<str>>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reserved {
+    own: Vec<Box<str>>,
+    /// The names that mean something anywhere, by their length: a name is compared with few others.
+    known: Vec<Vec<(&'static str, Fate)>>,
+}
+
+impl Default for Reserved {
+    fn default() -> Self {
+        Self::new([])
+    }
+}
 
 impl Reserved {
     /// The set of these names.
@@ -29,7 +39,17 @@ impl Reserved {
         let mut folded: Vec<Box<str>> = names.into_iter().map(|name| fold(name.as_str()).into()).collect();
         folded.sort_unstable();
         folded.dedup();
-        Self(folded)
+        let all = [(&CONNECTION[..], Fate::Drop), (&OWN, Fate::Drop), (&POSING, Fate::Drop), (&FORWARDING, Fate::Forwarding)];
+        let mut known: Vec<Vec<_>> = Vec::new();
+        for (name, fate) in all.into_iter().flat_map(|(names, fate)| names.iter().map(move |name| (*name, fate))) {
+            if known.len() <= name.len() {
+                known.resize_with(name.len() + 1, Vec::new);
+            }
+            if let Some(list) = known.get_mut(name.len()) {
+                list.push((name, fate));
+            }
+        }
+        Self { own: folded, known }
     }
 
     /// What becomes of a field with this name.
@@ -39,7 +59,7 @@ impl Reserved {
             return Fate::Drop;
         }
         let folded = fold(name);
-        let fate = if self.0.iter().any(|own| **own == *folded) { Fate::Drop } else { fate(&folded) };
+        let fate = if self.own.iter().any(|own| **own == *folded) { Fate::Drop } else { self.of_known(&folded) };
         match folded {
             Cow::Borrowed(_) => fate,
             // Nobody needs `x.real.ip`: an odd spelling of a name that means something is dropped, trusted peer or not.
@@ -47,13 +67,33 @@ impl Reserved {
             Cow::Owned(_) => Fate::Drop,
         }
     }
+
+    fn of_known(&self, name: &str) -> Fate {
+        let known = self.known.get(name.len()).and_then(|names| names.iter().find(|(known, _)| *known == name));
+        known.map_or_else(|| of_family(name), |(_, fate)| *fate)
+    }
+}
+
+/// What becomes of a field with a name that is not the configuration's.
+fn of_family(name: &str) -> Fate {
+    if POSING_FAMILIES.iter().any(|family| name.starts_with(family)) {
+        Fate::Drop
+    } else if name.starts_with("x-forwarded-") {
+        Fate::Forwarding
+    } else {
+        Fate::Pass
+    }
 }
 
 /// Whether a configuration may have the gateway set this field: not what frames the message or tells where it came from.
 #[must_use]
 pub fn may_be_set(name: &HeaderName) -> bool {
     let name = name.as_str();
-    !(name.contains('_') || CONNECTION.contains(&name) || OWN.contains(&name) || fate(name) == Fate::Forwarding)
+    !(name.contains('_')
+        || CONNECTION.contains(&name)
+        || OWN.contains(&name)
+        || FORWARDING.contains(&name)
+        || (!POSING.contains(&name) && of_family(name) == Fate::Forwarding))
 }
 
 /// The name with every character but letters, digits and `-` read as `-`.
@@ -165,16 +205,6 @@ const FORWARDING: [&str; 10] = [
     "fastly-client-ip",
     "x-envoy-external-address",
 ];
-
-fn fate(name: &str) -> Fate {
-    if CONNECTION.contains(&name) || OWN.contains(&name) || POSING.contains(&name) || POSING_FAMILIES.iter().any(|family| name.starts_with(family)) {
-        Fate::Drop
-    } else if name.starts_with("x-forwarded-") || FORWARDING.contains(&name) {
-        Fate::Forwarding
-    } else {
-        Fate::Pass
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::authorization_server::ClientCredentials;
 use crate::http_client::{HttpClient, HttpError, basic_auth, form};
+use crate::secret::{Rotating, Secret};
 use crate::telemetry::{Dependency, Health};
 
 /// Bytes of a token answer.
@@ -96,6 +97,11 @@ impl Token {
         settled.ok().and_then(Result::ok).map(drop).and_then(|()| usable())
     }
 
+    /// Has another token asked for, though this one is still good: the client's secret has changed.
+    pub fn ask_anew(&self) {
+        self.refused.notify_one();
+    }
+
     pub(super) fn publish(&self, value: Option<HeaderValue>, progress: Progress) {
         self.current.store(value.map(Arc::new));
         self.progress.send_replace(progress);
@@ -145,27 +151,55 @@ pub async fn ask(grant: &Grant, client: &HttpClient) -> Result<HeaderValue, Toke
 }
 
 /// Keeps a token for ever: asks, renews early, and asks again when an upstream refused it. Runs on the control thread.
-pub async fn keep(token: Arc<Token>, grant: Grant, client: HttpClient, health: Health) {
+///
+/// The client's secret is what `secret` says; `worked` is told when a new one has worked for the first time.
+pub async fn keep(token: Arc<Token>, grant: Grant, secret: Arc<Rotating>, client: HttpClient, health: Health, worked: impl Fn()) {
     let dependency = health.dependency("proxy_credential", &grant.upstream);
-    keep_with(&token, &grant, &dependency, async |request| client.send(request, MOST, Instant::now() + ATTEMPT).await).await;
+    let send = async |request| client.send(request, MOST, Instant::now() + ATTEMPT).await;
+    keep_with(&token, &grant, &dependency, async |grant: &Grant| either(grant, &secret, &send, &worked).await).await;
 }
 
-async fn keep_with(token: &Token, grant: &Grant, dependency: &Dependency, send: impl AsyncFn(Request<Bytes>) -> Result<Response<Bytes>, HttpError>) {
+/// Asks with the new secret, if there is one that has not worked yet, and with the old one if that fails.
+async fn either(
+    grant: &Grant,
+    secret: &Rotating,
+    send: &impl AsyncFn(Request<Bytes>) -> Result<Response<Bytes>, HttpError>,
+    worked: &impl Fn(),
+) -> Result<(HeaderValue, Duration, bool), TokenError> {
+    let ask = async |secret: &Secret| {
+        let client = ClientCredentials { id: Arc::clone(&grant.client.id), secret: secret.clone() };
+        read(&send(request(&Grant { client, ..grant.clone() })).await?)
+    };
+    let Some(next) = secret.next() else { return ask(&secret.held()).await.map(|(value, life)| (value, life, true)) };
+    match ask(&next).await {
+        Ok((value, life)) => {
+            if secret.worked(&next) {
+                tracing::info!(upstream = &*grant.upstream, "the new client secret works and is in use");
+                worked();
+            }
+            Ok((value, life, true))
+        }
+        Err(error) => {
+            tracing::warn!(upstream = &*grant.upstream, %error, "the new client secret does not work yet; the one before stays in use");
+            ask(&secret.held()).await.map(|(value, life)| (value, life, false))
+        }
+    }
+}
+
+/// `ask` gives the token, its life, and whether nothing is left to be tried.
+async fn keep_with(token: &Token, grant: &Grant, dependency: &Dependency, ask: impl AsyncFn(&Grant) -> Result<(HeaderValue, Duration, bool), TokenError>) {
     let mut failures: u32 = 0;
     let mut end: Option<Instant> = None;
     loop {
         let asked = Instant::now();
-        let outcome = match send(request(grant)).await {
-            Ok(answer) => read(&answer),
-            Err(error) => Err(error.into()),
-        };
-        let pause = match outcome {
-            Ok((value, life)) => {
+        let pause = match ask(grant).await {
+            Ok((value, life, settled)) => {
                 dependency.recovered();
                 failures = 0;
                 end = Some(asked + life);
                 token.publish(Some(value), Progress::Held);
-                life.saturating_sub(EARLY.min(life / 5)).max(PAUSE)
+                let renewal = life.saturating_sub(EARLY.min(life / 5)).max(PAUSE);
+                if settled { renewal } else { renewal.min(LONGEST_PAUSE) }
             }
             Err(error) => {
                 dependency.failed(&error);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::oauth2::Token;
+use super::rotation::{Rotation, Trial};
 use super::{Config, Credential, HostPolicy, Reserved};
 use crate::response::Rejection;
 
@@ -14,6 +15,7 @@ pub struct Proxy {
     source: Source,
     pub(super) host: HostPolicy,
     pub(super) reserved: Arc<Reserved>,
+    pub(super) rotation: Rotation,
 }
 
 /// Where the credential comes from.
@@ -34,7 +36,47 @@ impl Proxy {
             Credential::Headers(headers) => Source::Fixed(headers.iter().map(|(name, value)| (name.clone(), sensitive(value))).collect()),
             Credential::Oauth2 { .. } => Source::Token(token),
         };
-        Self { source, host, reserved }
+        Self { source, host, reserved, rotation: Rotation::default() }
+    }
+
+    /// The same proxy in the place of `old`, which goes to the same servers: where its credential is another one under the same names, the one that worked
+    /// last stays until the new one has worked once. `told` hears how that goes.
+    #[must_use]
+    pub fn replacing(mut self, old: &Arc<Self>, told: Arc<dyn Fn(Trial) + Send + Sync>) -> Self {
+        // If the old one itself has never worked, the one before it has.
+        let proven = old.rotation.before().unwrap_or_else(|| Arc::clone(old));
+        if let (Source::Fixed(new), Source::Fixed(fields)) = (&self.source, &proven.source)
+            && new != fields
+            && new.len() == fields.len()
+            && new.iter().zip(fields).all(|(new, old)| new.0 == old.0)
+        {
+            let (source, host, reserved) = (Source::Fixed(fields.clone()), self.host.clone(), Arc::clone(&self.reserved));
+            self.rotation = Rotation::from(Arc::new(Self { source, host, reserved, rotation: Rotation::default() }), told);
+        }
+        self
+    }
+
+    /// Whether its credential has not worked yet, while another one has.
+    #[must_use]
+    pub fn is_on_trial(&self) -> bool {
+        self.rotation.before().is_some()
+    }
+
+    /// Whether two proxies put the same credential on requests, in the same way.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.puts_the_same(other) && self.host == other.host && self.reserved == other.reserved
+    }
+
+    /// Whether two proxies put the same credential on requests.
+    #[must_use]
+    pub fn puts_the_same(&self, other: &Self) -> bool {
+        match (&self.source, &other.source) {
+            (Source::None, Source::None) => true,
+            (Source::Fixed(one), Source::Fixed(other)) => one == other,
+            (Source::Token(Some(one)), Source::Token(Some(other))) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
     }
 
     /// Whether the credential is a token that is kept elsewhere, and where.

@@ -120,6 +120,9 @@ impl World {
                 text.push_str(&format!("port {wanted} is taken, so the {name} is at {got}\n"));
             }
         }
+        if let Some(health) = self.gateway.health_address() {
+            text.push_str(&format!("what it counts http://{health}/metrics\n"));
+        }
         text
     }
 
@@ -169,6 +172,7 @@ fn configuration(port: u16, issuer: &str, content: SocketAddr) -> String {
 version: 1
 listeners:
   - address: 127.0.0.1:{port}
+health: {{ address: 127.0.0.1:0 }}
 admin: {{ socket: {ADMIN_SOCKET} }}
 authorization_servers:
   demo:

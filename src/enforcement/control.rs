@@ -27,7 +27,7 @@ pub struct Desk {
     servers: RefCell<HashMap<ServerIdentity, Rc<Server>>>,
     cache: Arc<Introspections>,
     resources: Resources,
-    limiters: RefCell<Limiters>,
+    limiters: RefCell<(Limits, Limiters)>,
     introspections: Waiting<CacheKey, Result<Introspected, Failed>>,
     live: Waiting<(CacheKey, ResourceId), Result<Arc<LiveEntry>, AskError>>,
     lookups: Waiting<ResourceKey, Result<Option<ResourceId>, Failed>>,
@@ -52,7 +52,7 @@ impl Desk {
             servers: RefCell::new(servers),
             cache,
             resources,
-            limiters: RefCell::new(Limiters::new(limits)),
+            limiters: RefCell::new((limits.clone(), Limiters::new(limits))),
             introspections: RefCell::default(),
             live: RefCell::default(),
             lookups: RefCell::default(),
@@ -66,12 +66,30 @@ impl Desk {
         }
     }
 
+    /// Knows one more server, or another one for the same section.
+    pub fn add(&self, server: Rc<Server>) {
+        self.servers.borrow_mut().insert(server.config().identity, server);
+    }
+
+    /// Forgets a server that no request can ask for any more.
+    pub fn remove(&self, identity: ServerIdentity) {
+        self.servers.borrow_mut().remove(&identity);
+    }
+
+    /// Other limits. Buckets stay as full as they are where the limits are what they were.
+    pub fn limit_to(&self, limits: &Limits) {
+        let mut limiters = self.limiters.borrow_mut();
+        if limiters.0 != *limits {
+            *limiters = (limits.clone(), Limiters::new(limits));
+        }
+    }
+
     fn server(&self, identity: ServerIdentity) -> Option<Rc<Server>> {
         self.servers.borrow().get(&identity).cloned()
     }
 
     fn limit(&self, kind: Kind, bucket: Option<&crate::routing::LimitKey>) -> Result<(), std::time::Duration> {
-        self.limiters.borrow().take(kind, bucket)
+        self.limiters.borrow().1.take(kind, bucket)
     }
 
     fn take(self: Rc<Self>, question: Question) {

@@ -18,7 +18,7 @@ use super::limits::bucket;
 use super::permit::Permit;
 use super::token::present;
 use crate::authorization_server::{Config, Declared, ResourceKey, Resources, Seen};
-use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup};
+use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup, Memo};
 use crate::response::{Rejection, Row};
 use crate::routing::{Client, LimitKey, Protect, ResourceChoice, Route, ScopesMatch};
 use crate::telemetry::{CacheState, Recorder};
@@ -36,15 +36,11 @@ pub struct Judge {
     pub resources: Resources,
     /// The way to the control thread.
     pub control: Control,
-    /// What clients may cause.
-    pub limits: Arc<Limits>,
-    /// `open_with`.
-    pub open_with: Option<Arc<str>>,
     /// Only to explain: no ticket is asked for.
     pub dry: bool,
 }
 
-/// One request, as far as the decision needs it.
+/// One request, as far as the decision needs it while somebody is asked.
 pub struct Case {
     server: Arc<Config>,
     resource: Wanted,
@@ -52,9 +48,35 @@ pub struct Case {
     scopes_match: ScopesMatch,
     token: Option<(Rpt, CacheKey)>,
     bucket: Option<LimitKey>,
-    address: Option<String>,
+    open_with: Option<OpenWith>,
     recorder: Recorder,
     deadline: Instant,
+}
+
+/// The client application's address, and the address that was asked for.
+struct OpenWith {
+    template: Arc<str>,
+    address: String,
+}
+
+/// What a request wants, as it stands in the request: a hit needs no copy of it.
+struct Wish<'a> {
+    scopes: &'a Arc<[Scope]>,
+    resource: Wanted,
+    token: Option<&'a str>,
+}
+
+/// What an answer about a token is weighed against.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    server: &'a Arc<Config>,
+    scopes: &'a Arc<[Scope]>,
+    scopes_match: ScopesMatch,
+    resource: &'a ResourceId,
+    token: &'a str,
+    key: CacheKey,
+    recorder: &'a Recorder,
+    now: Instant,
 }
 
 enum Wanted {
@@ -99,6 +121,10 @@ pub struct Asked<'a> {
     pub query: Option<&'a str>,
     /// The effective client.
     pub client: &'a Client,
+    /// What clients may cause, in the configuration that this request sees.
+    pub limits: &'a Limits,
+    /// `open_with`, likewise.
+    pub open_with: Option<&'a Arc<str>>,
     /// The address asked for, for `open_with`.
     pub address: &'a dyn Fn() -> String,
     /// The record.
@@ -106,42 +132,58 @@ pub struct Asked<'a> {
 }
 
 impl Judge {
-    /// Rows D9 to D15 and whatever the caches answer.
+    /// Rows D9 to D15 and whatever the caches answer. `memo` is the worker's own.
     #[must_use]
-    pub fn at_once(&self, asked: &Asked<'_>) -> AtOnce {
-        let case = match self.case(asked) {
-            Ok(case) => case,
+    pub fn at_once(&self, asked: &Asked<'_>, memo: &mut Memo) -> AtOnce {
+        let wish = match self.wish(asked) {
+            Ok(wish) => wish,
             Err(rejection) => return AtOnce::Refuse(rejection),
         };
-        let Some(resource) = self.known_resource(&case) else { return AtOnce::Ask(Box::new(case)) };
-        let resource = match resource {
-            Ok(resource) => resource,
-            Err(rejection) => return AtOnce::Refuse(rejection),
+        let (server, recorder, now) = (&asked.protect.server, asked.recorder, Instant::now());
+        let token = wish.token.map(|token| {
+            let (key, known) = memo.look_up(&self.cache, server.identity, token, now);
+            recorder.with(|record| record.token = Some(key.short()));
+            (token, key, known)
+        });
+        let resource = match self.known_resource(&wish.resource, recorder) {
+            Some(Err(rejection)) => return AtOnce::Refuse(rejection),
+            Some(Ok(resource)) => Some(resource),
+            None => None,
         };
-        let Some((token, key)) = &case.token else { return AtOnce::Ask(Box::new(case)) };
-        let now = Instant::now();
-        if let Lookup::Active(entry) = self.cache.look_up(key, now) {
-            match self.weigh(&case, &resource, &entry, token, *key, now) {
+        if let (Some(resource), Some((token, key, Lookup::Active(entry)))) = (&resource, &token) {
+            let scopes_match = asked.protect.scopes_match;
+            let view = View { server, scopes: wish.scopes, scopes_match, resource, token, key: *key, recorder, now };
+            match self.weigh(&view, entry, || memo.live(&self.cache, server.identity, token, *key, resource)) {
                 Known::Permit(permit) => {
-                    case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
-                    case.recorder.pass(self.renew_ahead(&case, &entry, token, *key, now));
-                    case.recorder.pass(Row::E10);
-                    self.count_live(&entry, true);
+                    recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
+                    recorder.pass(self.renew_ahead(&view, entry));
+                    recorder.pass(Row::E10);
+                    self.count_live(entry, true);
                     return AtOnce::Permit(permit);
                 }
                 Known::Refuse(rejection) => {
-                    case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
-                    case.recorder.pass(Row::I1);
+                    recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
+                    recorder.pass(Row::I1);
                     return AtOnce::Refuse(rejection);
                 }
                 _ => {}
             }
         }
-        AtOnce::Ask(Box::new(case))
+        AtOnce::Ask(Box::new(Case {
+            server: Arc::clone(server),
+            resource: wish.resource,
+            scopes: Arc::clone(wish.scopes),
+            scopes_match: asked.protect.scopes_match,
+            token: token.map(|(token, key, _)| (Rpt(token.into()), key)),
+            bucket: bucket(asked.limits, asked.client),
+            open_with: asked.open_with.map(|template| OpenWith { template: Arc::clone(template), address: (asked.address)() }),
+            recorder: recorder.clone(),
+            deadline: now + server.timeout,
+        }))
     }
 
-    /// Reads the request (rows D9, D12 to D14) and fills its record.
-    fn case(&self, asked: &Asked<'_>) -> Result<Case, Rejection> {
+    /// Reads the request (rows D9, D10, D12 to D14) and fills its record.
+    fn wish<'a>(&self, asked: &Asked<'a>) -> Result<Wish<'a>, Rejection> {
         let Some(scopes) = asked.route.needs(asked.method) else { return Err(Rejection::MethodNotMapped(asked.route.allow())) };
         let server = &asked.protect.server;
         let resource = wanted(asked, server);
@@ -162,30 +204,15 @@ impl Judge {
         {
             return Err(Rejection::NoResource);
         }
-        let token = present(asked.headers, asked.query)?.map(|token| {
-            let key = self.cache.key(server.identity, &token);
-            asked.recorder.with(|record| record.token = Some(key.short()));
-            (token, key)
-        });
-        Ok(Case {
-            server: Arc::clone(server),
-            resource,
-            scopes: Arc::clone(scopes),
-            scopes_match: asked.protect.scopes_match,
-            token,
-            bucket: bucket(&self.limits, asked.client),
-            address: self.open_with.is_some().then(|| (asked.address)()),
-            recorder: asked.recorder.clone(),
-            deadline: Instant::now() + server.timeout,
-        })
+        Ok(Wish { scopes, resource, token: present(asked.headers, asked.query)? })
     }
 
-    fn known_resource(&self, case: &Case) -> Option<Result<ResourceId, Rejection>> {
-        match &case.resource {
+    fn known_resource(&self, wanted: &Wanted, recorder: &Recorder) -> Option<Result<ResourceId, Rejection>> {
+        match wanted {
             Wanted::Id(id) => Some(Ok(id.clone())),
             Wanted::Named { key, declared } => match self.resources.see(key) {
                 Seen::Known(id) => {
-                    case.recorder.with(|record| record.resource = Some(id.clone()));
+                    recorder.with(|record| record.resource = Some(id.clone()));
                     Some(Ok(id))
                 }
                 Seen::Unknown if declared.is_none() => Some(Err(Rejection::NoResource)),
@@ -194,24 +221,24 @@ impl Judge {
         }
     }
 
-    /// The stages E and the live decision, as far as the caches know.
-    #[expect(clippy::too_many_arguments, reason = "one private function, called where each of these is at hand")]
-    fn weigh(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey, now: Instant) -> Known {
-        let need = Need { server: &case.server, resource, scopes: &case.scopes, scopes_match: case.scopes_match };
-        let decision = decide(&need, entry.introspection(), Timestamp::now());
-        note(case, resource, entry, &decision);
+    /// The stages E and the live decision, as far as the caches know; `live` finds what the server granted last.
+    fn weigh(&self, view: &View<'_>, entry: &Arc<Entry>, live: impl FnOnce() -> Option<Arc<LiveEntry>>) -> Known {
+        let View { server, scopes, scopes_match, resource, now, .. } = *view;
+        let time = Timestamp::now();
+        let decision = decide(&Need { server, resource, scopes, scopes_match }, entry.introspection(), time);
+        note(view, entry, &decision, time);
         match decision {
             Decision::Permit { .. } if !entry.asks_live() => Known::Permit(Permit::of(Arc::clone(entry))),
-            Decision::Permit { .. } => match self.cache.live(key, resource).map(|live| (grants(case, &live), live)) {
-                Some((true, live)) if live.age(now) < case.server.max_age => {
-                    if live.wants_renewal(&case.server, now) {
-                        self.control.tell(Question::RenewLive { server: case.server.identity, token: token.clone(), key, resource: resource.clone() });
+            Decision::Permit { .. } => match live().map(|live| (grants(scopes, scopes_match, &live), live)) {
+                Some((true, live)) if live.age(now) < server.max_age => {
+                    if live.wants_renewal(server, now) {
+                        self.control.tell(Question::RenewLive { server: server.identity, token: view.rpt(), key: view.key, resource: resource.clone() });
                     }
                     Known::Permit(Permit::of(Arc::clone(entry)))
                 }
                 // A "no" is believed for `negative_max_age` only, so that a new grant is soon seen. A "yes" that is too old is no "no".
-                Some((false, live)) if live.age(now) < case.server.negative_max_age => {
-                    case.recorder.with(|record| record.granted = live.granted().unwrap_or_default().to_vec());
+                Some((false, live)) if live.age(now) < server.negative_max_age => {
+                    view.recorder.with(|record| record.granted = live.granted().unwrap_or_default().to_vec());
                     Known::Challenge(TokenError::InsufficientScope, Row::E8a)
                 }
                 _ => Known::NeedsLive(Arc::clone(entry)),
@@ -232,12 +259,19 @@ impl Judge {
     }
 
     /// Row I1, or I2 with a renewal on its way.
-    fn renew_ahead(&self, case: &Case, entry: &Entry, token: &Rpt, key: CacheKey, now: Instant) -> Row {
-        if !entry.wants_renewal(now) {
+    fn renew_ahead(&self, view: &View<'_>, entry: &Entry) -> Row {
+        if !entry.wants_renewal(view.now) {
             return Row::I1;
         }
-        self.control.tell(Question::RenewIntrospection { server: case.server.identity, token: token.clone(), key });
+        self.control.tell(Question::RenewIntrospection { server: view.server.identity, token: view.rpt(), key: view.key });
         Row::I2
+    }
+}
+
+impl View<'_> {
+    /// A copy of the token, for whoever has to ask with it.
+    fn rpt(&self) -> Rpt {
+        Rpt(self.token.into())
     }
 }
 
@@ -255,20 +289,20 @@ fn wanted(asked: &Asked<'_>, server: &Arc<Config>) -> Wanted {
 }
 
 /// Whether a live decision suffices for the request.
-fn grants(case: &Case, live: &LiveEntry) -> bool {
-    live.granted().is_some_and(|granted| suffices(&case.scopes, case.scopes_match, granted))
+fn grants(scopes: &[Scope], scopes_match: ScopesMatch, live: &LiveEntry) -> bool {
+    live.granted().is_some_and(|granted| suffices(scopes, scopes_match, granted))
 }
 
 /// Writes down who asks and what the token has.
-fn note(case: &Case, resource: &ResourceId, entry: &Entry, decision: &Decision) {
+fn note(view: &View<'_>, entry: &Entry, decision: &Decision, time: Timestamp) {
     let introspection = entry.introspection();
-    case.recorder.with(|record| {
+    view.recorder.with(|record| {
         record.subject.clone_from(&introspection.subject);
         record.username.clone_from(&introspection.username);
         record.client_id.clone_from(&introspection.client);
-        record.token_left = introspection.exp.map(|exp| exp.after(Timestamp::now()));
+        record.token_left = introspection.exp.map(|exp| exp.after(time));
         if *decision == Decision::Insufficient {
-            record.granted = granted(resource, introspection, Timestamp::now());
+            record.granted = granted(view.resource, introspection, time);
         }
         record.reason = Some(decision.reason());
     });

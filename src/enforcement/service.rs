@@ -1,5 +1,7 @@
 //! The Tower layer: `Routed` → `Permitted`, or the answer.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -7,11 +9,22 @@ use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use http::Response;
 use tower::{Layer, Service};
 
+use super::config::Limits;
 use super::judge::{Asked, AtOnce, Judge};
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
+use crate::cache::Memo;
 use crate::response::{Rejection, Row};
 use crate::routing::Routed;
+use crate::telemetry::Step;
+
+/// What this room reads of the snapshot that a request carries.
+pub trait Snapshot {
+    /// What clients may cause.
+    fn limits(&self) -> &Limits;
+    /// The client application, offered on the page that a browser gets.
+    fn open_with(&self) -> Option<&Arc<str>>;
+}
 
 /// Makes [`Enforcement`].
 #[derive(Clone)]
@@ -31,7 +44,7 @@ impl<Inner> Layer<Inner> for EnforcementLayer {
     type Service = Enforcement<Inner>;
 
     fn layer(&self, inner: Inner) -> Enforcement<Inner> {
-        Enforcement { judge: self.judge.clone(), inner }
+        Enforcement { judge: self.judge.clone(), memo: Rc::default(), inner }
     }
 }
 
@@ -39,6 +52,8 @@ impl<Inner> Layer<Inner> for EnforcementLayer {
 #[derive(Clone)]
 pub struct Enforcement<Inner> {
     judge: Judge,
+    // All clones are of one worker, and nobody borrows it over a wait.
+    memo: Rc<RefCell<Memo>>,
     inner: Inner,
 }
 
@@ -46,7 +61,7 @@ type Answer = Result<Response<Body>, Rejection>;
 
 impl<S, Inner> Service<Routed<S>> for Enforcement<Inner>
 where
-    S: 'static,
+    S: Snapshot + 'static,
     Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection> + Clone + 'static,
 {
     type Response = Response<Body>;
@@ -71,17 +86,29 @@ where
             headers: routed.headers(),
             query: routed.query().map(crate::path::Query::as_str),
             client: routed.client(),
+            limits: routed.snapshot().limits(),
+            open_with: routed.snapshot().open_with(),
             address: &|| address(&routed),
             recorder: routed.recorder(),
         };
-        match self.judge.at_once(&asked) {
-            AtOnce::Permit(permit) => Either::Left(self.inner.call(Permitted::new(routed, permit))),
-            AtOnce::Refuse(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
+        let step = routed.recorder().step(Step::Authorize);
+        let decided = self.judge.at_once(&asked, &mut self.memo.borrow_mut());
+        match decided {
+            AtOnce::Permit(permit) => {
+                step.answered();
+                Either::Left(self.inner.call(Permitted::new(routed, permit)))
+            }
+            AtOnce::Refuse(rejection) => {
+                step.answered();
+                Either::Right(Either::Left(ready(Err(rejection))))
+            }
             // Only a miss allocates.
             AtOnce::Ask(case) => {
                 let (judge, mut inner) = (self.judge.clone(), self.inner.clone());
                 Either::Right(Either::Right(Box::pin(async move {
-                    let permit = judge.judge(case).await?;
+                    let judged = judge.judge(case).await;
+                    step.answered();
+                    let permit = judged?;
                     inner.call(Permitted::new(routed, permit)).await
                 })))
             }

@@ -47,6 +47,7 @@ pub enum BindError {
 pub struct Bound {
     first: TcpListener,
     address: SocketAddr,
+    adopted: bool,
     hosts: ServedHosts,
     seats: Arc<Seats>,
 }
@@ -64,15 +65,39 @@ pub struct Socket {
 /// # Errors
 /// When somebody else has it or the system refuses.
 pub fn bind(config: &Config) -> Result<Bound, BindError> {
-    let address = config.address;
+    bound(config, config.address, |address| open(address, false))
+}
+
+/// Takes an address that this process has already: the old sockets and the new ones share it until the old ones are closed.
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_again(config: &Config, address: SocketAddr) -> Result<Bound, BindError> {
+    bound(config, address, |address| open(address, true))
+}
+
+/// Takes over a socket that listens already, as a service manager hands it on. All workers share it, and its queue outlives them.
+///
+/// # Errors
+/// As [`bind`].
+pub fn adopt(config: &Config, socket: &TcpListener) -> Result<Bound, BindError> {
+    let taken = |_| {
+        let socket = socket.try_clone()?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    bound(config, config.address, taken).map(|bound| Bound { adopted: true, ..bound })
+}
+
+fn bound(config: &Config, address: SocketAddr, open: impl FnOnce(SocketAddr) -> io::Result<TcpListener>) -> Result<Bound, BindError> {
     let refused = |cause: io::Error| match cause.kind() {
         io::ErrorKind::AddrInUse => BindError::Taken(address),
         _ => BindError::System { address, cause },
     };
     let hosts = ServedHosts::new(&config.hosts).map_err(|(_, cause)| BindError::Hosts { address, cause })?;
-    let first = open(address, false).map_err(refused)?;
+    let first = open(address).map_err(refused)?;
     let address = first.local_addr().map_err(refused)?;
-    Ok(Bound { first, address, hosts, seats: Arc::default() })
+    Ok(Bound { first, address, adopted: false, hosts, seats: Arc::default() })
 }
 
 impl Bound {
@@ -89,7 +114,11 @@ impl Bound {
     pub fn sockets(self, workers: usize) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::with_capacity(workers.max(1));
         for _ in 1..workers {
-            sockets.push(Socket { listener: open(self.address, true)?, hosts: self.hosts.clone(), seats: Arc::clone(&self.seats) });
+            sockets.push(Socket {
+                listener: if self.adopted { self.first.try_clone()? } else { open(self.address, true)? },
+                hosts: self.hosts.clone(),
+                seats: Arc::clone(&self.seats),
+            });
         }
         sockets.push(Socket { listener: self.first, hosts: self.hosts, seats: self.seats });
         Ok(sockets)

@@ -26,7 +26,7 @@ pub struct Settings {
     pub whole_body: Duration,
     /// Without the peer taking a byte of what is to be written (60 s).
     pub write: Duration,
-    /// For requests that are still under way when the listener stops (30 s).
+    /// For requests that are still under way when the listener stops; whoever stops it may give less (1 h).
     pub drain: Duration,
     /// Connections at a time, all workers together (10,000).
     pub connections: usize,
@@ -48,7 +48,7 @@ impl Default for Settings {
             body: Duration::from_secs(15),
             whole_body: Duration::from_secs(60),
             write: Duration::from_secs(60),
-            drain: Duration::from_secs(30),
+            drain: Duration::from_secs(3600),
             connections: 10_000,
             connections_per_client: 256,
             head_bytes: 32 * 1024,
@@ -77,6 +77,10 @@ pub enum Event {
     AcceptFailed,
     /// A deadline of ours ended one.
     Expired,
+    /// The HTTP library refused a head that it could not read, before there was a request.
+    Malformed,
+    /// It refused one that was too large.
+    HeadTooLarge,
     /// A panic ended one.
     Panicked,
 }

@@ -31,9 +31,11 @@ use crate::telemetry::Recorder;
 
 /// How hyper buffers: bounds what a head or a body piece can hold in memory.
 const BUFFER: usize = 64 * 1024;
+/// The bound on a head's fields that hyper has by itself.
+const HYPERS_FIELDS: usize = 100;
 /// How long and how much is thrown away after the last answer.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
-/// What a connection that was accepted but has sent nothing gets when the listener stops.
+/// What a connection on which nothing is being asked gets when the listener stops.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// What all connections of a worker's listener share.
@@ -49,7 +51,11 @@ pub(super) struct Shared<S> {
 /// hyper's server side with our bounds.
 pub(super) fn http(settings: &Settings) -> http1::Builder {
     let mut http = http1::Builder::new();
-    http.header_read_timeout(None).max_headers(settings.head_fields).max_header_size(settings.head_bytes).max_buf_size(BUFFER.max(settings.head_bytes));
+    http.header_read_timeout(None).max_header_size(settings.head_bytes).max_buf_size(BUFFER.max(settings.head_bytes));
+    // Its own bound needs no saying: with another one it prepares the place of every possible field for each head.
+    if settings.head_fields != HYPERS_FIELDS {
+        http.max_headers(settings.head_fields);
+    }
     http
 }
 
@@ -74,15 +80,31 @@ where
         }
     });
     let mut connection = shared.http.serve_connection(io, service);
-    if until_done(Pin::new(&mut connection), &watchdog, &shared).await {
-        linger(&connection.into_parts().io.into_inner().stream).await;
-    } else {
+    let Some(ended) = until_done(Pin::new(&mut connection), &watchdog, &shared).await else {
         (shared.settings.on_event)(Event::Expired);
+        return;
+    };
+    if let Some(event) = ended.as_ref().err().and_then(before_a_request) {
+        (shared.settings.on_event)(event);
+    }
+    linger(&connection.into_parts().io.into_inner().stream).await;
+}
+
+/// What the library has answered by itself, with a status only: no record tells of it.
+fn before_a_request(error: &hyper::Error) -> Option<Event> {
+    match error {
+        error if error.is_parse_too_large() => Some(Event::HeadTooLarge),
+        error if error.is_parse() => Some(Event::Malformed),
+        _ => None,
     }
 }
 
-/// Drives the connection; false when a deadline of ours ended it.
-async fn until_done<S, H>(mut connection: Pin<&mut http1::Connection<TokioIo<Watched>, H>>, watchdog: &Watchdog, shared: &Shared<S>) -> bool
+/// Drives the connection to its end; `None` when a deadline of ours ended it.
+async fn until_done<S, H>(
+    mut connection: Pin<&mut http1::Connection<TokioIo<Watched>, H>>,
+    watchdog: &Watchdog,
+    shared: &Shared<S>,
+) -> Option<hyper::Result<()>>
 where
     H: hyper::service::HttpService<Incoming, ResBody = Outgoing>,
     H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -99,18 +121,17 @@ where
             let _ = drain.as_mut().poll(context);
         }
         loop {
-            if connection.as_mut().poll(context).is_ready() {
-                return Poll::Ready(true);
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(Some(ended));
             }
             if shared.draining.get() && !told {
-                if watchdog.is_fresh() {
-                    // It was accepted from the closing queue: its first request may be on the way.
-                    watchdog.hurry(Instant::now() + LAST_CALL);
-                } else {
+                if watchdog.is_busy() {
                     told = true;
                     connection.as_mut().graceful_shutdown();
                     continue;
                 }
+                // A request may be on the way, sent before anybody could know: closed now, it would be lost.
+                watchdog.hurry(Instant::now() + LAST_CALL);
             }
             return deadline_passed(timer.as_mut(), watchdog, context);
         }
@@ -118,14 +139,14 @@ where
     .await
 }
 
-fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog, context: &mut Context<'_>) -> Poll<bool> {
+fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog, context: &mut Context<'_>) -> Poll<Option<hyper::Result<()>>> {
     let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
     if timer.deadline() > deadline {
         timer.as_mut().reset(deadline);
     }
     while timer.as_mut().poll(context).is_ready() {
         if Instant::now() >= deadline {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
         timer.as_mut().reset(deadline);
     }

@@ -22,13 +22,13 @@ use crate::routing::Request;
 /// How long accepting rests when the system gives no connection.
 const REST: Duration = Duration::from_millis(100);
 
-/// Serves a socket until `shutdown` is ready, then finishes what is under way, for `settings.drain` at most. Runs where tasks may be spawned locally.
+/// Serves a socket until `shutdown` is ready, then finishes what is under way, for the time that it gives and `settings.drain` at most. Runs where tasks may be spawned locally.
 ///
 /// `make` builds the worker's service once; each request takes a clone of it.
 ///
 /// # Errors
 /// When the socket cannot be used at all.
-pub async fn serve<S>(socket: Socket, settings: Settings, make: impl FnOnce() -> S, shutdown: impl Future<Output = ()>) -> io::Result<()>
+pub async fn serve<S>(socket: Socket, settings: Settings, make: impl FnOnce() -> S, shutdown: impl Future<Output = Duration>) -> io::Result<()>
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -53,10 +53,10 @@ where
     let mut shutdown = pin!(shutdown);
     // Told once for each time of need, not ten times a second.
     let mut failing = false;
-    loop {
+    let patience = loop {
         tokio::select! {
             biased;
-            () = &mut shutdown => break,
+            patience = &mut shutdown => break patience,
             Some(ended) = tasks.join_next() => closed(ended, &settings),
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
@@ -72,13 +72,13 @@ where
                     }
                     (settings.on_event)(Event::AcceptFailed);
                     tokio::select! {
-                        () = &mut shutdown => break,
+                        patience = &mut shutdown => break patience,
                         () = sleep(REST) => {}
                     }
                 }
             }
         }
-    }
+    };
     // The kernel would reset what still waits in the queue of this socket.
     for (stream, address) in queued(&listener.into_std()?) {
         if let Ok(stream) = TcpStream::from_std(stream) {
@@ -87,13 +87,13 @@ where
     }
     shared.draining.set(true);
     shared.drain.notify_waiters();
-    drained(tasks, &settings).await;
+    drained(tasks, &settings, patience.min(settings.drain)).await;
     Ok(())
 }
 
 /// Waits for the connections that are left, for as long as they may take; then they are dropped.
-async fn drained(mut tasks: JoinSet<()>, settings: &Settings) {
-    let _ = timeout(settings.drain, async {
+async fn drained(mut tasks: JoinSet<()>, settings: &Settings, patience: Duration) {
+    let _ = timeout(patience, async {
         while let Some(ended) = tasks.join_next().await {
             closed(ended, settings);
         }

@@ -72,7 +72,9 @@ async fn between(settings: Settings, timeouts: Timeouts, server: impl AsyncFnOnc
         let socket = bound.sockets(1).unwrap().remove(0);
         let (stop, stopped) = oneshot::channel::<()>();
         let service = through(address, timeouts);
-        let listening = spawn_local(serve(socket, Settings { drain: SHORT, ..settings }, move || service, async move { drop(stopped.await) }));
+        let listening = spawn_local(serve(socket, Settings { drain: SHORT, ..settings }, move || service, async move {
+            stopped.await.map_or(Duration::MAX, |()| Duration::MAX)
+        }));
         client(TcpStream::connect(gateway).await.unwrap()).await;
         serving.await.unwrap();
         drop(stop);

@@ -40,7 +40,7 @@ where
     let address = bound.local_addr();
     let socket = bound.sockets(1).unwrap().remove(0);
     let (stop, stopped) = oneshot::channel::<()>();
-    let shutdown = async move { drop(stopped.await) };
+    let shutdown = async move { stopped.await.map_or(SHORT, |()| SHORT) };
     let both = async {
         let listener = tokio::task::spawn_local(serve(socket, Settings { drain: SHORT, ..settings }, move || service, shutdown));
         test(address).await;
@@ -306,20 +306,23 @@ async fn a_stopping_listener_finishes_what_is_under_way() {
     let address = bound.local_addr();
     let socket = bound.sockets(1).unwrap().remove(0);
     let (stop, stopped) = oneshot::channel::<()>();
-    let both = async {
-        let listener = tokio::task::spawn_local(serve(socket, Settings::default(), move || service, async move { drop(stopped.await) }));
-        let mut stream = connect(address).await;
-        stream.write_all(GET).await.unwrap();
-        begun.await.unwrap();
-        drop(stop);
-        while TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-        release.send(()).unwrap();
-        let all = rest(stream).await;
-        assert!(all.starts_with("HTTP/1.1 200 OK\r\n") && all.ends_with("done") && all.contains("connection: close\r\n"), "{all}");
-        listener.await.unwrap().unwrap();
-    };
+    let both =
+        async {
+            let listener = tokio::task::spawn_local(serve(socket, Settings::default(), move || service, async move {
+                stopped.await.map_or(Duration::MAX, |()| Duration::MAX)
+            }));
+            let mut stream = connect(address).await;
+            stream.write_all(GET).await.unwrap();
+            begun.await.unwrap();
+            drop(stop);
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            release.send(()).unwrap();
+            let all = rest(stream).await;
+            assert!(all.starts_with("HTTP/1.1 200 OK\r\n") && all.ends_with("done") && all.contains("connection: close\r\n"), "{all}");
+            listener.await.unwrap().unwrap();
+        };
     timeout(LONG, LocalSet::new().run_until(both)).await.unwrap();
 }
 

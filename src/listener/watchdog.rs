@@ -80,10 +80,17 @@ impl Watchdog {
         self.fresh.get()
     }
 
-    /// Shortens the time for the first byte: the listener is going.
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self.phase.get(), Phase::Busy)
+    }
+
+    /// Shortens the time for the first byte of a head: the listener is going. A head that has begun keeps its time.
     pub(super) fn hurry(&self, until: Instant) {
-        if let Phase::Head(now) = self.phase.get() {
-            self.phase.set(Phase::Head(now.min(until)));
+        match self.phase.get() {
+            Phase::Head(now) if self.is_fresh() => self.phase.set(Phase::Head(now.min(until))),
+            Phase::Idle(now) => self.phase.set(Phase::Idle(now.min(until))),
+            Phase::Head(_) | Phase::Busy => {}
         }
     }
 

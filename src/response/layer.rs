@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, VARY};
+use http::header::{ACCEPT, HeaderMap, HeaderName, VARY};
 use http::{Method, Response};
 use tower::{Layer, Service};
 
@@ -108,7 +108,7 @@ fn reject(rejection: Rejection, recorder: &Recorder, asker: Asker) -> Response<B
 }
 
 fn finish_head(headers: &mut HeaderMap, recorder: &Recorder) {
-    if let Ok(id) = recorder.with(|record| HeaderValue::from_str(&record.id.0)) {
+    if let Some(id) = recorder.id_value() {
         headers.insert(X_REQUEST_ID, id);
     }
     for (name, value) in recorder.take_answer_headers() {
@@ -135,6 +135,8 @@ fn navigates(method: &Method, headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
     use crate::telemetry::RequestId;
 

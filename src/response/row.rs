@@ -164,7 +164,7 @@ impl Trail {
     }
 
     /// The rows in their order.
-    pub fn iter(&self) -> impl Iterator<Item = Row> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = Row> + Clone + '_ {
         self.rows.iter().copied().flatten()
     }
 

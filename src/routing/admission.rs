@@ -8,6 +8,8 @@
 //!
 //! The result is [`Admitted`]; the raw target and the raw Host end here. Nothing here reads a body or knows a route.
 
+use std::sync::Arc;
+
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, USER_AGENT, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
@@ -50,7 +52,7 @@ pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
     method(&head.method)?;
     framing(&head.headers, head.version)?;
     let authority = host(&head.headers)?;
-    recorder.with(|record| record.host = Some(authority.as_str().into()));
+    recorder.with(|record| record.host = Some(Arc::clone(authority.text())));
     if !peer.hosts.serves(authority.host()) {
         return Err(Rejection::Misdirected);
     }
@@ -173,9 +175,14 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName, twice: &'static str) ->
 
 fn note_user_agent(headers: &HeaderMap, recorder: &Recorder) {
     let Some(value) = headers.get(USER_AGENT) else { return };
-    let visible = |byte: &u8| if matches!(byte, 0x20..=0x7e) { char::from(*byte) } else { '?' };
-    let text: String = value.as_bytes().iter().take(MAX_USER_AGENT).map(visible).collect();
-    recorder.with(|record| record.user_agent = Some(text.into()));
+    let kept = value.as_bytes().get(..MAX_USER_AGENT).unwrap_or(value.as_bytes());
+    let visible = |byte: &u8| matches!(byte, 0x20..=0x7e);
+    let shown = |byte: &u8| if visible(byte) { char::from(*byte) } else { '?' };
+    let text = match std::str::from_utf8(kept) {
+        Ok(text) if kept.iter().all(visible) => text.into(),
+        _ => kept.iter().map(shown).collect::<String>().into_boxed_str(),
+    };
+    recorder.with(|record| record.user_agent = Some(text));
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! One host has one spelling here: lower case, no trailing dot, IPv6 in its short form. What is compared is also what is handed on.
 
+use std::fmt::Write as _;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::config::HostPattern;
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Authority {
     /// Host and port as they are written.
-    text: Box<str>,
+    text: Arc<str>,
     /// How much of it is the host.
     host: usize,
     port: Option<u16>,
@@ -91,8 +92,8 @@ impl Authority {
         let length = host.len();
         let mut text = host;
         if let Some(port) = port {
-            text.push(':');
-            text.push_str(&port.to_string());
+            // Writing into memory cannot fail.
+            let _ = write!(text, ":{port}");
         }
         Self { text: text.into(), host: length, port }
     }
@@ -100,6 +101,12 @@ impl Authority {
     /// Host and port, as they are handed on.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub const fn text(&self) -> &Arc<str> {
         &self.text
     }
 

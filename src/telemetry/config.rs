@@ -11,8 +11,20 @@ pub struct LogConfig {
     pub level: Level,
     /// Which requests the access log holds.
     pub access: Access,
+    /// Where lines go.
+    pub to: To,
     /// Where decisions go besides.
     pub audit: Option<Audit>,
+}
+
+/// `log.to`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum To {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// This file, appended.
+    File(PathBuf),
 }
 
 /// `log.format`.

@@ -69,7 +69,7 @@ impl Finish {
         // The gauge goes down once; whoever comes second finds nothing to do.
         let Some(active) = self.active.take() else { return };
         drop(active);
-        let mut record = Box::new(self.recorder.take());
+        let mut record = self.recorder.take();
         record.bytes_out = self.bytes;
         record.complete = complete;
         record.duration = record.started.elapsed();

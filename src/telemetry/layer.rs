@@ -9,14 +9,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use http::Response;
-use http::header::USER_AGENT;
 use tower::{Layer, Service};
 
-use super::{Finish, Recorder, Telemetry, Worker};
+use super::{Finish, Recorder, Telemetry, TraceParent, Worker};
 use crate::body::Body;
-
-/// Longest `User-Agent` that is kept, in bytes.
-const USER_AGENT_LIMIT: usize = 160;
 
 /// A request that carries its record.
 pub trait Recorded {
@@ -71,10 +67,12 @@ where
     fn call(&mut self, request: Request) -> Self::Future {
         let recorder = request.recorder().clone();
         let head = request.head();
-        let user_agent = head.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).map(|text| text.get(..USER_AGENT_LIMIT).unwrap_or(text).into());
+        let parent = TraceParent::of(&head.headers);
+        let trace = self.worker.telemetry().trace(parent.as_ref());
         recorder.with(|record| {
+            record.trace_id = trace.as_ref().map(|trace| trace.id).or(parent.map(|parent| parent.trace));
+            record.trace = trace;
             record.version = head.version;
-            record.user_agent = user_agent;
         });
         let finish = Finish::open(recorder, Rc::clone(&self.worker));
         RecordingFuture { inner: self.inner.call(request), finish: Some(finish) }

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::time::Duration;
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
-
+use super::json::{List, Millis, Object};
 use super::metrics::version_label;
 use super::time::Rfc3339;
 use super::{CacheState, Record};
@@ -17,7 +16,9 @@ use crate::uma::Scope;
 /// The whole record, for `explain`.
 #[must_use]
 pub fn to_json(record: &Record) -> serde_json::Value {
-    serde_json::to_value(Line(record, Kind::Whole)).unwrap_or_default()
+    let mut line = Vec::new();
+    Line(record, Kind::Whole).write_json(&mut line);
+    serde_json::from_slice(&line).unwrap_or_default()
 }
 
 /// Which members a line has.
@@ -37,8 +38,31 @@ pub struct Line<'a>(pub &'a Record, pub Kind);
 impl Line<'_> {
     /// As a JSON object.
     pub fn write_json(&self, out: &mut Vec<u8>) {
-        // Writing into memory cannot fail, and every key is a text.
-        let _ = serde_json::to_writer(out, self);
+        let Self(record, kind) = *self;
+        let mut line = Object::begin(out);
+        line.put("time", Some(Rfc3339(record.time)));
+        line.put(
+            "target",
+            match kind {
+                Kind::Access => Some("access"),
+                Kind::Audit => Some("audit"),
+                Kind::Whole => None,
+            },
+        );
+        line.put("request_id", Some(&*record.id.0));
+        line.put("trace_id", record.trace_id);
+        http(&mut line, record);
+        if kind != Kind::Audit {
+            served(&mut line, record);
+        }
+        decided(&mut line, record);
+        if kind != Kind::Access {
+            judged(&mut line, record);
+        }
+        if kind == Kind::Whole {
+            explained(&mut line, record);
+        }
+        line.end();
     }
 
     /// For people: time, status, method and path, what was decided and why, how long it took, who asked.
@@ -83,117 +107,69 @@ impl Line<'_> {
     }
 }
 
-impl Serialize for Line<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(record, kind) = *self;
-        let map = serializer.serialize_map(None)?;
-        let mut line = Members(map);
-        line.put("time", Some(Shown(Rfc3339(record.time))))?;
-        line.put(
-            "target",
-            match kind {
-                Kind::Access => Some("access"),
-                Kind::Audit => Some("audit"),
-                Kind::Whole => None,
-            },
-        )?;
-        line.put("request_id", Some(&*record.id.0))?;
-        line.http(record)?;
-        if kind != Kind::Audit {
-            line.served(record)?;
-        }
-        line.decided(record)?;
-        if kind != Kind::Access {
-            line.judged(record)?;
-        }
-        if kind == Kind::Whole {
-            line.explained(record)?;
-        }
-        line.0.end()
-    }
+/// What was asked and answered.
+fn http(line: &mut Object<'_>, record: &Record) {
+    line.put("http.request.method", Some(record.method.as_str()));
+    line.put("server.address", record.host.as_deref());
+    line.put("url.path", record.path.as_deref());
+    line.put("http.route", record.route.as_deref());
+    line.put("http.response.status_code", (record.status != 0).then_some(u64::from(record.status)));
+    line.put("client.address", record.client);
 }
 
-/// The members of a line; one that is not known is left out.
-struct Members<M>(M);
-
-impl<M: SerializeMap> Members<M> {
-    fn put<T: Serialize>(&mut self, name: &'static str, value: Option<T>) -> Result<(), M::Error> {
-        value.map_or(Ok(()), |value| self.0.serialize_entry(name, &value))
-    }
-
-    /// What was asked and answered.
-    fn http(&mut self, record: &Record) -> Result<(), M::Error> {
-        self.put("http.request.method", Some(record.method.as_str()))?;
-        self.put("server.address", record.host.as_deref())?;
-        self.put("url.path", record.path.as_deref())?;
-        self.put("http.route", record.route.as_deref())?;
-        self.put("http.response.status_code", (record.status != 0).then_some(record.status))?;
-        self.put("client.address", record.client.map(Shown))
-    }
-
-    /// How it was served.
-    fn served(&mut self, record: &Record) -> Result<(), M::Error> {
-        self.put("url.scheme", Some(record.scheme))?;
-        self.put("network.protocol.version", Some(version_label(record.version)))?;
-        self.put("network.peer.address", record.peer.filter(|peer| record.client != Some(*peer)).map(Shown))?;
-        self.put("user_agent.original", record.user_agent.as_deref())?;
-        self.put("duration_ms", Some(millis(record.duration)))?;
-        self.put("overhead_ms", (record.status != 0).then(|| millis(record.overhead)))?;
-        self.put("http.request.body.size", Some(record.bytes_in))?;
-        self.put("http.response.body.size", Some(record.bytes_out))?;
-        self.put("complete", (!record.complete).then_some(false))?;
-        self.put("upstream.name", record.upstream.as_deref())?;
-        self.put("upstream.address", record.upstream_address.as_deref())?;
-        self.put("upstream.duration_ms", record.upstream_duration.map(millis))
-    }
-
-    /// What was decided, and why.
-    fn decided(&mut self, record: &Record) -> Result<(), M::Error> {
-        self.put("uma.decision", record.outcome().map(super::Outcome::label))?;
-        self.put("uma.row", record.row().map(Row::label))?;
-        let rows: Vec<_> = record.rows.iter().map(Row::label).collect();
-        self.put("uma.rows", (!rows.is_empty()).then_some(rows))?;
-        self.put("uma.reason", record.reason)?;
-        self.put("uma.authorization_server", record.server.as_deref())?;
-        self.put("uma.authorization_server_ms", (!record.authorization_server.is_zero()).then(|| millis(record.authorization_server)))?;
-        self.put("uma.resource_id", record.resource.as_ref().map(|resource| &*resource.0))?;
-        self.put("uma.scopes", scopes(&record.needed))?;
-        self.put("uma.subject", record.subject.as_deref())?;
-        self.put("uma.ticket_issued", Some(record.ticket_issued))?;
-        self.put("uma.cache", cache_word(record.cache))
-    }
-
-    /// On what grounds.
-    fn judged(&mut self, record: &Record) -> Result<(), M::Error> {
-        self.put("uma.granted", scopes(&record.granted))?;
-        self.put("uma.client_id", record.client_id.as_deref())?;
-        self.put("uma.token_id", record.token.as_ref().and_then(|token| std::str::from_utf8(token).ok()))?;
-        self.put(
-            "uma.cache_age_ms",
-            match record.cache {
-                CacheState::Hit(age) => Some(millis(age)),
-                CacheState::None | CacheState::NegativeHit | CacheState::Miss => None,
-            },
-        )
-    }
-
-    /// What helps to understand it.
-    fn explained(&mut self, record: &Record) -> Result<(), M::Error> {
-        self.put("uma.row_meaning", record.row().map(|row| row.meaning().trim()))?;
-        self.put("uma.resource_name", record.resource_name.as_deref())?;
-        self.put("uma.owner", record.owner.as_deref())?;
-        self.put("uma.username", record.username.as_deref())?;
-        self.put("uma.token_left_s", record.token_left.map(|left| left.as_secs()))
-    }
+/// How it was served.
+fn served(line: &mut Object<'_>, record: &Record) {
+    line.put("url.scheme", Some(record.scheme));
+    line.put("network.protocol.version", Some(version_label(record.version)));
+    line.put("network.peer.address", record.peer.filter(|peer| record.client != Some(*peer)));
+    line.put("user_agent.original", record.user_agent.as_deref());
+    line.put("duration_ms", Some(Millis(record.duration)));
+    line.put("overhead_ms", (record.status != 0).then_some(Millis(record.overhead)));
+    line.put("http.request.body.size", Some(record.bytes_in));
+    line.put("http.response.body.size", Some(record.bytes_out));
+    line.put("complete", (!record.complete).then_some(false));
+    line.put("upstream.name", record.upstream.as_deref());
+    line.put("upstream.address", record.upstream_address.as_deref());
+    line.put("upstream.duration_ms", record.upstream_duration.map(Millis));
 }
 
-/// Serialised as it is shown.
-struct Shown<T>(T);
+/// What was decided, and why.
+fn decided(line: &mut Object<'_>, record: &Record) {
+    line.put("uma.decision", record.outcome().map(super::Outcome::label));
+    line.put("uma.row", record.row().map(Row::label));
+    let rows = record.rows.iter().map(Row::label);
+    line.put("uma.rows", rows.clone().next().map(|_| List(rows)));
+    line.put("uma.reason", record.reason);
+    line.put("uma.authorization_server", record.server.as_deref());
+    line.put("uma.authorization_server_ms", (!record.authorization_server.is_zero()).then_some(Millis(record.authorization_server)));
+    line.put("uma.resource_id", record.resource.as_ref().map(|resource| &*resource.0));
+    line.put("uma.scopes", scopes(&record.needed));
+    line.put("uma.subject", record.subject.as_deref());
+    line.put("uma.ticket_issued", Some(record.ticket_issued));
+    line.put("uma.cache", cache_word(record.cache));
+}
 
-impl<T: std::fmt::Display> Serialize for Shown<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
+/// On what grounds.
+fn judged(line: &mut Object<'_>, record: &Record) {
+    line.put("uma.granted", scopes(&record.granted));
+    line.put("uma.client_id", record.client_id.as_deref());
+    line.put("uma.token_id", record.token.as_ref().and_then(|token| std::str::from_utf8(token).ok()));
+    line.put(
+        "uma.cache_age_ms",
+        match record.cache {
+            CacheState::Hit(age) => Some(Millis(age)),
+            CacheState::None | CacheState::NegativeHit | CacheState::Miss => None,
+        },
+    );
+}
+
+/// What helps to understand it.
+fn explained(line: &mut Object<'_>, record: &Record) {
+    line.put("uma.row_meaning", record.row().map(|row| row.meaning().trim()));
+    line.put("uma.resource_name", record.resource_name.as_deref());
+    line.put("uma.owner", record.owner.as_deref());
+    line.put("uma.username", record.username.as_deref());
+    line.put("uma.token_left_s", record.token_left.map(|left| left.as_secs()));
 }
 
 const fn cache_word(cache: CacheState) -> Option<&'static str> {
@@ -205,8 +181,8 @@ const fn cache_word(cache: CacheState) -> Option<&'static str> {
     }
 }
 
-fn scopes(scopes: &[Scope]) -> Option<Vec<&str>> {
-    (!scopes.is_empty()).then(|| scopes.iter().map(|scope| &*scope.0).collect())
+fn scopes(scopes: &[Scope]) -> Option<List<impl Iterator<Item = &str> + Clone>> {
+    (!scopes.is_empty()).then(|| List(scopes.iter().map(|scope| &*scope.0)))
 }
 
 /// Milliseconds with three places.

@@ -6,15 +6,18 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::config::{Access, Audit, Format, LogConfig};
+use super::config::{Access, Audit, Format, LogConfig, To};
 use super::line::{Kind, Line};
 use super::sink::Sink;
+use super::trace::{Trace, TraceParent};
+use super::traces::{self, Sampling, Traces, TracesError};
 use super::{Metrics, Record, Ring};
 
 /// Records and events that may wait for the thread.
@@ -26,9 +29,9 @@ const BATCH: Duration = Duration::from_millis(20);
 /// The log could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The file of `log.audit`.
-    #[error("the audit log {path} cannot be opened")]
-    Audit {
+    /// The file of `log.to` or `log.audit`.
+    #[error("the log {path} cannot be opened")]
+    Open {
         /// Its path.
         path: PathBuf,
         /// Why not.
@@ -38,6 +41,9 @@ pub enum LogError {
     /// The thread.
     #[error("the log's thread cannot be started")]
     Thread(#[source] io::Error),
+    /// The export of traces, which the environment asks for.
+    #[error("traces cannot be exported: {0}")]
+    Traces(#[from] TracesError),
 }
 
 /// The way to the log, the ring and the metrics. Clones share them; when the last one goes, the thread writes the rest and ends.
@@ -49,6 +55,9 @@ struct Shared {
     thread: Thread,
     metrics: Arc<Metrics>,
     ring: Ring,
+    /// Files are to be opened anew; the thread looks before it writes.
+    reopen: Arc<AtomicBool>,
+    sampling: Option<Sampling>,
 }
 
 /// What the thread is sent.
@@ -58,15 +67,21 @@ enum Message {
     Event(Vec<u8>),
     /// To be called when everything before it has been written.
     Settled(Box<dyn FnOnce() + Send>),
+    /// The same, and the last spans are sent before.
+    Last(Box<dyn FnOnce() + Send>),
 }
 
 impl Telemetry {
-    /// Starts the thread; lines go to standard output.
+    /// Starts the thread; lines go where the configuration says.
     ///
     /// # Errors
-    /// When the audit file cannot be opened or the thread not be started.
+    /// When a file cannot be opened, the thread not be started, or traces not be exported although the environment asks for them.
     pub fn start(config: &LogConfig, metrics: Arc<Metrics>) -> Result<Self, LogError> {
-        Self::start_into(config, metrics, Box::new(io::stdout()))
+        let out = match &config.to {
+            To::Stdout => Sink::new(Box::new(io::stdout())),
+            To::File(path) => open(path)?,
+        };
+        Self::start_with(config, metrics, out, WAITING)
     }
 
     /// Starts the thread; lines go to `out`.
@@ -74,27 +89,30 @@ impl Telemetry {
     /// # Errors
     /// As [`Telemetry::start`].
     pub fn start_into(config: &LogConfig, metrics: Arc<Metrics>, out: Box<dyn Write + Send>) -> Result<Self, LogError> {
-        Self::start_with(config, metrics, out, WAITING)
+        Self::start_with(config, metrics, Sink::new(out), WAITING)
     }
 
-    fn start_with(config: &LogConfig, metrics: Arc<Metrics>, out: Box<dyn Write + Send>, waiting: usize) -> Result<Self, LogError> {
+    fn start_with(config: &LogConfig, metrics: Arc<Metrics>, out: Sink, waiting: usize) -> Result<Self, LogError> {
         let audit = match &config.audit {
-            Some(Audit::File(path)) => Some(open_audit(path).map_err(|source| LogError::Audit { path: path.clone(), source })?),
+            Some(Audit::File(path)) => Some(open(path)?),
             Some(Audit::Stdout) | None => None,
         };
-        let ring = Ring::default();
+        let (traces, sampling) = traces::from_environment()?.unzip();
+        let (ring, reopen) = (Ring::default(), Arc::new(AtomicBool::new(false)));
         let (sender, receiver) = sync_channel(waiting);
         let writer = Writer {
             format: config.format,
             access: config.access,
             audit: config.audit.is_some(),
-            out: Sink::new(out),
-            audit_file: audit.map(|file| Sink::new(Box::new(file))),
+            out,
+            audit_file: audit,
+            traces,
+            reopen: Arc::clone(&reopen),
             metrics: Arc::clone(&metrics),
             ring: ring.clone(),
         };
         let thread = thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&receiver)).map_err(LogError::Thread)?.thread().clone();
-        Ok(Self(Arc::new(Shared { sender, thread, metrics, ring })))
+        Ok(Self(Arc::new(Shared { sender, thread, metrics, ring, reopen, sampling })))
     }
 
     /// The metrics.
@@ -107,6 +125,20 @@ impl Telemetry {
     #[must_use]
     pub fn ring(&self) -> &Ring {
         &self.0.ring
+    }
+
+    /// The place in a trace of a request that comes with this parent; `None` where no traces are exported.
+    #[must_use]
+    pub fn trace(&self, parent: Option<&TraceParent>) -> Option<Box<Trace>> {
+        self.0.sampling.map(|sampling| Box::new(sampling.begin(parent)))
+    }
+
+    /// Opens the files of `log.to` and `log.audit` anew before the next line is written, for whoever has moved them away (SIGHUP). Never waits.
+    /// A file that cannot be opened any more is told in the log, and the old one is written to.
+    pub fn reopen(&self) {
+        self.0.reopen.store(true, Ordering::Release);
+        // Where the channel is full the thread is busy, and will look by itself.
+        self.ask(Message::Settled(Box::new(|| ())));
     }
 
     /// Hands a finished record over; never waits.
@@ -123,7 +155,7 @@ impl Telemetry {
     pub async fn settled(&self) {
         let (told, hears) = tokio::sync::oneshot::channel();
         // Whoever no longer waits need not hear.
-        if self.ask(move || _ = told.send(())) {
+        if self.ask(Message::Settled(Box::new(move || _ = told.send(())))) {
             // An error means that the thread has gone, and then nothing is left to wait for.
             let _ = hears.await;
         }
@@ -133,10 +165,10 @@ impl Telemetry {
     pub fn flush(&self, at_most: Duration) {
         let until = Instant::now().checked_add(at_most);
         let (told, hears) = sync_channel::<()>(1);
-        while !self.ask({
+        while !self.ask(Message::Last({
             let told = told.clone();
-            move || _ = told.try_send(())
-        }) {
+            Box::new(move || _ = told.try_send(()))
+        })) {
             if until.is_none_or(|until| Instant::now() >= until) {
                 return;
             }
@@ -147,9 +179,9 @@ impl Telemetry {
         let _: Result<(), RecvTimeoutError> = hears.recv_timeout(left);
     }
 
-    /// Whether the thread will call `then`.
-    fn ask(&self, then: impl FnOnce() + Send + 'static) -> bool {
-        let asked = self.0.sender.try_send(Message::Settled(Box::new(then))).is_ok();
+    /// Whether the thread will take it; it looks at once.
+    fn ask(&self, message: Message) -> bool {
+        let asked = self.0.sender.try_send(message).is_ok();
         self.0.thread.unpark();
         asked
     }
@@ -161,9 +193,13 @@ impl Telemetry {
     }
 }
 
+fn open(path: &Path) -> Result<Sink, LogError> {
+    Ok(Sink::file(path, append(path).map_err(|source| LogError::Open { path: path.to_owned(), source })?))
+}
+
 /// Appends; others may not read it, since it names people.
-fn open_audit(path: &PathBuf) -> io::Result<std::fs::File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+pub(super) fn append(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    Ok(Box::new(OpenOptions::new().append(true).create(true).mode(0o600).open(path)?))
 }
 
 /// What the thread owns.
@@ -174,6 +210,8 @@ struct Writer {
     out: Sink,
     /// `None`: audit lines go among the others.
     audit_file: Option<Sink>,
+    traces: Option<Traces>,
+    reopen: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     ring: Ring,
 }
@@ -193,6 +231,7 @@ impl Writer {
             }
         }
         self.flush();
+        self.traces.iter().for_each(Traces::flush);
     }
 
     /// Takes what is there; `false`: nothing was.
@@ -210,9 +249,13 @@ impl Writer {
     }
 
     fn take(&mut self, message: Message) {
+        if self.reopen.swap(false, Ordering::Acquire) {
+            self.open_anew();
+        }
         match message {
             Message::Record(record) => {
                 self.record(&record);
+                self.traces.iter().for_each(|traces| traces.export(&record));
                 self.ring.push(record);
             }
             Message::Event(line) => {
@@ -221,6 +264,11 @@ impl Writer {
             }
             Message::Settled(then) => {
                 self.flush();
+                then();
+            }
+            Message::Last(then) => {
+                self.flush();
+                self.traces.iter().for_each(Traces::flush);
                 then();
             }
         }
@@ -244,6 +292,16 @@ impl Writer {
             lost += write(self.audit_file.as_mut().unwrap_or(&mut self.out), Kind::Audit);
         }
         self.metrics.lines_unwritten(lost);
+    }
+
+    /// What has come together still goes to the old files.
+    fn open_anew(&mut self) {
+        self.flush();
+        for sink in std::iter::once(&mut self.out).chain(&mut self.audit_file) {
+            if let Err((path, error)) = sink.reopen() {
+                tracing::error!(path = %path.display(), %error, "the log cannot be opened anew, the old file is written to");
+            }
+        }
     }
 
     fn flush(&mut self) {

@@ -11,12 +11,17 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus::process_collector::ProcessCollector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+
+use crate::response::Row;
 
 pub(super) use handles::{Active, Handles};
 pub use servers::{Counting, RetryCounters, ServerCounters};
+#[cfg(feature = "otel")]
+pub(super) use words::method_label;
 pub(super) use words::version_label;
-pub use words::{AsEndpoint, AsOutcome, CacheKind, Outcome};
+pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome, SecretKind};
 
 /// The media type of [`Metrics::encode`].
 pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -25,7 +30,8 @@ pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 const HTTP_BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
 /// What the gateway itself adds, in seconds: OpenTelemetry's first bucket would swallow all of it.
-const OVERHEAD_BUCKETS: [f64; 12] = [0.000_001, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05];
+const OVERHEAD_BUCKETS: [f64; 15] =
+    [0.000_001, 0.000_002_5, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05];
 
 /// Routes that get series of their own; a configuration that is reloaded for ever must not fill the memory.
 const ROUTE_LIMIT: usize = 4096;
@@ -56,11 +62,14 @@ pub struct Metrics {
     resources: IntGaugeVec,
     reload_successful: IntGauge,
     reload_success_time: IntGauge,
+    secret_loaded: IntGaugeVec,
     dependency_up: IntGaugeVec,
     lines_dropped: IntCounterVec,
     panics: IntCounter,
     connections: IntGauge,
+    connections_limit: IntGauge,
     connections_total: IntCounterVec,
+    connection_faults: IntCounterVec,
     servers: servers::Families,
     routes: Mutex<HashSet<Arc<str>>>,
 }
@@ -119,15 +128,23 @@ impl Metrics {
             resources: define.gauges("uma_resources_registered", "Resources that the gateway has registered.", &["authorization_server"])?,
             reload_successful: define.gauge("uma_gateway_config_last_reload_successful", "1 when the configuration was read without mistakes last time.")?,
             reload_success_time: define.gauge("uma_gateway_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.")?,
+            secret_loaded: define.gauges("uma_gateway_secret_loaded_timestamp_seconds", "When the secret in use was taken into use.", &["kind", "name"])?,
             dependency_up: define.gauges("uma_gateway_dependency_up", "1 while a server that the gateway needs can be used.", &["kind", "name"])?,
             lines_dropped: define.counters("uma_gateway_log_lines_dropped_total", "Log lines and records that were lost.", &["reason"])?,
             panics: define.counter("uma_gateway_panics_total", "Faults in the gateway that ended a connection.")?,
             connections: define.gauge("uma_gateway_connections", "Open downstream connections.")?,
+            connections_limit: define.gauge("uma_gateway_connections_limit", "Downstream connections that may be open at a time.")?,
             connections_total: define.counters("uma_gateway_connections_total", "Downstream connections, accepted or refused.", &["outcome"])?,
+            connection_faults: define.counters(
+                "uma_gateway_connection_faults_total",
+                "Downstream connections that ended without a request's record, by what was wrong.",
+                &["reason"],
+            )?,
             servers: servers::Families::define(&define)?,
             routes: Mutex::default(),
             registry: define.0.clone(),
         };
+        define.0.register(Box::new(ProcessCollector::for_self()))?;
         define.gauges("build_info", "The version that runs.", &["version"])?.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
         metrics.preset()?;
         Ok(metrics)
@@ -145,6 +162,14 @@ impl Metrics {
         }
         for outcome in ["accepted", "refused"] {
             self.connections_total.get_metric_with_label_values(&[outcome])?;
+        }
+        for row in Row::ALL {
+            if let Some(outcome) = Outcome::of_row(*row) {
+                self.decisions.get_metric_with_label_values(&[outcome.label(), row.label()])?;
+            }
+        }
+        for fault in ConnectionFault::ALL {
+            self.connection_faults.get_metric_with_label_values(&[fault.label()])?;
         }
         for endpoint in AsEndpoint::ALL {
             self.as_duration.get_metric_with_label_values(&[endpoint.label()])?;
@@ -199,14 +224,29 @@ impl Metrics {
     pub fn config_loaded(&self, successful: bool) {
         self.reload_successful.set(i64::from(successful));
         if successful {
-            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-            self.reload_success_time.set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
+            self.reload_success_time.set(now());
         }
+    }
+
+    /// A secret was taken into use: at the start, or when a new one has worked for the first time.
+    pub fn secret_loaded(&self, kind: SecretKind, name: &str) {
+        set(&self.secret_loaded, &[kind.label(), name], now());
+    }
+
+    /// A secret is used no more.
+    pub fn secret_gone(&self, kind: SecretKind, name: &str) {
+        // It may never have been there.
+        let _ = self.secret_loaded.remove_label_values(&[kind.label(), name]);
     }
 
     /// A panic was caught.
     pub fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// How many downstream connections may be open at a time.
+    pub fn connections_at_most(&self, count: usize) {
+        self.connections_limit.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A downstream connection was accepted.
@@ -215,9 +255,14 @@ impl Metrics {
         self.connections.inc();
     }
 
-    /// A downstream connection that was accepted has ended.
+    /// A connection that was accepted has ended.
     pub fn connection_closed(&self) {
         self.connections.dec();
+    }
+
+    /// A connection ended, or was never had, for a reason that no request's record tells.
+    pub fn connection_failed(&self, fault: ConnectionFault) {
+        increment(&self.connection_faults, &[fault.label()]);
     }
 
     /// A downstream connection was closed at once: there were too many.
@@ -256,6 +301,11 @@ impl std::fmt::Debug for Metrics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics(..)")
     }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn set(gauges: &IntGaugeVec, labels: &[&str], value: i64) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderName, HeaderValue};
 
 use crate::response::{Row, Trail};
-use crate::telemetry::Outcome;
+use crate::telemetry::{Outcome, Trace, TraceId};
 use crate::uma::{ResourceId, Scope};
 
 /// What the introspection cache knew when the request came.
@@ -46,7 +46,7 @@ pub struct Record {
     /// The protocol version of the request.
     pub version: http::Version,
     /// The authority asked for, once admitted.
-    pub host: Option<Box<str>>,
+    pub host: Option<Arc<str>>,
     /// The canonical path, once admitted. Never the query.
     pub path: Option<Box<str>>,
     /// The address of the connection's other end.
@@ -107,6 +107,10 @@ pub struct Record {
     pub overhead: Duration,
     /// Whether the answer was sent to its end.
     pub complete: bool,
+    /// The trace that it belongs to, the caller's or ours.
+    pub trace_id: Option<TraceId>,
+    /// Its place there, where traces are exported.
+    pub trace: Option<Box<Trace>>,
 }
 
 /// A request's record while the request walks; clones share it.
@@ -115,7 +119,9 @@ pub struct Recorder(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    record: RefCell<Record>,
+    // Taken out when the request has ended; whoever writes later writes on a blank one.
+    record: RefCell<Option<Box<Record>>>,
+    id: Option<HeaderValue>,
     answer: RefCell<Vec<(HeaderName, HeaderValue)>>,
 }
 
@@ -123,32 +129,10 @@ impl Record {
     /// A record of a request of which no more is known yet.
     #[must_use]
     pub fn new(id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
-        Self::at(SystemTime::now(), Instant::now(), id, method, peer, scheme)
-    }
-
-    /// The row that says why the request was answered so: the last one, but for a relayed answer (`U1`) and for a challenge (`C3`) the decision
-    /// that led there. That the gateway's own credential was renewed on the way (`I8`, `C6`) decides nothing when it went well.
-    #[must_use]
-    pub fn row(&self) -> Option<Row> {
-        let last = self.rows.iter().last()?;
-        let led_here = |row: &Row| !matches!(row, Row::U1 | Row::C3 | Row::C6 | Row::I8);
-        match last {
-            Row::U1 | Row::C3 => self.rows.iter().filter(led_here).last().or(Some(last)),
-            other => Some(other),
-        }
-    }
-
-    /// What was decided, in one word; `None` when the request ended before a decision.
-    #[must_use]
-    pub fn outcome(&self) -> Option<Outcome> {
-        Outcome::of(&self.rows)
-    }
-
-    fn at(time: SystemTime, started: Instant, id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
         Self {
             id,
-            time,
-            started,
+            time: SystemTime::now(),
+            started: Instant::now(),
             method,
             scheme,
             version: http::Version::HTTP_11,
@@ -183,7 +167,27 @@ impl Record {
             duration: Duration::ZERO,
             overhead: Duration::ZERO,
             complete: false,
+            trace_id: None,
+            trace: None,
         }
+    }
+
+    /// The row that says why the request was answered so: the last one, but for a relayed answer (`U1`) and for a challenge (`C3`) the decision
+    /// that led there. That the gateway's own credential was renewed on the way (`I8`, `C6`) decides nothing when it went well.
+    #[must_use]
+    pub fn row(&self) -> Option<Row> {
+        let last = self.rows.iter().last()?;
+        let led_here = |row: &Row| !matches!(row, Row::U1 | Row::C3 | Row::C6 | Row::I8);
+        match last {
+            Row::U1 | Row::C3 => self.rows.iter().filter(led_here).last().or(Some(last)),
+            other => Some(other),
+        }
+    }
+
+    /// What was decided, in one word; `None` when the request ended before a decision.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        Outcome::of(&self.rows)
     }
 }
 
@@ -191,13 +195,14 @@ impl Recorder {
     /// A new record.
     #[must_use]
     pub fn new(id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
-        let record = RefCell::new(Record::new(id, method, peer, scheme));
-        Self(Rc::new(Shared { record, answer: RefCell::new(Vec::new()) }))
+        let value = HeaderValue::from_str(&id.0).ok();
+        let record = RefCell::new(Some(Box::new(Record::new(id, method, peer, scheme))));
+        Self(Rc::new(Shared { record, id: value, answer: RefCell::new(Vec::new()) }))
     }
 
     /// Reads or writes the record. Not to be nested.
     pub fn with<T>(&self, change: impl FnOnce(&mut Record) -> T) -> T {
-        change(&mut self.0.record.borrow_mut())
+        change(self.0.record.borrow_mut().get_or_insert_with(blank))
     }
 
     /// Notes that the request passed a row.
@@ -219,23 +224,30 @@ impl Recorder {
     /// The request's id.
     #[must_use]
     pub fn id(&self) -> RequestId {
-        self.0.record.borrow().id.clone()
+        self.with(|record| record.id.clone())
+    }
+
+    /// The request's id for a header; one text for all of them.
+    #[must_use]
+    pub fn id_value(&self) -> Option<HeaderValue> {
+        self.0.id.clone()
     }
 
     /// Takes the record out without a copy and leaves a blank one: the request has ended.
     #[must_use]
-    pub fn take(&self) -> Record {
-        self.with(|record| {
-            let blank = Record::at(record.time, record.started, RequestId(Box::default()), http::Method::GET, None, record.scheme);
-            std::mem::replace(record, blank)
-        })
+    pub fn take(&self) -> Box<Record> {
+        self.0.record.take().unwrap_or_else(blank)
     }
 
     /// A copy of the record as it stands.
     #[must_use]
     pub fn snapshot(&self) -> Record {
-        self.0.record.borrow().clone()
+        self.with(|record| record.clone())
     }
+}
+
+fn blank() -> Box<Record> {
+    Box::new(Record::new(RequestId(Box::default()), http::Method::GET, None, "http"))
 }
 
 /// The empty list, shared so that a request allocates nothing for it.

@@ -64,8 +64,9 @@ impl Ring {
 
 /// What a record takes, without what it shares with the configuration.
 fn weight(record: &Record) -> usize {
-    let texts = [&record.host, &record.path, &record.user_agent].into_iter().flatten().map(|text| text.len());
-    let shared = [&record.resource_name, &record.owner, &record.subject, &record.username, &record.client_id].into_iter().flatten().map(|text| text.len());
+    let texts = [&record.path, &record.user_agent].into_iter().flatten().map(|text| text.len());
+    let shared =
+        [&record.host, &record.resource_name, &record.owner, &record.subject, &record.username, &record.client_id].into_iter().flatten().map(|text| text.len());
     let granted = record.granted.iter().map(|scope| scope.0.len().saturating_add(size_of::<crate::uma::Scope>()));
     let resource = record.resource.iter().map(|resource| resource.0.len());
     texts.chain(shared).chain(granted).chain(resource).fold(size_of::<Record>(), usize::saturating_add).saturating_add(record.id.0.len())

@@ -1,6 +1,9 @@
 //! Where lines go: buffered, written in large pieces, and never the reason that anything stops.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::log::append;
 
 /// Written at once when this many bytes have come together.
 const BUFFER: usize = 64 << 10;
@@ -8,6 +11,8 @@ const BUFFER: usize = 64 << 10;
 /// An output for lines.
 pub struct Sink {
     out: Box<dyn Write + Send>,
+    /// Where it can be opened anew.
+    path: Option<PathBuf>,
     buffer: Vec<u8>,
     lines: u64,
     torn: bool,
@@ -16,7 +21,20 @@ pub struct Sink {
 impl Sink {
     /// Lines go to `out`.
     pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, buffer: Vec::with_capacity(BUFFER), lines: 0, torn: false }
+        Self { out, path: None, buffer: Vec::with_capacity(BUFFER), lines: 0, torn: false }
+    }
+
+    /// Lines go to `file`, which was opened at `path`.
+    pub fn file(path: &Path, file: Box<dyn Write + Send>) -> Self {
+        Self { path: Some(path.to_owned()), ..Self::new(file) }
+    }
+
+    /// Opens the file anew, where it is one; what has not been written yet goes to the new one. The old one stays when that fails.
+    pub fn reopen(&mut self) -> Result<(), (&Path, io::Error)> {
+        let Some(path) = &self.path else { return Ok(()) };
+        self.out = append(path).map_err(|error| (path.as_path(), error))?;
+        self.torn = false;
+        Ok(())
     }
 
     /// Adds a line: `write` puts it into the buffer without its end. Gives the number of lines that were lost.

@@ -12,7 +12,7 @@ use http::{StatusCode, Version, response};
 use super::UpstreamError;
 
 /// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11).
-const OURS: [HeaderName; 11] = [
+static OURS: [HeaderName; 11] = [
     CONNECTION,
     TE,
     TRANSFER_ENCODING,
@@ -42,7 +42,8 @@ pub(super) fn relay(head: response::Parts, private: bool) -> Result<response::Pa
     for name in named_by_connection(&headers) {
         headers.remove(name);
     }
-    for name in &OURS {
+    // Most answers hold none or one of them.
+    while let Some(name) = headers.keys().find_map(|name| OURS.iter().find(|ours| *ours == name)) {
         headers.remove(name);
     }
     // Neither has a body; a length would say otherwise to a careless reader.
@@ -82,28 +83,14 @@ fn framing(headers: &HeaderMap) -> Result<(), UpstreamError> {
 /// The fields that `Connection` names.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect()
+    // `keep-alive` is ours in any case.
+    let names = values.flat_map(|value| value.split(',')).filter(|name| !name.trim().eq_ignore_ascii_case("keep-alive"));
+    names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect()
 }
 
 /// The upstream did not see the client's credential, so it cannot know that its answer is for this client alone (RFC 9111, 3.5).
 fn keep_private(headers: &mut HeaderMap) {
-    let mut kept = Vec::new();
-    let mut no_store = false;
-    for value in headers.get_all(CACHE_CONTROL) {
-        for directive in directives(value.as_bytes()) {
-            let end = directive.iter().position(|byte| *byte == b'=').unwrap_or(directive.len());
-            let name = directive.get(..end).unwrap_or(directive).trim_ascii();
-            no_store |= name.eq_ignore_ascii_case(b"no-store");
-            // `private="name"` speaks of one field only; ours speaks of the whole answer.
-            if ![&b"public"[..], b"s-maxage", b"private", b"proxy-revalidate"].iter().any(|dropped| name.eq_ignore_ascii_case(dropped)) {
-                kept.push(directive);
-            }
-        }
-    }
-    if !no_store {
-        kept.insert(0, b"private");
-    }
-    let value = HeaderValue::from_bytes(&kept.join(&b", "[..])).unwrap_or(HeaderValue::from_static("no-store"));
+    let value = private_directives(headers);
     // Other fields that shared caches read before Cache-Control, such as CDN-Cache-Control.
     let targeted: Vec<HeaderName> =
         headers.keys().filter(|name| name.as_str() == "surrogate-control" || name.as_str().ends_with("-cache-control")).cloned().collect();
@@ -120,6 +107,30 @@ fn keep_private(headers: &mut HeaderMap) {
     if !headers.get_all(VARY).iter().any(varies) {
         headers.append(VARY, HeaderValue::from_static("Authorization"));
     }
+}
+
+/// What `Cache-Control` says, without what speaks to shared caches.
+fn private_directives(headers: &HeaderMap) -> HeaderValue {
+    if !headers.contains_key(CACHE_CONTROL) {
+        return HeaderValue::from_static("private");
+    }
+    let mut kept = Vec::new();
+    let mut no_store = false;
+    for value in headers.get_all(CACHE_CONTROL) {
+        for directive in directives(value.as_bytes()) {
+            let end = directive.iter().position(|byte| *byte == b'=').unwrap_or(directive.len());
+            let name = directive.get(..end).unwrap_or(directive).trim_ascii();
+            no_store |= name.eq_ignore_ascii_case(b"no-store");
+            // `private="name"` speaks of one field only; ours speaks of the whole answer.
+            if ![&b"public"[..], b"s-maxage", b"private", b"proxy-revalidate"].iter().any(|dropped| name.eq_ignore_ascii_case(dropped)) {
+                kept.push(directive);
+            }
+        }
+    }
+    if !no_store {
+        kept.insert(0, b"private");
+    }
+    HeaderValue::from_bytes(&kept.join(&b", "[..])).unwrap_or(HeaderValue::from_static("no-store"))
 }
 
 /// The directives of one field value; a comma inside quotes does not part them.

@@ -30,10 +30,8 @@ pub(super) use counted::Counted;
 
 /// Idle connections kept for one server, by each worker.
 const MOST_IDLE: usize = 128;
-/// Bounds an answer's head and how much of a body is read at once.
+/// Bounds an answer's head and how much of a body is read at once. An answer has 100 fields at most, which is hyper's own bound.
 const BUFFER: usize = 64 * 1024;
-/// Fields of an answer's head.
-const FIELDS: usize = 200;
 /// Upstreams remembered by their section's address; more than a configuration has, even shortly after a reload.
 const REMEMBERED: usize = 256;
 
@@ -207,7 +205,7 @@ impl Slot {
         let place = Place { _permit: place, _count: self.member.counters.connection() };
         let received = Rc::new(Cell::new(0));
         let io = TokioIo::new(Counted::new(stream, Rc::clone(&received)));
-        let handshake = http1::Builder::new().max_buf_size(BUFFER).max_headers(FIELDS).handshake(io).await;
+        let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await;
         let (sender, connection) = handshake.map_err(UpstreamError::Exchange)?;
         let handoff = Handoff::default();
         tokio::task::spawn_local(drive(connection, place, Rc::clone(&handoff)));

@@ -17,7 +17,7 @@ use super::{Config, Pool, UpstreamError};
 use crate::body::Body;
 use crate::credentials::{Outbound, OutboundParts};
 use crate::response::{Rejection, Row};
-use crate::telemetry::Recorder;
+use crate::telemetry::{Recorder, Step};
 
 /// What this room reads of the snapshot that a request carries.
 pub trait Snapshot {
@@ -56,9 +56,11 @@ impl<S: Snapshot + 'static> Service<Outbound<S>> for Upstream {
         Box::pin(async move {
             let config = config.ok_or(Rejection::Internal)?;
             let started = Instant::now();
+            let step = recorder.step(Step::Upstream);
             let answered = ask(&pool, &config, head, body, private, &recorder).await;
             recorder.with(|record| record.upstream_duration = Some(started.elapsed()));
             let answer = answered.inspect_err(|error| tracing::debug!(upstream = %config.name, %error, "no answer to relay"))?;
+            step.answered();
             recorder.pass(Row::U1);
             Ok(answer)
         })

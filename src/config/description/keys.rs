@@ -34,6 +34,7 @@ pub(in crate::config) static FILE: Section = Section::new(
         )
         .example("\"https://app.example.org/open?link={url}\""),
         Key::new("log", Kind::Section(&LOG), "Logs."),
+        Key::new("drain", Kind::Section(&DRAIN), "How the gateway ends when it is told to."),
         Key::new("workers", Kind::Number(1, 1024), "Threads that carry requests.").default("CPUs available").example("2"),
     ],
 );
@@ -324,12 +325,22 @@ static INTROSPECTIONS: Section = Section::new(
     &[Key::new("rate", Kind::Rate, "On average.").default("200/s"), Key::new("burst", Kind::Number(1, 1_000_000), "At once.").default("2000")],
 );
 
+static DRAIN: Section = Section::new(
+    "`drain`",
+    &[
+        Key::new("delay", Kind::Duration, "From `/readyz` saying 503 to the end of new connections, so that whoever sends requests here notices first.")
+            .default("5s"),
+        Key::new("timeout", Kind::Duration, "For the requests that are under way then.").default("30s"),
+    ],
+);
+
 static LOG: Section = Section::new(
     "`log`",
     &[
         Key::new("format", Kind::Word(&["json", "text"]), "One JSON object a line, or text for people.").default("json"),
         Key::new("level", Kind::Word(&["error", "warn", "info", "debug", "trace"]), "The least level of events.").default("info"),
         Key::new("access", Kind::Word(&["on", "denied", "off"]), "Which requests the access log holds.").default("on"),
+        Key::new("to", Kind::WordOr(&["stdout"], "file"), "Where lines go. A file is appended to, and opened anew on SIGHUP.").default("stdout"),
         Key::new("audit", Kind::WordOr(&["stdout"], "file"), "Where decisions are recorded besides.").default("nowhere").example("stdout"),
     ],
 );

@@ -51,12 +51,13 @@ impl Case<'_> {
             authority: "photos.example.org",
             way: Way { chain: self.chain, peer: "192.0.2.7".parse().unwrap(), trusted: !self.chain.is_empty(), scheme: "http", host: "photos.example.org" },
             framing: self.framing,
-            id: &RequestId("abc123".into()),
+            id: Some(HeaderValue::from_static("abc123")),
             proxy: &proxy,
             token: None,
             identity: &names,
             claim: &|claim| self.identity.iter().find(|(_, known, _)| known == claim).map(|(_, _, value)| *value),
-            pseudonym: "gw-1",
+            via: &Via::new("gw-1"),
+            trace: None,
         })
     }
 

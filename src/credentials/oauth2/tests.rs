@@ -30,10 +30,12 @@ async fn beside(answers: Vec<Response<Bytes>>, token: &Token, test: impl AsyncFn
     let start = Instant::now();
     let grant = grant();
     let dependency = Health::new(Arc::new(crate::telemetry::Metrics::new().unwrap())).dependency("proxy_credential", "albums");
-    let keeper = keep_with(token, &grant, &dependency, async |_| {
+    let send = async |_: Request<Bytes>| {
         calls.borrow_mut().push(start.elapsed().as_secs());
         Ok(answers.borrow_mut().pop_front().unwrap_or_else(|| answer(503, "")))
-    });
+    };
+    let secret = Rotating::new(grant.client.secret.clone());
+    let keeper = keep_with(token, &grant, &dependency, async |grant: &Grant| either(grant, &secret, &send, &|| ()).await);
     tokio::select! {
         () = keeper => unreachable!("a keeper never ends"),
         () = test(&calls) => {}
@@ -137,4 +139,24 @@ fn the_request_is_a_form_with_basic_authentication() {
     let request = request(&grant());
     assert_eq!(request.body(), "grant_type=client_credentials&scope=a+b");
     assert!(request.headers()[AUTHORIZATION].is_sensitive());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_client_secret_is_asked_with_first_and_the_old_one_stays_until_it_has_worked() {
+    let secret = Rotating::new("old".into());
+    assert!(secret.offer(&"new".into()));
+    let shown = RefCell::new(Vec::new());
+    let accepted = RefCell::new("old");
+    let send = async |request: Request<Bytes>| {
+        let old = request.headers()[AUTHORIZATION] == basic_auth("gateway", "old");
+        shown.borrow_mut().push(if old { "old" } else { "new" });
+        Ok(if old == (*accepted.borrow() == "old") { issued("t", 100) } else { answer(401, "") })
+    };
+    let worked = std::cell::Cell::new(0);
+    let ask = async || either(&grant(), &secret, &send, &|| worked.set(worked.get() + 1)).await.map(|(_, _, settled)| settled);
+    assert!(matches!(ask().await, Ok(false)));
+    *accepted.borrow_mut() = "new";
+    assert!(matches!(ask().await, Ok(true)));
+    assert!(matches!(ask().await, Ok(true)));
+    assert_eq!((shown.take(), worked.get()), (vec!["new", "old", "new", "new"], 1));
 }

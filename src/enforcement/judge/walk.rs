@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
 use super::super::permit::Permit;
-use super::{Case, Judge, Known, MIN_REFRESH, Wanted, grants};
+use super::{Case, Judge, Known, MIN_REFRESH, OpenWith, View, Wanted, grants};
 use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::response::{Rejection, Row, UnreachableStatus};
-use crate::telemetry::CacheState;
+use crate::telemetry::{CacheState, Step};
 use crate::uma::{ResourceId, Rpt, TokenError, uma_challenge};
 
 impl Judge {
@@ -35,7 +35,7 @@ impl Judge {
         };
         let (mut entry, mut fresh) = self.entry(case, &resource, token, *key).await?;
         loop {
-            match self.weigh(case, &resource, &entry, token, *key, Instant::now()) {
+            match self.weigh(&case.view(&resource, token, *key, Instant::now()), &entry, || self.cache.live(*key, &resource)) {
                 Known::Permit(permit) => {
                     case.recorder.pass(Row::E10);
                     self.count_live(&entry, true);
@@ -78,7 +78,7 @@ impl Judge {
         match self.cache.look_up(&key, now) {
             Lookup::Active(entry) => {
                 case.recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
-                case.recorder.pass(self.renew_ahead(case, &entry, token, key, now));
+                case.recorder.pass(self.renew_ahead(&case.view(resource, token, key, now), &entry));
                 Ok((entry, false))
             }
             Lookup::Inactive => {
@@ -101,12 +101,12 @@ impl Judge {
 
     /// Rows D10 and D11: the resource that the route leads to.
     async fn resource(&self, case: &Case) -> Result<ResourceId, Rejection> {
-        if let Some(known) = self.known_resource(case) {
+        if let Some(known) = self.known_resource(&case.resource, &case.recorder) {
             return known;
         }
         let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
         let question = |reply| Question::Resource { server: case.server.identity, key: key.clone(), declared: declared.clone(), bucket: case.bucket, reply };
-        match self.control.ask(question, case.deadline).await {
+        match asked(case, Step::Resource, self.control.ask(question, case.deadline)).await {
             Ok(Ok(Some(id))) => {
                 case.recorder.with(|record| record.resource = Some(id.clone()));
                 Ok(id)
@@ -126,7 +126,7 @@ impl Judge {
         // A token that the cache holds does not count against the client's introspections.
         let bucket = if known.is_none() { case.bucket } else { None };
         let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, known, bucket, reply };
-        match self.control.ask(question, case.deadline).await {
+        match asked(case, Step::Introspect, self.control.ask(question, case.deadline)).await {
             Ok(Ok(Introspected { outcome, renewed })) => {
                 if renewed {
                     case.recorder.pass(Row::I8);
@@ -154,8 +154,8 @@ impl Judge {
     async fn live(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey) -> Result<Permit, Rejection> {
         let known = self.cache.live(key, resource);
         let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), known, reply };
-        match self.control.ask(question, case.deadline).await {
-            Ok(Ok(live)) if grants(case, &live) => {
+        match asked(case, Step::Decision, self.control.ask(question, case.deadline)).await {
+            Ok(Ok(live)) if grants(&case.scopes, case.scopes_match, &live) => {
                 case.recorder.pass(Row::E8b);
                 case.recorder.pass(Row::E10);
                 Ok(Permit::of(Arc::clone(entry)))
@@ -187,9 +187,13 @@ impl Judge {
             deadline: case.deadline,
             reply,
         };
+        let step = case.recorder.step(Step::Permission);
         let Ok(answer) = self.control.ask(question, case.deadline).await else { return no_ticket(case, Row::C7) };
         if answer.renewed {
             case.recorder.pass(Row::C6);
+        }
+        if answer.outcome.is_ok() {
+            step.answered();
         }
         let ticket = match answer.outcome {
             Ok(ticket) => ticket,
@@ -199,16 +203,33 @@ impl Judge {
         match uma_challenge(&case.server.realm, &case.server.issuer, reason, &ticket) {
             Ok(challenge) => {
                 case.recorder.with(|record| record.ticket_issued = true);
-                Rejection::PermissionRequired { challenge, open_with: self.open_with(case) }
+                Rejection::PermissionRequired { challenge, open_with: case.open_with.as_ref().map(open_with) }
             }
             Err(_) => no_ticket(case, Row::C7),
         }
     }
+}
 
-    fn open_with(&self, case: &Case) -> Option<String> {
-        let address = percent_encoding::utf8_percent_encode(case.address.as_deref()?, percent_encoding::NON_ALPHANUMERIC).to_string();
-        Some(self.open_with.as_deref()?.replace("{url}", &address))
+fn open_with(open_with: &OpenWith) -> String {
+    let address = percent_encoding::utf8_percent_encode(&open_with.address, percent_encoding::NON_ALPHANUMERIC).to_string();
+    open_with.template.replace("{url}", &address)
+}
+
+impl Case {
+    fn view<'a>(&'a self, resource: &'a ResourceId, token: &'a Rpt, key: CacheKey, now: Instant) -> View<'a> {
+        let Self { server, scopes, scopes_match, recorder, .. } = self;
+        View { server, scopes, scopes_match: *scopes_match, resource, token: token.0.expose(), key, recorder, now }
     }
+}
+
+/// Waits for an answer as a step of the request.
+async fn asked<T, E>(case: &Case, step: Step, answer: impl Future<Output = Result<Result<T, E>, AskError>>) -> Result<Result<T, E>, AskError> {
+    let step = case.recorder.step(step);
+    let answer = answer.await;
+    if matches!(answer, Ok(Ok(_))) {
+        step.answered();
+    }
+    answer
 }
 
 enum Unjudged {

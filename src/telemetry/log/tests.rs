@@ -102,7 +102,7 @@ async fn audit_lines_are_decisions_only_and_go_where_they_should() {
 #[test]
 fn an_audit_file_that_cannot_be_opened_stops_the_start() {
     let started = Telemetry::start_into(&config(Access::On, Some(Audit::File("/nowhere/audit.log".into()))), metrics(), Box::new(io::sink()));
-    assert!(matches!(started, Err(LogError::Audit { .. })));
+    assert!(matches!(started, Err(LogError::Open { .. })));
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ fn a_full_channel_drops_and_counts_and_never_waits() {
     let (writing, written) = channel();
     let (let_go, going) = channel();
     let metrics = metrics();
-    let telemetry = Telemetry::start_with(&config(Access::On, None), Arc::clone(&metrics), Box::new(Stands(writing, going)), 4).expect("a thread");
+    let telemetry = Telemetry::start_with(&config(Access::On, None), Arc::clone(&metrics), Sink::new(Box::new(Stands(writing, going))), 4).expect("a thread");
     telemetry.send(record("first", &[]));
     written.recv().expect("the thread writes");
     // The thread stands in its first write now: four more fit, the rest does not.
@@ -171,4 +171,70 @@ fn when_the_last_handle_goes_the_rest_is_written_and_the_thread_ends() {
     drop(telemetry);
     assert!(ends.recv().is_err());
     assert_eq!(ids(&kept.lines(), "access"), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn files_are_opened_anew_when_they_were_moved_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let config = LogConfig { to: To::File(path("log")), audit: Some(Audit::File(path("audit"))), ..LogConfig::default() };
+    let telemetry = Telemetry::start(&config, metrics()).expect("a thread");
+    telemetry.send(record("before", &[Row::D7]));
+    telemetry.settled().await;
+    for name in ["log", "audit"] {
+        std::fs::rename(path(name), path(&format!("{name}.1"))).expect("moved");
+    }
+    telemetry.send(record("between", &[Row::D7]));
+    telemetry.settled().await;
+    assert!(!path("log").exists(), "nobody has said so yet");
+    telemetry.reopen();
+    telemetry.send(record("after", &[Row::D7]));
+    telemetry.settled().await;
+    let read = |name: &str| std::fs::read_to_string(path(name)).expect("a file").lines().map(str::to_owned).collect::<Vec<_>>();
+    for (name, target) in [("log", "access"), ("audit", "audit")] {
+        assert_eq!(ids(&read(&format!("{name}.1")), target), ["before", "between"]);
+        assert_eq!(ids(&read(name), target), ["after"]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_anew_goes_on_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let inner = folder.path().join("inner");
+    std::fs::create_dir(&inner).expect("a folder");
+    let config = LogConfig { to: To::File(inner.join("log")), ..LogConfig::default() };
+    let telemetry = Telemetry::start(&config, metrics()).expect("a thread");
+    let moved = folder.path().join("moved");
+    std::fs::rename(&inner, &moved).expect("moved");
+    telemetry.reopen();
+    telemetry.send(record("still", &[Row::D7]));
+    telemetry.settled().await;
+    let lines: Vec<_> = std::fs::read_to_string(moved.join("log")).expect("a file").lines().map(str::to_owned).collect();
+    assert_eq!(ids(&lines, "access"), ["still"]);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_loses_lines_and_holds_up_nobody() {
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    let metrics = metrics();
+    let telemetry = Telemetry::start_with(&config(Access::On, None), Arc::clone(&metrics), Sink::new(Box::new(writer)), 8).expect("a thread");
+    let dropped = || {
+        metrics.encode().expect("metrics").lines().any(|line| line.starts_with("uma_gateway_log_lines_dropped_total{reason=\"full\"}") && !line.ends_with(" 0"))
+    };
+    // More than the pipe, the buffer and the channel hold, whenever the thread looks.
+    let mut sent = 0_u32;
+    while !dropped() {
+        telemetry.send(record(&"x".repeat(4096), &[]));
+        sent += 1;
+        assert!(sent < 100_000, "something still reads");
+    }
+    // Whoever reads again finds whole lines.
+    let read = thread::spawn(move || {
+        let mut text = String::new();
+        io::Read::read_to_string(&mut reader, &mut text).expect("UTF-8");
+        text
+    });
+    drop(telemetry);
+    let text = read.join().expect("no panic");
+    assert!(text.lines().count() > 16 && text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
 }

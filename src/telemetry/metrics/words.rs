@@ -53,6 +53,14 @@ impl Outcome {
         }
     }
 
+    /// The outcome that a row stands for as a reason; `None` where it never is one: it only led to another, or was led to.
+    pub(super) const fn of_row(row: Row) -> Option<Self> {
+        match row {
+            Row::U1 | Row::C3 => None,
+            other => Self::of_last(other),
+        }
+    }
+
     /// No `_` here: a new row has to say what it means for operators.
     const fn of_last(row: Row) -> Option<Self> {
         Some(match row {
@@ -66,6 +74,29 @@ impl Outcome {
             // Stations on the way; whoever stops here has not been judged.
             Row::I1 | Row::I2 | Row::I4 | Row::E7 | Row::E8b => return None,
         })
+    }
+}
+
+/// Which kind of secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum SecretKind {
+    /// That of the gateway's own client at an authorization server.
+    Client,
+    /// What an upstream wants.
+    ProxyCredential,
+    /// That of the operator's door.
+    AdminToken,
+}
+
+impl SecretKind {
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client_secret",
+            Self::ProxyCredential => "proxy_credential",
+            Self::AdminToken => "admin_token",
+        }
     }
 }
 
@@ -161,6 +192,35 @@ impl CacheKind {
             Self::Introspection => "introspection",
             Self::Negative => "negative",
             Self::Live => "live",
+        }
+    }
+}
+
+/// What was wrong with a connection, where no request tells it: some answers are given before there is a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConnectionFault {
+    /// The head could not be read: 400, and the end.
+    Malformed,
+    /// The head was too large or had too many fields: 431, and the end.
+    HeadTooLarge,
+    /// A deadline passed: a silent or slow peer.
+    Expired,
+    /// The system gave no connection.
+    NotAccepted,
+}
+
+impl ConnectionFault {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Malformed, Self::HeadTooLarge, Self::Expired, Self::NotAccepted];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::Expired => "expired",
+            Self::NotAccepted => "not_accepted",
         }
     }
 }

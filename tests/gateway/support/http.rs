@@ -27,17 +27,28 @@ pub struct Answer {
 
 impl Connection {
     pub async fn open(to: SocketAddr, from: Option<IpAddr>) -> Self {
+        let Some(from) = from else { return Self::try_open(to).await.expect("the gateway listens") };
         let socket = TcpSocket::new_v4().expect("a socket");
-        if let Some(from) = from {
-            socket.bind(SocketAddr::new(from, 0)).expect("every address of 127.0.0.0/8 is ours");
-        }
+        socket.bind(SocketAddr::new(from, 0)).expect("every address of 127.0.0.0/8 is ours");
         let stream = socket.connect(to).await.expect("the gateway listens");
         stream.set_nodelay(true).expect("an open socket");
         Self { stream: BufReader::new(stream) }
     }
 
+    /// The same where nobody may listen.
+    pub async fn try_open(to: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// The same where the connection may have ended.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.expect("the gateway reads");
+        self.try_send(bytes).await.expect("the gateway reads");
     }
 
     /// The final answer.

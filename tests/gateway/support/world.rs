@@ -16,7 +16,6 @@ use uma_gateway::config;
 use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control, Endpoint, Kind, RunningServer};
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 use uma_gateway::listener::Settings;
-use uma_gateway::uma::Rpt;
 
 use super::{Answer, Connection, Exchange, until};
 
@@ -182,7 +181,7 @@ impl Setup {
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let identity = config.authorization_servers.first().expect("one server").identity;
-        let options = Options { log: Some(|| Box::new(std::io::sink())), listener: self.settings };
+        let options = Options { log: Some(|| Box::new(std::io::sink())), listener: self.settings, ..Options::default() };
         let gateway = Gateway::start(config, &options).expect("it starts");
         World { gateway, server, content, identity, folder }
     }
@@ -216,7 +215,7 @@ impl World {
 
     /// The cache's key of a token.
     pub fn key(&self, token: &str) -> CacheKey {
-        self.gateway.cache().key(self.identity, &Rpt(token.into()))
+        self.gateway.cache().key(self.identity, token)
     }
 
     /// A file in the folder of the configuration.

@@ -1,0 +1,125 @@
+//! Secrets change on both sides, never at the same moment.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use uma_gateway::admin::{AdminClient, AdminDoor};
+use uma_gateway::app::Why;
+use uma_gateway::demo::authorization_server::{Endpoint, Kind};
+
+use super::support::{LINK, Load, Plan, World, free_port, get, until};
+
+/// Long enough for many requests, short enough for a test.
+const WHILE: Duration = Duration::from_millis(500);
+
+async fn reload(world: &World) {
+    world.gateway.reloads().reload(Why::Signal).await.expect("no mistakes");
+}
+
+#[tokio::test]
+async fn the_client_secret_is_changed_in_the_file_first() {
+    // Keycloak's dialect: introspection and the live decision are asked with the client's own credentials.
+    let plan = Plan { server: "introspection: { max_age: 20ms, negative_max_age: 10ms }".into(), ..Plan::default() };
+    let world = World::start(Kind::Keycloak { realm: "photoz".into() }, &plan).await;
+    let control = world.around.control();
+    let rpt = world.around.rpt();
+    let load = Load::start(world.address(), &[(Some(&rpt), 200), (Some(&rpt), 200), (None, 401)]);
+    sleep(WHILE).await;
+
+    world.around.write("client-secret", "another-secret");
+    reload(&world).await;
+    sleep(WHILE).await;
+    control.add_resource_server("content-gateway", "another-secret");
+    sleep(WHILE).await;
+    // Nothing of the old one is left: asked for a PAT anew, the server gets the new secret alone.
+    control.revoke_pats();
+    let refused = control.calls(Endpoint::Pat);
+    until("a PAT by the new secret", async || (control.calls(Endpoint::Pat) > refused).then_some(())).await;
+
+    let outcome = load.end().await;
+    assert!(outcome.bad.is_empty(), "{} of {}, the first {:?}", outcome.bad.len(), outcome.good, outcome.bad.first());
+    assert!(outcome.good > 50);
+    let series = "uma_gateway_secret_loaded_timestamp_seconds{kind=\"client_secret\",name=\"server\"}";
+    assert!(world.metric(series).await.is_some());
+}
+
+#[tokio::test]
+async fn the_client_secret_is_changed_at_the_server_first() {
+    let world = World::start(Kind::Uma2, &Plan::default()).await;
+    let control = world.around.control();
+    let rpt = world.around.rpt();
+    let load = Load::start(world.address(), &[(Some(&rpt), 200), (None, 401)]);
+    control.add_resource_server("content-gateway", "another-secret");
+    sleep(WHILE).await;
+    let before = control.calls(Endpoint::Pat);
+    world.around.write("client-secret", "another-secret");
+    reload(&world).await;
+    until("the new secret is tried", async || (control.calls(Endpoint::Pat) > before).then_some(())).await;
+    control.revoke_pats();
+    sleep(WHILE).await;
+    let outcome = load.end().await;
+    assert!(outcome.bad.is_empty(), "{} of {}, the first {:?}", outcome.bad.len(), outcome.good, outcome.bad.first());
+}
+
+#[tokio::test]
+async fn the_proxy_credential_is_changed_in_the_file_first() {
+    let world = World::start(Kind::Uma2, &Plan::default()).await;
+    let rpt = world.around.rpt();
+    let load = Load::start(world.address(), &[(Some(&rpt), 200), (Some(&rpt), 200), (Some(&rpt), 200)]);
+    sleep(WHILE).await;
+    world.around.write("proxy-password", "another-password");
+    reload(&world).await;
+    sleep(WHILE * 3).await;
+    assert!(world.around.content().requests().len() > 10);
+    world.around.content().set_credential(Some(("gateway", "another-password")));
+    sleep(WHILE * 2).await;
+    // The new one has worked, so the old one is gone for good.
+    world.around.content().set_credential(Some(("gateway", "proxy-secret")));
+    until("the old one is not shown any more", async || (get(world.address(), LINK, Some(&rpt)).await.status == 502).then_some(())).await;
+    world.around.content().set_credential(Some(("gateway", "another-password")));
+    let bad = load.end().await.bad;
+    let early: Vec<_> = bad.iter().filter(|(_, what)| !what.starts_with("502")).collect();
+    assert!(early.is_empty(), "{:?}", early.first());
+}
+
+#[tokio::test]
+async fn no_request_fails_while_the_proxy_credential_changes() {
+    let world = World::start(Kind::Uma2, &Plan::default()).await;
+    let rpt = world.around.rpt();
+    let load = Load::start(world.address(), &[(Some(&rpt), 200), (Some(&rpt), 200), (Some(&rpt), 200)]);
+    for (number, password) in ["first", "second", "third"].into_iter().enumerate() {
+        world.around.write("proxy-password", password);
+        reload(&world).await;
+        // Sometimes there is another reload before the new one has worked.
+        if number == 1 {
+            reload(&world).await;
+        }
+        sleep(WHILE / 2).await;
+        world.around.content().set_credential(Some(("gateway", password)));
+        sleep(WHILE).await;
+    }
+    let outcome = load.end().await;
+    assert!(outcome.bad.is_empty(), "{} of {}, the first {:?}", outcome.bad.len(), outcome.good, outcome.bad.first());
+    assert!(outcome.good > 50);
+}
+
+#[tokio::test]
+async fn the_old_admin_token_opens_the_door_until_the_new_one_has() {
+    let address = ([127, 0, 0, 1], free_port()).into();
+    let around = super::support::Neighbours::start(Kind::Uma2).await;
+    around.write("admin-token", "old-token");
+    around.plan(&Plan { top: format!("admin: {{ address: {address}, token: {{ file: admin-token }} }}"), ..Plan::default() });
+    let world = World::over(around, false).await;
+    let door = |token: &str| AdminDoor::Address { address, token: token.into() };
+    AdminClient::new(&door("old-token")).reload().await.expect("the door opens");
+
+    world.around.write("admin-token", "new-token");
+    AdminClient::new(&door("old-token")).reload().await.expect("the door opens");
+    AdminClient::new(&door("old-token")).last(1).await.expect("the new one has not been shown");
+    AdminClient::new(&door("new-token")).last(1).await.expect("the new one opens it");
+    AdminClient::new(&door("old-token")).last(1).await.expect_err("and the old one no longer");
+
+    world.around.write("gateway.yaml", "version: 1\nrutes: []\n");
+    let refused = AdminClient::new(&door("new-token")).reload().await.expect_err("a mistake");
+    assert!(refused.to_string().contains("gateway.yaml:2:1"), "{refused}");
+}
