@@ -254,6 +254,11 @@ static ROUTE: Section = Section::new(
         .default("none")
         .example("{ X-Forwarded-User: sub }"),
         Key::new("scopes_match", Kind::Word(&["all", "any"]), "Whether all scopes of a method are needed, or one of them.").default("all"),
+        Key::new("upgrade", Kind::List(&Kind::Word(&["websocket"])), "Protocols that a connection may change to; decided at the handshake.")
+            .default("none")
+            .example("[websocket]"),
+        Key::new("upgrade_grace", Kind::DurationOrZero, "How long an upgraded connection goes on when its permission has ended or was withdrawn.")
+            .default("0s"),
         Key::new("covers", Kind::Word(&["all"]), "`all`: one permission is meant for every value of a path parameter that the resource does not use."),
         Key::new("covers_protected", Kind::True, "This public route is meant to match also paths of a protected one."),
     ],
