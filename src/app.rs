@@ -3,6 +3,7 @@
 //! Each worker is a thread with a runtime, a socket and connections of its own; one more thread, the control thread, runs everything that talks to
 //! authorization servers. [`Gateway::start`] returns once every socket is bound and every thread is up; what is still missing then shows in `/readyz`.
 
+mod certificates;
 mod control;
 mod doors;
 mod explain;
@@ -112,7 +113,7 @@ impl Gateway {
     /// See [`StartError`]; nothing stays behind.
     pub fn start(config: config::Gateway, options: &Options) -> Result<Self, StartError> {
         let workers = config.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
-        let listeners = listeners::Listeners::default();
+        let (listeners, certificates) = (listeners::Listeners::default(), certificates::Certificates::default());
         let plan = listeners.plan(&config.listeners, workers, &options.sockets)?;
         let bound = doors::Bound::all(&config)?;
         let Rooms { judge, current, telemetry, status, control } = Rooms::build(config, options)?;
@@ -137,6 +138,7 @@ impl Gateway {
         let serving = control::Serving {
             workers,
             listeners: listeners.clone(),
+            certificates: certificates.clone(),
             inherited: Arc::clone(&options.sockets),
             addresses: bound.announce(&doors),
             doors: bound,
@@ -150,6 +152,7 @@ impl Gateway {
         let (threads, senders) = worker::start_all(workers, &parts)?;
         listeners.serve_by(senders);
         listeners.carry_out(plan, Duration::ZERO);
+        certificates.look_after(listeners.tls(), &current.load().upstreams);
         telemetry.metrics().config_loaded(true);
         status.started();
         Ok(Self { listeners, doors, workers: threads, control, telemetry, judge, current, status, in_force, reloads })

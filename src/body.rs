@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -40,6 +41,8 @@ pub trait Watch {
     /// # Errors
     /// When the body must not go on.
     fn data(&mut self, bytes: usize) -> Result<(), BodyError>;
+    /// The trailer section is about to be handed on; fields may be taken out. The default lets all pass.
+    fn trailers(&mut self, _trailers: &mut HeaderMap) {}
     /// Called while the body waits for more; an error ends it (a deadline has passed). The default waits for ever.
     ///
     /// # Errors
@@ -251,6 +254,11 @@ impl Watch for Pair {
         self.1.waiting(context)
     }
 
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
+        self.0.trailers(trailers);
+        self.1.trailers(trailers);
+    }
+
     fn end(&mut self, complete: bool) {
         self.0.end(complete);
         self.1.end(complete);
@@ -264,7 +272,10 @@ impl HttpBody for Body {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
         let frame = match std::task::ready!(this.poll_kind(context)) {
-            Some(Ok(frame)) => {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    this.watches.iter_mut().flatten().for_each(|watch| watch.trailers(trailers));
+                }
                 let size = frame.data_ref().map_or(0, Bytes::len);
                 Some(this.each(|watch| watch.data(size)).map(|()| frame))
             }

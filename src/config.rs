@@ -20,6 +20,7 @@ mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 mod upstreams;
 mod values;

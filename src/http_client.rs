@@ -23,9 +23,10 @@ use tokio::time::{Instant, timeout_at};
 
 pub use error::{HttpClientError, HttpError};
 pub use form::{basic_auth, form};
+pub use tls::Trust;
 
 /// Trust and client certificate of a TLS client, as files in PEM form.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TlsFiles {
     /// Certificates that are trusted instead of the platform's.
     pub ca: Option<PathBuf>,

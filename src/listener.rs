@@ -1,13 +1,14 @@
-//! Sockets, HTTP/1.1, deadlines of our own.
+//! Sockets, TLS, HTTP/1.1 and HTTP/2, deadlines of our own.
 //!
 //! A worker calls [`serve`] with its own socket; every connection is a task of that worker, and every request becomes a `routing::Request` with a
-//! fresh id and record. hyper reads and writes HTTP/1.1; how long a silent, slow or idle peer is borne is decided here.
+//! fresh id and record. hyper reads and writes HTTP, rustls TLS; how long a silent, slow or idle peer is borne is decided here.
 //! Nothing here looks at what is asked for.
 
 mod bind;
 mod config;
 mod connection;
 mod drain;
+mod h2;
 mod id;
 mod seats;
 mod serve;
@@ -15,9 +16,12 @@ mod serve;
 mod streaming_tests;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod transport;
 mod watchdog;
 
 pub use bind::{BindError, Bound, Socket, adopt, bind, bind_again};
 pub use config::{Config, Event, Settings};
 pub use drain::Drain;
 pub use serve::serve;
+pub use tls::{Certificate, CertificateFiles, ClientAuth, Refresh, Tls, TlsConfig, TlsError, TlsVersion};

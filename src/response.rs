@@ -3,6 +3,7 @@
 //! A [`Rejection`] is a value that any layer returns as its error; [`Rejection::into_response`] writes it as `problem+json` (RFC 9457),
 //! or as a small HTML page for a browser that navigates. Bodies are fixed: no target, token, upstream address or library message is in them.
 
+mod grpc;
 mod layer;
 mod page;
 mod row;
@@ -15,6 +16,7 @@ use http::{Response, StatusCode};
 
 use crate::body::Body;
 
+pub use grpc::is_grpc;
 pub use layer::{Rejecting, RejectingFuture, RejectionLayer};
 pub use row::{Row, Trail};
 

@@ -10,18 +10,22 @@ mod config;
 mod connect;
 mod error;
 mod exchange;
+mod far;
 mod fleet;
+mod h2;
 mod pool;
 mod resolve;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 pub use check::Checks;
-pub use config::{Address, Config, Ejection, HealthCheck, Queue, Server, Sticky, Timeouts};
+pub use config::{Address, Config, Ejection, HealthCheck, Protocol, Queue, Server, Sticky, Timeouts};
 pub use error::UpstreamError;
 pub use fleet::Fleet;
 pub use pool::Pool;
 pub use service::{Snapshot, Upstream};
+pub use tls::{ServerName, UpstreamTls};
 
 pub use crate::credentials::HostPolicy;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
+use super::certificates::Certificates;
 use super::doors::{self, Addresses, Doors};
 use super::explain::Explainer;
 use super::keeping::{Keeping, Task, client};
@@ -49,6 +50,7 @@ pub struct Parts {
 pub struct Serving {
     pub workers: usize,
     pub listeners: Listeners,
+    pub certificates: Certificates,
     pub inherited: Arc<Vec<TcpListener>>,
     pub doors: doors::Bound,
     pub addresses: Addresses,
@@ -93,7 +95,7 @@ pub fn answer_only(parts: Parts) -> Result<(), StartError> {
 }
 
 async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
-    let Serving { workers, listeners, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } = serving;
+    let Serving { workers, listeners, certificates, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } = serving;
     let Parts { config, wanted, tokens, questions, cache, resources, health, fleet, telemetry, status, current } = parts;
     let metrics = Arc::clone(telemetry.metrics());
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
@@ -102,11 +104,13 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     keeping.serve(&config.authorization_servers, clients, wanted);
     keeping.renew(tokens);
     let mut checks = Checks::default();
-    checks.set(&fleet, current.load().upstreams.iter().map(|upstream| &**upstream));
+    checks.set(&fleet, current.load().upstreams.iter());
     note_credentials(&metrics, None, &current.load(), &config);
     let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone());
     doors.carry_out(bound, &config);
     spawn_local(Rc::clone(&desk).answer(questions));
+
+    let _certificates = watches.then(|| Task::start(certificates.clone().keep(Arc::clone(&metrics))));
 
     let mut files = config.files.clone();
     files.push(config.file.clone());
@@ -117,8 +121,25 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     let fixed = (config.workers, config.log.clone());
     let told = fixed.clone();
     let file = config.file.clone();
-    let mut running =
-        Running { file, workers, fixed, told, inherited, current, in_force, listeners, doors, desk, keeping, fleet, checks, watched, status, metrics };
+    let mut running = Running {
+        file,
+        workers,
+        fixed,
+        told,
+        inherited,
+        current,
+        in_force,
+        listeners,
+        doors,
+        desk,
+        keeping,
+        fleet,
+        checks,
+        certificates,
+        watched,
+        status,
+        metrics,
+    };
     loop {
         tokio::select! {
             // Told only after the last worker has ended: requests that are under way may still ask while they drain.

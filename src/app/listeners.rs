@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::StartError;
-use crate::listener::{self, Bound, Config, Socket};
+use crate::listener::{self, Bound, Config, Socket, Tls};
 
 /// A socket for one worker, and the word that ends it: the time for what is under way then.
 pub struct Serve {
@@ -30,6 +30,7 @@ struct Open {
     config: Config,
     address: SocketAddr,
     stop: watch::Sender<Option<Duration>>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// Listeners that are bound and not served yet. Dropped, it leaves everything as it was.
@@ -37,7 +38,7 @@ pub struct Plan(Vec<Step>);
 
 enum Step {
     Keep(SocketAddr),
-    Open { config: Config, address: SocketAddr, sockets: Vec<Socket> },
+    Open { config: Config, address: SocketAddr, tls: Option<Arc<Tls>>, sockets: Vec<Socket> },
 }
 
 impl Listeners {
@@ -67,9 +68,9 @@ impl Listeners {
                 (None, None) if overlaps => listener::bind_again(config, config.address)?,
                 (None, None) => listener::bind(config)?,
             };
-            let address = bound.local_addr();
+            let (address, tls) = (bound.local_addr(), bound.tls().cloned());
             let sockets = bound.sockets(workers).map_err(|error| StartError::System(format!("a worker's socket: {error}")))?;
-            steps.push(Step::Open { config: config.clone(), address, sockets });
+            steps.push(Step::Open { config: config.clone(), address, tls, sockets });
         }
         Ok(Plan(steps))
     }
@@ -82,14 +83,14 @@ impl Listeners {
         for step in plan.0 {
             match step {
                 Step::Keep(address) => inner.open.extend(old.iter().position(|open| open.address == address).map(|at| old.remove(at))),
-                Step::Open { config, address, sockets } => {
+                Step::Open { config, address, tls, sockets } => {
                     let (stop, stopped) = watch::channel(None);
                     for (worker, socket) in inner.workers.iter().zip(sockets) {
                         // A worker that is gone has ended with the gateway.
                         let _ = worker.send(Serve { socket, stopped: stopped.clone() });
                     }
                     opened.push(address);
-                    inner.open.push(Open { config, address, stop });
+                    inner.open.push(Open { config, address, stop, tls });
                 }
             }
         }
@@ -102,6 +103,11 @@ impl Listeners {
     /// The address of a listener, by its place in the configuration.
     pub fn address(&self, place: usize) -> Option<SocketAddr> {
         self.lock().open.get(place).map(|open| open.address)
+    }
+
+    /// The TLS of each listener that has it, with its address.
+    pub fn tls(&self) -> Vec<(Arc<str>, Arc<Tls>)> {
+        self.lock().open.iter().filter_map(|open| Some((open.address.to_string().into(), Arc::clone(open.tls.as_ref()?)))).collect()
     }
 
     /// No new connections; requests under way get `patience`, and then the workers end.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::InForce;
+use super::certificates::Certificates;
 use super::doors::{self, Doors};
 use super::keeping::{Clients, Keeping};
 use super::listeners::{Listeners, Plan};
@@ -117,6 +118,7 @@ pub struct Running {
     pub keeping: Keeping,
     pub fleet: Arc<Fleet>,
     pub checks: Checks,
+    pub certificates: Certificates,
     pub watched: Rc<Watched>,
     pub status: Arc<Status>,
     pub metrics: Arc<Metrics>,
@@ -207,10 +209,11 @@ impl Running {
         self.desk.limit_to(&config.limits);
         let snapshot = Arc::new(snapshot);
         let old = self.current.swap(Arc::clone(&snapshot));
-        self.checks.set(&self.fleet, snapshot.upstreams.iter().map(|upstream| &**upstream));
+        self.checks.set(&self.fleet, snapshot.upstreams.iter());
         self.keeping.retire(&old, &config.authorization_servers);
         self.keeping.sweep();
         let (opened, closed) = self.listeners.carry_out(listeners, config.drain.timeout);
+        self.certificates.look_after(self.listeners.tls(), &snapshot.upstreams);
         self.doors.carry_out(doors, &config);
         self.status.reloaded(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)));
         note_credentials(&self.metrics, Some(&old), &snapshot, &config);

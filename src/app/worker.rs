@@ -46,6 +46,7 @@ fn count(metrics: &Metrics, event: Event) {
         Event::Closed => metrics.connection_closed(),
         Event::Refused => metrics.connection_refused(),
         Event::Panicked => metrics.panicked(),
+        Event::HandshakeFailed => metrics.connection_failed(ConnectionFault::Handshake),
         Event::AcceptFailed => metrics.connection_failed(ConnectionFault::NotAccepted),
         Event::Expired => metrics.connection_failed(ConnectionFault::Expired),
         Event::Malformed => metrics.connection_failed(ConnectionFault::Malformed),

@@ -66,7 +66,7 @@ pub(super) enum Kind {
     Network,
     /// A URL.
     Url,
-    /// `http://host:port` or `unix:/path`.
+    /// `http://host:port`, `https://host:port` or `unix:/path`.
     Server,
     /// The same alone, or as a part of a section.
     ServerOr(&'static Section),
@@ -196,8 +196,8 @@ impl Kind {
             Self::Address => "address and port".to_owned(),
             Self::Network => "network (CIDR)".to_owned(),
             Self::Url => "URL".to_owned(),
-            Self::Server => "`http://host:port` or `unix:/path`".to_owned(),
-            Self::ServerOr(_) => "`http://host:port`, `unix:/path`, or a section".to_owned(),
+            Self::Server => "`http://host:port`, `https://host:port` or `unix:/path`".to_owned(),
+            Self::ServerOr(_) => "`http://host:port`, `https://host:port`, `unix:/path`, or a section".to_owned(),
             Self::Host => "host".to_owned(),
             Self::Origin => "origin".to_owned(),
             Self::File => "file".to_owned(),

@@ -7,8 +7,9 @@ use super::checker::{Checker, Keys};
 use super::description::Section;
 use super::problem::{Problem, Span};
 use super::secrets::secret;
+use super::tls;
 use super::tree::{Node, Value};
-use super::values::{Wrong, address, duration, file, host, list, network, number, parse_url, parsed, rate, size, word};
+use super::values::{Wrong, address, boolean, duration, file, host, list, network, number, parse_url, parsed, rate, size, word};
 use crate::admin::{AdminDoor, HealthConfig};
 use crate::enforcement::{Limits, Rate};
 use crate::listener::{self, Drain};
@@ -42,7 +43,17 @@ fn listener(node: &Node, about: &'static Section, taken: &mut Taken, checker: &m
         }
         Some(hosts)
     });
-    Some(listener::Config { address: address?, hosts: hosts.unwrap_or_default() })
+    let tls = keys.open("tls", checker).map(|keys| tls::listener(&keys, checker));
+    let h2c = keys.read("h2c", checker, boolean).unwrap_or(false);
+    if let (true, true, Some(span)) = (h2c, keys.names("tls"), keys.key_span("h2c")) {
+        checker
+            .error(Problem::at(span, "`h2c` is HTTP/2 without TLS, and this listener has TLS").label("leave it out: clients choose HTTP/2 in the handshake"));
+    }
+    let tls = match tls {
+        Some(tls) => Some(tls?),
+        None => None,
+    };
+    Some(listener::Config { address: address?, hosts: hosts.unwrap_or_default(), tls, h2c })
 }
 
 fn free_address(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<SocketAddr> {

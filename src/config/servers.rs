@@ -10,6 +10,7 @@ use super::checker::{Checker, Keys};
 use super::description::Section;
 use super::problem::{Problem, shown};
 use super::secrets::secret;
+use super::tls::client_files;
 use super::tree::{Entry, Node, Value};
 use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, text, url, word};
 use crate::authorization_server::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
@@ -31,7 +32,7 @@ pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Check
     let discovery = keys.read("discovery", checker, |node, checker| secure(node, Some(allow_insecure), checker));
     let backchannel = keys.read("backchannel", checker, |node, checker| backchannel(node, allow_insecure, checker));
     let client = keys.open("client", checker).and_then(|keys| client(&keys, checker));
-    let tls = keys.open("tls", checker).map(|keys| tls(&keys, checker)).unwrap_or_default();
+    let tls = keys.open("tls", checker).map(|keys| client_files(&keys, checker, readable)).unwrap_or_default();
     let audience = keys.read("audience", checker, text);
     let realm = keys.read("realm", checker, realm);
     let introspection = introspection(&keys, checker);
@@ -104,19 +105,6 @@ fn introspection(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Duration, Durat
     let negative = keys.and_then(|keys| keys.read("negative_max_age", checker, |node, checker| duration(node, checker, Duration::ZERO, DAY)));
     let window = keys.and_then(|keys| keys.read("refresh_window", checker, percent));
     (max_age.unwrap_or(Duration::from_secs(30)), negative.unwrap_or(Duration::from_secs(5)), window.unwrap_or(20))
-}
-
-fn tls(keys: &Keys<'_>, checker: &mut Checker<'_>) -> TlsFiles {
-    for (one, other) in [("client_certificate", "client_key"), ("client_key", "client_certificate")] {
-        if let Some(span) = keys.key_span(one).filter(|_| !keys.names(other)) {
-            checker.error(Problem::at(span, format!("`{one}` needs `{other}` beside it")).write(format!("{other}: FILE")));
-        }
-    }
-    TlsFiles {
-        ca: keys.read("ca", checker, readable),
-        client_certificate: keys.read("client_certificate", checker, readable),
-        client_key: keys.read("client_key", checker, readable),
-    }
 }
 
 /// The issuer byte for byte: RFC 8414, 2: https, without query and fragment.

@@ -38,14 +38,43 @@ routes:
 /// A directory with the secret files that the examples name, for this user only.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a directory");
-    for name in ["proxy-password", "client", "proxy", "family", "research", "ca.pem", "gateway.pem", "gateway-key.pem"] {
+    for name in ["proxy-password", "client", "proxy", "family", "research"] {
         let path = folder.path().join(name);
         std::fs::write(&path, "open-sesame\n").expect("a file");
+        close(&path);
+    }
+    for (name, text) in certificates() {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
         close(&path);
     }
     std::fs::write(folder.path().join("empty"), "\n").expect("a file");
     close(&folder.path().join("empty"));
     folder
+}
+
+/// The files of TLS that the examples name: a pair, a key of another pair, a certificate that has expired, and such as are trusted.
+fn certificates() -> Vec<(&'static str, String)> {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let other = rcgen::KeyPair::generate().expect("a key");
+    let names = || rcgen::CertificateParams::new(vec!["photos.example.org".to_owned()]).expect("a name");
+    let certificate = names().self_signed(&key).expect("a certificate").pem();
+    let mut past = names();
+    past.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let expired = past.self_signed(&key).expect("a certificate").pem();
+    let mut authority = names();
+    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = authority.self_signed(&key).expect("a certificate").pem();
+    vec![
+        ("tls.crt", certificate.clone()),
+        ("tls.key", key.serialize_pem()),
+        ("other.key", other.serialize_pem()),
+        ("expired.crt", expired),
+        ("clients.pem", authority.clone()),
+        ("ca.pem", authority),
+        ("gateway.pem", certificate),
+        ("gateway-key.pem", key.serialize_pem()),
+    ]
 }
 
 fn close(path: &Path) {

@@ -1,5 +1,6 @@
 //! `upstreams`: from its sections to [`upstream::Config`] and the proxy credential beside it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,11 +13,12 @@ use super::problem::{Problem, shown};
 use super::secrets::{header_value, secret};
 use super::servers::{client, secure};
 use super::suggest::nearest;
+use super::tls;
 use super::tree::{Entry, Node, Value};
-use super::values::{Wrong, duration, duration_or_zero, list, parse_host, parsed, text};
+use super::values::{Wrong, duration, duration_or_zero, list, parse_host, parsed, text, word};
 use crate::credentials::{Config as Credentials, Credential};
 use crate::secret::Secret;
-use crate::upstream::{Config, HostPolicy, Timeouts};
+use crate::upstream::{Config, HostPolicy, Protocol, Timeouts};
 
 mod balance;
 
@@ -32,11 +34,22 @@ pub(super) fn upstream(entry: &Entry, about: &'static Section, checker: &mut Che
         None => Some(Credential::None),
     };
     let host = keys.read("host", checker, host_policy);
+    let protocol = keys.read("protocol", checker, |node, checker| word(node, checker, &[("h1", Protocol::H1), ("h2", Protocol::H2), ("auto", Protocol::Auto)]));
+    let tls = match keys.open("tls", checker) {
+        Some(keys) => tls::upstream(&keys, checker).map(Arc::new),
+        None if keys.names("tls") => None,
+        None => Some(Arc::default()),
+    };
     let timeouts = timeouts(&keys, checker);
-    let config = servers.map(|servers| Config { host: host.unwrap_or_default(), timeouts, ..Config::new(&entry.key, servers) });
-    let config = balance::read(&keys, config.unwrap_or_else(|| Config::new(&entry.key, Vec::new())), checker);
-    (!config.servers.is_empty()).then_some(())?;
-    Some((config, Credentials { credential: credential? }))
+    if let (Some(span), Some(servers)) = (keys.key_span("tls"), &servers)
+        && servers.iter().all(|server| !server.address.is_secure())
+    {
+        checker.error(Problem::at(span, "`tls` has no effect: no server begins with https://").label("leave it out, or write https://"));
+    }
+    let config = Config::new(&entry.key, servers.clone().unwrap_or_default());
+    let config = Config { host: host.unwrap_or_default(), protocol: protocol.unwrap_or_default(), timeouts, ..balance::read(&keys, config, checker) };
+    servers?;
+    Some((Config { tls: tls?, ..config }, Credentials { credential: credential? }))
 }
 
 fn host_policy(node: &Node, checker: &mut Checker<'_>) -> Option<HostPolicy> {

@@ -131,7 +131,7 @@ pub(super) fn word<T: Copy>(node: &Node, checker: &mut Checker<'_>, words: &[(&'
     })
 }
 
-/// A number and a unit, such as `500ms`, `30s`, `5m`, `1h`, between `least` and `most`.
+/// A number and a unit, such as `500ms`, `30s`, `5m`, `1h`, `180d`, between `least` and `most`.
 pub(super) fn duration(node: &Node, checker: &mut Checker<'_>, least: Duration, most: Duration) -> Option<Duration> {
     parsed(node, checker, "a duration", |text| {
         let (digits, unit) = split_unit(text);
@@ -140,13 +140,14 @@ pub(super) fn duration(node: &Node, checker: &mut Checker<'_>, least: Duration, 
             "s" => 1_000,
             "m" => 60_000,
             "h" => 3_600_000,
+            "d" => 86_400_000,
             "" if !digits.is_empty() => return Err(Wrong::because("the unit is missing").write(format!("{digits}s"))),
             _ => {
                 let short = unit.trim_start().to_ascii_lowercase();
-                let unit = ["ms", "s", "m", "h"].into_iter().rfind(|unit| short.starts_with(unit)).filter(|_| !digits.is_empty());
-                let wrong = Wrong::because("a whole number and one of ms, s, m, h");
+                let unit = ["ms", "s", "m", "h", "d"].into_iter().rfind(|unit| short.starts_with(unit)).filter(|_| !digits.is_empty());
+                let wrong = Wrong::because("a whole number and one of ms, s, m, h, d");
                 return Err(
-                    unit.map_or_else(|| Wrong::because("a whole number and one of ms, s, m, h").write("30s"), |unit| wrong.write(format!("{digits}{unit}")))
+                    unit.map_or_else(|| Wrong::because("a whole number and one of ms, s, m, h, d").write("30s"), |unit| wrong.write(format!("{digits}{unit}")))
                 );
             }
         };
@@ -154,7 +155,7 @@ pub(super) fn duration(node: &Node, checker: &mut Checker<'_>, least: Duration, 
         match whole {
             Some(duration) if duration < least => Err(Wrong::because(format!("at least {least:?}"))),
             Some(duration) if duration <= most => Ok(duration),
-            _ if digits.is_empty() => Err(Wrong::because("a whole number and one of ms, s, m, h").write("30s")),
+            _ if digits.is_empty() => Err(Wrong::because("a whole number and one of ms, s, m, h, d").write("30s")),
             _ => Err(Wrong::because(format!("at most {}h", most.as_secs() / 3600))),
         }
     })

@@ -48,6 +48,7 @@ pub struct HeadInput<'a> {
 pub struct Via {
     http_10: Option<HeaderValue>,
     http_11: Option<HeaderValue>,
+    http_2: Option<HeaderValue>,
 }
 
 impl Via {
@@ -55,11 +56,15 @@ impl Via {
     #[must_use]
     pub fn new(pseudonym: &str) -> Self {
         let entry = |version: &str| HeaderValue::try_from([version, pseudonym].concat()).ok();
-        Self { http_10: entry("1.0 "), http_11: entry("1.1 ") }
+        Self { http_10: entry("1.0 "), http_11: entry("1.1 "), http_2: entry("2 ") }
     }
 
     fn of(&self, version: Version) -> Result<HeaderValue, Rejection> {
-        let entry = if version == Version::HTTP_10 { &self.http_10 } else { &self.http_11 };
+        let entry = match version {
+            Version::HTTP_10 => &self.http_10,
+            Version::HTTP_2 => &self.http_2,
+            _ => &self.http_11,
+        };
         entry.clone().ok_or(Rejection::Internal)
     }
 }

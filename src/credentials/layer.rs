@@ -14,10 +14,11 @@ use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::limit::limited;
+use super::names::Trailers;
 use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Via, Way, outbound_head};
 use crate::body::Body;
 use crate::enforcement::{Permit, Permitted};
-use crate::response::{Rejection, Row};
+use crate::response::{Rejection, Row, is_grpc};
 use crate::routing::{Claim, RoutedParts};
 
 /// A public route's budget for calls that a request causes; a protected one has that of its authorization server.
@@ -209,6 +210,8 @@ impl<S> Leaving<S> {
         let rewritten = config.rewrite.as_ref().map(|rewrite| rewrite.apply(&params, &path)).transpose();
         let rewritten = rewritten.map_err(|problem| Rejection::UnsafePath(problem.reason()))?;
         let body = limited(body, config.body_limit)?;
+        // Only the bodies of calls still have trailers here; the listener takes them from all others.
+        let body = if is_grpc(&head) && !body.is_empty() { body.watched(Box::new(Trailers(Arc::clone(&proxy)))) } else { body };
         let head = outbound_head(HeadInput {
             head,
             target: rewritten.as_ref().unwrap_or(&path).with_query(query.as_ref()),

@@ -5,7 +5,9 @@
 
 use std::borrow::Cow;
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
+
+use crate::body::{BodyError, Watch};
 
 /// What becomes of a client's field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +85,24 @@ fn of_family(name: &str) -> Fate {
     } else {
         Fate::Pass
     }
+}
+
+/// A trailer section as it may go on: nothing in it that could not stand in a client's head, nothing of where the request came from.
+pub(super) struct Trailers(pub(super) std::sync::Arc<super::Proxy>);
+
+impl Watch for Trailers {
+    fn data(&mut self, _bytes: usize) -> Result<(), BodyError> {
+        Ok(())
+    }
+
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
+        let others: Vec<HeaderName> = trailers.keys().filter(|name| self.0.reserved.fate(name) != Fate::Pass).cloned().collect();
+        for name in others {
+            trailers.remove(name);
+        }
+    }
+
+    fn end(&mut self, _complete: bool) {}
 }
 
 /// Whether a configuration may have the gateway set this field: not what frames the message or tells where it came from.

@@ -34,7 +34,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Connector {
     tcp: HttpConnector,
-    tls: Arc<Tls>,
+    tls: Arc<Trust>,
 }
 
 impl Connector {
@@ -43,7 +43,7 @@ impl Connector {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT));
-        Ok(Self { tcp, tls: Arc::new(Tls::new(files)?) })
+        Ok(Self { tcp, tls: Arc::new(Trust::new(files, &[H1])?) })
     }
 }
 
@@ -68,10 +68,20 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// The client's side of TLS.
-struct Tls {
+/// HTTP/1.1 in a handshake (RFC 7301).
+const H1: &[u8] = b"http/1.1";
+
+/// The client's side of TLS: whom to believe, as whom to come, and what to speak.
+pub struct Trust {
     identity: Option<Identity>,
+    protocols: Vec<Vec<u8>>,
     config: OnceLock<Arc<ClientConfig>>,
+}
+
+impl std::fmt::Debug for Trust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Trust")
+    }
 }
 
 struct Identity {
@@ -79,14 +89,18 @@ struct Identity {
     key: PrivateKeyDer<'static>,
 }
 
-impl Tls {
-    fn new(files: &TlsFiles) -> Result<Self, HttpClientError> {
+impl Trust {
+    /// With the trust of these files, and these protocols to choose from (RFC 7301), the best one first.
+    ///
+    /// # Errors
+    /// When a file cannot be read, holds no certificate or key, or certificate and key do not fit together.
+    pub fn new(files: &TlsFiles, protocols: &[&[u8]]) -> Result<Self, HttpClientError> {
         let identity = match (&files.client_certificate, &files.client_key) {
             (Some(chain), Some(key)) => Some(Identity { chain: certificates("the client certificate", chain)?, key: private_key(key)? }),
             (None, None) => None,
             _ => return Err(HttpClientError::HalfIdentity),
         };
-        let tls = Self { identity, config: OnceLock::new() };
+        let tls = Self { identity, protocols: protocols.iter().map(|name| name.to_vec()).collect(), config: OnceLock::new() };
         if let Some(file) = &files.ca {
             let mut roots = RootCertStore::empty();
             for certificate in certificates("the CA", file)? {
@@ -103,7 +117,11 @@ impl Tls {
         Ok(tls)
     }
 
-    fn config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
+    /// What a handshake needs. The platform's certificates are read at the first call.
+    ///
+    /// # Errors
+    /// When the platform's certificates cannot be had.
+    pub fn config(&self) -> Result<Arc<ClientConfig>, rustls::Error> {
         if let Some(config) = self.config.get() {
             return Ok(config.clone());
         }
@@ -117,7 +135,7 @@ impl Tls {
             Some(identity) => builder.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?,
             None => builder.with_no_client_auth(),
         };
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols.clone_from(&self.protocols);
         Ok(Arc::new(config))
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Type};
 
-use super::Config;
 use super::seats::Seats;
+use super::{Config, Tls, TlsError};
 use crate::routing::{AuthorityProblem, ServedHosts};
 
 /// Connections that wait to be accepted.
@@ -40,6 +40,15 @@ pub enum BindError {
         #[source]
         cause: AuthorityProblem,
     },
+    /// TLS cannot be served with its files. The configuration's own check finds this first.
+    #[error("TLS cannot be served at {address}")]
+    Tls {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        cause: TlsError,
+    },
 }
 
 /// An address that is ours. It listens already; connections wait until workers serve them.
@@ -50,6 +59,8 @@ pub struct Bound {
     adopted: bool,
     hosts: ServedHosts,
     seats: Arc<Seats>,
+    tls: Option<Arc<Tls>>,
+    h2c: bool,
 }
 
 /// One worker's socket.
@@ -58,6 +69,8 @@ pub struct Socket {
     pub(super) listener: TcpListener,
     pub(super) hosts: ServedHosts,
     pub(super) seats: Arc<Seats>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) h2c: bool,
 }
 
 /// Takes the address of a listener.
@@ -95,9 +108,10 @@ fn bound(config: &Config, address: SocketAddr, open: impl FnOnce(SocketAddr) -> 
         _ => BindError::System { address, cause },
     };
     let hosts = ServedHosts::new(&config.hosts).map_err(|(_, cause)| BindError::Hosts { address, cause })?;
+    let tls = config.tls.as_ref().map(Tls::load).transpose().map_err(|cause| BindError::Tls { address, cause })?.map(Arc::new);
     let first = open(address).map_err(refused)?;
     let address = first.local_addr().map_err(refused)?;
-    Ok(Bound { first, address, adopted: false, hosts, seats: Arc::default() })
+    Ok(Bound { first, address, adopted: false, hosts, seats: Arc::default(), tls, h2c: config.h2c })
 }
 
 impl Bound {
@@ -107,20 +121,26 @@ impl Bound {
         self.address
     }
 
+    /// Its TLS, to be looked after while it serves.
+    #[must_use]
+    pub const fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
+    }
+
     /// A socket for each worker (one at least).
     ///
     /// # Errors
     /// When the system gives no further socket.
     pub fn sockets(self, workers: usize) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::with_capacity(workers.max(1));
+        let socket = |listener| {
+            let (hosts, seats, tls) = (self.hosts.clone(), Arc::clone(&self.seats), self.tls.clone());
+            Socket { listener, hosts, seats, tls, h2c: self.h2c }
+        };
         for _ in 1..workers {
-            sockets.push(Socket {
-                listener: if self.adopted { self.first.try_clone()? } else { open(self.address, true)? },
-                hosts: self.hosts.clone(),
-                seats: Arc::clone(&self.seats),
-            });
+            sockets.push(socket(if self.adopted { self.first.try_clone()? } else { open(self.address, true)? }));
         }
-        sockets.push(Socket { listener: self.first, hosts: self.hosts, seats: self.seats });
+        sockets.push(socket(self.first));
         Ok(sockets)
     }
 }

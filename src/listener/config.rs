@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::TlsConfig;
+
 /// One entry of `listeners`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
@@ -11,12 +13,24 @@ pub struct Config {
     pub address: SocketAddr,
     /// The hosts that are served here (lower case, `*.` allowed in front); empty: any. Another one is 421.
     pub hosts: Vec<Box<str>>,
+    /// TLS; without it connections are plain.
+    pub tls: Option<TlsConfig>,
+    /// Plain HTTP/2 by prior knowledge is spoken beside HTTP/1.1.
+    pub h2c: bool,
+}
+
+impl Config {
+    /// A plain listener that serves any host.
+    #[must_use]
+    pub const fn at(address: SocketAddr) -> Self {
+        Self { address, hosts: Vec::new(), tls: None, h2c: false }
+    }
 }
 
 /// Deadlines and bounds of a listener's connections.
 #[derive(Clone)]
 pub struct Settings {
-    /// From accept to the end of the first head, and from the first byte of a later head to its end (10 s).
+    /// From accept, over a TLS handshake, to the end of the first head, and from the first byte of a later head to its end (10 s).
     pub head: Duration,
     /// Between the end of an answer and the first byte of the next head (60 s).
     pub idle: Duration,
@@ -24,6 +38,12 @@ pub struct Settings {
     pub body: Duration,
     /// All waits for a request body together, and a second more for each KiB that has come (60 s).
     pub whole_body: Duration,
+    /// Without a message in a gRPC call that somebody reads (1 h): such calls are long conversations. Peers that are gone are found by pings.
+    pub call: Duration,
+    /// HTTP/2: between pings, in which the other side must show that it is there (20 s).
+    pub ping: Duration,
+    /// HTTP/2: for the answer to a ping (20 s).
+    pub pong: Duration,
     /// Without the peer taking a byte of what is to be written (60 s).
     pub write: Duration,
     /// For requests that are still under way when the listener stops; whoever stops it may give less (1 h).
@@ -32,6 +52,10 @@ pub struct Settings {
     pub connections: usize,
     /// Connections at a time of one client, an IPv4 address or IPv6 /64 (256).
     pub connections_per_client: usize,
+    /// TLS handshakes under way at a time, of each worker; one more is closed at once (1,000).
+    pub handshakes: usize,
+    /// Requests at a time on one HTTP/2 connection (100).
+    pub streams: u32,
     /// Bytes of a request head (32 KiB).
     pub head_bytes: usize,
     /// Fields of a request head (100).
@@ -47,10 +71,15 @@ impl Default for Settings {
             idle: Duration::from_secs(60),
             body: Duration::from_secs(15),
             whole_body: Duration::from_secs(60),
+            call: Duration::from_secs(3600),
+            ping: Duration::from_secs(20),
+            pong: Duration::from_secs(20),
             write: Duration::from_secs(60),
             drain: Duration::from_secs(3600),
             connections: 10_000,
             connections_per_client: 256,
+            handshakes: 1_000,
+            streams: 100,
             head_bytes: 32 * 1024,
             head_fields: 100,
             on_event: Arc::new(|_| ()),
@@ -77,10 +106,12 @@ pub enum Event {
     AcceptFailed,
     /// A deadline of ours ended one.
     Expired,
+    /// A TLS handshake failed, or did not end in time.
+    HandshakeFailed,
     /// The HTTP library refused a head that it could not read, before there was a request.
     Malformed,
     /// It refused one that was too large.
     HeadTooLarge,
-    /// A panic ended one.
+    /// A panic ended one, or a request on one.
     Panicked,
 }

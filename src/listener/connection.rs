@@ -6,26 +6,31 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue};
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY, UPGRADE};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::{Service, ServiceExt};
 
-use super::watchdog::{Watchdog, Watched};
-use super::{Event, Settings, id};
-use crate::body::{Body, BodyError, Pace, Watch};
+use super::transport::{Opened, Protocol, open};
+use super::watchdog::{Exchange, Watchdog, Watched};
+use super::{Event, Settings, Socket, Tls, h2, id};
+use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
+use crate::response::is_grpc;
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
 
@@ -44,12 +49,30 @@ pub(super) struct Shared<S> {
     pub(super) settings: Rc<Settings>,
     pub(super) hosts: ServedHosts,
     pub(super) http: http1::Builder,
+    pub(super) http2: hyper::server::conn::http2::Builder<h2::OnWorker>,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) h2c: bool,
+    /// `Strict-Transport-Security` of every answer.
+    pub(super) hsts: Option<HeaderValue>,
+    /// TLS handshakes under way.
+    pub(super) handshakes: Cell<usize>,
     pub(super) draining: Cell<bool>,
     pub(super) drain: Notify,
 }
 
+impl<S> Shared<S> {
+    /// For this socket; the listener beside it.
+    pub(super) fn of(socket: Socket, settings: Settings, service: S) -> (Self, TcpListener) {
+        let Socket { listener, hosts, seats: _, tls, h2c } = socket;
+        let hsts = tls.as_ref().and_then(|tls| tls.hsts()).and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok());
+        let (http, http2) = (http(&settings), h2::http(&settings));
+        let (handshakes, draining, drain) = (Cell::new(0), Cell::new(false), Notify::new());
+        (Self { service, settings: Rc::new(settings), hosts, http, http2, tls, h2c, hsts, handshakes, draining, drain }, listener)
+    }
+}
+
 /// hyper's server side with our bounds.
-pub(super) fn http(settings: &Settings) -> http1::Builder {
+fn http(settings: &Settings) -> http1::Builder {
     let mut http = http1::Builder::new();
     http.header_read_timeout(None).max_header_size(settings.head_bytes).max_buf_size(BUFFER.max(settings.head_bytes));
     // Its own bound needs no saying: with another one it prepares the place of every possible field for each head.
@@ -67,27 +90,64 @@ where
     let Ok(local) = stream.local_addr() else { return };
     // Without it the second of two small writes waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let peer = Peer { address: canonical(address), local: canonical(local), scheme: "http", hosts: shared.hosts.clone() };
     let watchdog = Rc::new(Watchdog::new(Rc::clone(&shared.settings)));
-    let io = TokioIo::new(Watched { stream, watchdog: Rc::clone(&watchdog) });
+    let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
+    let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
+    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog) });
+    // What a 101 leaves for this connection.
+    let upgraded = Rc::new(Cell::new(None));
     let service = hyper::service::service_fn(|request| {
-        watchdog.asked();
-        let request = arrived(request, peer.clone(), &watchdog, &shared.settings);
-        let (service, watchdog) = (shared.service.clone(), Rc::clone(&watchdog));
+        let offered = request.headers().contains_key(UPGRADE);
+        let mut exchange = watchdog.asked();
+        let many = h2::too_many_fields(&request, shared.settings.head_fields);
+        let request = (!many).then(|| arrived(request, peer.clone(), &watchdog, &shared.settings));
+        let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
-            let Ok(answer) = service.oneshot(request).await;
-            Ok::<_, Infallible>(leaving(answer, watchdog))
+            let mut answer = match request {
+                Some(request) => {
+                    let Ok(answer) = service.oneshot(request).await;
+                    answer
+                }
+                None => h2::head_too_large(),
+            };
+            exchange.answered();
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                upgraded.set(answer.body_mut().take_tunnel());
+            } else if offered {
+                // What the client may have sent in the other protocol already must never be read as a request (RFC 9931, 6).
+                watchdog.abandon();
+            }
+            Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))
         }
     });
-    let mut connection = shared.http.serve_connection(io, service);
-    let Some(ended) = until_done(Pin::new(&mut connection), &watchdog, &shared).await else {
+    let ended = match protocol {
+        Protocol::H1 => {
+            let mut connection = shared.http.serve_connection(io, service);
+            let ended = until_done(Pin::new(&mut connection), &watchdog, &shared).await;
+            if ended.is_some() {
+                let parts = connection.into_parts();
+                let io = parts.io.into_inner();
+                match upgraded.take() {
+                    Some(tunnel) => tunnelled(*tunnel, io, parts.read_buf).await,
+                    None => linger(io).await,
+                }
+            }
+            ended
+        }
+        Protocol::H2 => {
+            watchdog.share();
+            // A box, so that connections which speak HTTP/1.1 do not hold the room for it.
+            let mut connection = Box::pin(shared.http2.serve_connection(io, service));
+            until_done(connection.as_mut(), &watchdog, &shared).await
+        }
+    };
+    let Some(ended) = ended else {
         (shared.settings.on_event)(Event::Expired);
         return;
     };
     if let Some(event) = ended.as_ref().err().and_then(before_a_request) {
         (shared.settings.on_event)(event);
     }
-    linger(&connection.into_parts().io.into_inner().stream).await;
 }
 
 /// What the library has answered by itself, with a status only: no record tells of it.
@@ -99,16 +159,30 @@ fn before_a_request(error: &hyper::Error) -> Option<Event> {
     }
 }
 
-/// Drives the connection to its end; `None` when a deadline of ours ended it.
-async fn until_done<S, H>(
-    mut connection: Pin<&mut http1::Connection<TokioIo<Watched>, H>>,
-    watchdog: &Watchdog,
-    shared: &Shared<S>,
-) -> Option<hyper::Result<()>>
+/// A connection of hyper's, whatever is spoken on it.
+pub(super) trait Drive {
+    /// Goes on; ready when the connection has ended, in whatever way.
+    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<hyper::Result<()>>;
+    /// Lets it end after what is under way.
+    fn wind_down(self: Pin<&mut Self>);
+}
+
+impl<H> Drive for http1::Connection<TokioIo<Watched>, H>
 where
     H: hyper::service::HttpService<Incoming, ResBody = Outgoing>,
     H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.poll(context)
+    }
+
+    fn wind_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Drives the connection to its end; `None` when a deadline or budget of ours ended it.
+async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog, shared: &Shared<S>) -> Option<hyper::Result<()>> {
     let mut drain = pin!(shared.drain.notified());
     drain.as_mut().enable();
     let mut timer = pin!(sleep_until(watchdog.deadline().unwrap_or_else(Instant::now)));
@@ -121,13 +195,17 @@ where
             let _ = drain.as_mut().poll(context);
         }
         loop {
-            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+            if let Poll::Ready(ended) = connection.as_mut().drive(context) {
                 return Poll::Ready(Some(ended));
             }
+            if watchdog.is_abused() {
+                return Poll::Ready(None);
+            }
             if shared.draining.get() && !told {
-                if watchdog.is_busy() {
+                // HTTP/2 can say that no more is taken and still answer what is on the way (RFC 9113, 6.8).
+                if watchdog.is_busy() || (watchdog.is_shared() && !watchdog.is_fresh()) {
                     told = true;
-                    connection.as_mut().graceful_shutdown();
+                    connection.as_mut().wind_down();
                     continue;
                 }
                 // A request may be on the way, sent before anybody could know: closed now, it would be lost.
@@ -155,22 +233,31 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
 
 fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, settings: &Settings) -> Request {
     let (mut head, incoming) = request.into_parts();
-    // hyper leaves the handle of an upgrade here; nothing is ever upgraded.
+    // hyper leaves the handle of an upgrade here; ours is the body of a 101.
     head.extensions.clear();
     let mut body = Body::stream(incoming);
     if !body.is_empty() {
-        body = body.without_trailers().watched(Box::new(Inbound { pace: Pace::bounded(settings.body, settings.whole_body), watchdog: Rc::clone(watchdog) }));
+        let call = is_grpc(&head);
+        let pace = if call { Pace::new(settings.call) } else { Pace::bounded(settings.body, settings.whole_body) };
+        let watched = if call { body } else { body.without_trailers() };
+        body = watched.watched(Box::new(Inbound { pace, watchdog: Rc::clone(watchdog) }));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
     Request { head, body, peer, recorder }
 }
 
-fn leaving(mut answer: http::Response<Body>, watchdog: Rc<Watchdog>) -> http::Response<Outgoing> {
-    // hyper closes a connection whose request body was not read, but says so only when it knows in time.
-    if watchdog.is_abandoned() {
+fn leaving(mut answer: http::Response<Body>, exchange: Exchange, watchdog: &Watchdog, hsts: Option<HeaderValue>) -> http::Response<Outgoing> {
+    if watchdog.is_shared() {
+        // What ends a connection of HTTP/1.1 ends a request here.
+        answer.headers_mut().remove(CONNECTION);
+    } else if watchdog.is_abandoned() {
+        // hyper closes a connection whose request body was not read, but says so only when it knows in time.
         answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    answer.map(|body| Outgoing { body, watchdog })
+    if let Some(hsts) = hsts {
+        answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
+    }
+    answer.map(|body| Outgoing { body, _exchange: exchange })
 }
 
 /// Watches a request body: its pace, and whether it is read to its end.
@@ -196,9 +283,9 @@ impl Watch for Inbound {
 }
 
 /// An answer's body; hyper drops it when it has taken the last of it, and from then on the connection idles.
-struct Outgoing {
+pub(super) struct Outgoing {
     body: Body,
-    watchdog: Rc<Watchdog>,
+    _exchange: Exchange,
 }
 
 impl http_body::Body for Outgoing {
@@ -218,15 +305,21 @@ impl http_body::Body for Outgoing {
     }
 }
 
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        self.watchdog.answered();
+/// Carries bytes of another protocol; `begun` came before HTTP had ended.
+async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes) {
+    if !begun.is_empty() {
+        io.begun = begun;
     }
+    let end = tunnel.run(io).await;
+    tracing::debug!(?end, "an upgraded connection has ended");
 }
 
 /// Reads and forgets until the peer has closed, for a short while.
-async fn linger(stream: &TcpStream) {
+async fn linger(mut io: Watched) {
     let (time, most) = LINGER;
+    // hyper leaves this out when an upgrade was offered.
+    let _ = timeout(time, io.shutdown()).await;
+    let stream = io.stream.socket();
     let _ = timeout(time, async {
         let mut waste = vec![0; 8 * 1024];
         let mut total = 0;

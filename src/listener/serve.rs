@@ -1,15 +1,14 @@
 //! Accepting: one socket of one worker, until it is told to stop.
 
-use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tower::Service;
@@ -32,10 +31,9 @@ pub async fn serve<S>(socket: Socket, settings: Settings, make: impl FnOnce() ->
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
-    let listener = tokio::net::TcpListener::from_std(socket.listener)?;
-    let seats = socket.seats;
-    let http = connection::http(&settings);
-    let shared = Rc::new(Shared { service: make(), settings: Rc::new(settings), hosts: socket.hosts, http, draining: Cell::new(false), drain: Notify::new() });
+    let seats = Arc::clone(&socket.seats);
+    let (shared, listener) = Shared::of(socket, settings, make());
+    let (shared, listener) = (Rc::new(shared), tokio::net::TcpListener::from_std(listener)?);
     let settings = Rc::clone(&shared.settings);
     let mut tasks = JoinSet::new();
     let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr| {

@@ -67,7 +67,7 @@ async fn between(settings: Settings, timeouts: Timeouts, server: impl AsyncFnOnc
             let (stream, _) = listener.accept().await.unwrap();
             server(stream).await;
         });
-        let bound = bind(&Config { address: SocketAddr::from(([127, 0, 0, 1], 0)), hosts: Vec::new() }).unwrap();
+        let bound = bind(&Config::at(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
         let gateway = bound.local_addr();
         let socket = bound.sockets(1).unwrap().remove(0);
         let (stop, stopped) = oneshot::channel::<()>();

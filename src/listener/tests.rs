@@ -28,7 +28,7 @@ const SHORT: Duration = Duration::from_millis(150);
 const LONG: Duration = Duration::from_secs(20);
 
 fn config() -> Config {
-    Config { address: SocketAddr::from(([127, 0, 0, 1], 0)), hosts: Vec::new() }
+    Config::at(SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
 /// Runs a listener beside a test, both on this thread; the listener has ended when this returns.
@@ -358,10 +358,10 @@ async fn rest_has_answer(mut stream: TcpStream) -> bool {
 fn an_address_that_is_taken_is_an_error_that_names_it_and_workers_share_ours() {
     let bound = bind(&config()).unwrap();
     let address = bound.local_addr();
-    let taken = bind(&Config { address, hosts: Vec::new() }).unwrap_err();
+    let taken = bind(&Config::at(address)).unwrap_err();
     assert!(matches!(taken, BindError::Taken(taken) if taken == address));
     assert!(taken.to_string().contains(&address.to_string()));
     let sockets = bound.sockets(3).unwrap();
     assert_eq!(sockets.iter().map(|socket| socket.listener.local_addr().unwrap()).collect::<Vec<_>>(), [address; 3]);
-    assert!(matches!(bind(&Config { address, hosts: Vec::new() }), Err(BindError::Taken(_))));
+    assert!(matches!(bind(&Config::at(address)), Err(BindError::Taken(_))));
 }

@@ -10,11 +10,15 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Settings;
+use super::transport::Transport;
+
+/// Requests that the other side of an HTTP/2 connection may call and take back unanswered; beyond it there must be more that were answered.
+const TAKEN_BACK: usize = 200;
 
 /// What a connection is doing and until when it may.
 pub(super) struct Watchdog {
@@ -23,6 +27,17 @@ pub(super) struct Watchdog {
     write_until: Cell<Option<Instant>>,
     fresh: Cell<bool>,
     abandoned: Cell<bool>,
+    /// Requests at a time share the connection (HTTP/2).
+    shared: Cell<bool>,
+    exchanges: Cell<usize>,
+    answered: Cell<usize>,
+    taken_back: Cell<usize>,
+}
+
+/// A request that is being answered, to the end of the answer.
+pub(super) struct Exchange {
+    watchdog: Rc<Watchdog>,
+    answered: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -31,7 +46,7 @@ enum Phase {
     Head(Instant),
     /// The next head must begin by then.
     Idle(Instant),
-    /// A request is being answered; its own deadlines hold.
+    /// Requests are being answered; their own deadlines hold.
     Busy,
 }
 
@@ -39,7 +54,17 @@ impl Watchdog {
     /// A connection that was accepted now.
     pub(super) fn new(settings: Rc<Settings>) -> Self {
         let until = Instant::now() + settings.head;
-        Self { settings, phase: Cell::new(Phase::Head(until)), write_until: Cell::new(None), fresh: Cell::new(true), abandoned: Cell::new(false) }
+        Self {
+            settings,
+            phase: Cell::new(Phase::Head(until)),
+            write_until: Cell::new(None),
+            fresh: Cell::new(true),
+            abandoned: Cell::new(false),
+            shared: Cell::new(false),
+            exchanges: Cell::new(0),
+            answered: Cell::new(0),
+            taken_back: Cell::new(0),
+        }
     }
 
     /// When the connection must be ended, as things stand.
@@ -54,15 +79,37 @@ impl Watchdog {
         }
     }
 
+    /// HTTP/2 is spoken: bytes may be pings, so they do not begin a head, and one request says nothing of the next.
+    pub(super) fn share(&self) {
+        self.shared.set(true);
+    }
+
+    /// Whether HTTP/2 is spoken.
+    pub(super) fn is_shared(&self) -> bool {
+        self.shared.get()
+    }
+
     /// A head is complete.
-    pub(super) fn asked(&self) {
+    pub(super) fn asked(self: &Rc<Self>) -> Exchange {
         self.phase.set(Phase::Busy);
         self.abandoned.set(false);
+        self.exchanges.set(self.exchanges.get().saturating_add(1));
+        Exchange { watchdog: Rc::clone(self), answered: false }
     }
 
     /// The answer has been handed over to its end, or given up.
-    pub(super) fn answered(&self) {
-        self.phase.set(Phase::Idle(Instant::now() + self.settings.idle));
+    fn ended(&self, answered: bool) {
+        let count = if answered { &self.answered } else { &self.taken_back };
+        count.set(count.get().saturating_add(1));
+        self.exchanges.set(self.exchanges.get().saturating_sub(1));
+        if self.exchanges.get() == 0 {
+            self.phase.set(Phase::Idle(Instant::now() + self.settings.idle));
+        }
+    }
+
+    /// Whether the other side asks and takes back without end (the "rapid reset").
+    pub(super) fn is_abused(&self) -> bool {
+        self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
     }
 
     /// A request's body will not be read to its end.
@@ -99,7 +146,7 @@ impl Watchdog {
             return;
         }
         self.fresh.set(false);
-        if let Phase::Idle(_) = self.phase.get() {
+        if let (Phase::Idle(_), false) = (self.phase.get(), self.shared.get()) {
             self.phase.set(Phase::Head(Instant::now() + self.settings.head));
         }
     }
@@ -114,14 +161,35 @@ impl Watchdog {
     }
 }
 
-/// A TCP stream that tells its watchdog what passes.
+impl Exchange {
+    /// There is an answer.
+    pub(super) fn answered(&mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.watchdog.ended(self.answered);
+    }
+}
+
+/// A stream that tells its watchdog what passes.
 pub(super) struct Watched {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Transport,
+    /// What was read before anybody knew the protocol.
+    pub(super) begun: Bytes,
     pub(super) watchdog: Rc<Watchdog>,
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.begun.has_remaining() {
+            let bytes = self.begun.len().min(buffer.remaining());
+            buffer.put_slice(&self.begun.split_to(bytes));
+            self.watchdog.read(bytes);
+            return Poll::Ready(Ok(()));
+        }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.watchdog.read(buffer.filled().len() - before);
@@ -145,7 +213,12 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        // With TLS a write ends in a buffer, and it is the flush that waits for the peer.
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        match outcome {
+            Poll::Pending => self.watchdog.wrote(outcome),
+            Poll::Ready(_) => outcome,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -11,7 +11,7 @@ use http::header::{ACCEPT, HeaderMap, HeaderName, VARY};
 use http::{Method, Response};
 use tower::{Layer, Service};
 
-use super::{Asked, Rejection, X_REQUEST_ID};
+use super::{Asked, Rejection, X_REQUEST_ID, grpc};
 use crate::body::Body;
 use crate::telemetry::{Recorded, Recorder};
 
@@ -54,7 +54,7 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let head = request.head();
-        let asker = Asker { head: head.method == Method::HEAD, navigates: navigates(&head.method, &head.headers) };
+        let asker = Asker { head: head.method == Method::HEAD, navigates: navigates(&head.method, &head.headers), grpc: grpc::is_grpc(head) };
         let recorder = request.recorder().clone();
         RejectingFuture { inner: self.inner.call(request), recorder, asker }
     }
@@ -65,6 +65,7 @@ where
 struct Asker {
     head: bool,
     navigates: bool,
+    grpc: bool,
 }
 
 pin_project_lite::pin_project! {
@@ -104,7 +105,11 @@ fn reject(rejection: Rejection, recorder: &Recorder, asker: Asker) -> Response<B
         record.ticket_issued |= matches!(rejection, Rejection::PermissionRequired { .. });
     });
     let id = recorder.id();
-    rejection.into_response(Asked { id: &id.0, head: asker.head, navigates: asker.navigates })
+    let asked = Asked { id: &id.0, head: asker.head, navigates: asker.navigates };
+    if asker.grpc {
+        return grpc::translate(&rejection, rejection.clone().into_response(asked));
+    }
+    rejection.into_response(asked)
 }
 
 fn finish_head(headers: &mut HeaderMap, recorder: &Recorder) {

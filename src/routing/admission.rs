@@ -6,11 +6,14 @@
 //! It also settles three things silently, and no trace of them arrives here: beside a Transfer-Encoding it drops Content-Length (and closes the connection
 //! after the answer), of equal lengths it keeps one, and it cuts a target at `#`. What goes on is what it read, since framing and target are written anew.
 //!
+//! Over HTTP/2 h2 refuses, beside all that RFC 9113 calls malformed, every field that concerns a connection. The authority is `:authority`, and a `Host`
+//! beside it names the same; the crumbs of a cookie are put together again.
+//!
 //! The result is [`Admitted`]; the raw target and the raw Host end here. Nothing here reads a body or knows a route.
 
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, USER_AGENT, VIA};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT, HOST, TRANSFER_ENCODING, USER_AGENT, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::authority::Authority;
@@ -51,7 +54,10 @@ pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
     note_user_agent(&head.headers, &recorder);
     method(&head.method)?;
     framing(&head.headers, head.version)?;
-    let authority = host(&head.headers)?;
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers)?;
+    }
+    let authority = host(&head)?;
     recorder.with(|record| record.host = Some(Arc::clone(authority.text())));
     if !peer.hosts.serves(authority.host()) {
         return Err(Rejection::Misdirected);
@@ -84,7 +90,7 @@ fn method(method: &Method) -> Result<(), Rejection> {
 
 /// Where the message ends must be said once and in one way (RFC 9112, 6).
 fn framing(headers: &HeaderMap, version: Version) -> Result<(), Rejection> {
-    if version != Version::HTTP_11 && version != Version::HTTP_10 {
+    if !matches!(version, Version::HTTP_2 | Version::HTTP_11 | Version::HTTP_10) {
         return Err(Rejection::Malformed("the HTTP version is not served"));
     }
     let length = single(headers, &CONTENT_LENGTH, "Content-Length stands twice")?;
@@ -96,6 +102,8 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<(), Rejection> {
             let sane = (1..=MAX_LENGTH_DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
             if sane { Ok(()) } else { Err(Rejection::Malformed("Content-Length is not a length")) }
         }
+        // h2 lets none through; were there one, it would mean nothing.
+        (None, Some(_)) if version == Version::HTTP_2 => Err(Rejection::Malformed("HTTP/2 has no Transfer-Encoding")),
         (None, Some(_)) if version == Version::HTTP_10 => Err(Rejection::Malformed("HTTP/1.0 has no Transfer-Encoding")),
         (None, Some(coding)) => transfer_coding(coding),
         (None, None) => Ok(()),
@@ -118,10 +126,27 @@ fn transfer_coding(coding: &HeaderValue) -> Result<(), Rejection> {
     Err(Rejection::Malformed("Transfer-Encoding is not chunked"))
 }
 
-/// Exactly one Host that is a host, with HTTP/1.0 too: without one there is no saying which route is meant.
-fn host(headers: &HeaderMap) -> Result<Authority, Rejection> {
-    let value = single(headers, &HOST, "Host stands twice")?.ok_or(Rejection::Malformed("Host is missing"))?;
-    Authority::parse(value.as_bytes()).map_err(|problem| Rejection::Malformed(problem.reason()))
+/// Exactly one Host that is a host, with HTTP/1.0 too: without one there is no saying which route is meant. Over HTTP/2 `:authority` stands for it
+/// (RFC 9113, 8.3.1); where both are there, [`target`] compares them.
+fn host(head: &http::request::Parts) -> Result<Authority, Rejection> {
+    let value = match (single(&head.headers, &HOST, "Host stands twice")?, head.uri.authority()) {
+        (Some(host), _) => host.as_bytes(),
+        (None, Some(authority)) if head.version == Version::HTTP_2 => authority.as_str().as_bytes(),
+        (None, _) => return Err(Rejection::Malformed("Host is missing")),
+    };
+    Authority::parse(value).map_err(|problem| Rejection::Malformed(problem.reason()))
+}
+
+/// HTTP/2 may send a cookie in crumbs, which HTTP/1.1 would read as several fields (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) -> Result<(), Rejection> {
+    let crumbs: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() < 2 {
+        return Ok(());
+    }
+    let mut whole = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).map_err(|_| Rejection::Malformed("Cookie cannot be read"))?;
+    whole.set_sensitive(true);
+    headers.insert(COOKIE, whole);
+    Ok(())
 }
 
 /// Origin-form, or absolute-form that names the same authority as Host (RFC 9112, 3.2).

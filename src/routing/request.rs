@@ -36,7 +36,7 @@ pub struct Peer {
     pub address: SocketAddr,
     /// The address that it connected to.
     pub local: SocketAddr,
-    /// `http` (TLS is not built yet).
+    /// `http` or `https`.
     pub scheme: &'static str,
     /// The hosts that the listener serves; the default is all.
     pub hosts: ServedHosts,

@@ -35,7 +35,9 @@ fn filter(level: Level) -> Targets {
         Level::Debug => tracing::Level::DEBUG,
         Level::Trace => tracing::Level::TRACE,
     };
-    Targets::new().with_default(level.min(tracing::Level::WARN)).with_target(env!("CARGO_CRATE_NAME"), level)
+    // What h2 warns of is what a peer does, as often as it likes.
+    let ours = Targets::new().with_default(level.min(tracing::Level::WARN)).with_target(env!("CARGO_CRATE_NAME"), level);
+    ours.with_target("h2", tracing::Level::ERROR)
 }
 
 /// Writes events as lines.
@@ -186,6 +188,7 @@ mod tests {
             tracing::info!(target: "hyper::proto", "quotes a message");
             tracing::debug!("ours, too low");
             tracing::warn!(target: "hyper::proto", "heard");
+            tracing::warn!(target: "h2::proto", "a peer's doing");
         });
         assert_eq!(lines, ["1970-01-01T00:00:00.000Z WARN  heard"]);
     }

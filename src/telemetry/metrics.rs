@@ -69,6 +69,8 @@ pub struct Metrics {
     connections: IntGauge,
     connections_limit: IntGauge,
     connections_total: IntCounterVec,
+    certificate_expiry: IntGaugeVec,
+    certificate_reads: IntCounterVec,
     connection_faults: IntCounterVec,
     servers: servers::Families,
     routes: Mutex<HashSet<Arc<str>>>,
@@ -135,6 +137,16 @@ impl Metrics {
             connections: define.gauge("uma_gateway_connections", "Open downstream connections.")?,
             connections_limit: define.gauge("uma_gateway_connections_limit", "Downstream connections that may be open at a time.")?,
             connections_total: define.counters("uma_gateway_connections_total", "Downstream connections, accepted or refused.", &["outcome"])?,
+            certificate_expiry: define.gauges(
+                "tls_certificate_expiry_timestamp_seconds",
+                "When a listener's certificate ends.",
+                &["listener", "certificate"],
+            )?,
+            certificate_reads: define.counters(
+                "uma_gateway_tls_reloads_total",
+                "Certificates that changed while the gateway ran, put in use or refused.",
+                &["kind", "name", "outcome"],
+            )?,
             connection_faults: define.counters(
                 "uma_gateway_connection_faults_total",
                 "Downstream connections that ended without a request's record, by what was wrong.",
@@ -226,6 +238,19 @@ impl Metrics {
         if successful {
             self.reload_success_time.set(now());
         }
+    }
+
+    /// When the certificates of listeners end, in seconds since 1970: listener, certificate, time. Others are forgotten.
+    pub fn certificates_expire<'a>(&self, all: impl IntoIterator<Item = (&'a str, String, i64)>) {
+        self.certificate_expiry.reset();
+        for (listener, certificate, timestamp) in all {
+            set(&self.certificate_expiry, &[listener, &certificate], timestamp);
+        }
+    }
+
+    /// Files of TLS changed: they are in use, or refused. `kind` is `listener` or `upstream`.
+    pub fn certificates_read(&self, kind: &str, name: &str, used: bool) {
+        increment(&self.certificate_reads, &[kind, name, if used { "used" } else { "refused" }]);
     }
 
     /// A secret was taken into use: at the start, or when a new one has worked for the first time.

@@ -6,24 +6,30 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, USER_AGENT};
+use http::header::{HOST, USER_AGENT};
 use http::{HeaderValue, Request, StatusCode};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::connect::Made;
 use super::fleet::Member;
-use super::{Config, Fleet, HealthCheck, HostPolicy, Server};
+use super::h2::as_h2;
+use super::{Config, Fleet, HealthCheck, HostPolicy, Server, UpstreamError};
+use crate::body::Body;
 
 /// No server has longer to answer a check.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// The checks that run. Dropping it ends them.
 #[derive(Default)]
-pub struct Checks(HashMap<Key, AbortHandle>);
+pub struct Checks(HashMap<Key, Running>);
 
+struct Running {
+    task: AbortHandle,
+    member: Arc<Member>,
+}
+
+/// A check goes on over a reload while this stays the same.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Key {
     upstream: Arc<str>,
@@ -32,12 +38,14 @@ struct Key {
     connect: Duration,
     places: usize,
     host: HeaderValue,
+    /// The address of what TLS is spoken with, which is held by the check.
+    tls: usize,
 }
 
 impl Checks {
     /// Begins the checks that these upstreams want and ends those that none of them wants any more; what stays the same goes on. To be called where
     /// tasks may be spawned locally.
-    pub fn set<'c>(&mut self, fleet: &Fleet, upstreams: impl IntoIterator<Item = &'c Config>) {
+    pub fn set<'c>(&mut self, fleet: &Fleet, upstreams: impl IntoIterator<Item = &'c Arc<Config>>) {
         let mut wanted = HashMap::new();
         for config in upstreams {
             let Some(check) = &config.health_check else { continue };
@@ -49,22 +57,26 @@ impl Checks {
                     connect: config.timeouts.connect,
                     places: config.max_connections,
                     host: host(config, server),
+                    tls: Arc::as_ptr(&config.tls).addr(),
                 };
-                let member = fleet.member(config, server);
-                wanted.insert(key, member);
+                wanted.insert(key, (fleet.member(config, server), Arc::clone(config)));
             }
         }
-        self.0.retain(|key, task| {
+        self.0.retain(|key, running| {
             let stays = wanted.contains_key(key);
             if !stays {
-                task.abort();
+                running.task.abort();
+                // Whoever is not checked any more counts as healthy.
+                if !wanted.values().any(|(member, _)| Arc::ptr_eq(member, &running.member)) {
+                    running.member.checked(true);
+                }
             }
             stays
         });
-        for (key, member) in wanted {
+        for (key, (member, config)) in wanted {
             if !self.0.contains_key(&key) {
-                let task = spawn_local(watch(member, key.check.clone(), key.connect, key.host.clone()));
-                self.0.insert(key, task.abort_handle());
+                let task = spawn_local(watch(Arc::clone(&member), key.check.clone(), config, key.host.clone()));
+                self.0.insert(key, Running { task: task.abort_handle(), member });
             }
         }
     }
@@ -72,7 +84,7 @@ impl Checks {
 
 impl Drop for Checks {
     fn drop(&mut self) {
-        self.0.values().for_each(AbortHandle::abort);
+        self.0.values().for_each(|running| running.task.abort());
     }
 }
 
@@ -90,56 +102,39 @@ fn host(config: &Config, server: &Server) -> HeaderValue {
     }
 }
 
-/// Whoever is not checked any more counts as healthy.
-struct Watched(Arc<Member>);
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        self.0.checked(true);
-    }
-}
-
-async fn watch(member: Arc<Member>, check: HealthCheck, connect: Duration, host: HeaderValue) {
-    let watched = Watched(member);
+async fn watch(member: Arc<Member>, check: HealthCheck, config: Arc<Config>, host: HeaderValue) {
     let mut ticks = interval(check.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failures = 0_u32;
     loop {
         ticks.tick().await;
-        let healthy = timeout(check.interval.min(LONGEST), ask(&watched.0, &check, connect, &host)).await.is_ok_and(|answered| answered);
-        watched.0.counters.checked(healthy);
+        let answered = timeout(check.interval.min(LONGEST), ask(&member, &check, &config, &host)).await;
+        let healthy = answered.is_ok_and(|status| status.is_ok_and(|status| status.as_u16() < 400 || status == StatusCode::UNAUTHORIZED));
+        member.counters.checked(healthy);
         failures = if healthy { 0 } else { failures.saturating_add(1) };
         if healthy {
-            watched.0.checked(true);
+            member.checked(true);
         } else if failures >= check.unhealthy_after {
-            watched.0.checked(false);
+            member.checked(false);
         }
     }
 }
 
 /// One question over a connection of its own, which takes no place from requests.
-async fn ask(member: &Member, check: &HealthCheck, connect: Duration, host: &HeaderValue) -> bool {
-    let Ok(opened) = member.connector.open(connect).await else { return false };
-    let Ok((mut sender, connection)) = http1::handshake(TokioIo::new(opened.stream)).await else { return false };
-    let driver = spawn_local(async move {
-        let _ = connection.await;
-    });
-    let _ends = Ends(driver.abort_handle());
+async fn ask(member: &Member, check: &HealthCheck, config: &Config, host: &HeaderValue) -> Result<StatusCode, UpstreamError> {
     let request = Request::get(check.path.clone())
         .header(HOST, host)
-        .header(CONNECTION, "close")
         .header(USER_AGENT, concat!("uma-gateway/", env!("CARGO_PKG_VERSION"), " (health check)"))
-        .body(Empty::<bytes::Bytes>::new());
-    let Ok(request) = request else { return false };
-    let answer = sender.send_request(request).await;
-    answer.is_ok_and(|answer| answer.status().as_u16() < 400 || answer.status() == StatusCode::UNAUTHORIZED)
-}
-
-/// Ends a task with whoever needs it.
-struct Ends(AbortHandle);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+        .body(Body::empty());
+    let request = request.map_err(|_| UpstreamError::Answer("the check's own request cannot be written"))?;
+    // The connection ends with its sender.
+    let answer = match member.connector.connect(config, config.protocol, Box::new(())).await? {
+        Made::H1(mut single) => single.sender.send_request(request).await,
+        Made::H2(mut sender, ..) => {
+            let (mut head, body) = request.into_parts();
+            as_h2(&mut head, member.connector.is_secure());
+            sender.send_request(Request::from_parts(head, body)).await
+        }
+    };
+    answer.map(|answer| answer.status()).map_err(UpstreamError::Exchange)
 }

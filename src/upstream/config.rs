@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use http::uri::{Authority, PathAndQuery};
 
+use super::UpstreamTls;
 use crate::credentials::HostPolicy;
 
 /// One section of `upstreams`, but for its credentials, which `credentials/` keeps.
@@ -19,6 +20,10 @@ pub struct Config {
     pub servers: Vec<Server>,
     /// Which `Host` the upstream sees.
     pub host: HostPolicy,
+    /// What is spoken with it.
+    pub protocol: Protocol,
+    /// TLS towards those servers that want it.
+    pub tls: Arc<UpstreamTls>,
     /// Deadlines.
     pub timeouts: Timeouts,
     /// What keeps a client with one server.
@@ -43,6 +48,8 @@ impl Config {
             name: name.into(),
             servers,
             host: HostPolicy::default(),
+            protocol: Protocol::default(),
+            tls: Arc::default(),
             timeouts: Timeouts::default(),
             sticky: None,
             health_check: None,
@@ -71,21 +78,40 @@ impl Server {
     }
 }
 
-/// Where a server is.
+/// Where a server is. The port is always present.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
-    /// `http://host:port`; the port is always present.
+    /// `http://host:port`.
     Http(Authority),
+    /// `https://host:port`.
+    Https(Authority),
     /// `unix:/path`.
     Unix(PathBuf),
 }
 
 impl Address {
+    /// Host and port; a socket of the file system has none.
+    #[must_use]
+    pub const fn authority(&self) -> Option<&Authority> {
+        match self {
+            Self::Http(authority) | Self::Https(authority) => Some(authority),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether TLS is spoken.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        matches!(self, Self::Https(_))
+    }
+
     /// `Host` for a request to it; a socket of the file system has no name, so it is `localhost`.
     #[must_use]
     pub fn host(&self) -> &str {
         match self {
             Self::Http(authority) => authority.as_str(),
+            // With TLS the name alone is what servers know themselves by.
+            Self::Https(authority) => authority.as_str().strip_suffix(":443").unwrap_or(authority.as_str()),
             Self::Unix(_) => "localhost",
         }
     }
@@ -94,10 +120,22 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Http(authority) => f.write_str(authority.as_str()),
+            Self::Http(authority) | Self::Https(authority) => f.write_str(authority.as_str()),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// `upstreams.*.protocol`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    H1,
+    /// HTTP/2, without TLS by prior knowledge.
+    H2,
+    /// HTTP/2 where a TLS handshake agrees on it, else HTTP/1.1.
+    Auto,
 }
 
 /// `upstreams.*.timeouts`.

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::body::BodyError;
+use crate::http_client::HttpClientError;
 use crate::response::Rejection;
 
 /// Why there is nothing to relay.
@@ -19,6 +20,15 @@ pub enum UpstreamError {
     /// No connection stands.
     #[error("no connection to the upstream")]
     Connect(#[source] io::Error),
+    /// The files for TLS cannot be used.
+    #[error("no TLS towards the upstream can be spoken")]
+    Trust(#[source] HttpClientError),
+    /// TLS failed: the server's certificate, ours, or the protocol.
+    #[error("no TLS connection to the upstream")]
+    Tls(#[source] rustls::Error),
+    /// HTTP/2 is wanted and the server does not speak it.
+    #[error("the upstream does not speak HTTP/2, which `protocol: h2` wants")]
+    Protocol,
     /// No connection stood in time.
     #[error("no connection to the upstream within {0:?}")]
     ConnectTimeout(Duration),
@@ -39,7 +49,12 @@ pub enum UpstreamError {
 impl From<UpstreamError> for Rejection {
     fn from(error: UpstreamError) -> Self {
         match error {
-            UpstreamError::NoServer | UpstreamError::Connect(_) | UpstreamError::Answer(_) => Self::BadUpstream,
+            UpstreamError::NoServer
+            | UpstreamError::Connect(_)
+            | UpstreamError::Trust(_)
+            | UpstreamError::Tls(_)
+            | UpstreamError::Protocol
+            | UpstreamError::Answer(_) => Self::BadUpstream,
             UpstreamError::Full => Self::Overloaded,
             UpstreamError::ConnectTimeout(_) | UpstreamError::AnswerTimeout(_) => Self::UpstreamTimeout,
             UpstreamError::CredentialRefused => Self::UpstreamCredentialRefused,
@@ -56,7 +71,7 @@ impl From<UpstreamError> for Rejection {
 impl UpstreamError {
     /// Whether no connection could be had.
     pub(super) const fn is_of_connecting(&self) -> bool {
-        matches!(self, Self::Connect(_) | Self::ConnectTimeout(_))
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout(_) | Self::Trust(_) | Self::Tls(_) | Self::Protocol)
     }
 }
 

@@ -5,12 +5,18 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, StatusCode, request};
+use futures_util::future::Either;
+use http::header::UPGRADE;
+use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
+use super::answer::clean;
 use super::choose::{Dice, Group, Tried};
+use super::connect::{Taken, chain};
 use super::error::of_the_client;
+use super::h2::{as_h1, as_h2};
 use super::pool::{Busy, Connection, Slot};
 use super::{Config, UpstreamError};
 use crate::body::{Body, BodyError, Pace, Watch};
@@ -22,7 +28,12 @@ pub(super) struct Answered {
     pub(super) busy: Busy,
     /// The server's place.
     pub(super) place: usize,
+    /// Where the bare stream arrives, if an upgrade was asked for and the answer is 101.
+    pub(super) taken: Option<oneshot::Receiver<Taken>>,
 }
+
+/// An answer, what it came over, and where that arrives if it was upgraded.
+type Sent = (Response<Incoming>, Connection, Option<oneshot::Receiver<Taken>>);
 
 /// What became of an attempt that gave no answer.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and a box would cost an allocation")]
@@ -48,15 +59,19 @@ pub(super) async fn send(
     group.earn(config);
     let (mut tried, mut last) = (Tried::default(), None);
     while let Some((place, slot)) = group.choose(config, dice, tried, wish) {
-        if last.is_some() && !group.spend() {
-            break;
+        if last.is_some() {
+            if !group.spend() {
+                break;
+            }
+            // The server before may have wanted another form.
+            as_h1(&mut head);
         }
         asking(&mut head, slot);
         let busy = Busy::at(slot);
         match at(group, slot, config, head, body).await {
-            Ok((answer, connection)) => {
+            Ok((answer, connection, taken)) => {
                 judge(slot, config, answer.status());
-                return Ok(Answered { answer, connection, busy, place });
+                return Ok(Answered { answer, connection, busy, place, taken });
             }
             Err(Failed::For(error)) => {
                 note(slot, config, &error);
@@ -73,7 +88,7 @@ pub(super) async fn send(
     }
     let error = last.unwrap_or(UpstreamError::NoServer);
     if error.is_of_connecting() {
-        group.dependency.failed(&error);
+        group.dependency.failed(chain(&error));
     }
     Err(error)
 }
@@ -89,7 +104,7 @@ fn judge(slot: &Slot, config: &Config, status: StatusCode) {
 
 fn note(slot: &Slot, config: &Config, error: &UpstreamError) {
     let counts = match error {
-        UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) => true,
+        UpstreamError::Connect(_) | UpstreamError::ConnectTimeout(_) | UpstreamError::Tls(_) | UpstreamError::Protocol => true,
         UpstreamError::Exchange(cause) => config.ejection.server_errors && of_the_client(cause).is_none(),
         UpstreamError::AnswerTimeout(_) => config.ejection.server_errors,
         _ => false,
@@ -100,10 +115,13 @@ fn note(slot: &Slot, config: &Config, error: &UpstreamError) {
 }
 
 /// One server: an idle connection, and a new one when that turns out to be dead.
-async fn at(group: &Group, slot: &Slot, config: &Config, head: request::Parts, body: Body) -> Result<(Response<Incoming>, Connection), Failed> {
-    let (head, body) = match slot.take() {
+async fn at(group: &Group, slot: &Rc<Slot>, config: &Config, head: request::Parts, body: Body) -> Result<Sent, Failed> {
+    // Over HTTP/2 no connection changes its protocol.
+    let exclusive = head.headers.contains_key(UPGRADE);
+    let secure = slot.member.connector.is_secure();
+    let (head, body) = match slot.take(config.timeouts.unused(), exclusive) {
         None => (head, body),
-        Some(connection) => match reuse(connection, config, head, body).await {
+        Some(connection) => match reuse(connection, config, secure, head, body).await {
             Err(Failed::Unsent(error, head, body)) => {
                 if !group.spend() {
                     return Err(Failed::For(error));
@@ -115,24 +133,27 @@ async fn at(group: &Group, slot: &Slot, config: &Config, head: request::Parts, b
         },
     };
     // A new connection, not the next idle one: when a server was restarted, all idle ones are dead.
-    match slot.connect(config).await {
+    match slot.connect(config, exclusive).await {
         Ok(connection) => {
             group.dependency.recovered();
             if !config.ejection.server_errors {
                 slot.member.succeeded();
             }
-            attempt(connection, config, head, body).await.map_err(|(error, _)| Failed::For(error))
+            attempt(connection, config, secure, head, body).await.map_err(|(error, _)| Failed::For(error))
         }
         Err(error) => Err(Failed::Unsent(error, head, body)),
     }
 }
 
-/// Tries a connection that was idle. It may have died unnoticed; a request that was not answered at all and has no body is then given back.
-async fn reuse(connection: Connection, config: &Config, head: request::Parts, body: Body) -> Result<(Response<Incoming>, Connection), Failed> {
+/// Tries a connection that was there. It may have died unnoticed; a request that was not answered at all and has no body is then given back.
+async fn reuse(connection: Connection, config: &Config, secure: bool, head: request::Parts, body: Body) -> Result<Sent, Failed> {
     let spare = (body.is_empty() && is_idempotent(&head.method)).then(|| head.clone());
-    let received = Rc::clone(&connection.received);
-    let before = received.get();
-    match attempt(connection, config, head, body).await {
+    let received = match &connection {
+        Connection::H1(single) => Some((Rc::clone(&single.received), single.received.get())),
+        // What comes on a shared connection may be for others.
+        Connection::H2(_) => None,
+    };
+    match attempt(connection, config, secure, head, body).await {
         Ok(answered) => Ok(answered),
         // hyper had not begun with it.
         Err((error, Some(unsent))) => {
@@ -140,7 +161,9 @@ async fn reuse(connection: Connection, config: &Config, head: request::Parts, bo
             Err(Failed::Unsent(error, head, body))
         }
         Err((error, None)) => match (error, spare) {
-            (UpstreamError::Exchange(cause), Some(head)) if received.get() == before && of_the_client(&cause).is_none() => {
+            (UpstreamError::Exchange(cause), Some(head))
+                if received.is_none_or(|(received, before)| received.get() == before) && of_the_client(&cause).is_none() =>
+            {
                 Err(Failed::Unsent(UpstreamError::Exchange(cause), head, Body::empty()))
             }
             (error, _) => Err(Failed::For(error)),
@@ -150,12 +173,7 @@ async fn reuse(connection: Connection, config: &Config, head: request::Parts, bo
 
 type Unsent = Option<Request<Body>>;
 
-async fn attempt(
-    mut connection: Connection,
-    config: &Config,
-    head: request::Parts,
-    body: Body,
-) -> Result<(Response<Incoming>, Connection), (UpstreamError, Unsent)> {
+async fn attempt(mut connection: Connection, config: &Config, secure: bool, mut head: request::Parts, body: Body) -> Result<Sent, (UpstreamError, Unsent)> {
     let limit = config.timeouts.response;
     let (body, progress) = if body.is_empty() {
         (body, None)
@@ -163,7 +181,19 @@ async fn attempt(
         let progress = Rc::new(Cell::new(Instant::now()));
         (body.watched(Box::new(Progress(Rc::clone(&progress)))), Some(progress))
     };
-    let mut answer = pin!(connection.sender.try_send_request(Request::from_parts(head, body)));
+    let mut taken = None;
+    let sending = match &mut connection {
+        Connection::H1(single) => {
+            as_h1(&mut head);
+            taken = head.headers.contains_key(UPGRADE).then(|| single.taken());
+            Either::Left(single.sender.try_send_request(Request::from_parts(head, body)))
+        }
+        Connection::H2(place) => {
+            as_h2(&mut head, secure);
+            Either::Right(place.sender.try_send_request(Request::from_parts(head, body)))
+        }
+    };
+    let mut answer = pin!(sending);
     let mut timer = pin!(sleep(limit));
     let outcome = loop {
         tokio::select! {
@@ -177,7 +207,7 @@ async fn attempt(
         }
     };
     match outcome {
-        Ok(answer) => Ok((answer, connection)),
+        Ok(answer) => Ok((answer, connection, taken)),
         Err(mut error) => {
             let unsent = error.take_message();
             Err((UpstreamError::Exchange(error.into_error()), unsent))
@@ -227,6 +257,10 @@ impl Watch for Lease {
 
     fn waiting(&mut self, context: &mut std::task::Context<'_>) -> Result<(), BodyError> {
         self.pace.as_mut().map_or(Ok(()), |pace| pace.waiting(context))
+    }
+
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
+        clean(trailers);
     }
 
     fn end(&mut self, complete: bool) {

@@ -12,7 +12,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::connect::Connector;
-use super::{Address, Config, Ejection, Server};
+use super::{Address, Config, Ejection, Protocol, Server, ServerName};
+use crate::http_client::TlsFiles;
 use crate::telemetry::{Metrics, ServerCounters};
 
 /// All servers, shared by all threads.
@@ -28,6 +29,8 @@ struct Key {
     upstream: Arc<str>,
     address: Address,
     places: usize,
+    protocol: Protocol,
+    trust: Option<(TlsFiles, Option<ServerName<'static>>)>,
 }
 
 /// One server of one upstream.
@@ -71,7 +74,13 @@ impl Fleet {
 
     /// The server's state; the same one for every worker.
     pub(super) fn member(&self, config: &Config, server: &Server) -> Arc<Member> {
-        let key = Key { upstream: Arc::clone(&config.name), address: server.address.clone(), places: config.max_connections };
+        let key = Key {
+            upstream: Arc::clone(&config.name),
+            address: server.address.clone(),
+            places: config.max_connections,
+            protocol: config.protocol,
+            trust: server.address.is_secure().then(|| config.tls.identity()),
+        };
         let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(member) = members.get(&key) {
             return Arc::clone(member);

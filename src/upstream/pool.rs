@@ -5,23 +5,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderValue;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::choose::{Dice, Group, Seat};
-use super::connect::Opened;
+use super::connect::{Made, Single};
 use super::fleet::{Fleet, Member};
-use super::{Config, Queue, UpstreamError};
-use crate::body::Body;
+use super::{Config, Protocol, UpstreamError, h2};
 use crate::telemetry::{Counting, Health};
 
 mod counted;
@@ -31,7 +26,6 @@ pub(super) use counted::Counted;
 /// Idle connections kept for one server, by each worker.
 const MOST_IDLE: usize = 128;
 /// Bounds an answer's head and how much of a body is read at once. An answer has 100 fields at most, which is hyper's own bound.
-const BUFFER: usize = 64 * 1024;
 /// Upstreams remembered by their section's address; more than a configuration has, even shortly after a reload.
 const REMEMBERED: usize = 256;
 
@@ -58,36 +52,30 @@ pub(super) struct Slot {
     released: Notify,
     // The one that was used last is at the end and is taken first, so that those which are not needed grow old.
     idle: RefCell<VecDeque<Idle>>,
+    // Connections that requests share, and who is opening one: others wait for it instead of opening their own.
+    shared: h2::Connections,
+    opening: Mutex<()>,
+    // The server chose HTTP/1.1 the last time, where it may choose.
+    chose_h1: Cell<bool>,
     reaped: Cell<bool>,
 }
 
-/// A connection, ready or soon ready for a request.
-pub(super) struct Connection {
-    pub(super) sender: http1::SendRequest<Body>,
-    /// Bytes that have come from the server.
-    pub(super) received: Rc<Cell<u64>>,
-    handoff: Handoff,
-    peer: Option<SocketAddr>,
-}
-
-/// Where whoever wants the bare stream after an upgrade waits for it.
-type Handoff = Rc<RefCell<Option<oneshot::Sender<Taken>>>>;
-
-/// A stream that HTTP has left, what came after the last answer, and its place among the connections.
-pub(super) struct Taken {
-    pub(super) stream: Counted,
-    pub(super) early: Bytes,
-    pub(super) place: Place,
+/// A connection, or a place on one, ready or soon ready for a request.
+pub(super) enum Connection {
+    /// One request at a time.
+    H1(Single),
+    /// One of many at a time.
+    H2(h2::Place),
 }
 
 /// One of the connections that there may be, from the attempt to the end.
-pub(super) struct Place {
+struct Place {
     _permit: OwnedSemaphorePermit,
     _count: Counting,
 }
 
 struct Idle {
-    connection: Connection,
+    connection: Single,
     until: Instant,
 }
 
@@ -140,6 +128,9 @@ impl Slot {
             waiting: Cell::new(0),
             released: Notify::new(),
             idle: RefCell::default(),
+            shared: h2::Connections::default(),
+            opening: Mutex::default(),
+            chose_h1: Cell::new(false),
             reaped: Cell::new(false),
         }
     }
@@ -149,8 +140,17 @@ impl Slot {
         self.active.get()
     }
 
-    /// An idle connection, the one that was used last.
-    pub(super) fn take(&self) -> Option<Connection> {
+    /// A connection that stands: a place on a shared one, or an idle one, the one that was used last.
+    pub(super) fn take(&self, idle: Duration, exclusive: bool) -> Option<Connection> {
+        let shared = if exclusive { None } else { self.take_place(idle) };
+        shared.map(Connection::H2).or_else(|| self.take_single().map(Connection::H1))
+    }
+
+    fn take_place(&self, idle: Duration) -> Option<h2::Place> {
+        self.shared.take(idle, |peer| self.member.connector.leads_to(peer))
+    }
+
+    fn take_single(&self) -> Option<Single> {
         let mut idle = self.idle.borrow_mut();
         let now = Instant::now();
         let mut at = idle.len();
@@ -170,6 +170,8 @@ impl Slot {
 
     /// Keeps a connection whose exchange has ended.
     pub(super) fn keep(self: &Rc<Self>, connection: Connection, time: Duration) {
+        // A place on a shared connection is given back by being dropped.
+        let Connection::H1(connection) = connection else { return };
         if connection.sender.is_closed() {
             return;
         }
@@ -185,36 +187,79 @@ impl Slot {
         if self.waiting.get() > 0 {
             self.released.notify_one();
         }
+        drop(idle);
+        self.reap();
+    }
+
+    /// Looks after idle connections from now on.
+    fn reap(self: &Rc<Self>) {
         if !self.reaped.replace(true) {
             tokio::task::spawn_local(reap(Rc::downgrade(self), Arc::clone(&self.member)));
         }
     }
 
-    /// A new connection, its task running on this worker; or one that was released while there was no room for a new one.
-    pub(super) async fn connect(&self, config: &Config) -> Result<Connection, UpstreamError> {
-        let place = match self.member.place() {
-            Some(permit) => permit,
-            None => match self.wait(&config.queue).await? {
+    /// A new connection, its task running on this worker; with HTTP/2 perhaps a place on one that somebody else has just opened; or one that was released
+    /// while there was no room for a new one. `exclusive`: one of HTTP/1.1, whatever the upstream speaks else.
+    pub(super) async fn connect(self: &Rc<Self>, config: &Config, exclusive: bool) -> Result<Connection, UpstreamError> {
+        let protocol = if exclusive { Protocol::H1 } else { config.protocol };
+        let shares = match protocol {
+            Protocol::H1 => false,
+            Protocol::H2 => true,
+            Protocol::Auto => self.member.connector.is_secure() && !self.chose_h1.get(),
+        };
+        // Who waits in the queue lets others pass.
+        let permit = {
+            let _turn = self.turn(shares, config).await?;
+            if let Some(place) = shares.then(|| self.take_place(config.timeouts.unused())).flatten() {
+                return Ok(Connection::H2(place));
+            }
+            if let Some(permit) = self.member.place() {
+                return self.open(config, protocol, permit).await;
+            }
+            match self.wait(config, exclusive).await? {
                 Room::Place(permit) => permit,
                 Room::Connection(connection) => return Ok(connection),
-            },
+            }
         };
-        let opened = self.member.connector.open(config.timeouts.connect).await;
-        self.member.counters.connected(opened.is_ok());
-        let Opened { stream, peer } = opened?;
-        let place = Place { _permit: place, _count: self.member.counters.connection() };
-        let received = Rc::new(Cell::new(0));
-        let io = TokioIo::new(Counted::new(stream, Rc::clone(&received)));
-        let handshake = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await;
-        let (sender, connection) = handshake.map_err(UpstreamError::Exchange)?;
-        let handoff = Handoff::default();
-        tokio::task::spawn_local(drive(connection, place, Rc::clone(&handoff)));
-        Ok(Connection { sender, received, handoff, peer })
+        let _turn = self.turn(shares, config).await?;
+        match shares.then(|| self.take_place(config.timeouts.unused())).flatten() {
+            Some(place) => Ok(Connection::H2(place)),
+            None => self.open(config, protocol, permit).await,
+        }
+    }
+
+    /// The right to open a connection that others wait for.
+    async fn turn(&self, shares: bool, config: &Config) -> Result<Option<MutexGuard<'_, ()>>, UpstreamError> {
+        let time = config.timeouts.connect;
+        if !shares {
+            return Ok(None);
+        }
+        timeout(time, self.opening.lock()).await.map(Some).map_err(|_| UpstreamError::ConnectTimeout(time))
+    }
+
+    async fn open(self: &Rc<Self>, config: &Config, protocol: Protocol, permit: OwnedSemaphorePermit) -> Result<Connection, UpstreamError> {
+        let place = Place { _permit: permit, _count: self.member.counters.connection() };
+        let made = self.member.connector.connect(config, protocol, Box::new(place)).await;
+        self.member.counters.connected(made.is_ok());
+        Ok(match made? {
+            Made::H1(single) => {
+                if protocol == Protocol::Auto {
+                    self.chose_h1.set(true);
+                }
+                Connection::H1(single)
+            }
+            Made::H2(sender, most, peer) => {
+                self.chose_h1.set(false);
+                let place = self.shared.keep(sender, most, peer, config.timeouts.unused());
+                self.reap();
+                Connection::H2(place)
+            }
+        })
     }
 
     /// Waits in the queue.
-    async fn wait(&self, queue: &Queue) -> Result<Room, UpstreamError> {
-        if self.waiting.get() >= queue.length {
+    async fn wait(&self, config: &Config, exclusive: bool) -> Result<Room, UpstreamError> {
+        if self.waiting.get() >= config.queue.length {
             self.member.counters.full();
             return Err(UpstreamError::Full);
         }
@@ -226,15 +271,18 @@ impl Slot {
                     permit = &mut place => return permit.map(Room::Place),
                     () = self.released.notified() => {}
                 }
+                if let Some(place) = (!exclusive).then(|| self.take_place(config.timeouts.unused())).flatten() {
+                    return Some(Room::Connection(Connection::H2(place)));
+                }
                 let newest = self.idle.borrow_mut().pop_back();
                 if let Some(Idle { mut connection, .. }) = newest
                     && connection.sender.ready().await.is_ok()
                 {
-                    return Some(Room::Connection(connection));
+                    return Some(Room::Connection(Connection::H1(connection)));
                 }
             }
         };
-        let room = timeout(queue.wait, room).await.ok().flatten();
+        let room = timeout(config.queue.wait, room).await.ok().flatten();
         room.ok_or_else(|| {
             self.member.counters.full();
             UpstreamError::Full
@@ -246,7 +294,7 @@ impl Slot {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         idle.retain(|one| one.until > now && !one.connection.sender.is_closed());
-        let next = idle.iter().map(|one| one.until).min();
+        let next = idle.iter().map(|one| one.until).chain(self.shared.next_end()).min();
         if next.is_none() {
             self.reaped.set(false);
         }
@@ -267,27 +315,6 @@ enum Room {
     Connection(Connection),
 }
 
-impl Connection {
-    /// Where the bare stream arrives if the next request upgrades the connection. To be asked for before that request is sent.
-    pub(super) fn taken(&self) -> oneshot::Receiver<Taken> {
-        let (sender, receiver) = oneshot::channel();
-        *self.handoff.borrow_mut() = Some(sender);
-        receiver
-    }
-}
-
-/// Runs a connection to its end. How it ends is told to whoever waits for an answer; an idle one may end as it likes.
-async fn drive(mut connection: http1::Connection<TokioIo<Counted>, Body>, place: Place, handoff: Handoff) {
-    if (&mut connection).await.is_err() {
-        return;
-    }
-    let waiting = handoff.borrow_mut().take();
-    if let Some(waiting) = waiting {
-        let parts = connection.into_parts();
-        let _ = waiting.send(Taken { stream: parts.io.into_inner(), early: parts.read_buf, place });
-    }
-}
-
 /// A request under way at a server.
 pub(super) struct Busy(pub(super) Rc<Slot>);
 
@@ -301,6 +328,10 @@ impl Busy {
 impl Drop for Busy {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get().saturating_sub(1));
+        // A shared connection may have room now.
+        if self.0.waiting.get() > 0 {
+            self.0.released.notify_one();
+        }
     }
 }
 

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::Response;
 use http::header::{HOST, SET_COOKIE};
+use http::{Response, StatusCode};
+use tokio::time::timeout;
 use tower::Service;
 
-use super::answer::relay;
+use super::answer::{relay, switched};
 use super::exchange::{Answered, Lease, send};
+use super::far::Far;
 use super::pool::Slot;
 use super::{Config, Pool, UpstreamError};
 use crate::body::Body;
@@ -85,8 +87,16 @@ async fn ask(
         }
     };
     let stuck = group.stuck_to(config, &head.headers);
-    let Answered { answer, connection, busy, place } = send(&group, config, &pool.dice, head, body, asking).await?;
+    let Answered { answer, connection, busy, place, taken } = send(&group, config, &pool.dice, head, body, asking).await?;
     let (head, body) = answer.into_parts();
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(taken)) = (head.status, taken) {
+        let head = switched(head)?;
+        // HTTP ends on it with its sender.
+        drop(connection);
+        let taken = timeout(config.timeouts.response, taken).await.ok().and_then(Result::ok);
+        let far = Far::new(taken.ok_or(UpstreamError::Answer("the connection broke off at its upgrade"))?, busy);
+        return Ok(Response::from_parts(head, Body::tunnel(Box::new(far), config.timeouts.idle)));
+    }
     // An answer that is refused takes its connection with it: where the next one begins is not certain.
     let mut head = relay(head, private)?;
     if let Some(cookie) = group.cookie(config, stuck, place, recorder.with(|record| record.scheme)) {

@@ -9,7 +9,6 @@
     clippy::panic,
     clippy::string_slice,
     clippy::unwrap_used,
-    clippy::unwrap_in_result,
     reason = "a test stops at the first surprise"
 )]
 
@@ -18,9 +17,11 @@ mod bodies;
 mod explain;
 mod figures;
 mod flows;
+mod http2;
 mod matrix;
 mod outage;
 mod records;
 mod rows;
 mod secrets;
 mod support;
+mod tls;

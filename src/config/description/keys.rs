@@ -46,6 +46,28 @@ static LISTENER: Section = Section::new(
         Key::new("hosts", Kind::List(&Kind::Host), "The hosts served here; a request for another one is answered 421.")
             .default("any")
             .example("[photos.example.org]"),
+        Key::new("tls", Kind::Section(&LISTENER_TLS), "Serves TLS 1.2 and 1.3, HTTP/1.1 and HTTP/2 over it. Files that change are used for new connections."),
+        Key::new("h2c", Kind::Boolean, "Speaks HTTP/2 without TLS to clients that begin with it, beside HTTP/1.1.").default("false"),
+    ],
+);
+
+static LISTENER_TLS: Section = Section::new(
+    "`tls`",
+    &[
+        Key::new("certificates", Kind::List(&Kind::Section(&CERTIFICATE)), "Certificates by the names in them; the first one answers where no name fits.")
+            .required(),
+        Key::new("client_auth", Kind::Word(&["none", "optional", "required"]), "Whether clients show a certificate.").default("none"),
+        Key::new("client_ca", Kind::File, "Certificates (PEM) that clients' certificates are checked against.").example("clients.pem"),
+        Key::new("min_version", Kind::Word(&["1.2", "1.3"]), "The oldest version of TLS that is spoken.").default("1.2"),
+        Key::new("hsts", Kind::Duration, "How long browsers are told to come by https only (`Strict-Transport-Security`).").default("not told").example("180d"),
+    ],
+);
+
+static CERTIFICATE: Section = Section::new(
+    "a certificate",
+    &[
+        Key::new("certificate", Kind::File, "The chain (PEM), the listener's own certificate first.").required().example("tls.crt"),
+        Key::new("key", Kind::File, "Its private key (PEM).").required().example("tls.key"),
     ],
 );
 
@@ -127,6 +149,8 @@ static UPSTREAM: Section = Section::new(
         Key::new("credentials", Kind::Section(&CREDENTIALS), "What the gateway presents to it in the place of the client's token.").default("none"),
         Key::new("host", Kind::WordOr(&["preserve", "upstream"], "host"), "The `Host` that it sees: the one asked for, the server's own, or a fixed one.")
             .default("upstream"),
+        Key::new("protocol", Kind::Word(&["h1", "h2", "auto"]), "HTTP/1.1, HTTP/2 (which gRPC needs), or what a TLS handshake agrees on.").default("h1"),
+        Key::new("tls", Kind::Section(&UPSTREAM_TLS), "For servers with `https://`."),
         Key::new("timeouts", Kind::Section(&TIMEOUTS), "Deadlines."),
         Key::new("sticky", Kind::Section(&STICKY), "Keeps a client with one server, while that one is fit.").default("the less busy of two"),
         Key::new("health_check", Kind::Section(&HEALTH_CHECK), "Asks each server how it is; one that fails is left alone until it answers.").default("none"),
@@ -181,6 +205,16 @@ static QUEUE: Section = Section::new(
     &[
         Key::new("length", Kind::Number(0, 1_000_000), "How many, in each worker; one more is answered 503.").default("1024"),
         Key::new("wait", Kind::Duration, "How long; then 503.").default("1s"),
+    ],
+);
+
+static UPSTREAM_TLS: Section = Section::new(
+    "`tls`",
+    &[
+        Key::new("ca", Kind::File, "Certificates (PEM) that are trusted instead of the platform's.").example("ca.pem"),
+        Key::new("name", Kind::Host, "The name that the server's certificate must have.").default("the server's host").example("content.internal"),
+        Key::new("client_certificate", Kind::File, "The gateway's certificate chain (PEM).").example("gateway.pem"),
+        Key::new("client_key", Kind::File, "Its private key (PEM).").example("gateway-key.pem"),
     ],
 );
 

@@ -53,22 +53,26 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::Version => json!({ "const": 1 }),
         // A text that looks like a number is one for YAML's readers, and the same text for the gateway.
         Kind::Text => json!({ "type": ["string", "number"] }),
-        Kind::Word(words) => json!({ "enum": words }),
+        // A word that looks like a number is one for YAML's readers.
+        Kind::Word(words) => {
+            let numbers = words.iter().filter_map(|word| word.parse::<f64>().ok()).map(Value::from);
+            json!({ "enum": words.iter().copied().map(Value::from).chain(numbers).collect::<Vec<_>>() })
+        }
         Kind::WordOr(..) | Kind::File | Kind::Host | Kind::Template => json!({ "type": "string", "minLength": 1 }),
         Kind::Boolean => json!({ "type": "boolean" }),
         Kind::True => json!({ "const": true }),
         Kind::Number(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Kind::Status(numbers) => json!({ "enum": numbers }),
-        Kind::Duration => pattern("^[0-9]+(ms|s|m|h)$"),
-        Kind::DurationOrZero => json!({ "anyOf": [ { "const": 0 }, pattern("^[0-9]+(ms|s|m|h)$") ] }),
+        Kind::Duration => pattern("^[0-9]+(ms|s|m|h|d)$"),
+        Kind::DurationOrZero => json!({ "anyOf": [ { "const": 0 }, pattern("^[0-9]+(ms|s|m|h|d)$") ] }),
         Kind::Size => pattern("^[0-9]+(B|KiB|MiB|GiB)$"),
         Kind::Rate => pattern("^[0-9]+/s$"),
         Kind::Percent => pattern("^[0-9]{1,2}%$"),
         Kind::Address => pattern("^.+:[0-9]+$"),
         Kind::Network => pattern("^[0-9A-Fa-f.:]+(/[0-9]+)?$"),
         Kind::Url => pattern("^https?://"),
-        Kind::Server => pattern("^(http://|unix:/)"),
-        Kind::ServerOr(section) => json!({ "anyOf": [ pattern("^(http://|unix:/)"), of_section(section) ] }),
+        Kind::Server => pattern("^(https?://|unix:/)"),
+        Kind::ServerOr(section) => json!({ "anyOf": [ pattern("^(https?://|unix:/)"), of_section(section) ] }),
         Kind::Origin => pattern("^(\\*|https?://[^/]+)$"),
         Kind::Pattern | Kind::Rewrite => pattern("^/"),
         Kind::Secret => json!({ "$ref": "#/$defs/secret" }),

@@ -45,7 +45,19 @@ const ROWS: &[Row] = &[
     ("  - address: 127.0.0.1:8080", "  address: 127.0.0.1:8080", (3, 3), "a list of listeners is wanted", "write   [ { address: 127.0.0.1:8080 } ]"),
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    hosts: photos.example.org", (4, 12), "a list is wanted", "write   [photos.example.org]"),
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    hosts: [photos.example.org:80]", (4, 13), "is not a host", "write   photos.example.org"),
-    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificate: a }", (4, 5), "unknown key `tls`", "known   `address`, `hosts`"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificate: tls.crt }", (4, 12), "unknown key `certificate`", "did you mean `certificates`?"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [] }", (4, 26), "TLS needs a certificate", "{ certificate: tls.crt, key: tls.key }"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt } ] }", (4, 28), "`key` is missing", "write   key: tls.key"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: nowhere.crt, key: tls.key } ] }", (4, 43), "nowhere.crt cannot be read", "not found"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: other.key } ] }", (4, 57), "does not fit the certificate", ""),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: client, key: tls.key } ] }", (4, 43), "holds no certificate in PEM form", "no items found"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: client } ] }", (4, 57), "holds no private key in PEM form", "no items found"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ], client_auth: required }", (4, 70), "`client_auth` needs `client_ca`", "write   client_ca: FILE"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ], client_ca: clients.pem }", (4, 70), "`client_ca` has no effect", "write   client_auth: required"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ], client_auth: optional, client_ca: client }", (4, 93), "holds no certificate in PEM form", "no items found"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ], min_version: 1.1 }", (4, 83), "`1.1` is not one of `1.2`, `1.3`", "did you mean"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ], hsts: 180 }", (4, 76), "`180` is not a duration", "write   180s"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    h2c: true\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ] }", (4, 5), "`h2c` is HTTP/2 without TLS", "leave it out"),
     // Values of the top.
     ("health: { address: 127.0.0.1:9090 }", "workers: 0", (4, 10), "`0` is not a whole number", "from 1 to 1024"),
     ("health: { address: 127.0.0.1:9090 }", "workers: \"4\"", (4, 10), "`4` is not a whole number", "without quotes"),
@@ -92,7 +104,13 @@ const ROWS: &[Row] = &[
     ("servers: [ http://127.0.0.1:9101 ]", "servers: http://127.0.0.1:9101", (11, 14), "a list is wanted", "write   [http://127.0.0.1:9101]"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ 127.0.0.1:9101 ]", (11, 16), "`127.0.0.1:9101` is not a server", "write   http://127.0.0.1:9101"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101/x ]", (11, 16), "is not a server", "write   http://127.0.0.1:9101"),
-    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://photos ]", (11, 16), "is not a server", "TLS towards upstreams is yet to come"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { ca: nowhere.pem }", (12, 16), "nowhere.pem cannot be read", "not found"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { ca: client }", (12, 5), "the CA cannot be read", ""),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { client_key: gateway-key.pem }", (12, 12), "`client_key` needs `client_certificate`", "write   client_certificate: FILE"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { client_certificate: gateway.pem, client_key: other.key }", (12, 5), "cannot be used", ""),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { name: \"https://photos\" }", (12, 18), "is not the name of a server", "write   photos"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    protocol: h3", (12, 15), "`h3` is not one of `h1`, `h2`, `auto`", "did you mean"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    tls: { ca: ca.pem }", (12, 5), "`tls` has no effect", "https://"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: []", (11, 14), "at least one server", "write   [http://127.0.0.1:9101]"),
     ("basic: { username: gateway, password: { file: proxy } }", "basic: { username: \"a:b\", password: { file: proxy } }", (13, 26), "has no colon", ""),
     ("basic: { username: gateway, password: { file: proxy } }", "basic: { username: gateway, password: { file: proxy } }\n      bearer: { token: { file: proxy } }", (14, 7), "exactly one of `basic`, or `bearer`", "leave one out"),
@@ -186,4 +204,16 @@ fn the_schema_refuses_unknown_keys_and_exclusive_ones_as_the_checker_does() {
         }
     }
     assert!(schema_accepts(RIGHT));
+}
+
+#[test]
+fn a_certificate_that_has_expired_is_a_warning() {
+    let folder = folder();
+    let tls = "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: expired.crt, key: tls.key } ], min_version: 1.3, hsts: 180d }";
+    let text = RIGHT.replace("address: 127.0.0.1:8080", tls);
+    let gateway = read_in(folder.path(), &text).expect("it is right");
+    assert!(schema_accepts(&text));
+    let [warning] = gateway.warnings.as_slice() else { panic!("one warning: {:?}", gateway.warnings) };
+    assert!(warning.contains("gateway.yaml:4:43: the certificate ") && warning.contains("has expired"), "{warning}");
+    assert_eq!(gateway.listeners[0].tls.as_ref().and_then(|tls| tls.hsts), Some(180 * 86_400));
 }

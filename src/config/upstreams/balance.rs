@@ -72,11 +72,11 @@ fn address(node: &Node, checker: &mut Checker<'_>) -> Option<Address> {
             _ if !matches!(uri.path(), "" | "/") || uri.query().is_some() => {
                 Err(Wrong::because("without a path; `rewrite` of a route changes paths").write(format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))))
             }
-            Some("https") => Err(Wrong::because("TLS towards upstreams is yet to come").write(format!("http://{authority}"))),
             _ if uri.port_u16() == Some(0) => Err(Wrong::because("a port from 1 to 65535")),
-            _ => {
-                let full = if uri.port_u16().is_some() { authority.to_owned() } else { format!("{host}:80") };
-                full.parse().map(Address::Http).map_err(|_| Wrong::because("http://host:port"))
+            scheme => {
+                let (port, kind): (u16, fn(Authority) -> Address) = if scheme == Some("https") { (443, Address::Https) } else { (80, Address::Http) };
+                let full = if uri.port_u16().is_some() { authority.to_owned() } else { format!("{host}:{port}") };
+                full.parse().map(kind).map_err(|_| Wrong::because("http://host:port"))
             }
         }
     })

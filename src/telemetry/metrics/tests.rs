@@ -7,11 +7,12 @@ use crate::response::Row;
 use crate::telemetry::{CacheState, Record, RequestId};
 
 /// The names that dashboards and alerts rely on.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 25] = [
     "build_info",
     "http_client_request_duration_seconds",
     "http_server_active_requests",
     "http_server_request_duration_seconds",
+    "tls_certificate_expiry_timestamp_seconds",
     "uma_as_request_duration_seconds",
     "uma_as_requests_total",
     "uma_cache_evictions_total",
@@ -28,6 +29,7 @@ const NAMES: [&str; 23] = [
     "uma_gateway_log_lines_dropped_total",
     "uma_gateway_overhead_duration_seconds",
     "uma_gateway_panics_total",
+    "uma_gateway_tls_reloads_total",
     "uma_pat_expiry_timestamp_seconds",
     "uma_resources_registered",
     "uma_tickets_total",
@@ -57,6 +59,8 @@ fn everything(metrics: &Arc<Metrics>) -> String {
     metrics.pat_expires("keycloak", 1_787_234_531);
     metrics.resources_registered("keycloak", 3);
     metrics.config_loaded(true);
+    metrics.certificates_expire([("127.0.0.1:8443", "tls.crt".to_owned(), 1_787_234_531)]);
+    metrics.certificates_read("listener", "127.0.0.1:8443", true);
     metrics.dependency("upstream", "albums", true);
     metrics.encode().expect("metrics")
 }

@@ -203,6 +203,8 @@ pub enum ConnectionFault {
     Malformed,
     /// The head was too large or had too many fields: 431, and the end.
     HeadTooLarge,
+    /// A TLS handshake failed, or took too long.
+    Handshake,
     /// A deadline passed: a silent or slow peer.
     Expired,
     /// The system gave no connection.
@@ -211,7 +213,7 @@ pub enum ConnectionFault {
 
 impl ConnectionFault {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Malformed, Self::HeadTooLarge, Self::Expired, Self::NotAccepted];
+    pub const ALL: [Self; 5] = [Self::Malformed, Self::HeadTooLarge, Self::Handshake, Self::Expired, Self::NotAccepted];
 
     /// The word.
     #[must_use]
@@ -219,6 +221,7 @@ impl ConnectionFault {
         match self {
             Self::Malformed => "malformed",
             Self::HeadTooLarge => "head_too_large",
+            Self::Handshake => "handshake",
             Self::Expired => "expired",
             Self::NotAccepted => "not_accepted",
         }

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::super::connect::Stream;
+use crate::upstream::connect::Stream;
 
 pub(in crate::upstream) struct Counted {
     stream: Stream,
@@ -16,7 +16,7 @@ pub(in crate::upstream) struct Counted {
 }
 
 impl Counted {
-    pub(super) const fn new(stream: Stream, received: Rc<Cell<u64>>) -> Self {
+    pub(in crate::upstream) const fn new(stream: Stream, received: Rc<Cell<u64>>) -> Self {
         Self { stream, received }
     }
 }

@@ -228,7 +228,7 @@ async fn health_checks_take_a_server_out_and_back() {
         let check = HealthCheck { path: "/health".parse().unwrap(), interval: Duration::from_millis(20), unhealthy_after: 2 };
         let mut world = world(&[&one, &two], |config| config.health_check = Some(check));
         let mut checks = Checks::default();
-        checks.set(&world.fleet, [&*world.snapshot.0]);
+        checks.set(&world.fleet, [&world.snapshot.0]);
         let well = one.answer.borrow().clone();
         *one.answer.borrow_mut() = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n".to_owned();
         let gauge = |up: u8| format!("uma_gateway_upstream_server_up{{server=\"{}\",upstream=\"albums\"}} {up}", one.address);

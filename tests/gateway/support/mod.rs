@@ -2,6 +2,7 @@
 
 mod http;
 mod proof;
+pub mod tls;
 mod world;
 
 pub use self::http::{Answer, Connection};

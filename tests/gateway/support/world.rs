@@ -54,6 +54,7 @@ pub struct Setup {
     limits: String,
     listener: String,
     settings: Settings,
+    watch: bool,
 }
 
 /// Two servers and the gateway between them.
@@ -72,7 +73,7 @@ impl Default for Setup {
         let limits = "{ off_for: [127.0.0.1/32] }".to_owned();
         let nothing = Vec::new;
         let (server, upstream, upstreams, routes, top) = (nothing(), nothing(), nothing(), nothing(), nothing());
-        Self { kind: Kind::Uma2, server, upstream, upstreams, routes, top, limits, listener: String::new(), settings }
+        Self { kind: Kind::Uma2, server, upstream, upstreams, routes, top, limits, listener: String::new(), settings, watch: false }
     }
 }
 
@@ -122,6 +123,12 @@ impl Setup {
     /// Keys of the listener besides its address.
     pub fn listener(mut self, keys: &str) -> Self {
         self.listener = format!(", {keys}");
+        self
+    }
+
+    /// Files that change are noticed.
+    pub fn watch(mut self) -> Self {
+        self.watch = true;
         self
     }
 
@@ -181,7 +188,7 @@ impl Setup {
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let identity = config.authorization_servers.first().expect("one server").identity;
-        let options = Options { log: Some(|| Box::new(std::io::sink())), listener: self.settings, ..Options::default() };
+        let options = Options { log: Some(|| Box::new(std::io::sink())), listener: self.settings, watch: self.watch, ..Options::default() };
         let gateway = Gateway::start(config, &options).expect("it starts");
         World { gateway, server, content, identity, folder }
     }

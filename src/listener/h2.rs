@@ -1,0 +1,100 @@
+//! HTTP/2 as this room serves it: budgets of our own for all that the other side may begin, and tasks that stay on the worker.
+//!
+//! RFC 9113. hyper and h2 bound what a single frame costs; how many requests, resets and bytes there may be at a time is set here. Pings find out
+//! whether a silent peer is still there. A fault in one request resets that request and is counted; others on the connection go on.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt as _;
+use http::header::COOKIE;
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+use super::connection::{Drive, Outgoing};
+use super::watchdog::Watched;
+use super::{Event, Settings};
+use crate::body::Body;
+
+/// Bytes of one request's body that may be on the way (RFC 9113, 5.2).
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all requests of a connection.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes of one answer that wait to be sent.
+const SEND_BUFFER: usize = 64 * 1024;
+/// Requests that we had to reset for mistakes of the other side, before the connection ends.
+const MISTAKES: usize = 64;
+/// Requests that the other side reset before we saw them, before the connection ends.
+const UNSEEN_RESETS: usize = 20;
+
+/// hyper's server side with our bounds.
+pub(super) fn http(settings: &Settings) -> http2::Builder<OnWorker> {
+    let mut http = http2::Builder::new(OnWorker { on_event: Arc::clone(&settings.on_event) });
+    http.timer(TokioTimer::new())
+        .keep_alive_interval(settings.ping)
+        .keep_alive_timeout(settings.pong)
+        .max_concurrent_streams(settings.streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
+        .max_local_error_reset_streams(MISTAKES)
+        .max_pending_accept_reset_streams(UNSEEN_RESETS);
+    http
+}
+
+/// Whether a head has too many fields: h2 counts bytes only. A cookie may come in crumbs (RFC 9113, 8.2.3), which are one field.
+pub(super) fn too_many_fields(head: &Request<Incoming>, most: usize) -> bool {
+    let headers = head.headers();
+    let crumbs = headers.get_all(COOKIE).iter().count().saturating_sub(1);
+    head.version() == Version::HTTP_2 && headers.len().saturating_sub(crumbs) > most
+}
+
+/// The answer to such a head. As that of hyper over HTTP/1.1 it is a status and nothing else.
+pub(super) fn head_too_large() -> Response<Body> {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+    answer
+}
+
+/// Runs what hyper wants run, on this worker's thread.
+#[derive(Clone)]
+pub(super) struct OnWorker {
+    on_event: Arc<dyn Fn(Event) + Send + Sync>,
+}
+
+impl<F> Executor<F> for OnWorker
+where
+    F: Future<Output = ()> + 'static,
+{
+    fn execute(&self, future: F) {
+        let on_event = Arc::clone(&self.on_event);
+        tokio::task::spawn_local(async move {
+            // What the fault left behind is dropped with the request's own state.
+            if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+                tracing::error!("a panic ended a request");
+                on_event(Event::Panicked);
+            }
+        });
+    }
+}
+
+impl<H> Drive for http2::Connection<TokioIo<Watched>, H, OnWorker>
+where
+    H: hyper::service::HttpService<Incoming, ResBody = Outgoing>,
+    H::Future: 'static,
+    H::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn drive(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<hyper::Result<()>> {
+        self.poll(context)
+    }
+
+    fn wind_down(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}

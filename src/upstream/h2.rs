@@ -1,0 +1,158 @@
+//! HTTP/2 towards content servers: bounds of our own, a connection that several requests share, and the form that a head takes on it.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::header::{CONNECTION, HOST, HeaderName, TRANSFER_ENCODING};
+use http::uri::Scheme;
+use http::{HeaderValue, Uri, Version, request};
+use hyper::client::conn::http2;
+use hyper::rt::Executor;
+use tokio::time::Instant;
+
+use crate::body::Body;
+
+/// Requests at a time on one connection; for more a further one is opened.
+pub(super) const STREAMS: usize = 100;
+/// Bytes of one answer that may be on the way (RFC 9113, 5.2), and of all answers of a connection.
+const WINDOWS: (u32, u32) = (64 * 1024, 1024 * 1024);
+/// Bytes of an answer's head.
+const HEAD: u32 = 64 * 1024;
+/// Between pings while requests are under way, and how long the server may take to answer one.
+const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+
+/// Runs what hyper wants run, on this worker's thread.
+#[derive(Clone, Copy)]
+pub(super) struct OnWorker;
+
+impl<F> Executor<F> for OnWorker
+where
+    F: Future + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            let _ = future.await;
+        });
+    }
+}
+
+/// hyper's client side with our bounds.
+pub(super) fn bounded(builder: &mut http2::Builder<OnWorker>) -> &mut http2::Builder<OnWorker> {
+    builder
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_header_list_size(HEAD)
+        .max_send_buf_size(64 * 1024)
+        .keep_alive_interval(PING.0)
+        .keep_alive_timeout(PING.1)
+        .keep_alive_while_idle(false)
+        .initial_max_send_streams(STREAMS)
+        .max_concurrent_streams(0)
+}
+
+/// The connections to one server.
+#[derive(Default)]
+pub(super) struct Connections(RefCell<Vec<Rc<Connection>>>);
+
+struct Connection {
+    sender: http2::SendRequest<Body>,
+    most: Rc<Cell<usize>>,
+    peer: Option<SocketAddr>,
+    streams: Cell<usize>,
+    idle_until: Cell<Instant>,
+}
+
+/// A place on a connection for one request; given back when dropped.
+pub(super) struct Place {
+    pub(super) sender: http2::SendRequest<Body>,
+    connection: Rc<Connection>,
+    idle: Duration,
+}
+
+impl Connections {
+    /// A place on a connection that stands: the one with the most requests that has room, so that those which are not needed grow old.
+    ///
+    /// `leads`: whether a connection to this address still leads to the server.
+    pub(super) fn take(&self, idle: Duration, leads: impl Fn(Option<&SocketAddr>) -> bool) -> Option<Place> {
+        let mut all = self.0.borrow_mut();
+        all.retain(|connection| !connection.sender.is_closed());
+        let roomy = all.iter().filter(|connection| connection.streams.get() < STREAMS.min(connection.most.get()) && leads(connection.peer.as_ref()));
+        roomy.max_by_key(|connection| connection.streams.get()).map(|connection| Place::on(connection, idle))
+    }
+
+    /// Keeps a new connection, on which the server allows `most` requests at a time; gives the first place on it.
+    pub(super) fn keep(&self, sender: http2::SendRequest<Body>, most: Rc<Cell<usize>>, peer: Option<SocketAddr>, idle: Duration) -> Place {
+        let connection = Rc::new(Connection { sender, most, peer, streams: Cell::new(0), idle_until: Cell::new(Instant::now() + idle) });
+        let place = Place::on(&connection, idle);
+        self.0.borrow_mut().push(connection);
+        place
+    }
+
+    /// Drops connections that are over, and tells when to look again; nothing when there is none.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut all = self.0.borrow_mut();
+        all.retain(|connection| !connection.sender.is_closed() && (connection.streams.get() > 0 || connection.idle_until.get() > now));
+        // One that is in use now has its whole time from the end of that use on.
+        all.iter().map(|connection| connection.idle_until.get().max(now + Duration::from_secs(1))).min()
+    }
+}
+
+impl Place {
+    fn on(connection: &Rc<Connection>, idle: Duration) -> Self {
+        connection.streams.set(connection.streams.get().saturating_add(1));
+        Self { sender: connection.sender.clone(), connection: Rc::clone(connection), idle }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.connection.streams.set(self.connection.streams.get().saturating_sub(1));
+        self.connection.idle_until.set(Instant::now() + self.idle);
+    }
+}
+
+/// The head as HTTP/2 carries it (RFC 9113, 8.2.2 and 8.3.1): authority and scheme beside the path, nothing that concerns the connection.
+pub(super) fn as_h2(head: &mut request::Parts, secure: bool) {
+    head.version = Version::HTTP_2;
+    for name in [CONNECTION, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")] {
+        head.headers.remove(name);
+    }
+    let Some(authority) = head.headers.remove(HOST).and_then(|host| host.to_str().ok()?.parse().ok()) else { return };
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    parts.scheme = Some(if secure { Scheme::HTTPS } else { Scheme::HTTP });
+    parts.authority = Some(authority);
+    head.uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+/// The head as HTTP/1.1 carries it, also if it was made for HTTP/2 before.
+pub(super) fn as_h1(head: &mut request::Parts) {
+    head.version = Version::HTTP_11;
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    parts.scheme = None;
+    if let Some(host) = parts.authority.take().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
+        head.headers.insert(HOST, host);
+    }
+    head.uri = Uri::from_parts(parts).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_goes_to_http2_and_back() {
+        let request = http::Request::get("/a?b").header(HOST, "photos:81").header(CONNECTION, "te").header("te", "trailers").body(()).unwrap();
+        let (mut head, ()) = request.into_parts();
+        as_h2(&mut head, true);
+        assert_eq!(head.uri.to_string(), "https://photos:81/a?b");
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["te"]);
+        as_h1(&mut head);
+        assert_eq!(head.uri.to_string(), "/a?b");
+        assert_eq!(head.headers[HOST], "photos:81");
+        as_h1(&mut head);
+        assert_eq!(head.uri.to_string(), "/a?b");
+    }
+}
