@@ -31,6 +31,7 @@ use crate::enforcement::{self, Judge};
 use crate::listener::{self, Drain};
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::{Health, Metrics, Telemetry};
+use crate::upstream::Fleet;
 
 pub use explain::{Explainer, Question, explain_offline};
 pub use probe::{Probe, probe};
@@ -131,6 +132,7 @@ impl Gateway {
             telemetry: telemetry.clone(),
             settings: worker::settings(&options.listener, telemetry.metrics()),
             health: control.health.clone(),
+            fleet: Arc::clone(&control.fleet),
             pseudonym: pseudonym()?,
         };
         let serving = control::Serving {
@@ -263,6 +265,7 @@ impl Rooms {
             Some(log) => Telemetry::start_into(&config.log, Arc::clone(&metrics), log())?,
             None => Telemetry::start(&config.log, Arc::clone(&metrics))?,
         };
+        let fleet = Fleet::new(Arc::clone(&metrics));
         let health = Health::new(Arc::clone(&metrics));
         let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
@@ -279,6 +282,7 @@ impl Rooms {
             cache,
             resources,
             health,
+            fleet,
             telemetry: telemetry.clone(),
             status: Arc::clone(&status),
             current: Arc::clone(&current),

@@ -3,6 +3,8 @@
 //! A body may carry several [`Watch`]es, which hear of every piece and of the end; records, limits and deadlines hang on them.
 //! Rooms are not generic over bodies. Nothing here keeps more than the piece that is passing.
 
+mod tunnel;
+
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+pub use tunnel::{Duplex, Leash, Tunnel, TunnelEnd};
 
 /// Watches that a body carries without further allocation: a pace, a limit, a record.
 const WATCHES: usize = 3;
@@ -115,6 +119,8 @@ enum Kind {
     Empty,
     Full(Bytes),
     Stream(Incoming),
+    /// The body of a 101.
+    Tunnel(Box<Tunnel>),
 }
 
 impl Body {
@@ -134,6 +140,35 @@ impl Body {
     #[must_use]
     pub fn stream(incoming: Incoming) -> Self {
         if incoming.is_end_stream() { Self::empty() } else { Self::new(Kind::Stream(incoming)) }
+    }
+
+    /// An upgraded connection, in the place of the body of a 101; `idle`: how long it may be silent, zero: for ever.
+    #[must_use]
+    pub fn tunnel(far: Box<dyn Duplex>, idle: Duration) -> Self {
+        Self::new(Kind::Tunnel(Box::new(Tunnel::new(far, idle))))
+    }
+
+    /// The same tunnel, which ends when `leash` is ready. Any other body is left as it is.
+    #[must_use]
+    pub fn leashed(mut self, leash: Leash) -> Self {
+        if let Kind::Tunnel(tunnel) = &mut self.kind {
+            tunnel.leash = Some(leash);
+        }
+        self
+    }
+
+    /// Takes the tunnel out, with those who watch it, and leaves nothing.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Tunnel(mut tunnel) => {
+                tunnel.watches = std::mem::replace(&mut self.watches, [const { None }; WATCHES]);
+                Some(tunnel)
+            }
+            other => {
+                self.kind = other;
+                None
+            }
+        }
     }
 
     const fn new(kind: Kind) -> Self {
@@ -183,7 +218,8 @@ impl Body {
 
     fn poll_kind(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.kind {
-            Kind::Empty => Poll::Ready(None),
+            // Only whoever takes the tunnel out can use it.
+            Kind::Empty | Kind::Tunnel(_) => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Empty;
@@ -262,6 +298,7 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Stream(incoming) => incoming.is_end_stream(),
+            Kind::Tunnel(_) => false,
         }
     }
 
@@ -270,6 +307,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(incoming) => incoming.size_hint(),
+            Kind::Tunnel(_) => SizeHint::default(),
         }
     }
 }
@@ -287,6 +325,7 @@ impl std::fmt::Debug for Body {
             Kind::Empty => "Body(empty)",
             Kind::Full(_) => "Body(full)",
             Kind::Stream(_) => "Body(stream)",
+            Kind::Tunnel(_) => "Body(tunnel)",
         })
     }
 }

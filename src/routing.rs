@@ -13,6 +13,7 @@ mod route;
 mod routed;
 mod table;
 mod template;
+mod upgrade;
 
 pub use admission::{Admitted, MAX_TARGET, admit};
 pub use authority::{Authority, AuthorityProblem, ServedHosts};
@@ -28,6 +29,7 @@ pub use route::{Route, unused_parameters};
 pub use routed::{Routed, RoutedParts, Snapshot, Step, route};
 pub use table::{Match, Params, RouteTable};
 pub use template::{TemplateProblem, TemplateProblemKind};
+pub use upgrade::Upgrade;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -26,7 +26,10 @@ pub use health::{Dependency, Health, Standing};
 pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};
 pub use line::to_json;
 pub use log::{LogError, Telemetry};
-pub use metrics::{AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, SecretKind};
+pub use metrics::{
+    AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, Counting, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters,
+    SecretKind, ServerCounters,
+};
 pub use record::{CacheState, Record, Recorder, RequestId};
 pub use ring::Ring;
 pub use trace::{SpanId, Step, Stopwatch, TRACEPARENT, TRACESTATE, Timed, Trace, TraceId, TraceParent};

@@ -26,6 +26,7 @@ use crate::credentials::oauth2::{Grant, Token};
 use crate::enforcement::{Desk, Questions};
 use crate::stack::Current;
 use crate::telemetry::{Health, Telemetry};
+use crate::upstream::{Checks, Fleet};
 
 /// How often it is looked whether what is not named any more can be forgotten.
 const SWEEP: Duration = Duration::from_millis(250);
@@ -39,6 +40,7 @@ pub struct Parts {
     pub cache: Arc<Introspections>,
     pub resources: Resources,
     pub health: Health,
+    pub fleet: Arc<Fleet>,
     pub telemetry: Telemetry,
     pub status: Arc<Status>,
     pub current: Current,
@@ -94,13 +96,15 @@ pub fn answer_only(parts: Parts) -> Result<(), StartError> {
 
 async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
     let Serving { workers, listeners, certificates, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } = serving;
-    let Parts { config, wanted, tokens, questions, cache, resources, health, telemetry, status, current } = parts;
+    let Parts { config, wanted, tokens, questions, cache, resources, health, fleet, telemetry, status, current } = parts;
     let metrics = Arc::clone(telemetry.metrics());
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
     let mut keeping = Keeping::new(Rc::clone(&desk), resources, health.clone(), Arc::clone(&metrics), Arc::clone(&status))?;
     let clients = keeping.clients(&config.authorization_servers)?;
     keeping.serve(&config.authorization_servers, clients, wanted);
     keeping.renew(tokens);
+    let mut checks = Checks::default();
+    checks.set(&fleet, current.load().upstreams.iter());
     note_credentials(&metrics, None, &current.load(), &config);
     let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone());
     doors.carry_out(bound, &config);
@@ -117,8 +121,26 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     let fixed = (config.workers, config.log.clone());
     let told = fixed.clone();
     let file = config.file.clone();
-    let mut running =
-        Running { file, workers, fixed, told, inherited, current, in_force, listeners, doors, desk, keeping, certificates, watched, status, health, metrics };
+    let mut running = Running {
+        file,
+        workers,
+        fixed,
+        told,
+        inherited,
+        current,
+        in_force,
+        listeners,
+        doors,
+        desk,
+        keeping,
+        fleet,
+        checks,
+        certificates,
+        watched,
+        status,
+        health,
+        metrics,
+    };
     loop {
         tokio::select! {
             // Told only after the last worker has ended: requests that are under way may still ask while they drain.

@@ -24,6 +24,7 @@ use crate::enforcement::Desk;
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::config::LogConfig;
 use crate::telemetry::{Health, Metrics, SecretKind};
+use crate::upstream::{Checks, Fleet};
 
 /// Who wants the configuration read anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,8 @@ pub struct Running {
     pub doors: Doors,
     pub desk: Rc<Desk>,
     pub keeping: Keeping,
+    pub fleet: Arc<Fleet>,
+    pub checks: Checks,
     pub certificates: Certificates,
     pub watched: Rc<Watched>,
     pub status: Arc<Status>,
@@ -191,6 +194,7 @@ impl Running {
         self.desk.limit_to(&config.limits);
         let snapshot = Arc::new(snapshot);
         let old = self.current.swap(Arc::clone(&snapshot));
+        self.checks.set(&self.fleet, snapshot.upstreams.iter());
         self.keeping.retire(&old, &config.authorization_servers);
         self.keeping.sweep();
         let (opened, closed) = self.listeners.carry_out(listeners, config.drain.timeout);

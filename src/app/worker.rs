@@ -19,7 +19,7 @@ use crate::listener::{self, Event, Settings};
 use crate::routing::Request;
 use crate::stack::{Current, stack};
 use crate::telemetry::{ConnectionFault, Health, Metrics, Telemetry};
-use crate::upstream::{Pool, Upstream};
+use crate::upstream::{Fleet, Pool, Upstream};
 
 /// What every worker is made of.
 pub struct Parts {
@@ -28,6 +28,7 @@ pub struct Parts {
     pub telemetry: Telemetry,
     pub settings: Settings,
     pub health: Health,
+    pub fleet: Arc<Fleet>,
     /// The gateway's name in `Via`.
     pub pseudonym: Arc<str>,
 }
@@ -65,7 +66,7 @@ pub fn start_all(workers: usize, parts: &Parts) -> Result<(Vec<JoinHandle<()>>, 
 fn start(number: usize, parts: &Parts) -> Result<(JoinHandle<()>, Sockets), StartError> {
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
     let (settings, health) = (parts.settings.clone(), parts.health.clone());
-    let pseudonym = Arc::clone(&parts.pseudonym);
+    let (pseudonym, fleet) = (Arc::clone(&parts.pseudonym), Arc::clone(&parts.fleet));
     let (sender, sockets) = mpsc::unbounded_channel::<Serve>();
     let (tells, told) = sync_channel(1);
     let thread = std::thread::Builder::new()
@@ -78,7 +79,7 @@ fn start(number: usize, parts: &Parts) -> Result<(JoinHandle<()>, Sockets), Star
             };
             drop(tells);
             runtime.block_on(async move {
-                let upstream = Upstream::new(Pool::new(health));
+                let upstream = Upstream::new(Pool::new(health, fleet));
                 serve_all(sockets, &settings, stack(current, judge, &telemetry, upstream, &pseudonym)).await;
             });
         })

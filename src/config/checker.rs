@@ -167,7 +167,7 @@ impl<'t> Keys<'t> {
     /// The description of what the values of a list or mapping at the key are.
     pub(super) fn section_of(&self, name: &str) -> Option<&'static Section> {
         match self.about.key(name).map(|key| &key.kind) {
-            Some(Kind::Section(about) | Kind::List(Kind::Section(about)) | Kind::Map(_, Kind::Section(about))) => Some(about),
+            Some(Kind::Section(about) | Kind::List(Kind::Section(about) | Kind::ServerOr(about)) | Kind::Map(_, Kind::Section(about))) => Some(about),
             _ => None,
         }
     }

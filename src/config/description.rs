@@ -52,6 +52,8 @@ pub(super) enum Kind {
     Status(&'static [u16]),
     /// `30s`, `500ms`, `5m`, `1h`.
     Duration,
+    /// A duration, or `0` for never.
+    DurationOrZero,
     /// `10MiB`.
     Size,
     /// `20/s`.
@@ -64,6 +66,10 @@ pub(super) enum Kind {
     Network,
     /// A URL.
     Url,
+    /// `http://host:port`, `https://host:port` or `unix:/path`.
+    Server,
+    /// The same alone, or as a part of a section.
+    ServerOr(&'static Section),
     /// The name of a host, `*.` allowed in front.
     Host,
     /// A web origin, or `*`.
@@ -183,12 +189,15 @@ impl Kind {
             Self::Number(least, most) => format!("number, {least} to {most}"),
             Self::Status(numbers) => list(&numbers.iter().map(ToString::to_string).collect::<Vec<_>>().iter().map(String::as_str).collect::<Vec<_>>()),
             Self::Duration => "duration".to_owned(),
+            Self::DurationOrZero => "duration, or `0`".to_owned(),
             Self::Size => "size".to_owned(),
             Self::Rate => "rate".to_owned(),
             Self::Percent => "percentage".to_owned(),
             Self::Address => "address and port".to_owned(),
             Self::Network => "network (CIDR)".to_owned(),
             Self::Url => "URL".to_owned(),
+            Self::Server => "`http://host:port`, `https://host:port` or `unix:/path`".to_owned(),
+            Self::ServerOr(_) => "`http://host:port`, `https://host:port`, `unix:/path`, or a section".to_owned(),
             Self::Host => "host".to_owned(),
             Self::Origin => "origin".to_owned(),
             Self::File => "file".to_owned(),

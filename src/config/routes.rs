@@ -3,6 +3,7 @@
 //! What is wrong with one route is reported here or in `resource`; what is wrong between routes, `routing` says.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderName;
 
@@ -14,9 +15,11 @@ use super::names::Names;
 use super::problem::{Problem, Span};
 use super::resource::{self, Path};
 use super::tree::{Node, Value};
-use super::values::{host, only_true, scalar, word};
+use super::values::{duration_or_zero, host, list, only_true, scalar, word};
 use crate::authorization_server;
-use crate::routing::{Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, Rewrite, RouteConfig, RouteTable, ScopesMatch};
+use crate::routing::{Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, Rewrite, RouteConfig, RouteTable, ScopesMatch, Upgrade};
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// What routes refer to.
 pub(super) struct Surroundings<'a> {
@@ -62,6 +65,9 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
     let identity_headers = keys.read("identity_headers", checker, identity_headers);
     let identity_headers = identity_headers.unwrap_or_else(|| defaults.identity_headers.clone());
     both_identity_and_credential(&keys, &identity_headers, around.credential_headers.get(upstream), checker);
+    let upgrades =
+        keys.read("upgrade", checker, |node, checker| list(node, checker, |node, checker| word(node, checker, &[("websocket", Upgrade::WebSocket)])));
+    let upgrade_grace = keys.read("upgrade_grace", checker, |node, checker| duration_or_zero(node, checker, HOUR));
     let covers_protected = keys.read("covers_protected", checker, only_true).is_some();
     let covers_all = keys.read("covers", checker, |node, checker| word(node, checker, &[("all", ())])).is_some();
     if host_span.is_some() && host.is_none() {
@@ -79,6 +85,8 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
         cors: cors.unwrap_or_else(|| defaults.cors.clone()),
         identity_headers,
         body_limit: around.body_limit,
+        upgrades: upgrades.unwrap_or_default(),
+        upgrade_grace: upgrade_grace.unwrap_or_default(),
         covers_all,
         covers_protected,
     })

@@ -128,7 +128,7 @@ fn the_example_of_the_issue_is_read_as_it_is_written() {
     let credentials::Credential::Authorization(value) = &gateway.credentials[0].credential else { panic!("basic") };
     assert_eq!(value.as_bytes(), b"Basic Z2F0ZXdheTpvcGVuLXNlc2FtZQ==");
     assert!(value.is_sensitive());
-    assert_eq!(gateway.upstreams[0].servers[0].authority.as_str(), "127.0.0.1:9101");
+    assert_eq!(gateway.upstreams[0].servers[0].address.to_string(), "127.0.0.1:9101");
 
     let [protected, public] = gateway.routes.as_slice() else { panic!("two routes") };
     assert!(matches!(public.access, routing::Access::Public));

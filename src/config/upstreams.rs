@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::uri::Authority;
 use http::{HeaderName, HeaderValue};
 
 use super::checker::{Checker, Keys};
@@ -16,17 +15,19 @@ use super::servers::{client, secure};
 use super::suggest::nearest;
 use super::tls;
 use super::tree::{Entry, Node, Value};
-use super::values::{Wrong, duration, list, parse_host, parse_url, parsed, text, word};
+use super::values::{Wrong, duration, duration_or_zero, list, parse_host, parsed, text, word};
 use crate::credentials::{Config as Credentials, Credential};
 use crate::secret::Secret;
-use crate::upstream::{Config, HostPolicy, Protocol, Server, Timeouts};
+use crate::upstream::{Config, HostPolicy, Protocol, Timeouts};
+
+mod balance;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// One section.
 pub(super) fn upstream(entry: &Entry, about: &'static Section, checker: &mut Checker<'_>) -> Option<(Config, Credentials)> {
     let keys = checker.section(&entry.value, entry.key_span, about)?;
-    let servers = keys.read("servers", checker, servers);
+    let servers = keys.section_of("servers").and_then(|about| keys.read("servers", checker, |node, checker| balance::servers(node, about, checker)));
     let credential = match keys.open("credentials", checker) {
         Some(keys) => credential(&keys, checker),
         None if keys.names("credentials") => None,
@@ -40,49 +41,15 @@ pub(super) fn upstream(entry: &Entry, about: &'static Section, checker: &mut Che
         None => Some(Arc::default()),
     };
     let timeouts = timeouts(&keys, checker);
-    let servers = servers?;
-    if let (Some(span), true) = (keys.key_span("tls"), servers.iter().all(|server| !server.secure)) {
+    if let (Some(span), Some(servers)) = (keys.key_span("tls"), &servers)
+        && servers.iter().all(|server| !server.address.is_secure())
+    {
         checker.error(Problem::at(span, "`tls` has no effect: no server begins with https://").label("leave it out, or write https://"));
     }
-    let config =
-        Config { name: Arc::from(entry.key.as_str()), servers, host: host.unwrap_or_default(), protocol: protocol.unwrap_or_default(), tls: tls?, timeouts };
-    Some((config, Credentials { credential: credential? }))
-}
-
-fn servers(node: &Node, checker: &mut Checker<'_>) -> Option<Vec<Server>> {
-    let servers = list(node, checker, server)?;
-    match servers.as_slice() {
-        [] => {
-            checker.error(Problem::at(node.span, "an upstream has at least one server").write("[http://127.0.0.1:9101]"));
-            None
-        }
-        [_] => Some(servers),
-        [..] => {
-            checker.warn(Problem::at(node.span, "only the first of these servers is used").label("sharing the load between several is yet to come"));
-            Some(servers)
-        }
-    }
-}
-
-fn server(node: &Node, checker: &mut Checker<'_>) -> Option<Server> {
-    parsed(node, checker, "a server", |text| {
-        let uri = parse_url(text)
-            .map_err(|wrong| if text.contains("://") { wrong } else { Wrong::because("the scheme is missing").write(format!("http://{text}")) })?;
-        let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
-        let host = uri.host().unwrap_or_default();
-        match uri.scheme_str() {
-            _ if !matches!(uri.path(), "" | "/") || uri.query().is_some() => {
-                Err(Wrong::because("without a path; `rewrite` of a route changes paths").write(format!("{}://{authority}", uri.scheme_str().unwrap_or("http"))))
-            }
-            _ if uri.port_u16() == Some(0) => Err(Wrong::because("a port from 1 to 65535")),
-            scheme => {
-                let secure = scheme == Some("https");
-                let port = if secure { 443 } else { 80 };
-                let full = if uri.port_u16().is_some() { authority.to_owned() } else { format!("{host}:{port}") };
-                full.parse().map(|authority| Server { authority, secure }).map_err(|_| Wrong::because("http://host:port"))
-            }
-        }
-    })
+    let config = Config::new(&entry.key, servers.clone().unwrap_or_default());
+    let config = Config { host: host.unwrap_or_default(), protocol: protocol.unwrap_or_default(), timeouts, ..balance::read(&keys, config, checker) };
+    servers?;
+    Some((Config { tls: tls?, ..config }, Credentials { credential: credential? }))
 }
 
 fn host_policy(node: &Node, checker: &mut Checker<'_>) -> Option<HostPolicy> {
@@ -109,7 +76,9 @@ fn timeouts(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Timeouts {
     let Some(keys) = keys.open("timeouts", checker) else { return Timeouts::default() };
     let default = Timeouts::default();
     let mut read = |name, default| keys.read(name, checker, |node, checker| duration(node, checker, Duration::from_millis(1), HOUR)).unwrap_or(default);
-    Timeouts { connect: read("connect", default.connect), response: read("response", default.response), idle: read("idle", default.idle) }
+    let (connect, response) = (read("connect", default.connect), read("response", default.response));
+    let idle = keys.read("idle", checker, |node, checker| duration_or_zero(node, checker, HOUR));
+    Timeouts { connect, response, idle: idle.unwrap_or(default.idle) }
 }
 
 fn credential(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Credential> {

@@ -161,6 +161,14 @@ pub(super) fn duration(node: &Node, checker: &mut Checker<'_>, least: Duration, 
     })
 }
 
+/// A duration up to `most`, or `0`.
+pub(super) fn duration_or_zero(node: &Node, checker: &mut Checker<'_>, most: Duration) -> Option<Duration> {
+    match &node.value {
+        Value::Scalar { text, plain: true } if text == "0" => Some(Duration::ZERO),
+        _ => duration(node, checker, Duration::ZERO, most),
+    }
+}
+
 /// A number of bytes, such as `512KiB`, `10MiB`, `1GiB`.
 pub(super) fn size(node: &Node, checker: &mut Checker<'_>) -> Option<u64> {
     parsed(node, checker, "a size", |text| {

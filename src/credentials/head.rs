@@ -3,14 +3,14 @@
 //! First what may go on is taken over, then ours is set: no field of the client's, in whatever spelling or order, survives under a name of ours,
 //! and none can take one of ours away, since `Connection` is read before ours are there (RFC 9110, 7.6.1).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, VIA};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::uri::PathAndQuery;
 use http::{Method, Version, request};
 
 use super::names::Fate;
 use super::{HostPolicy, Proxy, Way, forwarding, identity, target};
 use crate::response::{Rejection, X_REQUEST_ID};
-use crate::routing::Claim;
+use crate::routing::{Claim, Upgrade};
 use crate::telemetry::Trace;
 
 /// All that the outbound head is made from.
@@ -25,6 +25,8 @@ pub struct HeadInput<'a> {
     pub way: Way<'a>,
     /// How the body is framed.
     pub framing: Framing,
+    /// The upgrade that is asked for, if the route allows it.
+    pub upgrade: Option<Upgrade>,
     /// The request's id.
     pub id: Option<HeaderValue>,
     /// The upstream's credential, Host policy and the reserved names.
@@ -95,6 +97,10 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if let Some(upgrade) = input.upgrade {
+        headers.insert(UPGRADE, HeaderValue::from_static(upgrade.name()));
+        headers.append(CONNECTION, HeaderValue::from_static("upgrade"));
     }
     set_framing(&mut headers, &method, input.framing);
     for (name, claim) in input.identity {

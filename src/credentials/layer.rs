@@ -204,6 +204,7 @@ impl<S> Leaving<S> {
 
     fn outbound(self, token: Option<&HeaderValue>) -> Result<Outbound<S>, Rejection> {
         let Self { routed, permit, proxy, via } = self;
+        let upgrade = routed.upgrade();
         let RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot } = routed;
         let config = route.config();
         let rewritten = config.rewrite.as_ref().map(|rewrite| rewrite.apply(&params, &path)).transpose();
@@ -223,6 +224,7 @@ impl<S> Leaving<S> {
                 host: client.reported_host().unwrap_or(&authority).as_str(),
             },
             framing: framing(&body),
+            upgrade,
             id: recorder.id_value(),
             proxy: &proxy,
             token,

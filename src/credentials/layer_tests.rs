@@ -47,6 +47,8 @@ fn world(credential: Credential, token: Option<Arc<Token>>) -> World {
     let route = RouteConfig {
         rewrite: Some(Rewrite::parse("/inner/{album}/{**}", &pattern).unwrap()),
         body_limit: Some(4),
+        upgrades: Vec::new(),
+        upgrade_grace: std::time::Duration::ZERO,
         ..public(1, "photos.example.org", "/albums/{album}/**")
     };
     let proxy = Proxy::new(&Config { credential }, HostPolicy::Preserve, Arc::default(), token);

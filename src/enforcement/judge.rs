@@ -3,6 +3,7 @@
 //! [`Judge::at_once`] decides what the caches already know, without waiting and almost without allocating; [`Judge::judge`] asks the control thread for the
 //! rest. Both walk the same stages in the order of the table.
 
+mod leash;
 mod walk;
 
 use std::sync::Arc;
@@ -169,17 +170,8 @@ impl Judge {
                 _ => {}
             }
         }
-        AtOnce::Ask(Box::new(Case {
-            server: Arc::clone(server),
-            resource: wish.resource,
-            scopes: Arc::clone(wish.scopes),
-            scopes_match: asked.protect.scopes_match,
-            token: token.map(|(token, key, _)| (Rpt(token.into()), key)),
-            bucket: bucket(asked.limits, asked.client),
-            open_with: asked.open_with.map(|template| OpenWith { template: Arc::clone(template), address: (asked.address)() }),
-            recorder: recorder.clone(),
-            deadline: now + server.timeout,
-        }))
+        let token = token.map(|(token, key, _)| (Rpt(token.into()), key));
+        AtOnce::Ask(Box::new(Case::new(asked, wish.resource, wish.scopes, token, now)))
     }
 
     /// Reads the request (rows D9, D10, D12 to D14) and fills its record.
@@ -265,6 +257,23 @@ impl Judge {
         }
         self.control.tell(Question::RenewIntrospection { server: view.server.identity, token: view.rpt(), key: view.key });
         Row::I2
+    }
+}
+
+impl Case {
+    fn new(asked: &Asked<'_>, resource: Wanted, scopes: &Arc<[Scope]>, token: Option<(Rpt, CacheKey)>, now: Instant) -> Self {
+        let server = &asked.protect.server;
+        Self {
+            server: Arc::clone(server),
+            resource,
+            scopes: Arc::clone(scopes),
+            scopes_match: asked.protect.scopes_match,
+            token,
+            bucket: bucket(asked.limits, asked.client),
+            open_with: asked.open_with.map(|template| OpenWith { template: Arc::clone(template), address: (asked.address)() }),
+            recorder: asked.recorder.clone(),
+            deadline: now + server.timeout,
+        }
     }
 }
 

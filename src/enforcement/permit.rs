@@ -22,6 +22,11 @@ impl Permit {
         Self { entry: Some(entry) }
     }
 
+    /// The answer that it rests on; none on a public route.
+    pub(super) fn into_entry(self) -> Option<Arc<Entry>> {
+        self.entry
+    }
+
     /// Whether the answer belongs to somebody: a shared cache must not keep it.
     #[must_use]
     pub const fn is_personal(&self) -> bool {

@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
-use http::Response;
+use http::{Response, StatusCode};
 use tower::{Layer, Service};
 
 use super::config::Limits;
-use super::judge::{Asked, AtOnce, Judge};
+use super::judge::{Asked, AtOnce, Case, Judge};
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
 use crate::cache::Memo;
@@ -91,6 +92,13 @@ where
             address: &|| address(&routed),
             recorder: routed.recorder(),
         };
+        if routed.upgrade().is_some() {
+            let (judge, inner, grace) = (self.judge.clone(), self.inner.clone(), route.config().upgrade_grace);
+            return match judge.handshake(&asked) {
+                Ok(case) => Either::Right(Either::Right(Box::pin(upgraded(judge, inner, routed, case, grace)))),
+                Err(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
+            };
+        }
         let step = routed.recorder().step(Step::Authorize);
         let decided = self.judge.at_once(&asked, &mut self.memo.borrow_mut());
         match decided {
@@ -106,7 +114,7 @@ where
             AtOnce::Ask(case) => {
                 let (judge, mut inner) = (self.judge.clone(), self.inner.clone());
                 Either::Right(Either::Right(Box::pin(async move {
-                    let judged = judge.judge(case).await;
+                    let judged = judge.judge(&case).await;
                     step.answered();
                     let permit = judged?;
                     inner.call(Permitted::new(routed, permit)).await
@@ -114,6 +122,19 @@ where
             }
         }
     }
+}
+
+/// Decides at the handshake, and again while the upgraded connection lives. Any other answer than 101 is one like all others.
+async fn upgraded<S, Inner>(judge: Judge, mut inner: Inner, routed: Routed<S>, case: Box<Case>, grace: Duration) -> Answer
+where
+    Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection>,
+{
+    let step = routed.recorder().step(Step::Authorize);
+    let judged = judge.judge(&case).await;
+    step.answered();
+    let permit = judged?;
+    let answer = inner.call(Permitted::new(routed, permit.clone())).await?;
+    Ok(if answer.status() == StatusCode::SWITCHING_PROTOCOLS { answer.map(|body| body.leashed(Box::pin(judge.leash(*case, permit, grace)))) } else { answer })
 }
 
 /// The address that the client asked for, for the client application's button.

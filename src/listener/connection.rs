@@ -14,11 +14,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY};
+use http::StatusCode;
+use http::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY, UPGRADE};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -27,7 +29,7 @@ use tower::{Service, ServiceExt};
 use super::transport::{Opened, Protocol, open};
 use super::watchdog::{Exchange, Watchdog, Watched};
 use super::{Event, Settings, Socket, Tls, h2, id};
-use crate::body::{Body, BodyError, Pace, Watch};
+use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
 use crate::response::is_grpc;
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
@@ -92,13 +94,16 @@ where
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
     let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog) });
+    // What a 101 leaves for this connection.
+    let upgraded = Rc::new(Cell::new(None));
     let service = hyper::service::service_fn(|request| {
+        let offered = request.headers().contains_key(UPGRADE);
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
         let request = (!many).then(|| arrived(request, peer.clone(), &watchdog, &shared.settings));
-        let (service, watchdog, hsts) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone());
+        let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
-            let answer = match request {
+            let mut answer = match request {
                 Some(request) => {
                     let Ok(answer) = service.oneshot(request).await;
                     answer
@@ -106,6 +111,12 @@ where
                 None => h2::head_too_large(),
             };
             exchange.answered();
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                upgraded.set(answer.body_mut().take_tunnel());
+            } else if offered {
+                // What the client may have sent in the other protocol already must never be read as a request (RFC 9931, 6).
+                watchdog.abandon();
+            }
             Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))
         }
     });
@@ -114,7 +125,12 @@ where
             let mut connection = shared.http.serve_connection(io, service);
             let ended = until_done(Pin::new(&mut connection), &watchdog, &shared).await;
             if ended.is_some() {
-                linger(connection.into_parts().io.into_inner().stream.socket()).await;
+                let parts = connection.into_parts();
+                let io = parts.io.into_inner();
+                match upgraded.take() {
+                    Some(tunnel) => tunnelled(*tunnel, io, parts.read_buf).await,
+                    None => linger(io).await,
+                }
             }
             ended
         }
@@ -217,7 +233,7 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
 
 fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, settings: &Settings) -> Request {
     let (mut head, incoming) = request.into_parts();
-    // hyper leaves the handle of an upgrade here; nothing is ever upgraded.
+    // hyper leaves the handle of an upgrade here; ours is the body of a 101.
     head.extensions.clear();
     let mut body = Body::stream(incoming);
     if !body.is_empty() {
@@ -289,9 +305,21 @@ impl http_body::Body for Outgoing {
     }
 }
 
+/// Carries bytes of another protocol; `begun` came before HTTP had ended.
+async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes) {
+    if !begun.is_empty() {
+        io.begun = begun;
+    }
+    let end = tunnel.run(io).await;
+    tracing::debug!(?end, "an upgraded connection has ended");
+}
+
 /// Reads and forgets until the peer has closed, for a short while.
-async fn linger(stream: &TcpStream) {
+async fn linger(mut io: Watched) {
     let (time, most) = LINGER;
+    // hyper leaves this out when an upgrade was offered.
+    let _ = timeout(time, io.shutdown()).await;
+    let stream = io.stream.socket();
     let _ = timeout(time, async {
         let mut waste = vec![0; 8 * 1024];
         let mut total = 0;

@@ -21,7 +21,7 @@ use crate::credentials::{Outbound, OutboundParts};
 use crate::response::{Asked, Rejection};
 use crate::routing::Request;
 use crate::telemetry::{Health, Metrics};
-use crate::upstream::{self, Pool, Server, Timeouts, Upstream};
+use crate::upstream::{self, Fleet, Pool, Server, Timeouts, Upstream};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(30);
@@ -39,10 +39,11 @@ impl upstream::Snapshot for Only {
 
 /// The way without routing, decision and credentials.
 fn through(server: SocketAddr, timeouts: Timeouts) -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + 'static {
-    let server = Server { authority: server.to_string().parse().unwrap(), secure: false };
-    let config = upstream::Config::of("albums", vec![server], timeouts);
+    let server = Server::at(server.to_string().parse().unwrap());
+    let config = upstream::Config { timeouts, ..upstream::Config::new("albums", vec![server]) };
     let snapshot = Arc::new(Only(Arc::new(config)));
-    let upstream = Upstream::new(Pool::new(Health::new(Arc::new(Metrics::new().unwrap()))));
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let upstream = Upstream::new(Pool::new(Health::new(Arc::clone(&metrics)), Fleet::new(metrics)));
     tower::service_fn(move |request: Request| {
         let Request { mut head, body, recorder, .. } = request;
         head.headers.remove("host");

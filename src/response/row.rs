@@ -122,6 +122,8 @@ rows! {
     U4,
     /// no room for another request: 503
     U5,
+    /// the permission of an upgraded connection has ended or was withdrawn: cut
+    U6,
     /// the gateway's own credential cannot be had: 503
     U7,
     /// the request did not arrive in time: 408

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
+use super::Upgrade;
 use crate::authorization_server;
 use crate::uma::Scope;
 
@@ -89,6 +90,10 @@ pub struct RouteConfig {
     pub identity_headers: Vec<(HeaderName, Claim)>,
     /// Largest request body in bytes.
     pub body_limit: Option<u64>,
+    /// `upgrade`: protocols that a connection may change to.
+    pub upgrades: Vec<Upgrade>,
+    /// `upgrade_grace`: how long an upgraded connection goes on when its permission has ended (0 s).
+    pub upgrade_grace: Duration,
     /// `covers: all`: parameters that the resource does not use are meant so.
     pub covers_all: bool,
     /// `covers_protected`: a public route that reaches over protected ones is meant so.

@@ -13,6 +13,7 @@ use super::cors;
 use super::request::Peer;
 use super::route::Route;
 use super::table::{Params, RouteTable};
+use super::upgrade::{self, Upgrade};
 use crate::body::Body;
 use crate::path::{CanonicalPath, Query};
 use crate::response::Rejection;
@@ -103,7 +104,21 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     Ok(Step::Onward(Routed(RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot })))
 }
 
+impl<S> RoutedParts<S> {
+    /// The upgrade that the request asks for and its route allows.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Upgrade> {
+        upgrade::asked(&self.head, &self.body, self.route.config())
+    }
+}
+
 impl<S> Routed<S> {
+    /// The upgrade that the request asks for and its route allows.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Upgrade> {
+        self.0.upgrade()
+    }
+
     /// The method.
     #[must_use]
     pub const fn method(&self) -> &Method {

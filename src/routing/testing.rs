@@ -23,6 +23,8 @@ pub fn public(line: u32, host: &str, path: &str) -> RouteConfig {
         cors: None,
         identity_headers: Vec::new(),
         body_limit: None,
+        upgrades: Vec::new(),
+        upgrade_grace: std::time::Duration::ZERO,
         covers_all: false,
         covers_protected: false,
     }

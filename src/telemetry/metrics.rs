@@ -4,6 +4,7 @@
 //! `words.rs`, status codes, and names from the configuration. One set per gateway, handed around as an `Arc`, so several gateways fit into one process.
 
 mod handles;
+mod servers;
 mod words;
 
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterV
 use crate::response::Row;
 
 pub(super) use handles::{Active, Handles};
+pub use servers::{Counting, RetryCounters, ServerCounters};
 #[cfg(feature = "otel")]
 pub(super) use words::method_label;
 pub(super) use words::version_label;
@@ -70,6 +72,7 @@ pub struct Metrics {
     certificate_expiry: IntGaugeVec,
     certificate_reads: IntCounterVec,
     connection_faults: IntCounterVec,
+    servers: servers::Families,
     routes: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -149,6 +152,7 @@ impl Metrics {
                 "Downstream connections that ended without a request's record, by what was wrong.",
                 &["reason"],
             )?,
+            servers: servers::Families::define(&define)?,
             routes: Mutex::default(),
             registry: define.0.clone(),
         };

@@ -58,6 +58,32 @@ pub(super) fn relay(head: response::Parts, private: bool) -> Result<response::Pa
     Ok(relayed)
 }
 
+/// The head of a 101 that was asked for.
+///
+/// # Errors
+/// When the server changes to another protocol, or does not say to which.
+pub(super) fn switched(head: response::Parts) -> Result<response::Parts, UpstreamError> {
+    let response::Parts { mut headers, .. } = head;
+    let mut names = headers.get_all(UPGRADE).iter();
+    // The only one that is ever asked for.
+    let right = names.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"websocket")) && names.next().is_none();
+    if !right || headers.contains_key(TRANSFER_ENCODING) {
+        return Err(UpstreamError::Answer("an upgrade to something that was not asked for"));
+    }
+    for name in named_by_connection(&headers) {
+        headers.remove(name);
+    }
+    clean(&mut headers);
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    let (mut switched, ()) = http::Response::new(()).into_parts();
+    switched.status = StatusCode::SWITCHING_PROTOCOLS;
+    switched.version = Version::HTTP_11;
+    switched.headers = headers;
+    Ok(switched)
+}
+
 /// Takes out what is not the client's; of a head and of a trailer section.
 pub(super) fn clean(headers: &mut HeaderMap) {
     // Most hold none or one of them.

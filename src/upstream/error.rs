@@ -68,6 +68,13 @@ impl From<UpstreamError> for Rejection {
     }
 }
 
+impl UpstreamError {
+    /// Whether no connection could be had.
+    pub(super) const fn is_of_connecting(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::ConnectTimeout(_) | Self::Trust(_) | Self::Tls(_) | Self::Protocol)
+    }
+}
+
 /// What went wrong with the client's body, where that ended the exchange.
 pub(super) fn of_the_client(error: &hyper::Error) -> Option<&BodyError> {
     error.source().and_then(|cause| cause.downcast_ref())

@@ -1,6 +1,7 @@
 //! HTTP/2 towards content servers: bounds of our own, a connection that several requests share, and the form that a head takes on it.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -58,6 +59,7 @@ pub(super) struct Connections(RefCell<Vec<Rc<Connection>>>);
 struct Connection {
     sender: http2::SendRequest<Body>,
     most: Rc<Cell<usize>>,
+    peer: Option<SocketAddr>,
     streams: Cell<usize>,
     idle_until: Cell<Instant>,
 }
@@ -71,16 +73,18 @@ pub(super) struct Place {
 
 impl Connections {
     /// A place on a connection that stands: the one with the most requests that has room, so that those which are not needed grow old.
-    pub(super) fn take(&self, idle: Duration) -> Option<Place> {
+    ///
+    /// `leads`: whether a connection to this address still leads to the server.
+    pub(super) fn take(&self, idle: Duration, leads: impl Fn(Option<&SocketAddr>) -> bool) -> Option<Place> {
         let mut all = self.0.borrow_mut();
         all.retain(|connection| !connection.sender.is_closed());
-        let roomy = all.iter().filter(|connection| connection.streams.get() < STREAMS.min(connection.most.get()));
+        let roomy = all.iter().filter(|connection| connection.streams.get() < STREAMS.min(connection.most.get()) && leads(connection.peer.as_ref()));
         roomy.max_by_key(|connection| connection.streams.get()).map(|connection| Place::on(connection, idle))
     }
 
     /// Keeps a new connection, on which the server allows `most` requests at a time; gives the first place on it.
-    pub(super) fn keep(&self, sender: http2::SendRequest<Body>, most: Rc<Cell<usize>>, idle: Duration) -> Place {
-        let connection = Rc::new(Connection { sender, most, streams: Cell::new(0), idle_until: Cell::new(Instant::now() + idle) });
+    pub(super) fn keep(&self, sender: http2::SendRequest<Body>, most: Rc<Cell<usize>>, peer: Option<SocketAddr>, idle: Duration) -> Place {
+        let connection = Rc::new(Connection { sender, most, peer, streams: Cell::new(0), idle_until: Cell::new(Instant::now() + idle) });
         let place = Place::on(&connection, idle);
         self.0.borrow_mut().push(connection);
         place

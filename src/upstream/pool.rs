@@ -1,7 +1,7 @@
 //! Connections of one worker to its upstreams, kept alive between requests.
 //!
-//! The pool lives outside the snapshot and belongs to the worker's thread: no lock, and a reload that keeps a server keeps its connections.
-//! What a connection depends on is the key: the server's address, the protocol, and with TLS whom it trusts; deadlines are those of the request that uses it.
+//! The pool lives outside the snapshot and belongs to the worker's thread: no lock, and a reload that keeps a server keeps its connections. How many there
+//! may be is counted for all workers together; one that waits in vain makes another worker give up a connection that it does not use.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -10,24 +10,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::client::conn::http1;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard, Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::connect::{Made, chain, connect};
-use super::{Config, Protocol, Server, UpstreamError, h2};
-use crate::body::Body;
-use crate::http_client::TlsFiles;
-use crate::telemetry::{Dependency, Health};
+use super::choose::{Dice, Group, Seat};
+use super::connect::{Made, Single};
+use super::fleet::{Fleet, Member};
+use super::{Config, Protocol, UpstreamError, h2};
+use crate::telemetry::{Counting, Health};
 
 mod counted;
 
 pub(super) use counted::Counted;
 
-/// Connections to one server, of each worker: an upstream that hangs must not take all file descriptors.
-const MOST: usize = 4096;
 /// Idle connections kept for one server, by each worker.
 const MOST_IDLE: usize = 128;
+/// Bounds an answer's head and how much of a body is read at once. An answer has 100 fields at most, which is hyper's own bound.
 /// Upstreams remembered by their section's address; more than a configuration has, even shortly after a reload.
 const REMEMBERED: usize = 256;
 
@@ -35,30 +33,23 @@ const REMEMBERED: usize = 256;
 #[derive(Debug)]
 pub struct Pool {
     health: Health,
-    most: usize,
-    slots: RefCell<HashMap<Key, Rc<Slot>>>,
-    // Finding a server by its section's address spares hashing its name for each request; holding the section keeps the address from being used again.
-    known: RefCell<Vec<(Arc<Config>, Rc<Slot>)>>,
-}
-
-/// What a connection depends on.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Key {
-    server: Server,
-    protocol: Protocol,
-    trust: Option<(TlsFiles, Option<super::ServerName<'static>>)>,
+    fleet: Arc<Fleet>,
+    pub(super) dice: Dice,
+    // By the member's address, which is not used again while the slot holds the member.
+    slots: RefCell<HashMap<usize, Weak<Slot>>>,
+    // Finding a section by its address spares hashing its name for each request; holding the section keeps the address from being used again.
+    known: RefCell<Vec<(Arc<Config>, Rc<Group>)>>,
 }
 
 /// One server.
 pub(super) struct Slot {
-    /// Host and port, for the record.
-    pub(super) address: Arc<str>,
-    /// The same, for `Host`.
+    pub(super) member: Arc<Member>,
+    /// Its own `Host`.
     pub(super) host: Option<HeaderValue>,
-    server: Server,
-    dependency: Arc<Dependency>,
-    most: usize,
-    open: Rc<Cell<usize>>,
+    /// Requests under way, as far as this worker knows.
+    active: Cell<u32>,
+    waiting: Cell<usize>,
+    released: Notify,
     // The one that was used last is at the end and is taken first, so that those which are not needed grow old.
     idle: RefCell<VecDeque<Idle>>,
     // Connections that requests share, and who is opening one: others wait for it instead of opening their own.
@@ -77,11 +68,10 @@ pub(super) enum Connection {
     H2(h2::Place),
 }
 
-/// A connection of HTTP/1.1.
-pub(super) struct Single {
-    pub(super) sender: http1::SendRequest<Body>,
-    /// Bytes that have come from the server.
-    pub(super) received: Rc<Cell<u64>>,
+/// One of the connections that there may be, from the attempt to the end.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _count: Counting,
 }
 
 struct Idle {
@@ -90,53 +80,53 @@ struct Idle {
 }
 
 impl Pool {
-    /// An empty pool; what it learns of servers goes to `health`.
+    /// An empty pool of one worker; what it learns of servers goes to `fleet`, and of upstreams to `health`.
     #[must_use]
-    pub fn new(health: Health) -> Rc<Self> {
-        Self::bounded(health, MOST)
+    pub fn new(health: Health, fleet: Arc<Fleet>) -> Rc<Self> {
+        Rc::new(Self { health, fleet, dice: Dice::new(), slots: RefCell::default(), known: RefCell::default() })
     }
 
-    /// The same with a bound of its own: so many connections to one server at a time (row U5).
-    #[must_use]
-    pub fn bounded(health: Health, most: usize) -> Rc<Self> {
-        Rc::new(Self { health, most, slots: RefCell::default(), known: RefCell::default() })
-    }
-
-    /// The place of an upstream's server.
-    pub(super) fn slot(&self, config: &Arc<Config>) -> Result<Rc<Slot>, UpstreamError> {
+    /// The servers of an upstream.
+    pub(super) fn group(&self, config: &Arc<Config>) -> Result<Rc<Group>, UpstreamError> {
         let mut known = self.known.borrow_mut();
-        if let Some((_, slot)) = known.iter().find(|(section, _)| Arc::ptr_eq(section, config)) {
-            return Ok(Rc::clone(slot));
+        if let Some((_, group)) = known.iter().find(|(section, _)| Arc::ptr_eq(section, config)) {
+            return Ok(Rc::clone(group));
         }
-        let server = config.servers.first().ok_or(UpstreamError::NoServer)?;
-        let trust = server.secure.then(|| config.tls.identity());
-        let slot = Rc::clone(
-            self.slots
-                .borrow_mut()
-                .entry(Key { server: server.clone(), protocol: config.protocol, trust })
-                .or_insert_with(|| Rc::new(Slot::new(server, self.most, self.health.dependency("upstream", &config.name)))),
-        );
+        if config.servers.is_empty() {
+            return Err(UpstreamError::NoServer);
+        }
+        let seats =
+            config.servers.iter().map(|server| Seat { slot: self.slot(self.fleet.member(config, server), server.address.host()), weight: server.weight });
+        let group = Rc::new(Group::new(config, seats.collect(), self.health.dependency("upstream", &config.name), self.fleet.metrics()));
         // Sections that only this list holds belong to a configuration that is gone.
         known.retain(|(section, _)| Arc::strong_count(section) > 1);
         if known.len() < REMEMBERED {
-            known.push((Arc::clone(config), Rc::clone(&slot)));
+            known.push((Arc::clone(config), Rc::clone(&group)));
         }
-        Ok(slot)
+        Ok(group)
+    }
+
+    fn slot(&self, member: Arc<Member>, host: &str) -> Rc<Slot> {
+        let mut slots = self.slots.borrow_mut();
+        let key = Arc::as_ptr(&member).addr();
+        if let Some(slot) = slots.get(&key).and_then(Weak::upgrade) {
+            return slot;
+        }
+        slots.retain(|_, slot| slot.strong_count() > 0);
+        let slot = Rc::new(Slot::new(member, host));
+        slots.insert(key, Rc::downgrade(&slot));
+        slot
     }
 }
 
 impl Slot {
-    fn new(server: &Server, most: usize, dependency: Arc<Dependency>) -> Self {
-        let address = server.authority.as_str();
-        // With TLS the name alone is what servers know themselves by.
-        let host = address.strip_suffix(":443").filter(|_| server.secure).unwrap_or(address);
+    fn new(member: Arc<Member>, host: &str) -> Self {
         Self {
-            address: Arc::from(address),
             host: HeaderValue::from_str(host).ok(),
-            server: server.clone(),
-            dependency,
-            most,
-            open: Rc::default(),
+            member,
+            active: Cell::new(0),
+            waiting: Cell::new(0),
+            released: Notify::new(),
             idle: RefCell::default(),
             shared: h2::Connections::default(),
             opening: Mutex::default(),
@@ -145,9 +135,19 @@ impl Slot {
         }
     }
 
-    /// An idle connection, the one that was used last.
-    pub(super) fn take(&self, idle: Duration) -> Option<Connection> {
-        self.shared.take(idle).map(Connection::H2).or_else(|| self.take_single().map(Connection::H1))
+    /// Requests under way.
+    pub(super) const fn load(&self) -> u32 {
+        self.active.get()
+    }
+
+    /// A connection that stands: a place on a shared one, or an idle one, the one that was used last.
+    pub(super) fn take(&self, idle: Duration, exclusive: bool) -> Option<Connection> {
+        let shared = if exclusive { None } else { self.take_place(idle) };
+        shared.map(Connection::H2).or_else(|| self.take_single().map(Connection::H1))
+    }
+
+    fn take_place(&self, idle: Duration) -> Option<h2::Place> {
+        self.shared.take(idle, |peer| self.member.connector.leads_to(peer))
     }
 
     fn take_single(&self) -> Option<Single> {
@@ -156,8 +156,9 @@ impl Slot {
         let mut at = idle.len();
         while at > 0 {
             at -= 1;
-            let (closed, ready) = idle.get(at).map(|one| (one.connection.sender.is_closed() || one.until <= now, one.connection.sender.is_ready()))?;
-            if closed {
+            let of_no_use = |one: &Idle| one.connection.sender.is_closed() || one.until <= now || !self.member.connector.leads_to(one.connection.peer.as_ref());
+            let (ended, ready) = idle.get(at).map(|one| (of_no_use(one), one.connection.sender.is_ready()))?;
+            if ended {
                 idle.remove(at);
             } else if ready {
                 return idle.remove(at).map(|one| one.connection);
@@ -167,16 +168,15 @@ impl Slot {
         None
     }
 
-    /// Whether the server speaks TLS.
-    pub(super) const fn is_secure(&self) -> bool {
-        self.server.secure
-    }
-
     /// Keeps a connection whose exchange has ended.
     pub(super) fn keep(self: &Rc<Self>, connection: Connection, time: Duration) {
         // A place on a shared connection is given back by being dropped.
         let Connection::H1(connection) = connection else { return };
-        if connection.sender.is_closed() || time.is_zero() {
+        if connection.sender.is_closed() {
+            return;
+        }
+        if self.waiting.get() == 0 && self.member.is_waited_for() {
+            // Another worker has more use for its place.
             return;
         }
         let mut idle = self.idle.borrow_mut();
@@ -184,88 +184,111 @@ impl Slot {
             idle.pop_front();
         }
         idle.push_back(Idle { connection, until: Instant::now() + time });
+        if self.waiting.get() > 0 {
+            self.released.notify_one();
+        }
+        drop(idle);
         self.reap();
     }
 
     /// Looks after idle connections from now on.
     fn reap(self: &Rc<Self>) {
         if !self.reaped.replace(true) {
-            tokio::task::spawn_local(reap(Rc::downgrade(self)));
+            tokio::task::spawn_local(reap(Rc::downgrade(self), Arc::clone(&self.member)));
         }
     }
 
-    /// A new connection, its task running on this worker; with HTTP/2 perhaps a place on one that somebody else has just opened.
-    pub(super) async fn connect(self: &Rc<Self>, config: &Config) -> Result<Connection, UpstreamError> {
-        let time = config.timeouts.connect;
-        let attempt = timeout(time, self.open(config)).await.unwrap_or(Err(UpstreamError::ConnectTimeout(time)));
-        match &attempt {
-            Ok(_) => self.dependency.recovered(),
-            // Our own bound says nothing of the server.
-            Err(UpstreamError::Full) => {}
-            Err(error) => self.dependency.failed(chain(error)),
-        }
-        attempt
-    }
-
-    async fn open(self: &Rc<Self>, config: &Config) -> Result<Connection, UpstreamError> {
-        let idle = config.timeouts.idle;
-        let shares = match config.protocol {
+    /// A new connection, its task running on this worker; with HTTP/2 perhaps a place on one that somebody else has just opened; or one that was released
+    /// while there was no room for a new one. `exclusive`: one of HTTP/1.1, whatever the upstream speaks else.
+    pub(super) async fn connect(self: &Rc<Self>, config: &Config, exclusive: bool) -> Result<Connection, UpstreamError> {
+        let protocol = if exclusive { Protocol::H1 } else { config.protocol };
+        let shares = match protocol {
             Protocol::H1 => false,
             Protocol::H2 => true,
-            Protocol::Auto => self.server.secure && !self.chose_h1.get(),
+            Protocol::Auto => self.member.connector.is_secure() && !self.chose_h1.get(),
         };
-        let _turn = if shares { Some(self.opening.lock().await) } else { None };
-        if let Some(place) = shares.then(|| self.shared.take(idle)).flatten() {
-            return Ok(Connection::H2(place));
+        // Who waits in the queue lets others pass.
+        let permit = {
+            let _turn = self.turn(shares, config).await?;
+            if let Some(place) = shares.then(|| self.take_place(config.timeouts.unused())).flatten() {
+                return Ok(Connection::H2(place));
+            }
+            if let Some(permit) = self.member.place() {
+                return self.open(config, protocol, permit).await;
+            }
+            match self.wait(config, exclusive).await? {
+                Room::Place(permit) => permit,
+                Room::Connection(connection) => return Ok(connection),
+            }
+        };
+        let _turn = self.turn(shares, config).await?;
+        match shares.then(|| self.take_place(config.timeouts.unused())).flatten() {
+            Some(place) => Ok(Connection::H2(place)),
+            None => self.open(config, protocol, permit).await,
         }
-        let place = Place::take(&self.open, self.most).ok_or(UpstreamError::Full)?;
-        let made = connect(&self.server, config, place).await?;
-        self.chose_h1.set(matches!(made, Made::H1(..)));
-        Ok(match made {
-            Made::H1(sender, received) => Connection::H1(Single { sender, received }),
-            Made::H2(sender, most) => {
-                let place = self.shared.keep(sender, most, idle);
+    }
+
+    /// The right to open a connection that others wait for.
+    async fn turn(&self, shares: bool, config: &Config) -> Result<Option<MutexGuard<'_, ()>>, UpstreamError> {
+        let time = config.timeouts.connect;
+        if !shares {
+            return Ok(None);
+        }
+        timeout(time, self.opening.lock()).await.map(Some).map_err(|_| UpstreamError::ConnectTimeout(time))
+    }
+
+    async fn open(self: &Rc<Self>, config: &Config, protocol: Protocol, permit: OwnedSemaphorePermit) -> Result<Connection, UpstreamError> {
+        let place = Place { _permit: permit, _count: self.member.counters.connection() };
+        let made = self.member.connector.connect(config, protocol, Box::new(place)).await;
+        self.member.counters.connected(made.is_ok());
+        Ok(match made? {
+            Made::H1(single) => {
+                if protocol == Protocol::Auto {
+                    self.chose_h1.set(true);
+                }
+                Connection::H1(single)
+            }
+            Made::H2(sender, most, peer) => {
+                self.chose_h1.set(false);
+                let place = self.shared.keep(sender, most, peer, config.timeouts.unused());
                 self.reap();
                 Connection::H2(place)
             }
         })
     }
-}
 
-/// One of the connections that there may be, from the attempt to the end.
-struct Place(Rc<Cell<usize>>);
-
-impl Place {
-    fn take(open: &Rc<Cell<usize>>, most: usize) -> Option<Self> {
-        let count = open.get();
-        (count < most).then(|| {
-            open.set(count.saturating_add(1));
-            Self(Rc::clone(open))
+    /// Waits in the queue.
+    async fn wait(&self, config: &Config, exclusive: bool) -> Result<Room, UpstreamError> {
+        if self.waiting.get() >= config.queue.length {
+            self.member.counters.full();
+            return Err(UpstreamError::Full);
+        }
+        let _waits = Waits::new(&self.waiting, &self.member);
+        let room = async {
+            let mut place = std::pin::pin!(self.member.next_place());
+            loop {
+                tokio::select! {
+                    permit = &mut place => return permit.map(Room::Place),
+                    () = self.released.notified() => {}
+                }
+                if let Some(place) = (!exclusive).then(|| self.take_place(config.timeouts.unused())).flatten() {
+                    return Some(Room::Connection(Connection::H2(place)));
+                }
+                let newest = self.idle.borrow_mut().pop_back();
+                if let Some(Idle { mut connection, .. }) = newest
+                    && connection.sender.ready().await.is_ok()
+                {
+                    return Some(Room::Connection(Connection::H1(connection)));
+                }
+            }
+        };
+        let room = timeout(config.queue.wait, room).await.ok().flatten();
+        room.ok_or_else(|| {
+            self.member.counters.full();
+            UpstreamError::Full
         })
     }
-}
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-}
-
-impl std::fmt::Debug for Slot {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Slot").field("address", &self.address).finish_non_exhaustive()
-    }
-}
-
-/// Drops idle connections when their time has come; ends with the last of them.
-async fn reap(slot: Weak<Slot>) {
-    loop {
-        let Some(next) = slot.upgrade().and_then(|slot| slot.next_end()) else { return };
-        sleep_until(next).await;
-    }
-}
-
-impl Slot {
     /// Drops what is over and tells when to look again; `None` when nothing is idle.
     fn next_end(&self) -> Option<Instant> {
         let now = Instant::now();
@@ -276,5 +299,77 @@ impl Slot {
             self.reaped.set(false);
         }
         next
+    }
+
+    /// Gives up a connection for another worker that waits.
+    fn give_up_one(&self) {
+        if self.waiting.get() == 0 && self.member.is_waited_for() {
+            self.idle.borrow_mut().pop_front();
+        }
+    }
+}
+
+/// What whoever waited gets.
+enum Room {
+    Place(OwnedSemaphorePermit),
+    Connection(Connection),
+}
+
+/// A request under way at a server.
+pub(super) struct Busy(pub(super) Rc<Slot>);
+
+impl Busy {
+    pub(super) fn at(slot: &Rc<Slot>) -> Self {
+        slot.active.set(slot.active.get().saturating_add(1));
+        Self(Rc::clone(slot))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get().saturating_sub(1));
+        // A shared connection may have room now.
+        if self.0.waiting.get() > 0 {
+            self.0.released.notify_one();
+        }
+    }
+}
+
+/// Counts who waits, here and everywhere.
+struct Waits<'a>(&'a Cell<usize>, &'a Member, #[expect(dead_code, reason = "it counts while it lives")] Counting);
+
+impl<'a> Waits<'a> {
+    fn new(here: &'a Cell<usize>, member: &'a Member) -> Self {
+        here.set(here.get().saturating_add(1));
+        member.wait_begins();
+        Self(here, member, member.counters.waits())
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+        self.1.wait_ends();
+    }
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot").field("server", &self.member.label).finish_non_exhaustive()
+    }
+}
+
+/// Drops idle connections when their time has come, or when another worker needs one; ends with the last of them.
+async fn reap(slot: Weak<Slot>, member: Arc<Member>) {
+    loop {
+        let Some(next) = slot.upgrade().and_then(|slot| slot.next_end()) else { return };
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = member.wanted.notified() => {
+                if let Some(slot) = slot.upgrade() {
+                    slot.give_up_one();
+                }
+            }
+        }
     }
 }

@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use http::header::HOST;
-use http::{HeaderValue, Response};
+use http::header::{HOST, SET_COOKIE};
+use http::{Response, StatusCode};
+use tokio::time::timeout;
 use tower::Service;
 
-use super::exchange::exchange;
+use super::answer::{relay, switched};
+use super::exchange::{Answered, Lease, send};
+use super::far::Far;
+use super::pool::Slot;
 use super::{Config, Pool, UpstreamError};
 use crate::body::Body;
 use crate::credentials::{Outbound, OutboundParts};
@@ -68,18 +72,36 @@ impl<S: Snapshot + 'static> Service<Outbound<S>> for Upstream {
 async fn ask(
     pool: &Pool,
     config: &Arc<Config>,
-    mut head: http::request::Parts,
+    head: http::request::Parts,
     body: Body,
     private: bool,
     recorder: &Recorder,
 ) -> Result<Response<Body>, UpstreamError> {
-    let slot = pool.slot(config)?;
-    recorder.with(|record| {
-        record.upstream = Some(Arc::clone(&config.name));
-        record.upstream_address = Some(Arc::clone(&slot.address));
-    });
-    if let (false, Some(host)) = (head.headers.contains_key(HOST), &slot.host) {
-        head.headers.insert(HOST, HeaderValue::clone(host));
+    let group = pool.group(config)?;
+    recorder.with(|record| record.upstream = Some(Arc::clone(&config.name)));
+    let own_host = !head.headers.contains_key(HOST);
+    let asking = |head: &mut http::request::Parts, slot: &Slot| {
+        recorder.with(|record| record.upstream_address = Some(Arc::clone(&slot.member.label)));
+        if let (true, Some(host)) = (own_host, &slot.host) {
+            head.headers.insert(HOST, host.clone());
+        }
+    };
+    let stuck = group.stuck_to(config, &head.headers);
+    let Answered { answer, connection, busy, place, taken } = send(&group, config, &pool.dice, head, body, asking).await?;
+    let (head, body) = answer.into_parts();
+    if let (StatusCode::SWITCHING_PROTOCOLS, Some(taken)) = (head.status, taken) {
+        let head = switched(head)?;
+        // HTTP ends on it with its sender.
+        drop(connection);
+        let taken = timeout(config.timeouts.response, taken).await.ok().and_then(Result::ok);
+        let far = Far::new(taken.ok_or(UpstreamError::Answer("the connection broke off at its upgrade"))?, busy);
+        return Ok(Response::from_parts(head, Body::tunnel(Box::new(far), config.timeouts.idle)));
     }
-    exchange(slot, config, head, body, private).await
+    // An answer that is refused takes its connection with it: where the next one begins is not certain.
+    let mut head = relay(head, private)?;
+    if let Some(cookie) = group.cookie(config, stuck, place, recorder.with(|record| record.scheme)) {
+        head.headers.append(SET_COOKIE, cookie);
+    }
+    let lease = Lease::new(connection, busy, config);
+    Ok(Response::from_parts(head, Body::stream(body).watched(Box::new(lease))))
 }

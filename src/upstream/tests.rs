@@ -20,6 +20,8 @@ use crate::credentials::{Outbound, OutboundParts};
 use crate::response::{Rejection, Row};
 use crate::telemetry::{Health, Metrics, Recorder, RequestId};
 
+mod servers;
+
 const SHORT: Duration = Duration::from_millis(150);
 const LONG: Duration = Duration::from_secs(20);
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -37,6 +39,8 @@ struct World {
     snapshot: Arc<Only>,
     upstream: Upstream,
     health: Health,
+    fleet: Arc<Fleet>,
+    metrics: Arc<Metrics>,
     /// Heads that the server read, with the number of the connection, from 1.
     seen: Rc<RefCell<Vec<(usize, String)>>>,
 }
@@ -60,10 +64,20 @@ impl World {
     }
 
     fn at(address: &str, timeouts: Timeouts, seen: Rc<RefCell<Vec<(usize, String)>>>) -> Self {
-        let server = Server { authority: address.parse().unwrap(), secure: false };
-        let config = Config::of("albums", vec![server], timeouts);
-        let health = Health::new(Arc::new(Metrics::new().unwrap()));
-        Self { snapshot: Arc::new(Only(Arc::new(config))), upstream: Upstream::new(Pool::new(health.clone())), health, seen }
+        let config = Config { timeouts, ..Config::new("albums", vec![Server::at(address.parse().unwrap())]) };
+        Self::of(config, seen)
+    }
+
+    fn of(config: Config, seen: Rc<RefCell<Vec<(usize, String)>>>) -> Self {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let (health, fleet) = (Health::new(Arc::clone(&metrics)), Fleet::new(Arc::clone(&metrics)));
+        let upstream = Upstream::new(Pool::new(health.clone(), Arc::clone(&fleet)));
+        Self { snapshot: Arc::new(Only(Arc::new(config))), upstream, health, fleet, metrics, seen }
+    }
+
+    /// The only server's address.
+    fn address(&self) -> String {
+        self.snapshot.0.servers[0].address.to_string()
     }
 
     fn send(&mut self, method: Method, body: Body) -> impl Future<Output = Answer> + use<> {
@@ -147,7 +161,7 @@ async fn requests_in_turn_share_a_connection_and_requests_at_once_do_not() {
         assert!(a.is_ok() && b.is_ok());
         assert_eq!(world.connections().last(), Some(&2));
         let head = world.seen.borrow().first().unwrap().1.clone();
-        assert_eq!(head, format!("GET /a HTTP/1.1\r\nhost: {}\r\n\r\n", world.snapshot.0.servers[0].authority));
+        assert_eq!(head, format!("GET /a HTTP/1.1\r\nhost: {}\r\n\r\n", world.address()));
     })
     .await;
 }
@@ -160,7 +174,7 @@ async fn the_record_tells_which_upstream_answered() {
         assert!(answer.await.is_ok());
         let record = recorder.snapshot();
         assert_eq!(record.upstream.as_deref(), Some("albums"));
-        assert_eq!(record.upstream_address.as_deref(), Some(world.snapshot.0.servers[0].authority.as_str()));
+        assert_eq!(record.upstream_address.as_deref(), Some(&*world.address()));
         assert!(record.upstream_duration.is_some());
         assert_eq!(record.rows.iter().collect::<Vec<_>>(), [Row::U1]);
     })
@@ -480,7 +494,8 @@ async fn one_connection_too_many_is_an_overload_and_an_end_makes_room() {
             connection.end().await;
         };
         let mut world = World::new(Timeouts::default(), script).await;
-        world.upstream = Upstream::new(Pool::bounded(world.health.clone(), 2));
+        let queue = Queue { length: 0, ..Queue::default() };
+        world = World::of(Config { max_connections: 2, queue, ..(*world.snapshot.0).clone() }, Rc::default());
         let first = world.get().await.unwrap();
         let second = world.get().await.unwrap();
         assert!(matches!(world.get().await, Err(Rejection::Overloaded)));
@@ -495,7 +510,8 @@ async fn one_connection_too_many_is_an_overload_and_an_end_makes_room() {
 
 #[test]
 fn an_upstream_without_a_server_is_a_bad_gateway() {
-    let config = Arc::new(Config::of("albums", Vec::new(), Timeouts::default()));
-    let pool = Pool::new(Health::new(Arc::new(Metrics::new().unwrap())));
-    assert!(matches!(pool.slot(&config), Err(UpstreamError::NoServer)));
+    let config = Arc::new(Config::new("albums", Vec::new()));
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let pool = Pool::new(Health::new(Arc::clone(&metrics)), Fleet::new(metrics));
+    assert!(matches!(pool.group(&config), Err(UpstreamError::NoServer)));
 }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use rustls::ClientConfig;
 pub use rustls::pki_types::ServerName;
 
-use super::{Protocol, Server};
+use super::{Address, Protocol};
 use crate::http_client::{HttpClientError, TlsFiles, Trust};
 
 const H1: &[u8] = b"http/1.1";
@@ -70,9 +70,12 @@ impl UpstreamTls {
     }
 
     /// The name that this server's certificate must have.
-    pub(super) fn name(&self, server: &Server) -> Option<ServerName<'static>> {
-        let host = server.authority.host().trim_start_matches('[').trim_end_matches(']');
-        self.name.clone().or_else(|| ServerName::try_from(host.to_owned()).ok())
+    pub(super) fn name(&self, server: &Address) -> Option<ServerName<'static>> {
+        let own = || {
+            let host = server.authority()?.host().trim_start_matches('[').trim_end_matches(']');
+            ServerName::try_from(host.to_owned()).ok()
+        };
+        self.name.clone().or_else(own)
     }
 
     /// What a handshake needs.

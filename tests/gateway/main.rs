@@ -23,5 +23,7 @@ mod outage;
 mod records;
 mod rows;
 mod secrets;
+mod servers;
 mod support;
 mod tls;
+mod websocket;

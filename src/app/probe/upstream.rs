@@ -17,7 +17,7 @@ use crate::credentials::oauth2::{self, Grant, TokenError};
 use crate::credentials::{self, Credential, HostPolicy};
 use crate::http_client::{HttpClient, HttpError};
 use crate::routing::{Access, HostPattern, RouteConfig, Segment};
-use crate::upstream::{Config, Protocol};
+use crate::upstream::{Address, Config, Protocol};
 
 /// Addresses of one upstream that are asked at most.
 const PATHS: usize = 4;
@@ -27,22 +27,30 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Asks the upstream with this place in the configuration.
 pub async fn survey(config: &config::Gateway, place: usize, http: &HttpClient, report: &mut Report) {
     let (Some(section), Some(credential)) = (config.upstreams.get(place), config.credentials.get(place)) else { return };
-    let Some(server) = section.servers.first() else { return };
+    for path in section.servers.iter().filter_map(|server| match &server.address {
+        Address::Unix(path) => Some(path.display()),
+        _ => None,
+    }) {
+        report.warn(format!("{path} is not asked: it is a socket of this machine"), format!("curl -i --unix-socket {path} http://localhost/"));
+    }
+    let mut servers = section.servers.iter().map(|server| &server.address).filter(|address| address.authority().is_some());
+    let Some(first) = servers.next() else { return };
+    let others: Vec<_> = servers.collect();
     let routes: Vec<&RouteConfig> = config.routes.iter().filter(|route| route.upstream == place).collect();
-    if section.protocol == Protocol::H2 || (server.secure && section.tls.is_named()) {
+    let secure = section.servers.iter().any(|server| server.address.is_secure());
+    if section.protocol == Protocol::H2 || (secure && section.tls.is_named()) {
         report.warn("not asked: this check speaks HTTP/1.1 and knows servers by their own names only", "look at `/readyz?verbose` of the gateway");
         return;
     }
-    let own = server.secure.then(|| HttpClient::new(section.tls.files()).ok()).flatten();
-    let scheme = if server.secure { "https" } else { "http" };
-    let asked = Asked {
-        http: own.as_ref().unwrap_or(http),
-        address: format!("{scheme}://{}/", server.authority).parse().unwrap_or_default(),
+    let own = secure.then(|| HttpClient::new(section.tls.files()).ok()).flatten();
+    let asked = |address: &Address| Asked {
+        http: own.as_ref().filter(|_| address.is_secure()).unwrap_or(http),
+        address: format!("{}://{}/", if address.is_secure() { "https" } else { "http" }, address.host()).parse().unwrap_or_default(),
         key: format!("upstreams.{}.servers", section.name),
-        ca: server.secure.then(|| format!("upstreams.{}.tls.ca", section.name)),
+        ca: address.is_secure().then(|| format!("upstreams.{}.tls.ca", section.name)),
         ca_named: section.tls.files().ca.is_some(),
     };
-    let visitor = Visitor { section, host: host(section, &routes), asked, paths: paths(&routes) };
+    let visitor = Visitor { section, host: host(section, &routes), asked: asked(first), paths: paths(&routes) };
     // A credential that cannot be had leaves the question whether the server is up, and whether it is open.
     let headers = headers(section, credential, http, report).await;
     let up = match (&headers, &credential.credential) {
@@ -51,6 +59,11 @@ pub async fn survey(config: &config::Gateway, place: usize, http: &HttpClient, r
     };
     if up && routes.iter().any(|route| matches!(route.access, Access::Protect(_))) {
         visitor.without(&credential.credential, report).await;
+    }
+    // The others are as the first, or down.
+    for other in others {
+        let other = Visitor { section, host: visitor.host.clone(), asked: asked(other), paths: Vec::new() };
+        other.is_up(report).await;
     }
 }
 

@@ -143,13 +143,68 @@ static INTROSPECTION: Section = Section::new(
 static UPSTREAM: Section = Section::new(
     "an upstream",
     &[
-        Key::new("servers", Kind::List(&Kind::Url), "Its servers, `http://host:port` or `https://host:port`.").required().example("[http://127.0.0.1:9101]"),
+        Key::new("servers", Kind::List(&Kind::ServerOr(&CONTENT_SERVER)), "Its servers; a name is resolved again every 30 s.")
+            .required()
+            .example("[http://127.0.0.1:9101]"),
         Key::new("credentials", Kind::Section(&CREDENTIALS), "What the gateway presents to it in the place of the client's token.").default("none"),
         Key::new("host", Kind::WordOr(&["preserve", "upstream"], "host"), "The `Host` that it sees: the one asked for, the server's own, or a fixed one.")
             .default("upstream"),
         Key::new("protocol", Kind::Word(&["h1", "h2", "auto"]), "HTTP/1.1, HTTP/2 (which gRPC needs), or what a TLS handshake agrees on.").default("h1"),
         Key::new("tls", Kind::Section(&UPSTREAM_TLS), "For servers with `https://`."),
         Key::new("timeouts", Kind::Section(&TIMEOUTS), "Deadlines."),
+        Key::new("sticky", Kind::Section(&STICKY), "Keeps a client with one server, while that one is fit.").default("the less busy of two"),
+        Key::new("health_check", Kind::Section(&HEALTH_CHECK), "Asks each server how it is; one that fails is left alone until it answers.").default("none"),
+        Key::new("ejection", Kind::Section(&EJECTION), "Leaves a server alone for a while when requests to it fail, if there are others."),
+        Key::new("max_connections", Kind::Number(1, 65_535), "Connections to one server at a time, all workers together.").default("1024"),
+        Key::new("queue", Kind::Section(&QUEUE), "Requests that wait for one of them."),
+        Key::new("retry_budget", Kind::Percent, "Requests that may be sent once more, of all; only what no server has begun with is sent again.")
+            .default("20%"),
+    ],
+);
+
+static CONTENT_SERVER: Section = Section::new(
+    "a server",
+    &[
+        Key::new("url", Kind::Server, "Where it is.").required().example("http://127.0.0.1:9101"),
+        Key::new("weight", Kind::Number(1, 1000), "Its share of the requests, beside those of the others.").default("1"),
+    ],
+);
+
+static STICKY: Section = Section::new(
+    "`sticky`",
+    &[
+        Key::new("cookie", Kind::Text, "By a cookie with this name, which the gateway sets.").example("uma_server"),
+        Key::new("header", Kind::Text, "By the value of this header.").example("X-Session"),
+    ],
+)
+.one_of(&[&["cookie"], &["header"]]);
+
+static HEALTH_CHECK: Section = Section::new(
+    "`health_check`",
+    &[
+        Key::new("path", Kind::Pattern, "What is asked for, by GET and without the credential; a status below 400, or 401, is healthy.")
+            .required()
+            .example("/health"),
+        Key::new("interval", Kind::Duration, "How often.").default("10s"),
+        Key::new("unhealthy_after", Kind::Number(1, 100), "Failures in a row that take a server out; one success takes it back.").default("3"),
+    ],
+);
+
+static EJECTION: Section = Section::new(
+    "`ejection`",
+    &[
+        Key::new("failures", Kind::Number(1, 1000), "Failed attempts to connect, in a row.").default("5"),
+        Key::new("server_errors", Kind::Boolean, "Whether 500, 502, 503, 504, broken connections and missing answers count as well.").default("false"),
+        Key::new("rest", Kind::Duration, "How long the first time; twice as long each time after.").default("1s"),
+        Key::new("longest_rest", Kind::Duration, "How long at most.").default("1m"),
+    ],
+);
+
+static QUEUE: Section = Section::new(
+    "`queue`",
+    &[
+        Key::new("length", Kind::Number(0, 1_000_000), "How many, in each worker; one more is answered 503.").default("1024"),
+        Key::new("wait", Kind::Duration, "How long; then 503.").default("1s"),
     ],
 );
 
@@ -195,7 +250,7 @@ static TIMEOUTS: Section = Section::new(
     &[
         Key::new("connect", Kind::Duration, "Until a connection stands.").default("5s"),
         Key::new("response", Kind::Duration, "From the end of the request's head to the head of the answer.").default("60s"),
-        Key::new("idle", Kind::Duration, "Without a byte of a body, and for an unused connection.").default("5m"),
+        Key::new("idle", Kind::DurationOrZero, "Without a byte of a body or tunnel, and for an unused connection; `0`: silence ends no stream.").default("5m"),
     ],
 );
 
@@ -233,6 +288,11 @@ static ROUTE: Section = Section::new(
         .default("none")
         .example("{ X-Forwarded-User: sub }"),
         Key::new("scopes_match", Kind::Word(&["all", "any"]), "Whether all scopes of a method are needed, or one of them.").default("all"),
+        Key::new("upgrade", Kind::List(&Kind::Word(&["websocket"])), "Protocols that a connection may change to; decided at the handshake.")
+            .default("none")
+            .example("[websocket]"),
+        Key::new("upgrade_grace", Kind::DurationOrZero, "How long an upgraded connection goes on when its permission has ended or was withdrawn.")
+            .default("0s"),
         Key::new("covers", Kind::Word(&["all"]), "`all`: one permission is meant for every value of a path parameter that the resource does not use."),
         Key::new("covers_protected", Kind::True, "This public route is meant to match also paths of a protected one."),
     ],

@@ -21,7 +21,7 @@ fn rows(table: &mut String, prefix: &str, section: &Section) {
         let _ = writeln!(table, "| `{path}` | {} | {} | {} |", cell(&key.kind.words()), cell(default), cell(key.doc));
         match &key.kind {
             Kind::Section(section) => rows(table, &format!("{path}."), section),
-            Kind::List(Kind::Section(section)) => rows(table, &format!("{path}[]."), section),
+            Kind::List(Kind::Section(section) | Kind::ServerOr(section)) => rows(table, &format!("{path}[]."), section),
             Kind::Map(_, Kind::Section(section)) => rows(table, &format!("{path}.*."), section),
             _ => {}
         }

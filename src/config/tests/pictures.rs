@@ -85,7 +85,7 @@ fn what_a_host_gives_is_replaced_by_the_route_and_never_merged() {
     let ResourceChoice::Register { scopes, .. } = protect(lab).resource else { panic!("registered") };
     assert_eq!(scopes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["read"], "what the host's methods need");
     assert_eq!(lab.rewrite.as_ref().map(|rewrite| rewrite.rest), Some(true));
-    assert_eq!(gateway.upstreams[2].servers[0].authority.as_str(), "lab:80");
+    assert_eq!(gateway.upstreams[2].servers[0].address.to_string(), "lab:80");
 }
 
 #[test]

@@ -16,6 +16,7 @@ struct Case<'a> {
     chain: &'a [IpAddr],
     method: &'a str,
     framing: Framing,
+    upgrade: Option<Upgrade>,
     identity: &'a [(&'a str, Claim, &'a str)],
     target: &'a str,
 }
@@ -29,6 +30,7 @@ impl Default for Case<'_> {
             chain: &[],
             method: "GET",
             framing: Framing::None,
+            upgrade: None,
             identity: &[],
             target: "/albums/1?a=b",
         }
@@ -51,6 +53,7 @@ impl Case<'_> {
             authority: "photos.example.org",
             way: Way { chain: self.chain, peer: "192.0.2.7".parse().unwrap(), trusted: !self.chain.is_empty(), scheme: "http", host: "photos.example.org" },
             framing: self.framing,
+            upgrade: self.upgrade,
             id: Some(HeaderValue::from_static("abc123")),
             proxy: &proxy,
             token: None,
@@ -209,6 +212,18 @@ fn the_host_follows_the_policy() {
         let head = Case { fields: &[("Host", "evil.example.org")], host, ..Case::default() }.head();
         assert_eq!(head.headers.get(HOST).map(|value| value.to_str().unwrap()), expected);
     }
+}
+
+#[test]
+fn an_upgrade_that_the_route_allows_is_asked_for_in_our_own_words() {
+    let fields = &[("Connection", "Upgrade, X-Hop"), ("Upgrade", "WebSocket"), ("X-Hop", "1"), ("Sec-WebSocket-Key", "a2V5"), ("Sec-WebSocket-Version", "13")];
+    let lines = Case { fields, upgrade: Some(Upgrade::WebSocket), ..Case::default() }.fields();
+    for line in ["connection: upgrade", "upgrade: websocket", "sec-websocket-key: a2V5", "sec-websocket-version: 13"] {
+        assert!(lines.iter().any(|given| given == line), "{line} in {lines:?}");
+    }
+    assert!(!lines.iter().any(|line| line.starts_with("x-hop")));
+    let lines = Case { fields, ..Case::default() }.fields();
+    assert!(!lines.iter().any(|line| line.starts_with("connection") || line.starts_with("upgrade")), "{lines:?}");
 }
 
 #[test]

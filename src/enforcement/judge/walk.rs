@@ -20,9 +20,9 @@ impl Judge {
     ///
     /// # Errors
     /// The answer that the table has for this request.
-    pub async fn judge(&self, case: Box<Case>) -> Result<Permit, Rejection> {
+    pub async fn judge(&self, case: &Case) -> Result<Permit, Rejection> {
         let started = Instant::now();
-        let result = self.walk(&case).await;
+        let result = self.walk(case).await;
         case.recorder.with(|record| record.authorization_server = started.elapsed());
         result
     }
@@ -128,7 +128,7 @@ impl Judge {
     }
 
     /// Rows I4 to I10.
-    async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
+    pub(super) async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
         // A token that the cache holds does not count against the client's introspections.
         let bucket = if known.is_none() { case.bucket } else { None };
         let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, known, bucket, reply };
@@ -238,7 +238,7 @@ async fn asked<T, E>(case: &Case, step: Step, answer: impl Future<Output = Resul
     answer
 }
 
-enum Unjudged {
+pub(super) enum Unjudged {
     Limited(Duration),
     Refused,
     Failed(AskError),

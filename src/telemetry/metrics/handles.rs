@@ -151,7 +151,7 @@ impl Handles {
     fn asked(&mut self, record: &Record) {
         let last = record.rows.iter().last();
         let (status, error) = match last {
-            Some(Row::U1) => (record.status, ""),
+            Some(Row::U1 | Row::U6) => (record.status, ""),
             Some(Row::U2) => (0, "credential_refused"),
             Some(Row::U3) => (0, "connection"),
             Some(Row::U4) => (0, "timeout"),

@@ -65,7 +65,7 @@ impl Outcome {
     const fn of_last(row: Row) -> Option<Self> {
         Some(match row {
             Row::D6 | Row::D8 => Self::Public,
-            Row::E10 | Row::U1 => Self::Permitted,
+            Row::E10 | Row::U1 | Row::U6 => Self::Permitted,
             Row::D15 | Row::I3 | Row::I5 | Row::I9 | Row::E1 | Row::E2 | Row::E8 | Row::E8a | Row::C3 => Self::Challenged,
             Row::D1 | Row::D2 | Row::D3 | Row::D5 | Row::D7 | Row::D9 | Row::D10 | Row::D12 | Row::D13 | Row::D14 => Self::Refused,
             Row::I3b | Row::E5 | Row::C1 | Row::H408 | Row::H413 | Row::H414 | Row::H431 | Row::H501 | Row::H508 => Self::Refused,

@@ -1,0 +1,141 @@
+//! The addresses behind a server's name, asked for again from time to time.
+//!
+//! The system's resolver does not tell how long an answer holds, so an answer is used for [`REFRESH`]. While a new one is on its way the old one goes on
+//! being used, also when the new one does not come: a name server that is down takes no content server with it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::uri::Authority;
+use tokio::net::lookup_host;
+use tokio::time::Instant;
+
+/// How long an answer is used.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// A host and what it resolves to. All workers share one of each.
+pub(super) struct Name {
+    host: Box<str>,
+    port: u16,
+    /// An address needs no resolver.
+    fixed: Option<Arc<[SocketAddr]>>,
+    known: Mutex<Option<Known>>,
+    asking: AtomicBool,
+    turn: AtomicUsize,
+}
+
+#[derive(Clone)]
+struct Known {
+    addresses: Arc<[SocketAddr]>,
+    until: Instant,
+}
+
+impl Name {
+    pub(super) fn new(authority: &Authority) -> Arc<Self> {
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let port = authority.port_u16().unwrap_or(80);
+        let fixed = host.parse::<IpAddr>().ok().map(|ip| Arc::from([SocketAddr::new(ip, port)]));
+        Arc::new(Self { host: host.into(), port, fixed, known: Mutex::default(), asking: AtomicBool::new(false), turn: AtomicUsize::new(0) })
+    }
+
+    /// The addresses to try, each caller beginning at another one.
+    ///
+    /// # Errors
+    /// When the name has never been resolved and cannot be now.
+    pub(super) async fn addresses(self: &Arc<Self>) -> io::Result<Vec<SocketAddr>> {
+        let known = match self.current() {
+            Some(addresses) => addresses,
+            None => self.ask().await?,
+        };
+        let mut addresses = known.to_vec();
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let first = turn.checked_rem(addresses.len()).unwrap_or(0);
+        addresses.rotate_left(first);
+        Ok(addresses)
+    }
+
+    /// Whether connections to this address still lead to the server. Asks anew in the background when it is time.
+    pub(super) fn includes(self: &Arc<Self>, address: &SocketAddr) -> bool {
+        self.current().is_none_or(|addresses| addresses.contains(address))
+    }
+
+    /// What is known; a new question is on its way when it is old.
+    fn current(self: &Arc<Self>) -> Option<Arc<[SocketAddr]>> {
+        if let Some(fixed) = &self.fixed {
+            return Some(Arc::clone(fixed));
+        }
+        let known = self.known().clone()?;
+        if known.until <= Instant::now() && !self.asking.swap(true, Ordering::Relaxed) {
+            let name = Arc::clone(self);
+            tokio::task::spawn(async move {
+                if let Err(error) = name.ask().await {
+                    tracing::warn!(host = &*name.host, %error, "a content server's name cannot be resolved; its last addresses are used");
+                    name.postpone();
+                }
+                name.asking.store(false, Ordering::Relaxed);
+            });
+        }
+        Some(known.addresses)
+    }
+
+    async fn ask(&self) -> io::Result<Arc<[SocketAddr]>> {
+        let mut addresses: Vec<SocketAddr> = lookup_host((&*self.host, self.port)).await?.collect();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        let addresses: Arc<[SocketAddr]> = addresses.into();
+        *self.known() = Some(Known { addresses: Arc::clone(&addresses), until: Instant::now() + REFRESH });
+        Ok(addresses)
+    }
+
+    /// The old answer holds a little longer.
+    fn postpone(&self) {
+        if let Some(known) = self.known().as_mut() {
+            known.until = Instant::now() + REFRESH / 6;
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_is_its_own_answer() {
+        for text in ["127.0.0.1:81", "[::1]:81"] {
+            let name = Name::new(&text.parse().unwrap());
+            assert_eq!(name.addresses().await.unwrap(), [text.parse::<SocketAddr>().unwrap()]);
+            assert!(!name.includes(&"127.0.0.2:81".parse().unwrap()));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_old_answer_is_used_until_a_new_one_comes() {
+        let name = Name::new(&"localhost:81".parse().unwrap());
+        let gone: SocketAddr = "192.0.2.1:81".parse().unwrap();
+        assert!(name.includes(&gone), "nothing is known yet");
+        *name.known() = Some(Known { addresses: Arc::from([gone]), until: Instant::now() });
+        assert!(name.includes(&gone));
+        while name.includes(&gone) {
+            tokio::task::yield_now().await;
+        }
+        assert!(name.addresses().await.unwrap().iter().all(|address| address.ip().is_loopback()));
+    }
+
+    #[tokio::test]
+    async fn several_addresses_take_turns() {
+        let name = Name::new(&"servers.example.org:81".parse().unwrap());
+        let both: [SocketAddr; 2] = ["192.0.2.1:81".parse().unwrap(), "192.0.2.2:81".parse().unwrap()];
+        *name.known() = Some(Known { addresses: Arc::from(both), until: Instant::now() + REFRESH });
+        let (first, second) = (name.addresses().await.unwrap(), name.addresses().await.unwrap());
+        assert_eq!((first[0], second[0]), (both[0], both[1]));
+    }
+}
