@@ -3,6 +3,7 @@
 //! The question carries no credential. Healthy is a status below 400, or 401: a server that asks who we are is up.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,9 +75,10 @@ impl Checks {
             stays
         });
         for (key, (member, config)) in wanted {
-            if !self.0.contains_key(&key) {
-                let task = spawn_local(watch(Arc::clone(&member), key.check.clone(), config, key.host.clone()));
-                self.0.insert(key, Running { task: task.abort_handle(), member });
+            if let Entry::Vacant(place) = self.0.entry(key) {
+                let (check, host) = (place.key().check.clone(), place.key().host.clone());
+                let task = spawn_local(watch(Arc::clone(&member), check, config, host));
+                place.insert(Running { task: task.abort_handle(), member });
             }
         }
     }

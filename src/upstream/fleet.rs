@@ -284,7 +284,7 @@ mod tests {
         let server = Server::at("127.0.0.1:1".parse().unwrap());
         let config = Config::new("albums", vec![server.clone()]);
         let member = fleet.member(&config, &server);
-        assert!(Arc::ptr_eq(&member, &fleet.member(&config.clone(), &server)));
+        assert!(Arc::ptr_eq(&member, &fleet.member(&config, &server)));
         let other = Config { max_connections: 5, ..config };
         assert!(!Arc::ptr_eq(&member, &fleet.member(&other, &server)));
         assert_eq!(member.tag.len(), 16);

@@ -82,6 +82,11 @@ impl Connections {
         roomy.max_by_key(|connection| connection.streams.get()).map(|connection| Place::on(connection, idle))
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
     /// Keeps a new connection, on which the server allows `most` requests at a time; gives the first place on it.
     pub(super) fn keep(&self, sender: http2::SendRequest<Body>, most: Rc<Cell<usize>>, peer: Option<SocketAddr>, idle: Duration) -> Place {
         let connection = Rc::new(Connection { sender, most, peer, streams: Cell::new(0), idle_until: Cell::new(Instant::now() + idle) });

@@ -329,7 +329,7 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.active.set(self.0.active.get().saturating_sub(1));
         // A shared connection may have room now.
-        if self.0.waiting.get() > 0 {
+        if self.0.waiting.get() > 0 && !self.0.shared.is_empty() {
             self.0.released.notify_one();
         }
     }
