@@ -69,13 +69,12 @@ impl Name {
         }
         let known = self.known().clone()?;
         if known.until <= Instant::now() && !self.asking.swap(true, Ordering::Relaxed) {
-            let name = Arc::clone(self);
+            let asking = Asking(Arc::clone(self));
             tokio::task::spawn(async move {
-                if let Err(error) = name.ask().await {
-                    tracing::warn!(host = &*name.host, %error, "a content server's name cannot be resolved; its last addresses are used");
-                    name.postpone();
+                if let Err(error) = asking.0.ask().await {
+                    tracing::warn!(host = &*asking.0.host, %error, "a content server's name cannot be resolved; its last addresses are used");
+                    asking.0.postpone();
                 }
-                name.asking.store(false, Ordering::Relaxed);
             });
         }
         Some(known.addresses)
@@ -101,6 +100,15 @@ impl Name {
 
     fn known(&self) -> std::sync::MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question on its way; another may be asked when it has ended, in whatever way.
+struct Asking(Arc<Name>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.asking.store(false, Ordering::Relaxed);
     }
 }
 

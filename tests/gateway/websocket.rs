@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -14,6 +16,7 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::response::Row;
 
+use crate::support::tls::{Authority, server};
 use crate::support::{Connection, LINK, PATIENCE, Setup, World, row_tests, until};
 
 row_tests! {
@@ -45,7 +48,7 @@ impl Echo {
     }
 }
 
-async fn echo(stream: TcpStream, seen: Arc<Mutex<Vec<String>>>) {
+async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin, seen: Arc<Mutex<Vec<String>>>) {
     #[expect(clippy::result_large_err, reason = "the library's own type")]
     let note = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
         let fields: Vec<String> = request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap_or_default())).collect();
@@ -82,7 +85,7 @@ async fn open(world: &World, path: &str, token: Option<&str>) -> Result<Socket, 
     timeout(PATIENCE, client_async(request, stream)).await.expect("in time").map(|(socket, _)| socket)
 }
 
-async fn says_back(socket: &mut Socket, text: &str) {
+async fn says_back(socket: &mut WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>, text: &str) {
     socket.send(Message::text(text)).await.expect("it is open");
     let answer = timeout(PATIENCE, socket.next()).await.expect("in time").expect("a message").expect("it is open");
     assert_eq!(answer, Message::text(text));
@@ -247,4 +250,33 @@ async fn a_plain_answer_that_is_under_way_finishes_when_its_permission_ends() {
     gate.open();
     let answer = connection.answer(false).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "whole"));
+}
+
+#[tokio::test]
+async fn with_tls_on_both_sides_it_is_http1_that_is_upgraded() {
+    let authority = Authority::new();
+    authority.sign("photos", &["photos.example.org"]);
+    authority.sign("live", &["127.0.0.1"]);
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+    let address = listener.local_addr().expect("an address");
+    // It would speak HTTP/2 as well, and rather.
+    let acceptor = TlsAcceptor::from(server(&authority.file("live.crt"), &authority.file("live.key"), &["h2", "http/1.1"], None));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                tokio::spawn(echo(stream, Arc::default()));
+            }
+        }
+    });
+    let upstream = format!("live: {{ servers: [ \"https://{address}\" ], protocol: auto, tls: {{ ca: {} }} }}", authority.path("ca.pem"));
+    let tls = format!("tls: {{ certificates: [ {{ certificate: {}, key: {} }} ] }}", authority.path("photos.crt"), authority.path("photos.key"));
+    let route = "{ path: /live/**, upstream: live, upgrade: [websocket], protect: { resource: { name: vacation, owner: alice }, scopes: { GET: [view] } } }";
+    let world = Setup::default().listener(&tls).another_upstream(&upstream).route(route).start().await;
+    let stream = authority.client().protocols(&["http/1.1"]).connect(world.address(), "photos.example.org").await.expect("a handshake");
+    let mut request = "wss://photos.example.org/live/chat".into_client_request().expect("a request");
+    request.headers_mut().insert("authorization", format!("Bearer {}", world.rpt(&["view"])).parse().expect("a value"));
+    let (mut socket, _) = timeout(PATIENCE, client_async(request, stream)).await.expect("in time").expect("it is opened");
+    for text in ["one", &"x".repeat(1 << 20)] {
+        says_back(&mut socket, text).await;
+    }
 }
