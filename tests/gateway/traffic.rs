@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use uma_gateway::demo::content_server::{Framing, Reply};
 
-use crate::support::{Connection, LINK, PATIENCE, World};
+use crate::support::{Connection, LINK, PATIENCE, Setup, World};
 
 #[tokio::test]
 async fn a_range_is_the_content_servers_business() {
@@ -60,24 +60,31 @@ async fn compression_is_left_alone() {
 
 #[tokio::test]
 async fn an_early_answer_reaches_a_client_that_is_still_sending() {
-    let world = World::start().await;
-    let rpt = world.rpt(&["edit"]);
-    world.upstream().reply_next(1, Reply::status(413).without_reading());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
+    let upstream = format!("early: {{ servers: [ \"http://{}\" ] }}", listener.local_addr().expect("an address"));
+    let world = Setup::default().another_upstream(&upstream).route("{ path: /early/**, upstream: early, public: true }").start().await;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("the gateway connects");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.expect("a head"));
+        }
+        stream.write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nmuch").await.expect("the gateway reads");
+        // It reads no further, and stays: a reset could overtake the answer.
+        stream
+    });
     let (mut reader, mut writer) = TcpStream::connect(world.address()).await.expect("the gateway listens").into_split();
-    let head = format!("PUT {LINK} HTTP/1.1\r\nHost: gateway.example.org\r\nAuthorization: Bearer {rpt}\r\nContent-Length: {}\r\n\r\n", 64 << 20);
+    let head = format!("PUT /early/x HTTP/1.1\r\nHost: gateway.example.org\r\nContent-Length: {}\r\n\r\n", 64 << 20);
     writer.write_all(head.as_bytes()).await.expect("it reads");
     let sending = tokio::spawn(async move {
         let block = vec![b'x'; 64 << 10];
-        for _ in 0..1024 {
-            if writer.write_all(&block).await.is_err() {
-                break;
-            }
-        }
+        while writer.write_all(&block).await.is_ok() {}
     });
     let mut answer = [0; 12];
     timeout(PATIENCE, reader.read_exact(&mut answer)).await.expect("in time").expect("an answer");
     assert_eq!(&answer, b"HTTP/1.1 413");
-    timeout(PATIENCE, sending).await.expect("it ends").expect("no panic");
+    timeout(PATIENCE, sending).await.expect("the gateway takes no more").expect("no panic");
+    drop(server.await);
 }
 
 /// `VmRSS`, in KiB.
