@@ -24,3 +24,7 @@ demo *arguments:
 bench *arguments:
     cargo build --release
     benches/nginx.py {{ arguments }}
+
+# what takes too long or too much for every run: 1 GiB each way
+deep *arguments:
+    cargo test --test gateway -- --ignored {{ arguments }}

@@ -26,4 +26,5 @@ mod secrets;
 mod servers;
 mod support;
 mod tls;
+mod traffic;
 mod websocket;
