@@ -38,8 +38,9 @@ impl Places {
         Self { file, routes: routes.collect() }
     }
 
-    fn find(&self, pattern: &str) -> Option<&RoutePlace> {
-        self.routes.iter().find(|route| route.pattern == pattern)
+    /// Several hosts may have a route of the same path; the line tells them apart.
+    fn find(&self, pattern: &str, line: Option<u64>) -> Option<&RoutePlace> {
+        self.routes.iter().find(|route| route.pattern == pattern && line.is_none_or(|line| u64::from(route.line) == line))
     }
 }
 
@@ -57,7 +58,7 @@ pub fn print(record: &Value, places: &Places) -> String {
         line(&mut out, "because", reason, "");
     }
     let Some(route) = text("http.route") else { return out };
-    let place = places.find(route);
+    let place = places.find(route, record.get("uma.route_line").and_then(Value::as_u64));
     let at = |line: u32| format!("{}:{line}", places.file);
     let parameters = place.map(|place| parameters(place, text("url.path").unwrap_or_default())).unwrap_or_default();
     line(&mut out, "route", route, &place.map_or_else(String::new, |place| format!("{}   {parameters}", at(place.line))));

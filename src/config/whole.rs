@@ -16,7 +16,8 @@ use super::routes::{self, Surroundings};
 use super::tree::Tree;
 use super::values::{list, network, number};
 use super::{Gateway, doors, servers, upstreams};
-use crate::{authorization_server, credentials, upstream};
+use crate::routing::{RouteConfig, ServedHosts};
+use crate::{authorization_server, credentials, listener, upstream};
 
 /// Reads the tree.
 pub(super) fn read(tree: Tree, text: &str, file: &Path, environment: Option<Environment<'_>>) -> Result<Gateway, Problems> {
@@ -78,6 +79,9 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let log = keys.open("log", checker).map(|keys| doors::log(&keys, checker)).unwrap_or_default();
     let drain = keys.open("drain", checker).map(|keys| doors::drain(&keys, checker)).unwrap_or_default();
     let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
+    if let (Some(listeners), Some(routes)) = (&listeners, &routes) {
+        unserved(listeners, routes, checker);
+    }
     version?;
     let (upstreams, credentials) = upstreams.into_iter().unzip();
     Some(Gateway {
@@ -98,6 +102,15 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         files: Vec::new(),
         warnings: Vec::new(),
     })
+}
+
+/// Routes for hosts that no listener serves: they can never match.
+fn unserved(listeners: &[listener::Config], routes: &[RouteConfig], checker: &mut Checker<'_>) {
+    let served: Vec<ServedHosts> = listeners.iter().filter_map(|listener| ServedHosts::new(&listener.hosts).ok()).collect();
+    for route in routes.iter().filter(|route| !served.iter().any(|hosts| hosts.overlaps(&route.host))) {
+        let problem = Problem::at(Span::new(route.place.line, route.place.column, 1), format!("no listener serves {}: this route can never match", route.host));
+        checker.error(problem.hint("add the host to the `hosts` of a listener, or leave those out to serve any"));
+    }
 }
 
 fn version(node: &super::tree::Node, checker: &mut Checker<'_>) -> Option<()> {

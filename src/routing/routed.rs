@@ -90,7 +90,10 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     table.check(&path).map_err(|problem| Rejection::UnsafePath(problem.reason()))?;
     let found = table.find(authority.host(), &path).ok_or(Rejection::NoRoute)?;
     let (route, params) = (Arc::clone(found.route), found.params);
-    recorder.with(|record| record.route = Some(Arc::clone(route.pattern())));
+    recorder.with(|record| {
+        record.route = Some(Arc::clone(route.pattern()));
+        record.route_line = Some(route.place().line);
+    });
     if let Some(answer) = cors::preflight(&route, &head.method, &head.headers, &recorder) {
         return Ok(Step::Answer(answer));
     }

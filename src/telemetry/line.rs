@@ -170,6 +170,7 @@ fn explained(line: &mut Object<'_>, record: &Record) {
     line.put("uma.owner", record.owner.as_deref());
     line.put("uma.username", record.username.as_deref());
     line.put("uma.token_left_s", record.token_left.map(|left| left.as_secs()));
+    line.put("uma.route_line", record.route_line.map(u64::from));
 }
 
 const fn cache_word(cache: CacheState) -> Option<&'static str> {

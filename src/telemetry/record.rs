@@ -57,6 +57,8 @@ pub struct Record {
     pub user_agent: Option<Box<str>>,
     /// The route's pattern.
     pub route: Option<Arc<str>>,
+    /// The line of the configuration where the route stands.
+    pub route_line: Option<u32>,
     /// The authorization server's name.
     pub server: Option<Arc<str>>,
     /// The resource that the route leads to.
@@ -142,6 +144,7 @@ impl Record {
             client: peer,
             user_agent: None,
             route: None,
+            route_line: None,
             server: None,
             resource: None,
             resource_name: None,

@@ -209,6 +209,17 @@ fn every_mistake_is_shown_at_its_place_with_what_to_write_instead() {
 }
 
 #[test]
+fn a_route_for_a_host_that_no_listener_serves_can_never_match() {
+    let folder = folder();
+    let served =
+        RIGHT.replace("127.0.0.1:8080", "127.0.0.1:8080\n    hosts: [a.example.org]").replace("path: /public/**", "path: /public/**\n    host: b.example.org");
+    let problems = read_in(folder.path(), &served).expect_err("nobody serves it");
+    assert_eq!(problems.errors.len(), 1, "{problems}");
+    assert!(problems.to_string().contains("no listener serves b.example.org"), "{problems}");
+    assert!(read_in(folder.path(), &served.replace("b.example.org", "a.example.org")).is_ok());
+}
+
+#[test]
 fn the_schema_refuses_unknown_keys_and_exclusive_ones_as_the_checker_does() {
     let shapes = ["unknown key", "exactly one of", "is missing:", "a list is wanted", "is not a duration", "is not a size", "is not a rate", "upper case"];
     for (right, wrong, _, message, instead) in ROWS {
