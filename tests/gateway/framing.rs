@@ -1,8 +1,10 @@
 //! Heads that two servers could read differently and that the HTTP library would mend in silence: row D1 all the same, and the end of the connection.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use uma_gateway::response::Row;
 
-use crate::support::{Connection, Exchange, Expect, LINK, Next, Says, World, until};
+use crate::support::tls::Authority;
+use crate::support::{Connection, Exchange, Expect, LINK, Next, Says, Setup, World, until};
 
 const HOST: &str = "Host: gateway.example.org\r\n";
 const PUBLIC: &str = "/public/welcome.txt";
@@ -108,4 +110,32 @@ async fn ordinary_bodies_and_values_pass_one_after_the_other() {
         assert_eq!(connection.answer(false).await.status / 100, 2, "{message}");
         assert_eq!(world.upstream().last().expect("it went on").body, body.as_bytes());
     }
+}
+
+#[tokio::test]
+async fn beside_http2_http1_is_read_as_closely() {
+    let world = Setup::default().listener("h2c: true").start().await;
+    for raw in contradictions() {
+        refused(&world.raw(raw).await);
+    }
+    // It begins as the preface of HTTP/2 does.
+    let mut connection = Connection::open(world.address(), None).await;
+    connection.send(format!("PROPFIND {PUBLIC}#x HTTP/1.1\r\n{HOST}\r\n").as_bytes()).await;
+    is_refused(&world, connection).await;
+}
+
+#[tokio::test]
+async fn over_tls_too() {
+    let authority = Authority::new();
+    authority.sign("gateway", &["gateway.example.org"]);
+    let (certificate, key) = (authority.path("gateway.crt"), authority.path("gateway.key"));
+    let world = Setup::default().listener(&format!("tls: {{ certificates: [ {{ certificate: {certificate}, key: {key} }} ] }}")).start().await;
+    for raw in contradictions() {
+        let mut stream = authority.client().protocols(&["http/1.1"]).connect(world.address(), "gateway.example.org").await.expect("a handshake");
+        stream.write_all(raw.as_bytes()).await.expect("it is read");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("the end of the connection");
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("malformed-request"), "{answer}");
+    }
+    assert!(world.upstream().saw_nothing());
 }
