@@ -10,6 +10,7 @@ mod connection;
 mod drain;
 mod h2;
 mod id;
+mod raw_head;
 mod seats;
 mod serve;
 #[cfg(test)]

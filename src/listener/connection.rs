@@ -243,7 +243,7 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>
         body = watched.watched(Box::new(Inbound { pace, watchdog: Rc::clone(watchdog) }));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
-    Request { head, body, peer, recorder }
+    Request { head, body, peer, suspect: watchdog.suspect(), recorder }
 }
 
 fn leaving(mut answer: http::Response<Body>, exchange: Exchange, watchdog: &Watchdog, hsts: Option<HeaderValue>) -> http::Response<Outgoing> {
@@ -307,6 +307,7 @@ impl http_body::Body for Outgoing {
 
 /// Carries bytes of another protocol; `begun` came before HTTP had ended.
 async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes) {
+    io.watchdog.no_more_heads();
     if !begun.is_empty() {
         io.begun = begun;
     }

@@ -4,7 +4,7 @@
 //! the connection's task asks [`Watchdog::deadline`] after each poll. In ordinary traffic no timer is touched: a deadline that
 //! moves further away is looked at when the old one strikes.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Settings;
+use super::raw_head::RawHeads;
 use super::transport::Transport;
 
 /// Requests that the other side of an HTTP/2 connection may call and take back unanswered; beyond it there must be more that were answered.
@@ -32,6 +33,9 @@ pub(super) struct Watchdog {
     exchanges: Cell<usize>,
     answered: Cell<usize>,
     taken_back: Cell<usize>,
+    /// What the heads hold that hyper does not show; nothing where no heads of HTTP/1 come.
+    heads: RefCell<Option<RawHeads>>,
+    suspect: Cell<Option<&'static str>>,
 }
 
 /// A request that is being answered, to the end of the answer.
@@ -55,6 +59,7 @@ impl Watchdog {
     pub(super) fn new(settings: Rc<Settings>) -> Self {
         let until = Instant::now() + settings.head;
         Self {
+            heads: RefCell::new(Some(RawHeads::new(settings.head_bytes))),
             settings,
             phase: Cell::new(Phase::Head(until)),
             write_until: Cell::new(None),
@@ -64,6 +69,7 @@ impl Watchdog {
             exchanges: Cell::new(0),
             answered: Cell::new(0),
             taken_back: Cell::new(0),
+            suspect: Cell::new(None),
         }
     }
 
@@ -82,6 +88,7 @@ impl Watchdog {
     /// HTTP/2 is spoken: bytes may be pings, so they do not begin a head, and one request says nothing of the next.
     pub(super) fn share(&self) {
         self.shared.set(true);
+        self.no_more_heads();
     }
 
     /// Whether HTTP/2 is spoken.
@@ -93,8 +100,19 @@ impl Watchdog {
     pub(super) fn asked(self: &Rc<Self>) -> Exchange {
         self.phase.set(Phase::Busy);
         self.abandoned.set(false);
+        self.suspect.set(self.heads.borrow_mut().as_mut().and_then(RawHeads::asked));
         self.exchanges.set(self.exchanges.get().saturating_add(1));
         Exchange { watchdog: Rc::clone(self), answered: false }
+    }
+
+    /// What the head of the request that was asked last holds and hyper does not show, if that must be refused.
+    pub(super) fn suspect(&self) -> Option<&'static str> {
+        self.suspect.get()
+    }
+
+    /// What comes from now on is no HTTP/1.
+    pub(super) fn no_more_heads(&self) {
+        self.heads.replace(None);
     }
 
     /// The answer has been handed over to its end, or given up.
@@ -141,9 +159,12 @@ impl Watchdog {
         }
     }
 
-    fn read(&self, bytes: usize) {
-        if bytes == 0 {
+    fn read(&self, bytes: &[u8]) {
+        if bytes.is_empty() {
             return;
+        }
+        if let Some(heads) = self.heads.borrow_mut().as_mut() {
+            heads.read(bytes);
         }
         self.fresh.set(false);
         if let (Phase::Idle(_), false) = (self.phase.get(), self.shared.get()) {
@@ -186,13 +207,14 @@ impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.begun.has_remaining() {
             let bytes = self.begun.len().min(buffer.remaining());
-            buffer.put_slice(&self.begun.split_to(bytes));
-            self.watchdog.read(bytes);
+            let bytes = self.begun.split_to(bytes);
+            buffer.put_slice(&bytes);
+            self.watchdog.read(&bytes);
             return Poll::Ready(Ok(()));
         }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.watchdog.read(buffer.filled().len() - before);
+        self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
         outcome
     }
 }

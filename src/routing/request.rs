@@ -15,6 +15,8 @@ pub struct Request {
     pub body: Body,
     /// The connection that it came by.
     pub peer: Peer,
+    /// Why it must be refused although `head` does not show it: what the listener saw in the bytes and the HTTP library settled silently.
+    pub suspect: Option<&'static str>,
     /// Its record.
     pub recorder: Recorder,
 }

@@ -17,6 +17,7 @@ mod bodies;
 mod explain;
 mod figures;
 mod flows;
+mod framing;
 mod http2;
 mod matrix;
 mod outage;

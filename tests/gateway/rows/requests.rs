@@ -6,7 +6,7 @@ use uma_gateway::response::Row;
 use crate::support::{DECLARED, Exchange, Expect, LINK, Next, Says, Setup, World, row_tests};
 
 row_tests! {
-    D1: two_hosts_are_refused_and_the_connection_ends, a_length_beside_a_coding_is_refused;
+    D1: two_hosts_are_refused_and_the_connection_ends, a_coding_that_is_not_chunked_is_refused;
     D2: a_host_that_the_listener_does_not_serve_is_misdirected;
     D3: a_path_that_could_lead_elsewhere_is_refused;
     D5: trace_is_refused_everywhere;
@@ -35,7 +35,7 @@ async fn two_hosts_are_refused_and_the_connection_ends(row: Row) {
     assert!(exchange.connection.ends().await);
 }
 
-async fn a_length_beside_a_coding_is_refused(row: Row) {
+async fn a_coding_that_is_not_chunked_is_refused(row: Row) {
     let world = World::start().await;
     let head = format!("PUT {LINK} HTTP/1.1\r\nHost: a.example.org\r\nTransfer-Encoding: gzip\r\n\r\n");
     let mut exchange = world.raw(head).await;
