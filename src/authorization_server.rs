@@ -17,6 +17,8 @@ mod resources;
 mod server;
 mod survey;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use config::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};

@@ -1,9 +1,9 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::introspection::read;
+use super::testing::config;
 use super::*;
 use crate::uma::{Introspection, Permission, ResourceId, Rpt, Scope, Timestamp};
 
@@ -108,28 +108,6 @@ fn a_key_binding_is_seen_in_the_answer_and_in_the_token() {
     assert!(active(Profile::Uma2, &json!({"active":true,"cnf":{"jkt":"x"}}), &opaque()).bound);
     assert!(active(Profile::Keycloak, &json!({"active":true}), &token_with(&json!({"cnf":{"jkt":"x"}}))).bound);
     assert!(!active(Profile::Uma2, &json!({"active":true}), &opaque()).bound);
-}
-
-fn config() -> Config {
-    Config {
-        name: "as".into(),
-        identity: ServerIdentity([7; 16]),
-        profile: ProfileChoice::Auto,
-        issuer: "https://id.example.org/realms/photoz".into(),
-        discovery: None,
-        backchannel: None,
-        allow_insecure: false,
-        client: ClientCredentials { id: "gateway".into(), secret: "secret".into() },
-        tls: crate::http_client::TlsFiles::default(),
-        audience: Audience::Any,
-        realm: "photoz".into(),
-        max_age: Duration::from_secs(30),
-        negative_max_age: Duration::from_secs(5),
-        refresh_window: 20,
-        timeout: Duration::from_secs(2),
-        live_decision: None,
-        on_unreachable: None,
-    }
 }
 
 fn document(host: &str) -> Value {

@@ -4,29 +4,10 @@ use std::time::Duration;
 use tokio::time::{Instant, advance};
 
 use super::*;
-use crate::authorization_server::{Audience, ClientCredentials, ProfileChoice};
 use crate::uma::Timestamp;
 
 pub(super) fn server(identity: u8) -> Config {
-    Config {
-        name: "as".into(),
-        identity: ServerIdentity([identity; 16]),
-        profile: ProfileChoice::Uma2,
-        issuer: "https://id.example.org".into(),
-        discovery: None,
-        backchannel: None,
-        allow_insecure: false,
-        client: ClientCredentials { id: "gateway".into(), secret: "secret".into() },
-        tls: crate::http_client::TlsFiles::default(),
-        audience: Audience::Any,
-        realm: "as".into(),
-        max_age: Duration::from_secs(30),
-        negative_max_age: Duration::from_secs(5),
-        refresh_window: 20,
-        timeout: Duration::from_secs(2),
-        live_decision: None,
-        on_unreachable: None,
-    }
+    Config { identity: ServerIdentity([identity; 16]), ..crate::authorization_server::testing::config() }
 }
 
 pub(super) fn of(subject: &str, session: &str) -> Introspection {

@@ -1,13 +1,11 @@
 //! Routes for this room's tests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 
 use super::*;
-use crate::authorization_server::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
-use crate::http_client::TlsFiles;
+use crate::authorization_server::testing;
 use crate::uma::Scope;
 
 /// A public route, at this line of the file.
@@ -35,29 +33,11 @@ pub fn protected(line: u32, host: &str, path: &str) -> RouteConfig {
     let scope = |name: &str| Arc::from([Scope(name.into())]);
     let place = Place { line: line + 1, column: 7 };
     let methods = vec![(Method::GET, scope("view"), place), (Method::PUT, scope("edit"), place), (Method::DELETE, scope("edit"), place)];
-    let protect =
-        Protect { server: Arc::new(server()), resource: ResourceChoice::Id("r1".into()), scopes: MethodScopes { methods }, scopes_match: ScopesMatch::All };
+    let protect = Protect {
+        server: Arc::new(testing::config()),
+        resource: ResourceChoice::Id("r1".into()),
+        scopes: MethodScopes { methods },
+        scopes_match: ScopesMatch::All,
+    };
     RouteConfig { access: Access::Protect(protect), ..public(line, host, path) }
-}
-
-fn server() -> Config {
-    Config {
-        name: "keycloak".into(),
-        identity: ServerIdentity([0; 16]),
-        profile: ProfileChoice::Keycloak,
-        issuer: "http://127.0.0.1:8180/realms/photoz".into(),
-        discovery: None,
-        backchannel: None,
-        allow_insecure: false,
-        client: ClientCredentials { id: "gateway".into(), secret: "secret".into() },
-        tls: TlsFiles::default(),
-        audience: Audience::Any,
-        realm: "photoz".into(),
-        max_age: Duration::from_secs(30),
-        negative_max_age: Duration::from_secs(5),
-        refresh_window: 20,
-        timeout: Duration::from_secs(2),
-        live_decision: None,
-        on_unreachable: None,
-    }
 }

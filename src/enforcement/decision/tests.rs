@@ -1,31 +1,11 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
-use crate::authorization_server::{ClientCredentials, ProfileChoice, ServerIdentity};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
 fn server(audience: Audience) -> Config {
-    Config {
-        name: "keycloak".into(),
-        identity: ServerIdentity([1; 16]),
-        profile: ProfileChoice::Auto,
-        issuer: "https://id.example.org/realms/photoz".into(),
-        discovery: None,
-        backchannel: None,
-        allow_insecure: false,
-        client: ClientCredentials { id: "content-gateway".into(), secret: "secret".into() },
-        tls: crate::http_client::TlsFiles::default(),
-        audience,
-        realm: "photoz".into(),
-        max_age: Duration::from_secs(30),
-        negative_max_age: Duration::from_secs(5),
-        refresh_window: 20,
-        timeout: Duration::from_secs(2),
-        live_decision: None,
-        on_unreachable: None,
-    }
+    Config { audience, ..crate::authorization_server::testing::config() }
 }
 
 fn scopes(names: &[&str]) -> Vec<Scope> {

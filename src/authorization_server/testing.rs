@@ -1,0 +1,29 @@
+//! A server's section as tests need it.
+
+use std::time::Duration;
+
+use super::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
+use crate::http_client::TlsFiles;
+
+/// A section with the usual times; a test changes what it is about.
+pub fn config() -> Config {
+    Config {
+        name: "keycloak".into(),
+        identity: ServerIdentity([0; 16]),
+        profile: ProfileChoice::Auto,
+        issuer: "https://id.example.org/realms/photoz".into(),
+        discovery: None,
+        backchannel: None,
+        allow_insecure: false,
+        client: ClientCredentials { id: "content-gateway".into(), secret: "secret".into() },
+        tls: TlsFiles::default(),
+        audience: Audience::Any,
+        realm: "photoz".into(),
+        max_age: Duration::from_secs(30),
+        negative_max_age: Duration::from_secs(5),
+        refresh_window: 20,
+        timeout: Duration::from_secs(2),
+        live_decision: None,
+        on_unreachable: None,
+    }
+}
