@@ -250,6 +250,8 @@ mod tests {
         let own = [name("X-Photo-User")];
         let reserved = Reserved::new(&own);
         for text in [
+            "Destination",
+            "X-User-Id",
             "X-Photo-User",
             "x-photo-user",
             "X_Photo_User",

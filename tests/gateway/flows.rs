@@ -160,6 +160,24 @@ async fn a_declared_resource_is_registered_once_and_asked_for_by_its_id() {
 }
 
 #[tokio::test]
+async fn a_declared_resource_that_is_there_already_keeps_the_scopes_that_only_the_server_knows() {
+    let world = Setup::default().start().await;
+    let id = world.control().register("alice", "declared tent", &["view", "edit"]);
+    let scopes = |world: &World| {
+        world.control().resources().into_iter().find(|(_, about)| about["name"] == "declared tent").map(|(_, about)| about["resource_scopes"].clone())
+    };
+    assert_eq!(scopes(&world), Some(json!(["view", "edit"])));
+    let text = Setup::default().route(DECLARED).yaml(world.server.issuer(), world.address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let environment = |name: &str| Some(if name == "CLIENT_SECRET" { "gateway-secret" } else { "proxy-secret" }.to_owned());
+    let config = uma_gateway::config::parse(&text, &folder.path().join("gateway.yaml"), &environment).expect("no mistake");
+    let options = uma_gateway::app::Options { log: Some(|| Box::new(std::io::sink())), ..uma_gateway::app::Options::default() };
+    let declaring = uma_gateway::app::Gateway::start(config, &options).expect("it starts");
+    until("the declaring gateway is ready", async || declaring.is_ready().then_some(())).await;
+    assert_eq!((scopes(&world), world.control().resource_id("declared tent")), (Some(json!(["view", "edit"])), Some(id)));
+}
+
+#[tokio::test]
 async fn what_an_answer_calls_a_permission_is_read_in_every_spelling_and_never_with_good_will() {
     let world = World::start().await;
     let cases = [

@@ -209,6 +209,16 @@ fn every_mistake_is_shown_at_its_place_with_what_to_write_instead() {
 }
 
 #[test]
+fn a_rewrite_that_leaves_out_what_chooses_the_resource_is_a_mistake() {
+    let folder = folder();
+    let path = "  - path: /albums/{album}/**\n";
+    let dropped = RIGHT.replace(path, &format!("{path}    rewrite: \"/{{**}}\"\n"));
+    let problems = read_in(folder.path(), &dropped).expect_err("one permission would open every album");
+    assert!(problems.to_string().contains("the rewrite leaves out {album}"), "{problems}");
+    assert!(read_in(folder.path(), &RIGHT.replace(path, &format!("{path}    rewrite: \"/v1/{{album}}/{{**}}\"\n"))).is_ok());
+}
+
+#[test]
 fn a_route_for_a_host_that_no_listener_serves_can_never_match() {
     let folder = folder();
     let served =

@@ -140,7 +140,8 @@ impl Setup {
         self
     }
 
-    fn yaml(&self, issuer: &str, content: SocketAddr) -> String {
+    /// The configuration as text.
+    pub fn yaml(&self, issuer: &str, content: SocketAddr) -> String {
         let mut text = format!("version: 1\nworkers: 2\nlisteners: [ {{ address: 127.0.0.1:0{} }} ]\n", self.listener);
         text.push_str("health: { address: 127.0.0.1:0 }\nadmin: { socket: admin.sock }\nlog: { access: off, audit: audit.log }\n");
         let _ = writeln!(text, "limits: {}", self.limits);
