@@ -25,6 +25,13 @@ pub use error::{HttpClientError, HttpError};
 pub use form::{basic_auth, form};
 pub use tls::Trust;
 
+/// Whether a host, as it stands in an address, is this machine by its name or number: plain http may go there.
+#[must_use]
+pub fn is_loopback(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
 /// Trust and client certificate of a TLS client, as files in PEM form.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TlsFiles {

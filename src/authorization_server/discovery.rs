@@ -10,6 +10,7 @@ use super::config::Config;
 use super::error::AskError;
 use super::json;
 use super::profile::Profile;
+use crate::http_client::is_loopback;
 
 /// An endpoint as it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ fn endpoint(config: &Config, uri: Uri) -> Result<Endpoint, AskError> {
                     .into(),
             ));
         }
-        if scheme != Scheme::HTTPS && !config.allow_insecure && !is_loopback(&authority) {
+        if scheme != Scheme::HTTPS && !config.allow_insecure && !is_loopback(authority.host()) {
             return Err(AskError::Discovery(format!("the endpoint `{uri}` is plain http; write `allow_insecure: true` if that is meant").into()));
         }
         return Ok(Endpoint { uri, host });
@@ -108,12 +109,6 @@ fn endpoint(config: &Config, uri: Uri) -> Result<Endpoint, AskError> {
 fn named(config: &Config, authority: &Authority) -> bool {
     let issuer: Option<Uri> = config.issuer.parse().ok();
     [issuer.as_ref(), config.discovery.as_ref()].into_iter().flatten().filter_map(Uri::authority).any(|known| known == authority)
-}
-
-/// Whether the host is this machine by its name or number.
-fn is_loopback(authority: &Authority) -> bool {
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn shorten(text: &str) -> String {

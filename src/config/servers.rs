@@ -14,7 +14,7 @@ use super::tls::client_files;
 use super::tree::{Entry, Node, Value};
 use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, text, url, word};
 use crate::authorization_server::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
-use crate::http_client::TlsFiles;
+use crate::http_client::{TlsFiles, is_loopback};
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
 
@@ -141,11 +141,6 @@ pub(super) fn secure(node: &Node, allow_insecure: Option<bool>, checker: &mut Ch
         return None;
     }
     Some(uri)
-}
-
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// A text that can stand in the challenge.
