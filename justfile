@@ -16,6 +16,12 @@ keycloak *arguments:
     tests/keycloak/start
     cargo test --test keycloak --test check -- --include-ignored {{ arguments }}
 
+# foreign clients and servers through the release binary, with that Keycloak: just clients curl
+clients *names:
+    cargo build --release
+    tests/keycloak/start
+    tests/clients/run target/release/uma-gateway /dev/null {{ names }}
+
 # the whole sequence with embedded servers, then it stays up
 demo *arguments:
     cargo run --release -- demo {{ arguments }}

@@ -122,8 +122,12 @@ def walk(world, check, curl, version, both):
     ticket = ticket_of(answer.headers.get("www-authenticate"))
     check(f"401 with a ticket, over HTTP/{version}", answer.status == 401 and ticket and answer.version == version, answer)
     check("the refusal is a problem document", answer.headers.get("content-type") == "application/problem+json" and json.loads(answer.body)["status"] == 401, answer)
-    answer = curl("/album/beach.txt", "-T", "-", "-H", "Expect: 100-continue", "--expect100-timeout", PATIENCE)
-    check("an upload without a token is refused before it is sent", answer.status == 401 and answer.sent == 0, f"{answer.sent} sent, {answer}")
+    file = world.folder / "upload"
+    file.write_bytes(UPLOAD)
+    # Over HTTP/2 the whole 401 comes and then RST_STREAM(NO_ERROR), as RFC 9113 (8.1) has it for early answers; curl 7.88 then drops the answer (exit 92).
+    if version == "1.1":
+        answer = curl("/album/new.bin", "-T", file, "-H", "Expect: 100-continue", "--expect100-timeout", 2 * PATIENCE)
+        check("an upload without a token is refused before it is sent", answer.status == 401 and answer.sent == 0, f"{answer.sent} sent, {answer}")
     check("nothing of that reached the content server", not Content.seen, Content.seen)
 
     rpt = world.realm.trade(ticket, "bob")
@@ -144,8 +148,6 @@ def walk(world, check, curl, version, both):
     answer = curl("/album/beach.gz", "-H", "Accept-Encoding: gzip", rpt=rpt)
     check("gzip passes octet for octet", answer.body == PACKED and answer.headers.get("content-encoding") == "gzip", answer)
 
-    file = world.folder / "upload"
-    file.write_bytes(UPLOAD)
     # curl gives up waiting for `100 Continue` after this long, and the whole request has no longer than that: without it the upload fails.
     answer = curl("/album/new.bin", "-T", file, "-H", "Expect: 100-continue", "--expect100-timeout", 2 * PATIENCE, rpt=both)
     stored = answer.status == 201 and answer.body.decode() == hashlib.sha256(UPLOAD).hexdigest()
