@@ -141,7 +141,7 @@ def walk(world, check, curl, version, both):
     check("401 insufficient_scope with a ticket for a scope too little", answer.status == 401 and 'error="insufficient_scope"' in line and ticket_of(line), answer)
 
     answer = curl("/album/beach.txt", "-I", rpt=rpt)
-    check("HEAD has the length and no body", answer.status == 200 and answer.headers.get("content-length") == str(len(TEXT)), answer)
+    check("HEAD is 200 with the length of the content", answer.status == 200 and answer.headers.get("content-length") == str(len(TEXT)), answer)
     answer = curl("/album/beach.txt", "-r", "1000-1999", rpt=rpt)
     ranged = answer.status == 206 and answer.body == TEXT[1000:2000] and answer.headers.get("content-range") == f"bytes 1000-1999/{len(TEXT)}"
     check("a range is 206 with those octets", ranged, answer)
