@@ -113,7 +113,7 @@ class Load:
         self.name = f"{protocol} {path}"
         self._rows = world.folder / f"h2load-{free_port()}.rows"
         command = [tool("h2load"), f"--log-file={self._rows}", "-c", clients, "-m", 1 if protocol == "h1" else streams, "-t", 1]
-        command += ["-n", requests] if requests else ["-D", seconds]
+        command += ["-n", requests] if requests else ["-D", f"{seconds * 1000:.0f}ms"]
         command += ["--h1"] if protocol == "h1" else []
         command += ["--rps", rate] if rate else []
         command += ["-H", f"Authorization: Bearer {rpt}"] if rpt else []
