@@ -31,6 +31,15 @@ bench *arguments:
     cargo build --release
     benches/nginx.py {{ arguments }}
 
-# what takes too long or too much for every run: 1 GiB each way
+# the release binary under load, with nginx, h2load, h2spec and Keycloak; all measurements or some: just load drain held
+load *names:
+    .ci/run release
+    tests/keycloak/start
+    tests/load/run target/release/uma-gateway /dev/null {{ names }}
+
+# what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads
 deep *arguments:
     cargo test --test gateway -- --ignored {{ arguments }}
+    .ci/run release
+    tests/keycloak/start
+    tests/load/run target/release/uma-gateway /dev/null --deep

@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tower::{Service, ServiceExt};
 
 use super::transport::{Opened, Protocol, open};
-use super::watchdog::{Exchange, Watchdog, Watched};
+use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
 use super::{Event, Settings, Socket, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
 use crate::response::is_grpc;
@@ -38,8 +38,6 @@ use crate::telemetry::Recorder;
 const BUFFER: usize = 64 * 1024;
 /// The bound on a head's fields that hyper has by itself.
 const HYPERS_FIELDS: usize = 100;
-/// How long and how much is thrown away after the last answer.
-const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
 /// What a connection on which nothing is being asked gets when the listener stops.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
@@ -93,7 +91,7 @@ where
     let watchdog = Rc::new(Watchdog::new(Rc::clone(&shared.settings)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
     let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
-    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog) });
+    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
     let service = hyper::service::service_fn(|request| {
@@ -224,7 +222,8 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
     }
     while timer.as_mut().poll(context).is_ready() {
         if Instant::now() >= deadline {
-            return Poll::Ready(None);
+            // Nobody is cut off whose answers are all out.
+            return Poll::Ready(watchdog.is_leaving().then_some(Ok(())));
         }
         timer.as_mut().reset(deadline);
     }
@@ -317,23 +316,9 @@ async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes) {
 
 /// Reads and forgets until the peer has closed, for a short while.
 async fn linger(mut io: Watched) {
-    let (time, most) = LINGER;
     // hyper leaves this out when an upgrade was offered.
-    let _ = timeout(time, io.shutdown()).await;
-    let stream = io.stream.socket();
-    let _ = timeout(time, async {
-        let mut waste = vec![0; 8 * 1024];
-        let mut total = 0;
-        while total < most && stream.readable().await.is_ok() {
-            match stream.try_read(&mut waste) {
-                Ok(0) => break,
-                Ok(bytes) => total += bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
-            }
-        }
-    })
-    .await;
+    let _ = timeout(LINGER.0, io.shutdown()).await;
+    let _ = timeout(LINGER.0, poll_fn(|context| io.poll_forget(context))).await;
 }
 
 /// An IPv4 peer of an IPv6 socket under its own address.

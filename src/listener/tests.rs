@@ -36,7 +36,14 @@ async fn beside<S>(settings: Settings, service: S, test: impl AsyncFnOnce(Socket
 where
     S: Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
-    let bound = bind(&config()).unwrap();
+    beside_that(&config(), settings, service, test).await;
+}
+
+async fn beside_that<S>(config: &Config, settings: Settings, service: S, test: impl AsyncFnOnce(SocketAddr))
+where
+    S: Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static,
+{
+    let bound = bind(config).unwrap();
     let address = bound.local_addr();
     let socket = bound.sockets(1).unwrap().remove(0);
     let (stop, stopped) = oneshot::channel::<()>();
@@ -364,4 +371,34 @@ fn an_address_that_is_taken_is_an_error_that_names_it_and_workers_share_ours() {
     let sockets = bound.sockets(3).unwrap();
     assert_eq!(sockets.iter().map(|socket| socket.listener.local_addr().unwrap()).collect::<Vec<_>>(), [address; 3]);
     assert!(matches!(bind(&Config::at(address)), Err(BindError::Taken(_))));
+}
+
+#[tokio::test]
+async fn an_answer_over_http2_is_read_to_its_end_though_the_client_still_says_something() {
+    const SIZE: usize = 512 * 1024;
+    let service = tower::service_fn(async |_: Request| Ok(Response::new(Body::full(Bytes::from(vec![b'x'; SIZE])))));
+    beside_that(&Config { h2c: true, ..config() }, Settings::default(), service, async |address| {
+        // Most of the answer stays in the gateway's socket.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        // Wide windows, one request, and GOAWAY: the connection ends when it is answered.
+        let frames: [&[u8]; 5] = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\x10\0\0",
+            b"\0\0\x04\x08\0\0\0\0\0\0\x10\0\0",
+            b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a",
+            b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        ];
+        stream.write_all(&frames.concat()).await.unwrap();
+        // Pings, as window updates would be; the last of them come when the gateway has said all.
+        for _ in 0..50 {
+            stream.write_all(b"\0\0\x08\x06\0\0\0\0\0PINGPING").await.expect("nobody has reset it");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).await.expect("an orderly end");
+        assert!(said.iter().filter(|byte| **byte == b'x').count() >= SIZE, "{} bytes came", said.len());
+    })
+    .await;
 }

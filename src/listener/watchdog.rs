@@ -8,7 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,12 +21,16 @@ use super::transport::Transport;
 
 /// Requests that the other side of an HTTP/2 connection may call and take back unanswered; beyond it there must be more that were answered.
 const TAKEN_BACK: usize = 200;
+/// How long and how much is thrown away after the last answer.
+pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
 
 /// What a connection is doing and until when it may.
 pub(super) struct Watchdog {
     settings: Rc<Settings>,
     phase: Cell<Phase>,
     write_until: Cell<Option<Instant>>,
+    /// All has been said; the other side has until then to close.
+    leave: Cell<Option<Instant>>,
     fresh: Cell<bool>,
     abandoned: Cell<bool>,
     /// Requests at a time share the connection (HTTP/2).
@@ -63,6 +68,7 @@ impl Watchdog {
             settings,
             phase: Cell::new(Phase::Head(until)),
             write_until: Cell::new(None),
+            leave: Cell::new(None),
             fresh: Cell::new(true),
             abandoned: Cell::new(false),
             shared: Cell::new(false),
@@ -79,10 +85,12 @@ impl Watchdog {
             Phase::Head(until) | Phase::Idle(until) => Some(until),
             Phase::Busy => None,
         };
-        match (phase, self.write_until.get()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [phase, self.write_until.get(), self.leave.get()].into_iter().flatten().min()
+    }
+
+    /// Whether all has been said, and only the other side's end is waited for.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leave.get().is_some()
     }
 
     /// HTTP/2 is spoken: bytes may be pings, so they do not begin a head, and one request says nothing of the next.
@@ -201,6 +209,28 @@ pub(super) struct Watched {
     /// What was read before anybody knew the protocol.
     pub(super) begun: Bytes,
     pub(super) watchdog: Rc<Watchdog>,
+    /// Bytes that were read and thrown away since all has been said.
+    pub(super) wasted: usize,
+}
+
+impl Watched {
+    /// Reads and forgets until the peer has closed, or has sent too much. A close with bytes that nobody read would be a reset, and take from the
+    /// peer what it has not read yet (RFC 9112, 9.6).
+    pub(super) fn poll_forget(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut waste = [0; 8 * 1024];
+        while self.wasted < LINGER.1 {
+            if ready!(self.stream.socket().poll_read_ready(context)).is_err() {
+                break;
+            }
+            match self.stream.socket().try_read(&mut waste) {
+                Ok(0) => break,
+                Ok(bytes) => self.wasted = self.wasted.saturating_add(bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => break,
+            }
+        }
+        Poll::Ready(())
+    }
 }
 
 impl AsyncRead for Watched {
@@ -244,6 +274,14 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        // Of HTTP/2 the library gives no stream back, so it is here that the end is waited for: window updates of the last answer are on their way.
+        if self.watchdog.is_shared() {
+            if !self.watchdog.is_leaving() {
+                self.watchdog.leave.set(Some(Instant::now() + LINGER.0));
+            }
+            ready!(self.poll_forget(context));
+        }
+        Poll::Ready(Ok(()))
     }
 }

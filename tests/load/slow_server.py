@@ -1,0 +1,74 @@
+"""One upstream answers after five seconds and hundreds of requests wait for it: what another route's requests take must not change by more than a tenth.
+
+Side by side: each round has four slices of the fast route beside the slow one, and four alone, two before and two after. The figure is the p99 beside it over
+the p99 alone, within the round; the control is the p99 of every second slice alone over that of the others, which shows what the machine does by itself. Red is
+a median of the rounds above 1.10 that is also above the third quartile of the control, taken upwards: a machine on which quiet slices differ by more than that
+cannot tell.
+"""
+import statistics
+
+from content import __file__ as CONTENT, read
+from support import DEEP, Load, configuration, figure, free_port, listens, main, milliseconds, nginx, percentile, shared_album, until
+
+ROUNDS = 12 if DEEP else 3
+# Four of them fit into the wait for the slow upstream.
+SLICE, SLICES = 1, 4
+ANSWERS_AFTER = 5
+WAITING = 200
+LIMIT = 1.10
+
+
+def fast(world, plain, rpt):
+    """What the requests of one slice took; the rate is far below what the machine can do, so that nobody waits for a processor."""
+    load = Load(world, "h1", plain, "/album/a", rpt, seconds=SLICE, clients=16, rate=150).end()
+    if load.failed or load.refused or load.done < SLICE * 16 * 150 / 2:
+        raise RuntimeError(load.text)
+    return [row.took for row in load.rows]
+
+
+def beside(world, plain, rpt, counts):
+    """Slices while hundreds wait for the slow upstream; also how many waited at the end of each, and how many were answered."""
+    slow = Load(world, "h1", plain, "/slow/a", rpt, seconds=0, clients=WAITING, requests=WAITING)
+    until("all of them wait", lambda: read(counts.read_bytes())[0] >= WAITING)
+    slices, waiting = [], []
+    for _ in range(SLICES):
+        slices.append(fast(world, plain, rpt))
+        waiting.append(read(counts.read_bytes())[0])
+    slow.end()
+    return slices, waiting, slow.done - slow.failed
+
+
+def p99(slices):
+    return percentile([took for slice in slices for took in slice], 0.99)
+
+
+def checks(world, check):
+    port, _ = nginx(world)
+    slow, counts = free_port(), world.folder / "slow.counts"
+    world.start("slow", ["python3", CONTENT, slow, ANSWERS_AFTER, counts])
+    until("the slow server listens", lambda: listens(slow))
+    album, rpt = shared_album(world)
+    plain, _, keys = configuration(world, album, {"content": world.upstream(f"http://127.0.0.1:{port}"), "slow": world.upstream(f"http://127.0.0.1:{slow}")})
+    keys["routes"].append(world.album_route("/slow/**", album, "slow"))
+    world.gateway(keys)
+    fast(world, plain, rpt)
+    ratios, control, waited, answered = [], [], [], 0
+    for number in range(ROUNDS):
+        alone = [fast(world, plain, rpt) for _ in range(SLICES // 2)]
+        slices, waiting, done = beside(world, plain, rpt, counts)
+        alone += [fast(world, plain, rpt) for _ in range(SLICES // 2)]
+        waited += waiting
+        answered += done
+        ratios.append(p99(slices) / p99(alone))
+        control.append(p99(alone[::2]) / p99(alone[1::2]))
+        figure(f"round {number + 1}", f"p99 alone {milliseconds(p99(alone))}, beside it {milliseconds(p99(slices))}: {ratios[-1]:.3f}, control {control[-1]:.3f}")
+    median, noise = statistics.median(ratios), statistics.quantiles([max(one, 1 / one) for one in control], n=4)[2]
+    figure("p99 beside the slow upstream over p99 alone", f"{median:.3f} (median of {ROUNDS} rounds, {min(ratios):.3f} - {max(ratios):.3f})")
+    figure("control, alone over alone", f"third quartile {noise:.3f}; {'this machine can tell a tenth' if noise <= LIMIT else 'too noisy to tell a tenth'}")
+    # The last slice of a busy machine may end after the first answers.
+    check("hundreds waited for the slow upstream meanwhile", sorted(waited)[len(waited) // 4] == WAITING, waited)
+    check.equal("each of them was answered in the end", answered, WAITING * ROUNDS)
+    check("the other route's p99 is within a tenth, as far as this machine can tell", median <= max(LIMIT, noise), f"{median:.3f}, control {noise:.3f}")
+
+
+main(checks)
