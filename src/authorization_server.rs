@@ -29,4 +29,4 @@ pub use keep::Wanted;
 pub use pat::Held;
 pub use profile::Profile;
 pub use resources::{Declared, Description, Reconciled, ResourceKey, Resources, Seen};
-pub use server::{Introspected, Server, TicketError};
+pub use server::{CONCURRENT_CALLS, Introspected, Server, TicketError};

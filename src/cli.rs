@@ -12,12 +12,16 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// What every command's help ends with; `fetch` and `demo` have their own.
+const EXIT_CODES: &str = "Exit codes: 0 well, 1 something failed, 2 wrong arguments, 78 a wrong configuration";
+
 /// A wrong configuration (`EX_CONFIG` of sysexits).
 const BAD_CONFIGURATION: u8 = 78;
 
 /// A reverse proxy that puts User-Managed Access (UMA 2.0) in front of any content server.
 #[derive(Parser)]
 #[command(name = "uma-gateway", version, about, propagate_version = true)]
+#[command(after_help = "Exit codes: 0 well, 1 something failed, 2 wrong arguments, 3 (fetch) the owner has still to decide, 78 a wrong configuration")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -26,6 +30,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the gateway
+    #[command(after_help = EXIT_CODES)]
     Run(Configuration),
     /// Say every mistake of a configuration, and what to write instead
     Check(check::Arguments),

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use uma_gateway::response::Row;
-use uma_gateway::telemetry::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome};
+use uma_gateway::telemetry::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Metrics, Outcome};
 
 fn file(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -64,7 +64,15 @@ fn walked() -> BTreeMap<String, BTreeSet<String>> {
     let read = stream.read_to_string(&mut text);
     demo.kill().and_then(|()| demo.wait()).expect("it ends");
     read.expect("an answer");
-    names(&text)
+    // The demo speaks no TLS.
+    let tls = Metrics::new().expect("metrics");
+    tls.certificates_expire([("127.0.0.1:8443", "tls.crt".to_owned(), 1_787_234_531)]);
+    tls.certificates_read("listener", "127.0.0.1:8443", true);
+    let mut known = names(&tls.encode().expect("text"));
+    for (name, labels) in names(&text) {
+        known.entry(name).or_default().extend(labels);
+    }
+    known
 }
 
 fn names(text: &str) -> BTreeMap<String, BTreeSet<String>> {
@@ -141,6 +149,7 @@ fn words(metric: &str, label: &str) -> Option<Vec<&'static str>> {
         (_, "cache") => CacheKind::ALL.map(CacheKind::label).to_vec(),
         ("uma_gateway_connection_faults_total", "reason") => ConnectionFault::ALL.map(ConnectionFault::label).to_vec(),
         ("uma_gateway_connections_total", "outcome") => vec!["accepted", "refused"],
+        ("uma_gateway_upstream_health_checks_total" | "uma_gateway_upstream_connects_total", "outcome") => vec!["ok", "failed"],
         ("uma_gateway_dependency_up", "kind") => vec!["authorization_server", "protection_api", "upstream", "proxy_credential"],
         ("http_server_request_duration_seconds_count", "error_type") => vec!["aborted", ""],
         _ => return None,

@@ -195,6 +195,7 @@ impl Running {
         let snapshot = Arc::new(snapshot);
         let old = self.current.swap(Arc::clone(&snapshot));
         self.checks.set(&self.fleet, snapshot.upstreams.iter());
+        self.fleet.keep_only(snapshot.upstreams.iter());
         self.keeping.retire(&old, &config.authorization_servers);
         self.keeping.sweep();
         let (opened, closed) = self.listeners.carry_out(listeners, config.drain.timeout);

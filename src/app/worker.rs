@@ -51,6 +51,8 @@ fn count(metrics: &Metrics, event: Event) {
         Event::Expired => metrics.connection_failed(ConnectionFault::Expired),
         Event::Malformed => metrics.connection_failed(ConnectionFault::Malformed),
         Event::HeadTooLarge => metrics.connection_failed(ConnectionFault::HeadTooLarge),
+        Event::TunnelOpened => metrics.tunnel_opened(),
+        Event::TunnelClosed => metrics.tunnel_closed(),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::uma::{PermissionTicket, ResourceId, Rpt, Scope};
 /// Largest answer that is read, in bytes.
 const ANSWER_LIMIT: usize = 256 * 1024;
 /// Calls to one server that may be under way at once.
-const CONCURRENT_CALLS: usize = 256;
+pub const CONCURRENT_CALLS: usize = 256;
 /// Failures in a row after which a server is given a rest, and how long.
 const FAILURES_BEFORE_REST: u32 = 8;
 const REST: Duration = Duration::from_millis(500);

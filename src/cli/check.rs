@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::{BAD_CONFIGURATION, Configuration, block_on};
 
 #[derive(clap::Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub struct Arguments {
     #[command(flatten)]
     configuration: Configuration,

@@ -11,14 +11,15 @@ use super::place::{Places, print};
 use super::{Configuration, block_on, load, load_without_secrets};
 use crate::admin::{AdminClient, AdminDoor};
 use crate::app::Question;
+use crate::response::Row;
 use crate::secret::Secret;
 
 #[derive(clap::Args)]
-#[command(override_usage = "uma-gateway explain ID\n       uma-gateway explain METHOD URL [--token FILE]")]
+#[command(after_help = super::EXIT_CODES, override_usage = "uma-gateway explain ID\n       uma-gateway explain METHOD URL [--token FILE]\n       uma-gateway explain ROW\n       uma-gateway explain --rows")]
 pub struct Arguments {
-    /// The id of a request (X-Request-Id), or a method
-    #[arg(value_name = "ID|METHOD")]
-    what: String,
+    /// The id of a request (X-Request-Id), a method, or a row of the decision table such as E8
+    #[arg(value_name = "ID|METHOD|ROW", required_unless_present = "rows")]
+    what: Option<String>,
     /// The address of a request that nobody made yet
     #[arg(value_name = "URL")]
     url: Option<http::Uri>,
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// The admin door of the running gateway: a socket's path, or http://ADDRESS with the token in UMA_GATEWAY_ADMIN_TOKEN
     #[arg(long, value_name = "SOCKET|URL")]
     admin: Option<String>,
+    /// Print every row of the decision table with what it says
+    #[arg(long, exclusive = true)]
+    rows: bool,
     /// Print the record as JSON
     #[arg(long)]
     json: bool,
@@ -37,6 +41,10 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    fn what(&self) -> &str {
+        self.what.as_deref().unwrap_or_default()
+    }
+
     /// Where the configuration is. Somebody who runs the demo stands in a folder with an example of a configuration more often than not.
     fn configuration(&self) -> Configuration {
         let demo = || crate::demo::running_configuration().filter(|_| self.admin.is_none());
@@ -45,6 +53,13 @@ impl Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> ExitCode {
+    let line = |row: &Row| format!("{:<5} {}\n", row.label(), row.meaning().trim());
+    if arguments.rows {
+        return super::print(&Row::ALL.iter().map(line).collect::<String>());
+    }
+    if let Some(row) = Row::ALL.iter().find(|row| row.label() == arguments.what()).filter(|_| arguments.url.is_none()) {
+        return super::print(&line(row));
+    }
     match answer(arguments) {
         Ok((record, _)) if arguments.json => super::print(&format!("{record:#}\n")),
         Ok((record, places)) => match record.get("error").and_then(Value::as_str) {
@@ -78,7 +93,7 @@ fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
             );
             return Err(ExitCode::from(super::BAD_CONFIGURATION));
         }
-        (None, Some(door)) => ask(block_on(AdminClient::new(&door).record(&arguments.what))?)?,
+        (None, Some(door)) => ask(block_on(AdminClient::new(&door).record(arguments.what()))?)?,
         (Some(url), door) => {
             let question = question(arguments, url)?;
             match door {
@@ -115,7 +130,7 @@ fn question(arguments: &Arguments, url: &http::Uri) -> Result<Question, ExitCode
         eprintln!("error: {why}");
         ExitCode::from(2)
     };
-    let method = arguments.what.parse().map_err(|_| usage(format!("`{}` is not a method", arguments.what)))?;
+    let method = arguments.what().parse().map_err(|_| usage(format!("`{}` is not a method", arguments.what())))?;
     let token = match &arguments.token {
         Some(file) => Some(std::fs::read_to_string(file).map_err(|error| usage(format!("{}: {error}", file.display())))?),
         None => None,

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks `/readyz` of a running gateway, for probes in containers that hold nothing else.
+//! `healthcheck`: asks `/readyz?verbose` of a running gateway, for probes in containers that hold nothing else, and says why it is not ready.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use super::{Configuration, block_on, load_without_secrets};
 use crate::http_client::{HttpClient, TlsFiles};
 
 #[derive(clap::Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
@@ -31,7 +32,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Err(why)) => {
-            eprintln!("not ready: {why}");
+            eprintln!("not ready: {}", why.trim_end());
             ExitCode::FAILURE
         }
         Err(code) => code,
@@ -49,7 +50,7 @@ fn configured(configuration: &Configuration) -> Result<http::Uri, ExitCode> {
     if address.ip().is_unspecified() {
         address.set_ip(if address.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
-    format!("http://{address}/readyz").parse().map_err(|_| ExitCode::FAILURE)
+    format!("http://{address}/readyz?verbose").parse().map_err(|_| ExitCode::FAILURE)
 }
 
 async fn ask(url: &http::Uri) -> Result<(), String> {
@@ -60,5 +61,5 @@ async fn ask(url: &http::Uri) -> Result<(), String> {
     if response.status().is_success() {
         return Ok(());
     }
-    Err(format!("{} {}", response.status(), String::from_utf8_lossy(response.body()).trim()))
+    Err(format!("{}\n{}", response.status(), String::from_utf8_lossy(response.body()).trim()))
 }

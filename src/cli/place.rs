@@ -12,6 +12,8 @@ use crate::routing::Access;
 #[derive(Default)]
 pub struct Places {
     file: String,
+    /// As it was given.
+    path: String,
     routes: Vec<RoutePlace>,
 }
 
@@ -35,7 +37,18 @@ impl Places {
                 Access::Public => Vec::new(),
             },
         });
-        Self { file, routes: routes.collect() }
+        Self { file, path: config.file.display().to_string(), routes: routes.collect() }
+    }
+
+    /// `check --online` of the same configuration.
+    fn online(&self, why: &str) -> String {
+        let safe = |character: char| character.is_ascii_alphanumeric() || "/._-+,:@%".contains(character);
+        let config = match &*self.path {
+            "" => String::new(),
+            path if path.chars().all(safe) => format!(" --config {path}"),
+            path => format!(" --config '{}'", path.replace('\'', "'\\''")),
+        };
+        format!("{why}: uma-gateway check --online{config}")
     }
 
     /// Several hosts may have a route of the same path; the line tells them apart.
@@ -83,8 +96,8 @@ pub fn print(record: &Value, places: &Places) -> String {
             );
         }
     }
-    if let Some(next) = next(record, &rows) {
-        line(&mut out, "next", next, "");
+    if let Some(next) = next(record, &rows, places) {
+        line(&mut out, "next", &next, "");
     }
     out
 }
@@ -144,10 +157,10 @@ fn token(out: &mut String, record: &Value, rows: &[&str]) {
     line(out, "token", &format!("{state}{user}{client}"), &cache);
 }
 
-fn next(record: &Value, rows: &[&str]) -> Option<&'static str> {
+fn next(record: &Value, rows: &[&str], places: &Places) -> Option<String> {
     // `uma.row` names the reason of a challenge, not the challenge.
     let row = if rows.contains(&"C3") { "C3" } else { record.get("uma.row").and_then(Value::as_str)? };
-    Some(match row {
+    let hint = match row {
         "C3" if rows.contains(&"D15") => "the client trades the ticket for an RPT and asks again with it",
         "C3" if rows.iter().any(|row| matches!(*row, "E8" | "E8a")) => {
             "the client trades the ticket; if the authorization server refuses, the owner has not granted what is missing"
@@ -158,11 +171,12 @@ fn next(record: &Value, rows: &[&str]) -> Option<&'static str> {
         "D9" => "add the method to the route's `scopes`",
         "D10" => "the authorization server has no resource of this name and owner: check both there",
         "C1" | "I3b" => "this client asks too often; `limits` sets how often it may",
-        "C2" | "C4" | "C5" | "C6" | "C7" | "D11" | "I6" | "I7a" | "I10" | "E8c" => "see why with: uma-gateway check --online",
-        "U2" => "the content server does not accept the gateway's credential: check `credentials` with: uma-gateway check --online",
-        "U3" | "U4" => "the content server does not answer: check `servers` with: uma-gateway check --online",
+        "C2" | "C4" | "C5" | "C6" | "C7" | "D11" | "I6" | "I7a" | "I10" | "E8c" => return Some(places.online("see why with")),
+        "U2" => return Some(places.online("the content server does not accept the gateway's credential: check `credentials` with")),
+        "U3" | "U4" => return Some(places.online("the content server does not answer: check `servers` with")),
         _ => return None,
-    })
+    };
+    Some(hint.to_owned())
 }
 
 fn resource(record: &Value) -> String {

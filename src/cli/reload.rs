@@ -6,6 +6,7 @@ use super::{Configuration, block_on, explain, load, load_without_secrets};
 use crate::admin::{AdminClient, AdminDoor};
 
 #[derive(clap::Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub struct Arguments {
     #[command(flatten)]
     configuration: Configuration,

@@ -1,10 +1,9 @@
 //! Which addresses may be asked: https, and http to this machine, unless the user allows more.
 
-use std::net::IpAddr;
-
 use http::Uri;
 
 use super::AddressError;
+use crate::http_client::is_loopback;
 
 /// Refuses what is not http or https, has a user name or password in it, or would send tokens over plain http to another machine.
 pub(super) fn check(uri: &Uri, allow_insecure: bool) -> Result<(), AddressError> {
@@ -31,12 +30,6 @@ pub(super) fn shown(uri: &Uri) -> String {
     format!("{}://{}{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |authority| authority.as_str()), uri.path())
 }
 
-fn is_loopback(host: &str) -> bool {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let name = host.to_ascii_lowercase();
-    bare.parse::<IpAddr>().map_or_else(|_| name == "localhost" || name.ends_with(".localhost"), |address| address.is_loopback())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,14 +40,24 @@ mod tests {
 
     #[test]
     fn https_goes_anywhere_and_http_to_this_machine_only() {
-        for fine in
-            ["https://photos.example.org/a", "http://127.0.0.1:8080/", "http://[::1]:8080/", "http://localhost/", "http://LOCALHOST:1/", "http://a.localhost/"]
-        {
+        for fine in [
+            "https://photos.example.org/a",
+            "http://127.0.0.1:8080/",
+            "http://[::1]:8080/",
+            "http://localhost/",
+            "http://LOCALHOST:1/",
+            "http://[::ffff:127.0.0.1]/",
+        ] {
             assert!(checked(fine).is_ok(), "{fine}");
         }
-        for refused in
-            ["http://photos.example.org/", "http://10.0.0.1/", "http://localhost.example.org/", "http://127.0.0.1.example.org/", "http://notlocalhost/"]
-        {
+        for refused in [
+            "http://photos.example.org/",
+            "http://10.0.0.1/",
+            "http://localhost.example.org/",
+            "http://127.0.0.1.example.org/",
+            "http://notlocalhost/",
+            "http://a.localhost/",
+        ] {
             assert!(matches!(checked(refused), Err(AddressError::Insecure(_))), "{refused}");
             assert!(check(&refused.parse().unwrap(), true).is_ok());
         }

@@ -23,6 +23,7 @@ const STILL: Duration = Duration::from_mins(1);
 
 /// Fetch protected content as its requesting party: ask, sign in, trade the ticket, ask again
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Exit codes: 0 the content came, 1 it did not, 2 wrong arguments, 3 the owner has still to decide")]
 pub struct Arguments {
     /// Address of the content: https, or http on this machine
     #[arg(value_name = "URL")]

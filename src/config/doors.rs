@@ -9,7 +9,7 @@ use super::problem::{Problem, Span};
 use super::secrets::secret;
 use super::tls;
 use super::tree::{Node, Value};
-use super::values::{Wrong, address, boolean, duration, file, host, list, network, number, parse_url, parsed, rate, size, word};
+use super::values::{Wrong, address, boolean, duration, file, host, list, network, number, parse_url, parsed, rate, size, word, writable};
 use crate::admin::{AdminDoor, HealthConfig};
 use crate::enforcement::{Limits, Rate};
 use crate::listener::{self, Drain};
@@ -95,11 +95,11 @@ pub(super) fn log(keys: &Keys<'_>, checker: &mut Checker<'_>) -> LogConfig {
     let access = keys.read("access", checker, |node, checker| word(node, checker, &[("on", Access::On), ("denied", Access::Denied), ("off", Access::Off)]));
     let to = keys.read("to", checker, |node, checker| match &node.value {
         Value::Scalar { text, .. } if text == "stdout" => Some(To::Stdout),
-        _ => file(node, checker).map(To::File),
+        _ => writable(node, checker).map(To::File),
     });
     let audit = keys.read("audit", checker, |node, checker| match &node.value {
         Value::Scalar { text, .. } if text == "stdout" => Some(Audit::Stdout),
-        _ => file(node, checker).map(Audit::File),
+        _ => writable(node, checker).map(Audit::File),
     });
     LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), to: to.unwrap_or_default(), audit }
 }

@@ -17,7 +17,10 @@ use super::resource::{self, Path};
 use super::tree::{Node, Value};
 use super::values::{duration_or_zero, host, list, only_true, scalar, word};
 use crate::authorization_server;
-use crate::routing::{Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, Rewrite, RouteConfig, RouteTable, ScopesMatch, Upgrade};
+use crate::routing::{
+    Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Upgrade,
+    unused_parameters,
+};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -92,6 +95,18 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
     })
 }
 
+/// `covers: all` where no parameter is left for it to cover.
+fn covers_nothing(route: &Keys<'_>, path: Option<Path<'_>>, resource: Option<&ResourceChoice>, checker: &mut Checker<'_>) {
+    // A rewrite that drops a parameter is what it is for, too.
+    if let (Some(span), Some(path), Some(resource)) = (route.key_span("covers"), path, resource)
+        && !route.names("rewrite")
+        && unused_parameters(path.pattern, resource).is_empty()
+    {
+        let why = if path.pattern.parameters().next().is_none() { "the path has no parameter" } else { "the resource uses every parameter of the path" };
+        checker.warn(Problem::at(span, format!("`covers: all` has no effect here: {why}")).label("leave it out"));
+    }
+}
+
 /// A header that would say who asks where the upstream looks for the gateway's own credential.
 fn both_identity_and_credential(keys: &Keys<'_>, identity: &[(HeaderName, Claim)], credential: Option<&Vec<HeaderName>>, checker: &mut Checker<'_>) {
     for (name, _) in identity.iter().filter(|(name, _)| credential.is_some_and(|names| names.contains(name))) {
@@ -151,6 +166,10 @@ fn access(keys: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: 
     }
     if public {
         misplaced(&["scopes_match", "covers"], "a public route needs no permission", checker);
+        if let Some(span) = keys.key_span("identity_headers") {
+            let problem = Problem::at(span, "`identity_headers` has no effect here: on a public route nobody is known");
+            checker.warn(problem.label("leave it out"));
+        }
     }
     Access::Public
 }
@@ -173,7 +192,9 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
     let needed = scopes.as_ref();
     let resource = keys.entry("resource").and_then(|entry| {
         let keys = keys.open("resource", checker)?;
-        resource::resource(&keys, &entry.value, path, needed, route.names("covers"), checker)
+        let found = resource::resource(&keys, &entry.value, path, needed, route.names("covers"), checker);
+        covers_nothing(route, path, found.as_ref(), checker);
+        found
     });
     Protect {
         server: server.unwrap_or_else(|| Arc::new(super::servers::stand_in(""))),

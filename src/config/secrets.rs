@@ -102,7 +102,8 @@ fn read(path: &Path) -> Result<(String, bool), String> {
     Ok((text, open_to_all(&about)))
 }
 
-fn reason(error: &std::io::Error) -> String {
+/// Why a file cannot be read.
+pub(super) fn reason(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file".to_owned(),
         std::io::ErrorKind::PermissionDenied => "this user may not read it".to_owned(),

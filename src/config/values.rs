@@ -2,8 +2,9 @@
 //!
 //! A reader takes a node and gives the value, or reports where it stands, what is wrong and what to write instead.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -323,10 +324,40 @@ pub(super) fn readable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf
     match std::fs::File::open(&path) {
         Ok(_) => Some(path),
         Err(error) => {
-            checker.error(Problem::at(node.span, format!("{} cannot be read", path.display())).label(error.kind().to_string()));
+            checker.error(Problem::at(node.span, format!("{} cannot be read", path.display())).label(super::secrets::reason(&error)));
             None
         }
     }
+}
+
+/// A file that lines are added to. It is made when the first one comes, so its folder has to be there.
+pub(super) fn writable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let path = file(node, checker)?;
+    // Whoever runs `explain` writes none.
+    if checker.environment.is_none() {
+        return Some(path);
+    }
+    let tried = match std::fs::OpenOptions::new().append(true).open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => may_make(&path),
+        other => other.map(|_| ()),
+    };
+    if let Err(error) = tried {
+        let why = match error.kind() {
+            ErrorKind::NotFound => "there is no such folder".to_owned(),
+            ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
+            kind => kind.to_string(),
+        };
+        checker.error(Problem::at(node.span, format!("{} cannot be written", path.display())).label(why));
+        return None;
+    }
+    Some(path)
+}
+
+/// Whether a file may be made beside this one. The file itself is left to whoever writes it: it would be taken away under his hands.
+fn may_make(path: &Path) -> std::io::Result<()> {
+    let probe = path.with_file_name(format!(".uma-gateway-check-{}", std::process::id()));
+    std::fs::File::create(&probe)?;
+    std::fs::remove_file(&probe)
 }
 
 /// The items of a list, each with `reader`. A single value in the place of a list is reported with its brackets.

@@ -12,6 +12,7 @@ use super::{curl, walk};
 
 /// Show the whole sequence with embedded servers; for trying only
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(after_help = "Exit codes: 0 every step went as it should, 1 one did not or nothing could be started, 2 wrong arguments")]
 pub struct Arguments {
     /// End after the ten steps, with exit code 0 only if each went as it should
     #[arg(long)]
@@ -77,12 +78,18 @@ async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
     } else {
         // So that every step can be repeated.
         world.share_again();
-        let why = why.map_or_else(String::new, |id| format!("    Why 7? uma-gateway explain {id}"));
-        println!("{good} of 10 {well}.  Repeat one: demo --curl 5{why}    Ctrl-C ends.");
+        let program = program();
+        let why = why.map_or_else(String::new, |id| format!("    Why 7? {program} explain {id}"));
+        println!("{good} of 10 {well}.  Repeat one: {program} demo --curl 5{why}    Ctrl-C ends.");
         told_to_end().await.map_err(DemoError::Signals)?;
     }
     world.stop(Duration::from_secs(1));
     Ok(good == 10)
+}
+
+/// The program as it was started, so that what is printed can be typed.
+fn program() -> String {
+    std::env::args().next().unwrap_or_else(|| "uma-gateway".to_owned())
 }
 
 async fn told_to_end() -> std::io::Result<()> {

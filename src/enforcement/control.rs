@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
@@ -17,10 +18,16 @@ use super::config::Limits;
 use super::limits::{Kind, Limiters};
 use crate::authorization_server::{self, Answer, AskError, Declared, ResourceKey, Resources, Server, ServerIdentity, TicketError};
 use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup};
+use crate::routing::LimitKey;
 use crate::uma::{ResourceId, Rpt};
 
 /// Those who wait for one call.
 type Waiting<K, T> = RefCell<HashMap<K, Vec<oneshot::Sender<T>>>>;
+
+/// Calls that one client may have under way at one server: a quarter of all, so that nobody takes the others' place while the server is slow.
+const SHARE: usize = authorization_server::CONCURRENT_CALLS / 4;
+/// When a client that has its share may ask again.
+const LATER: Duration = Duration::from_secs(1);
 
 /// Everything that talks to authorization servers on behalf of requests.
 pub struct Desk {
@@ -31,6 +38,7 @@ pub struct Desk {
     introspections: Waiting<CacheKey, Result<Introspected, Failed>>,
     live: Waiting<(CacheKey, ResourceId), Result<Arc<LiveEntry>, AskError>>,
     lookups: Waiting<ResourceKey, Result<Option<ResourceId>, Failed>>,
+    shares: Shares,
 }
 
 /// The channel between workers and the desk.
@@ -56,6 +64,7 @@ impl Desk {
             introspections: RefCell::default(),
             live: RefCell::default(),
             lookups: RefCell::default(),
+            shares: Shares::default(),
         })
     }
 
@@ -88,20 +97,25 @@ impl Desk {
         self.servers.borrow().get(&identity).cloned()
     }
 
-    fn limit(&self, kind: Kind, bucket: Option<&crate::routing::LimitKey>) -> Result<(), std::time::Duration> {
+    fn limit(&self, kind: Kind, bucket: Option<&crate::routing::LimitKey>) -> Result<(), Duration> {
         self.limiters.borrow().1.take(kind, bucket)
     }
 
     fn take(self: Rc<Self>, question: Question) {
         match question {
             Question::Introspect { server, token, key, known, bucket, reply } => {
+                let joins = self.introspections.borrow().contains_key(&key);
                 // The call that this question would have joined may have ended just before.
                 if let Some(outcome) = self.answered(&key, known.as_ref()) {
                     let _ = reply.send(Ok(Introspected { outcome, renewed: false }));
                 } else if let Err(after) = self.limit(Kind::Introspections, bucket.as_ref()) {
                     let _ = reply.send(Err(Failed::Limited(after)));
-                } else if join(&self.introspections, key, Some(reply)) {
-                    spawn_local(self.introspect(server, token, key));
+                } else if let Some(share) = self.shares.take(server, bucket, joins) {
+                    if join(&self.introspections, key, Some(reply)) {
+                        spawn_local(share.with(self.introspect(server, token, key)));
+                    }
+                } else {
+                    let _ = reply.send(Err(Failed::Limited(LATER)));
                 }
             }
             Question::RenewIntrospection { server, token, key } => {
@@ -125,31 +139,43 @@ impl Desk {
                 }
             }
             Question::Resource { server, key, declared, bucket, reply } => {
+                let joins = self.lookups.borrow().contains_key(&key);
                 if let Err(after) = self.limit(Kind::LookUps, bucket.as_ref()) {
                     let _ = reply.send(Err(Failed::Limited(after)));
-                } else if join(&self.lookups, key.clone(), Some(reply)) {
-                    spawn_local(self.look_up(server, key, declared));
-                }
-            }
-            Question::Ticket { server, resource, scopes, forget, bucket, deadline, reply } => {
-                if let Err(after) = self.limit(Kind::Tickets, bucket.as_ref()) {
-                    let _ = reply.send(Ticketed { outcome: Err(NoTicket::Limited(after)), renewed: false });
-                    return;
-                }
-                spawn_local(async move {
-                    let mut renewed = false;
-                    let outcome = match self.server(server) {
-                        Some(server) => server.ticket(&resource, &scopes, deadline, &mut renewed).await,
-                        None => Err(TicketError::Failed(AskError::ShuttingDown)),
-                    };
-                    if let (Err(TicketError::InvalidResource), Some(key)) = (&outcome, forget) {
-                        // The registration has drifted: the next request looks it up anew.
-                        self.resources.forget(&key);
+                } else if let Some(share) = self.shares.take(server, bucket, joins) {
+                    if join(&self.lookups, key.clone(), Some(reply)) {
+                        spawn_local(share.with(self.look_up(server, key, declared)));
                     }
-                    let _ = reply.send(Ticketed { outcome: outcome.map_err(NoTicket::Server), renewed });
-                });
+                } else {
+                    let _ = reply.send(Err(Failed::Limited(LATER)));
+                }
             }
+            question @ Question::Ticket { .. } => self.take_ticket(question),
         }
+    }
+
+    fn take_ticket(self: Rc<Self>, question: Question) {
+        let Question::Ticket { server, resource, scopes, forget, bucket, deadline, reply } = question else { return };
+        if let Err(after) = self.limit(Kind::Tickets, bucket.as_ref()) {
+            let _ = reply.send(Ticketed { outcome: Err(NoTicket::Limited(after)), renewed: false });
+            return;
+        }
+        let Some(share) = self.shares.take(server, bucket, false) else {
+            let _ = reply.send(Ticketed { outcome: Err(NoTicket::Limited(LATER)), renewed: false });
+            return;
+        };
+        spawn_local(share.with(async move {
+            let mut renewed = false;
+            let outcome = match self.server(server) {
+                Some(server) => server.ticket(&resource, &scopes, deadline, &mut renewed).await,
+                None => Err(TicketError::Failed(AskError::ShuttingDown)),
+            };
+            if let (Err(TicketError::InvalidResource), Some(key)) = (&outcome, forget) {
+                // The registration has drifted: the next request looks it up anew.
+                self.resources.forget(&key);
+            }
+            let _ = reply.send(Ticketed { outcome: outcome.map_err(NoTicket::Server), renewed });
+        }));
     }
 
     /// What the cache has learnt since the worker looked.
@@ -211,6 +237,48 @@ impl Desk {
     }
 }
 
+/// Calls to a server that one client has under way.
+#[derive(Clone, Default)]
+struct Shares(Rc<RefCell<HashMap<(ServerIdentity, LimitKey), usize>>>);
+
+/// One of them, until it is dropped; nothing for whoever is not limited, or joins a call of another one's.
+struct Share(Option<(Shares, (ServerIdentity, LimitKey))>);
+
+impl Shares {
+    /// `None`: this client has its share already.
+    fn take(&self, server: ServerIdentity, client: Option<LimitKey>, joins: bool) -> Option<Share> {
+        let Some(client) = client.filter(|_| !joins) else { return Some(Share(None)) };
+        let key = (server, client);
+        let mut all = self.0.borrow_mut();
+        let count = all.entry(key).or_default();
+        if *count >= SHARE {
+            return None;
+        }
+        *count += 1;
+        Some(Share(Some((self.clone(), key))))
+    }
+}
+
+impl Share {
+    async fn with<T>(self, call: impl Future<Output = T>) -> T {
+        let _held = self;
+        call.await
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Some((shares, key)) = self.0.take() else { return };
+        let mut all = shares.0.borrow_mut();
+        if let Some(count) = all.get_mut(&key) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&key);
+            }
+        }
+    }
+}
+
 /// Waits for a call that is under way; `true`: there is none, and the caller is to start it.
 fn join<K: Hash + Eq, T>(waiting: &Waiting<K, T>, key: K, reply: Option<oneshot::Sender<T>>) -> bool {
     let mut waiting = waiting.borrow_mut();
@@ -248,5 +316,25 @@ impl<K: Hash + Eq, T: Clone> Drop for Landing<'_, K, T> {
         if self.waiting.borrow().contains_key(&self.key) {
             self.tell(&(self.broken_off)());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_has_a_quarter_of_the_calls_and_leaves_the_rest_to_others() {
+        let (shares, server) = (Shares::default(), ServerIdentity([0; 16]));
+        let client = |text: &str| Some(LimitKey::of(text.parse().unwrap()));
+        let mut held: Vec<Share> = (0..SHARE).map(|_| shares.take(server, client("192.0.2.1"), false).unwrap()).collect();
+        assert!(shares.take(server, client("192.0.2.1"), false).is_none());
+        assert!(shares.take(server, client("192.0.2.1"), true).is_some(), "it may wait for a call of another one's");
+        assert!(shares.take(server, client("192.0.2.2"), false).is_some());
+        assert!(shares.take(server, None, false).is_some(), "whoever is not limited");
+        held.pop();
+        assert!(shares.take(server, client("192.0.2.1"), false).is_some());
+        held.clear();
+        assert!(shares.0.borrow().is_empty(), "nothing is remembered of whoever has gone");
     }
 }

@@ -114,4 +114,8 @@ pub enum Event {
     HeadTooLarge,
     /// A panic ended one, or a request on one.
     Panicked,
+    /// One was upgraded: it carries another protocol from now on.
+    TunnelOpened,
+    /// An upgraded one ended, in whatever way.
+    TunnelClosed,
 }

@@ -126,7 +126,7 @@ where
                 let parts = connection.into_parts();
                 let io = parts.io.into_inner();
                 match upgraded.take() {
-                    Some(tunnel) => tunnelled(*tunnel, io, parts.read_buf).await,
+                    Some(tunnel) => tunnelled(*tunnel, io, parts.read_buf, &shared.settings).await,
                     None => linger(io).await,
                 }
             }
@@ -305,13 +305,30 @@ impl http_body::Body for Outgoing {
 }
 
 /// Carries bytes of another protocol; `begun` came before HTTP had ended.
-async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes) {
+async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, settings: &Settings) {
+    let _open = Upgraded::new(settings);
     io.watchdog.no_more_heads();
     if !begun.is_empty() {
         io.begun = begun;
     }
     let end = tunnel.run(io).await;
     tracing::debug!(?end, "an upgraded connection has ended");
+}
+
+/// Tells of an upgraded connection, and of its end, also when its task is dropped.
+struct Upgraded<'s>(&'s Settings);
+
+impl<'s> Upgraded<'s> {
+    fn new(settings: &'s Settings) -> Self {
+        (settings.on_event)(Event::TunnelOpened);
+        Self(settings)
+    }
+}
+
+impl Drop for Upgraded<'_> {
+    fn drop(&mut self) {
+        (self.0.on_event)(Event::TunnelClosed);
+    }
 }
 
 /// Reads and forgets until the peer has closed, for a short while.

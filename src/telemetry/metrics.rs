@@ -69,6 +69,7 @@ pub struct Metrics {
     connections: IntGauge,
     connections_limit: IntGauge,
     connections_total: IntCounterVec,
+    tunnels: IntGauge,
     certificate_expiry: IntGaugeVec,
     certificate_reads: IntCounterVec,
     connection_faults: IntCounterVec,
@@ -137,6 +138,7 @@ impl Metrics {
             connections: define.gauge("uma_gateway_connections", "Open downstream connections.")?,
             connections_limit: define.gauge("uma_gateway_connections_limit", "Downstream connections that may be open at a time.")?,
             connections_total: define.counters("uma_gateway_connections_total", "Downstream connections, accepted or refused.", &["outcome"])?,
+            tunnels: define.gauge("uma_gateway_tunnels", "Upgraded connections that are open.")?,
             certificate_expiry: define.gauges(
                 "tls_certificate_expiry_timestamp_seconds",
                 "When a listener's certificate ends.",
@@ -293,6 +295,16 @@ impl Metrics {
     /// A downstream connection was closed at once: there were too many.
     pub fn connection_refused(&self) {
         increment(&self.connections_total, &["refused"]);
+    }
+
+    /// A connection was upgraded.
+    pub fn tunnel_opened(&self) {
+        self.tunnels.inc();
+    }
+
+    /// An upgraded connection has ended.
+    pub fn tunnel_closed(&self) {
+        self.tunnels.dec();
     }
 
     /// Lines or records were lost because the log's thread did not keep up.

@@ -265,7 +265,7 @@ impl Watch for Lease {
 
     fn end(&mut self, complete: bool) {
         if let (Some(connection), Some(busy), true) = (self.connection.take(), self.busy.take(), complete) {
-            busy.0.keep(connection, self.unused);
+            busy.slot.keep(connection, self.unused);
         }
     }
 }

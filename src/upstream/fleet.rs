@@ -3,7 +3,7 @@
 //! A server that fails is left alone for a while (passive ejection) and one that does not answer health checks until it does (`check`). Where no server
 //! of an upstream is left, all of them are asked again: a guess is better than a refusal. What is known of a server outlives a reload that keeps it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -90,6 +90,21 @@ impl Fleet {
         let member = Arc::new(Member::new(config, server, self.origin, &self.metrics));
         members.insert(key, Arc::clone(&member));
         member
+    }
+
+    /// Forgets the servers of a configuration that is gone: their series end, lest an alert goes on for what nobody asks any more. To be called when this
+    /// one has come into force.
+    pub fn keep_only<'c>(&self, upstreams: impl IntoIterator<Item = &'c Arc<Config>>) {
+        let servers = upstreams.into_iter().flat_map(|config| config.servers.iter().map(|server| (&*config.name, &server.address)));
+        let wanted: HashSet<(&str, &Address)> = servers.collect();
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|key, member| {
+            let stays = wanted.contains(&(&*key.upstream, &key.address));
+            if !stays {
+                self.metrics.server_gone(&key.upstream, &member.label);
+            }
+            stays
+        });
     }
 
     pub(super) const fn metrics(&self) -> &Arc<Metrics> {
@@ -288,6 +303,26 @@ mod tests {
         let other = Config { max_connections: 5, ..config };
         assert!(!Arc::ptr_eq(&member, &fleet.member(&other, &server)));
         assert_eq!(member.tag.len(), 16);
+    }
+
+    #[test]
+    fn a_server_that_is_configured_no_more_is_shown_no_more() {
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let fleet = Fleet::new(Arc::clone(&metrics));
+        let (one, two) = (Server::at("one:1".parse().unwrap()), Server::at("two:1".parse().unwrap()));
+        let before = Arc::new(Config::new("albums", vec![one.clone(), two.clone()]));
+        let (gone, stays) = (fleet.member(&before, &one), fleet.member(&before, &two));
+        for member in [&gone, &stays] {
+            member.failed(&Ejection { failures: 1, ..Ejection::default() });
+            member.counters.connected(false);
+        }
+        let now = Arc::new(Config { servers: vec![two.clone()], ..(*before).clone() });
+        fleet.keep_only([&now]);
+        gone.checked(true);
+        let text = metrics.encode().unwrap();
+        assert!(!text.contains("one:1"), "{text}");
+        assert!(text.contains("uma_gateway_upstream_server_up{server=\"two:1\",upstream=\"albums\"} 0"));
+        assert!(Arc::ptr_eq(&stays, &fleet.member(&now, &two)), "what it knows of the others stays");
     }
 
     #[test]

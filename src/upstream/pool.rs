@@ -25,7 +25,6 @@ pub(super) use counted::Counted;
 
 /// Idle connections kept for one server, by each worker.
 const MOST_IDLE: usize = 128;
-/// Bounds an answer's head and how much of a body is read at once. An answer has 100 fields at most, which is hyper's own bound.
 /// Upstreams remembered by their section's address; more than a configuration has, even shortly after a reload.
 const REMEMBERED: usize = 256;
 
@@ -316,21 +315,25 @@ enum Room {
 }
 
 /// A request under way at a server.
-pub(super) struct Busy(pub(super) Rc<Slot>);
+pub(super) struct Busy {
+    pub(super) slot: Rc<Slot>,
+    _count: Counting,
+}
 
 impl Busy {
     pub(super) fn at(slot: &Rc<Slot>) -> Self {
         slot.active.set(slot.active.get().saturating_add(1));
-        Self(Rc::clone(slot))
+        Self { slot: Rc::clone(slot), _count: slot.member.counters.request() }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.active.set(self.0.active.get().saturating_sub(1));
+        let slot = &self.slot;
+        slot.active.set(slot.active.get().saturating_sub(1));
         // A shared connection may have room now.
-        if self.0.waiting.get() > 0 && !self.0.shared.is_empty() {
-            self.0.released.notify_one();
+        if slot.waiting.get() > 0 && !slot.shared.is_empty() {
+            slot.released.notify_one();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The addresses behind a server's name, asked for again from time to time.
 //!
-//! The system's resolver does not tell how long an answer holds, so an answer is used for [`REFRESH`]. While a new one is on its way the old one goes on
-//! being used, also when the new one does not come: a name server that is down takes no content server with it.
+//! An answer is used as long as DNS says that it holds (`ask`). While a new one is on its way the old one goes on being used, also when the new one does not
+//! come: a name server that is down takes no content server with it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,16 +10,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::uri::Authority;
-use tokio::net::lookup_host;
 use tokio::time::Instant;
 
-/// How long an answer is used.
-const REFRESH: Duration = Duration::from_secs(30);
+use self::ask::{Files, SYSTEM, ask};
+
+mod ask;
+
+/// When it is asked again after a question without an answer.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// A host and what it resolves to. All workers share one of each.
 pub(super) struct Name {
     host: Box<str>,
     port: u16,
+    files: Files,
     /// An address needs no resolver.
     fixed: Option<Arc<[SocketAddr]>>,
     known: Mutex<Option<Known>>,
@@ -35,10 +39,14 @@ struct Known {
 
 impl Name {
     pub(super) fn new(authority: &Authority) -> Arc<Self> {
+        Self::told_by(authority, SYSTEM)
+    }
+
+    fn told_by(authority: &Authority, files: Files) -> Arc<Self> {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let port = authority.port_u16().unwrap_or(80);
         let fixed = host.parse::<IpAddr>().ok().map(|ip| Arc::from([SocketAddr::new(ip, port)]));
-        Arc::new(Self { host: host.into(), port, fixed, known: Mutex::default(), asking: AtomicBool::new(false), turn: AtomicUsize::new(0) })
+        Arc::new(Self { host: host.into(), port, files, fixed, known: Mutex::default(), asking: AtomicBool::new(false), turn: AtomicUsize::new(0) })
     }
 
     /// The addresses to try, each caller beginning at another one.
@@ -81,20 +89,16 @@ impl Name {
     }
 
     async fn ask(&self) -> io::Result<Arc<[SocketAddr]>> {
-        let mut addresses: Vec<SocketAddr> = lookup_host((&*self.host, self.port)).await?.collect();
-        addresses.dedup();
-        if addresses.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-        }
-        let addresses: Arc<[SocketAddr]> = addresses.into();
-        *self.known() = Some(Known { addresses: Arc::clone(&addresses), until: Instant::now() + REFRESH });
+        let answer = ask(self.files, &self.host).await?;
+        let addresses: Arc<[SocketAddr]> = answer.addresses.into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect();
+        *self.known() = Some(Known { addresses: Arc::clone(&addresses), until: Instant::now() + answer.holds });
         Ok(addresses)
     }
 
     /// The old answer holds a little longer.
     fn postpone(&self) {
         if let Some(known) = self.known().as_mut() {
-            known.until = Instant::now() + REFRESH / 6;
+            known.until = Instant::now() + RETRY;
         }
     }
 
@@ -113,37 +117,4 @@ impl Drop for Asking {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn an_address_is_its_own_answer() {
-        for text in ["127.0.0.1:81", "[::1]:81"] {
-            let name = Name::new(&text.parse().unwrap());
-            assert_eq!(name.addresses().await.unwrap(), [text.parse::<SocketAddr>().unwrap()]);
-            assert!(!name.includes(&"127.0.0.2:81".parse().unwrap()));
-        }
-    }
-
-    #[tokio::test]
-    async fn an_old_answer_is_used_until_a_new_one_comes() {
-        let name = Name::new(&"localhost:81".parse().unwrap());
-        let gone: SocketAddr = "192.0.2.1:81".parse().unwrap();
-        assert!(name.includes(&gone), "nothing is known yet");
-        *name.known() = Some(Known { addresses: Arc::from([gone]), until: Instant::now() });
-        assert!(name.includes(&gone));
-        while name.includes(&gone) {
-            tokio::task::yield_now().await;
-        }
-        assert!(name.addresses().await.unwrap().iter().all(|address| address.ip().is_loopback()));
-    }
-
-    #[tokio::test]
-    async fn several_addresses_take_turns() {
-        let name = Name::new(&"servers.example.org:81".parse().unwrap());
-        let both: [SocketAddr; 2] = ["192.0.2.1:81".parse().unwrap(), "192.0.2.2:81".parse().unwrap()];
-        *name.known() = Some(Known { addresses: Arc::from(both), until: Instant::now() + REFRESH });
-        let (first, second) = (name.addresses().await.unwrap(), name.addresses().await.unwrap());
-        assert_eq!((first[0], second[0]), (both[0], both[1]));
-    }
-}
+mod tests;

@@ -20,6 +20,7 @@ use crate::credentials::{Outbound, OutboundParts};
 use crate::response::{Rejection, Row};
 use crate::telemetry::{Health, Metrics, Recorder, RequestId};
 
+mod answers;
 mod servers;
 
 const SHORT: Duration = Duration::from_millis(150);
@@ -313,124 +314,6 @@ async fn a_refused_connection_is_a_bad_gateway_and_is_told_once() {
         // An answer before the question is nonsense, but the server can be reached again.
         drop(answer);
         assert_eq!(world.health.dependency("upstream", "albums").standing(), crate::telemetry::Standing::Up);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn interim_answers_are_passed_over() {
-    on_worker(async {
-        let all = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-        let mut world = World::new(Timeouts::default(), move |connection| connection.always(all)).await;
-        let answer = world.get().await.unwrap();
-        assert!(!answer.headers().contains_key("link"));
-        assert_eq!(read(answer).await.unwrap(), "ok");
-        assert_eq!(world.text().await.unwrap(), "ok");
-        assert_eq!(world.connections(), [1, 1]);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_answer_that_is_refused_takes_its_connection_with_it() {
-    on_worker(async {
-        let large = format!("HTTP/1.1 200 OK\r\nX: {}\r\nContent-Length: 0\r\n\r\n", "x".repeat(2 << 20));
-        let many = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "X: 1\r\n".repeat(300));
-        for bad in [
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
-            "HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nBad Name: 1\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 200 OK\r\nX: a\r\n folded\r\nContent-Length: 0\r\n\r\n",
-            "HTTP/1.1 999 Huh\r\nContent-Length: 0\r\n\r\n",
-            "SSH-2.0-OpenSSH_9.6\r\n",
-            &large,
-            &many,
-        ] {
-            let text = bad.to_owned();
-            let script = move |connection: Connection| {
-                let text = if connection.number == 1 { text.clone() } else { OK.to_owned() };
-                async move { connection.always(&text).await }
-            };
-            let mut world = World::new(Timeouts::default(), script).await;
-            let start: String = bad.chars().take(90).collect();
-            assert!(matches!(world.get().await, Err(Rejection::BadUpstream)), "{start}");
-            assert_eq!(world.text().await.unwrap(), "ok", "{start}");
-            assert_eq!(world.connections(), [1, 2], "{start}");
-        }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn bytes_behind_an_answer_never_answer_the_next_request() {
-    on_worker(async {
-        let script = |connection: Connection| async move {
-            let more = if connection.number == 1 { "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil" } else { "" };
-            connection.always(&format!("{OK}{more}")).await;
-        };
-        let mut world = World::new(Timeouts::default(), script).await;
-        assert_eq!(world.text().await.unwrap(), "ok");
-        assert_eq!(world.text().await.unwrap(), "ok");
-        assert_eq!(world.connections(), [1, 2]);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn the_upstreams_challenge_is_kept_back() {
-    on_worker(async {
-        let text = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"inner\"\r\nContent-Length: 0\r\n\r\n";
-        let mut world = World::new(Timeouts::default(), move |connection| connection.always(text)).await;
-        assert!(matches!(world.get().await, Err(Rejection::UpstreamCredentialRefused)));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn answers_without_a_body_keep_the_connection() {
-    on_worker(async {
-        let script = |mut connection: Connection| async move {
-            while let Some(head) = connection.head().await {
-                let answer = match head.split(' ').next() {
-                    Some("HEAD") => "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",
-                    Some("DELETE") => "HTTP/1.1 204 No Content\r\n\r\n",
-                    _ => "HTTP/1.1 304 Not Modified\r\nETag: \"1\"\r\nContent-Length: 100\r\n\r\n",
-                };
-                connection.say(answer).await;
-            }
-        };
-        let mut world = World::new(Timeouts::default(), script).await;
-        for (method, length) in [(Method::HEAD, Some("100")), (Method::DELETE, None), (Method::GET, None)] {
-            let answer = world.send(method, Body::empty()).await.unwrap();
-            assert_eq!(answer.headers().get("content-length").map(|value| value.to_str().unwrap()), length);
-            assert_eq!(read(answer).await.unwrap(), "");
-        }
-        assert_eq!(world.connections(), [1, 1, 1]);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_cut_answer_is_an_error_and_one_that_ends_with_the_connection_is_not() {
-    on_worker(async {
-        for (text, whole) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", false),
-            ("HTTP/1.0 200 OK\r\n\r\nabc", true),
-            ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", true),
-        ] {
-            let script = move |mut connection: Connection| async move {
-                connection.head().await;
-                connection.say(text).await;
-            };
-            let mut world = World::new(Timeouts::default(), script).await;
-            assert_eq!(world.text().await.ok().as_deref(), whole.then_some("abc"), "{text}");
-        }
     })
     .await;
 }

@@ -113,9 +113,11 @@ async fn messages_go_both_ways_and_the_server_sees_the_gateways_credential_only(
     for text in ["one", "two", &"x".repeat(1 << 20)] {
         says_back(&mut socket, text).await;
     }
+    assert!(world.metrics().await.contains("\numa_gateway_tunnels 1\n"));
     socket.close(None).await.expect("it closes");
     while let Some(Ok(_)) = socket.next().await {}
     drop(socket);
+    until("the tunnel's end", async || world.metrics().await.contains("\numa_gateway_tunnels 0\n").then_some(())).await;
     let heads = echo.heads();
     assert_eq!(heads.len(), 1);
     assert!(heads[0].contains("authorization: Basic ") && heads[0].contains("upgrade: websocket") && heads[0].contains("connection: upgrade"), "{heads:?}");

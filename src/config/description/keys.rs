@@ -143,7 +143,7 @@ static INTROSPECTION: Section = Section::new(
 static UPSTREAM: Section = Section::new(
     "an upstream",
     &[
-        Key::new("servers", Kind::List(&Kind::ServerOr(&CONTENT_SERVER)), "Its servers; a name is resolved again every 30 s.")
+        Key::new("servers", Kind::List(&Kind::ServerOr(&CONTENT_SERVER)), "Its servers; a name is resolved again when DNS says so, after 1 s to 5 min.")
             .required()
             .example("[http://127.0.0.1:9101]"),
         Key::new("credentials", Kind::Section(&CREDENTIALS), "What the gateway presents to it in the place of the client's token.").default("none"),

@@ -48,7 +48,7 @@ const ROWS: &[Row] = &[
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificate: tls.crt }", (4, 12), "unknown key `certificate`", "did you mean `certificates`?"),
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [] }", (4, 26), "TLS needs a certificate", "{ certificate: tls.crt, key: tls.key }"),
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt } ] }", (4, 28), "`key` is missing", "write   key: tls.key"),
-    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: nowhere.crt, key: tls.key } ] }", (4, 43), "nowhere.crt cannot be read", "not found"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: nowhere.crt, key: tls.key } ] }", (4, 43), "nowhere.crt cannot be read", "there is no such file"),
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: other.key } ] }", (4, 57), "does not fit the certificate", ""),
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: client, key: tls.key } ] }", (4, 43), "holds no certificate in PEM form", "no items found"),
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: client } ] }", (4, 57), "holds no private key in PEM form", "no items found"),
@@ -90,7 +90,7 @@ const ROWS: &[Row] = &[
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    introspection: { refresh_window: 20 }", (8, 38), "`20` is not a percentage", "write   20%"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    introspection: { max_age: 0s }", (8, 31), "`0s` is not a duration", "at least"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    tls: { client_key: proxy }", (8, 12), "`client_key` needs `client_certificate`", "write   client_certificate: FILE"),
-    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    tls: { ca: nowhere.pem }", (8, 16), "nowhere.pem cannot be read", "not found"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    tls: { ca: nowhere.pem }", (8, 16), "nowhere.pem cannot be read", "there is no such file"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    protection_token: per_owner", (8, 5), "unknown key `protection_token`", "known"),
     // Secrets.
     ("secret: { file: client }", "secret: hunter2", (8, 44), "a secret is not written out", "write   { file: PATH }"),
@@ -104,7 +104,7 @@ const ROWS: &[Row] = &[
     ("servers: [ http://127.0.0.1:9101 ]", "servers: http://127.0.0.1:9101", (11, 14), "a list is wanted", "write   [http://127.0.0.1:9101]"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ 127.0.0.1:9101 ]", (11, 16), "`127.0.0.1:9101` is not a server", "write   http://127.0.0.1:9101"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101/x ]", (11, 16), "is not a server", "write   http://127.0.0.1:9101"),
-    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { ca: nowhere.pem }", (12, 16), "nowhere.pem cannot be read", "not found"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { ca: nowhere.pem }", (12, 16), "nowhere.pem cannot be read", "there is no such file"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { ca: client }", (12, 5), "the CA cannot be read", ""),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { client_key: gateway-key.pem }", (12, 12), "`client_key` needs `client_certificate`", "write   client_certificate: FILE"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    tls: { client_certificate: gateway.pem, client_key: other.key }", (12, 5), "cannot be used", ""),
@@ -252,4 +252,34 @@ fn a_certificate_that_has_expired_is_a_warning() {
     let [warning] = gateway.warnings.as_slice() else { panic!("one warning: {:?}", gateway.warnings) };
     assert!(warning.contains("gateway.yaml:4:43: the certificate ") && warning.contains("has expired"), "{warning}");
     assert_eq!(gateway.listeners[0].tls.as_ref().and_then(|tls| tls.hsts), Some(180 * 86_400));
+}
+
+#[test]
+fn what_has_no_effect_is_a_warning_with_its_line() {
+    let folder = folder();
+    let warnings = |text: &str| read_in(folder.path(), text).expect("it is right").warnings;
+    let public = RIGHT.replace("    public: true", "    public: true\n    identity_headers: { X-User: sub }");
+    let [warning] = &*warnings(&public) else { panic!("one warning") };
+    assert!(warning.contains("`identity_headers` has no effect here") && warning.contains("gateway.yaml:21:5"), "{warning}");
+    let covers = RIGHT.replace("path: /albums/{album}/**", "path: /albums/{album}/**\n    covers: all");
+    let [warning] = &*warnings(&covers) else { panic!("one warning") };
+    assert!(warning.contains("`covers: all` has no effect here: the resource uses every parameter") && warning.contains("gateway.yaml:16:5"), "{warning}");
+    let meant = covers.replace("name: \"album {album}\"", "name: albums");
+    assert!(warnings(&meant).is_empty());
+}
+
+#[test]
+fn a_log_that_cannot_be_written_and_a_file_that_is_not_there_are_mistakes() {
+    let folder = folder();
+    let with = |log: &str| RIGHT.replace("health: { address: 127.0.0.1:9090 }", log);
+    for log in ["log: { audit: nowhere/audit.log }", "log: { to: nowhere/access.log }"] {
+        let problems = read_in(folder.path(), &with(log)).expect_err("it cannot be written").to_string();
+        assert!(problems.contains("cannot be written") && problems.contains("there is no such folder") && problems.contains("gateway.yaml:4:"), "{problems}");
+    }
+    let before = std::fs::read_dir(folder.path()).expect("a folder").count();
+    assert!(read_in(folder.path(), &with("log: { audit: audit.log }")).is_ok());
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), before, "nothing is left behind");
+    let tls = RIGHT.replace("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: none.crt, key: tls.key } ] }");
+    let problems = read_in(folder.path(), &tls).expect_err("there is none").to_string();
+    assert!(problems.contains("none.crt cannot be read") && problems.contains("there is no such file"), "{problems}");
 }

@@ -8,6 +8,7 @@ use super::{Define, Metrics, MetricsError};
 pub(super) struct Families {
     fit: IntGaugeVec,
     ejections: IntCounterVec,
+    requests: IntGaugeVec,
     connections: IntGaugeVec,
     connects: IntCounterVec,
     waiting: IntGaugeVec,
@@ -21,6 +22,7 @@ pub(super) struct Families {
 pub struct ServerCounters {
     fit: Option<IntGauge>,
     ejections: Option<IntCounter>,
+    requests: Option<IntGauge>,
     connections: Option<IntGauge>,
     connects: [Option<IntCounter>; 2],
     waiting: Option<IntGauge>,
@@ -43,6 +45,7 @@ impl Families {
         Ok(Self {
             fit: define.gauges("uma_gateway_upstream_server_up", "1 while requests may go to this content server.", &server)?,
             ejections: define.counters("uma_gateway_upstream_ejections_total", "Times that a content server was left alone because it failed.", &server)?,
+            requests: define.gauges("uma_gateway_upstream_requests", "Requests under way at a content server.", &server)?,
             connections: define.gauges("uma_gateway_upstream_connections", "Open connections to a content server.", &server)?,
             connects: define.counters("uma_gateway_upstream_connects_total", "Attempts to connect to a content server.", &with_outcome)?,
             waiting: define.gauges("uma_gateway_upstream_queue", "Requests that wait for a connection to a content server.", &server)?,
@@ -67,11 +70,29 @@ impl Metrics {
         ServerCounters {
             fit: families.fit.get_metric_with_label_values(&both).ok(),
             ejections: families.ejections.get_metric_with_label_values(&both).ok(),
+            requests: families.requests.get_metric_with_label_values(&both).ok(),
             connections: families.connections.get_metric_with_label_values(&both).ok(),
             connects: [counter(&families.connects, "ok"), counter(&families.connects, "failed")],
             waiting: families.waiting.get_metric_with_label_values(&both).ok(),
             full: families.full.get_metric_with_label_values(&both).ok(),
             checks: [counter(&families.checks, "ok"), counter(&families.checks, "failed")],
+        }
+    }
+
+    /// A server is configured no more: it is shown no more. Handles that are left count for nobody.
+    pub fn server_gone(&self, upstream: &str, server: &str) {
+        let families = &self.servers;
+        // What never happened has no series.
+        for family in [&families.fit, &families.requests, &families.connections, &families.waiting] {
+            let _ = family.remove_label_values(&[upstream, server]);
+        }
+        for family in [&families.ejections, &families.full] {
+            let _ = family.remove_label_values(&[upstream, server]);
+        }
+        for family in [&families.connects, &families.checks] {
+            for outcome in ["ok", "failed"] {
+                let _ = family.remove_label_values(&[upstream, server, outcome]);
+            }
         }
     }
 
@@ -100,6 +121,12 @@ impl ServerCounters {
     pub fn connected(&self, successful: bool) {
         let [ok, failed] = &self.connects;
         increment(if successful { ok } else { failed }.as_ref());
+    }
+
+    /// A request is under way there, until the value is dropped.
+    #[must_use]
+    pub fn request(&self) -> Counting {
+        Counting::one(self.requests.as_ref())
     }
 
     /// A connection begins; it ends when the value is dropped.

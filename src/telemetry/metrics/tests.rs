@@ -7,7 +7,7 @@ use crate::response::Row;
 use crate::telemetry::{CacheState, Record, RequestId};
 
 /// The names that dashboards and alerts rely on.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 26] = [
     "build_info",
     "http_client_request_duration_seconds",
     "http_server_active_requests",
@@ -30,6 +30,7 @@ const NAMES: [&str; 25] = [
     "uma_gateway_overhead_duration_seconds",
     "uma_gateway_panics_total",
     "uma_gateway_tls_reloads_total",
+    "uma_gateway_tunnels",
     "uma_pat_expiry_timestamp_seconds",
     "uma_resources_registered",
     "uma_tickets_total",
