@@ -96,14 +96,14 @@ impl RouteTable {
         let is_found = |index: usize| self.routes.get(index).is_some_and(|route| Arc::ptr_eq(route, found));
         if !open(Hole::CaseIgnored) && (self.names.upper || path.as_str().bytes().any(|byte| byte.is_ascii_uppercase())) {
             let is_open = |index: usize| self.routes.get(index).is_none_or(|route| route.protect().is_none());
-            if self.leads(host, path.segments(), &|index| !is_found(index) && !is_open(index)) {
+            if self.leads(host, &path.segments(), &|index| !is_found(index) && !is_open(index)) {
                 return Err(PathProblem::Lookalike);
             }
         }
         if path.needs().is_empty() || open(Hole::OptInsEverywhere) {
             return Ok(());
         }
-        let elsewhere = |reading: &Reading| self.leads(host, reading.segments(), &|index| !is_found(index));
+        let elsewhere = |reading: &Reading| self.leads(host, &reading.segments(), &|index| !is_found(index));
         if path.readings()?.iter().any(elsewhere) {
             return Err(PathProblem::Elsewhere);
         }
@@ -111,7 +111,7 @@ impl RouteTable {
     }
 
     /// Whether segments lead to such a route in whatever case they are read.
-    fn leads(&self, host: &str, segments: Segments<'_>, to: &dyn Fn(usize) -> bool) -> bool {
+    fn leads(&self, host: &str, segments: &Segments<'_>, to: &dyn Fn(usize) -> bool) -> bool {
         let mut nodes = self.exact.get(host).into_iter().chain(self.suffixes(host)).chain([&self.any]);
         // As in `find`: where one host's routes know the path, the others are not asked.
         nodes.find_map(|node| node.in_any_case(segments.clone(), to)).unwrap_or(false)
