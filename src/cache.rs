@@ -16,6 +16,7 @@ use moka::Expiry;
 use tokio::time::Instant;
 
 use crate::authorization_server::{Config, ServerIdentity};
+use crate::holes::{Hole, open};
 use crate::telemetry::{CacheCounters, CacheKind, Metrics};
 use crate::uma::{Introspection, ResourceId, Scope};
 
@@ -174,7 +175,8 @@ impl Introspections {
     pub fn key(&self, server: ServerIdentity, token: &str) -> CacheKey {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(&server.0);
-        context.update(token.as_bytes());
+        let known = if open(Hole::CacheKeyCut) { token.get(..16).unwrap_or(token) } else { token };
+        context.update(known.as_bytes());
         let mut key = [0; 32];
         for (to, from) in key.iter_mut().zip(context.sign().as_ref()) {
             *to = *from;

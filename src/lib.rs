@@ -27,6 +27,7 @@ pub mod config;
 pub mod credentials;
 pub mod demo;
 pub mod enforcement;
+pub mod holes;
 pub mod http_client;
 pub mod listener;
 pub mod path;

@@ -1,14 +1,17 @@
 //! Canonical request paths.
 //!
 //! The router decides on a [`CanonicalPath`], the log names it and the upstream request carries it: one value, so what was checked is what is sent.
-//! A spelling that is safe to normalise is normalised; one that two servers could read differently is refused with a constant [`PathProblem`].
+//! A spelling that is safe to normalise is normalised; one that two servers could read differently is refused with a constant [`PathProblem`], or, where
+//! real content needs it, marked with the [`OptIns`] that its route must name.
 //! Nothing here does I/O or logs, and nothing is decoded more than once.
 
 mod canonical;
+mod opt_ins;
 mod query;
 mod unicode;
 
 pub use canonical::{CanonicalPath, Segments};
+pub use opt_ins::{OptIns, Reading};
 pub use query::{Query, query_has_parameter, query_without_parameter};
 pub use unicode::{compatible, decoded};
 
@@ -24,7 +27,7 @@ pub enum PathProblem {
     Byte,
     /// A backslash, which some servers read as `/`.
     Backslash,
-    /// `;`, behind which some servers read parameters.
+    /// `;`, escaped or not, behind which some servers read parameters.
     Semicolon,
     /// A `%` without two hexadecimal digits.
     Escape,
@@ -34,8 +37,6 @@ pub enum PathProblem {
     EncodedSlash,
     /// An escaped `%` in front of what would be an escape when decoded once more.
     EncodedPercent,
-    /// An escaped `;`.
-    EncodedSemicolon,
     /// An escaped `?` or `#`.
     EncodedDelimiter,
     /// Two slashes in a row.
@@ -48,11 +49,19 @@ pub enum PathProblem {
     Unicode,
     /// A segment that is another spelling (NFKC) of one that a route names.
     Lookalike,
+    /// Admitted by its route's opt-in, and yet another route's in a reading that a careless server could make.
+    Elsewhere,
     /// Longer than any path may be.
     TooLong,
 }
 
 impl PathProblem {
+    /// Whether an opt-in of its route would admit the path.
+    #[must_use]
+    pub const fn is_opt_in(self) -> bool {
+        matches!(self, Self::Semicolon | Self::EncodedSlash | Self::EncodedPercent)
+    }
+
     /// A constant text for the audit line and `explain`.
     #[must_use]
     pub const fn reason(self) -> &'static str {
@@ -60,18 +69,18 @@ impl PathProblem {
             Self::NotRooted => "the path does not begin with a slash",
             Self::Byte => "the path holds a byte that must be escaped",
             Self::Backslash => "the path holds a backslash",
-            Self::Semicolon => "the path holds a semicolon",
+            Self::Semicolon => "the path holds a semicolon, escaped or not",
             Self::Escape => "the path holds a % without two hexadecimal digits",
             Self::EncodedControl => "the path holds an escaped control character",
             Self::EncodedSlash => "the path holds an escaped slash or backslash",
             Self::EncodedPercent => "the path is escaped twice",
-            Self::EncodedSemicolon => "the path holds an escaped semicolon",
             Self::EncodedDelimiter => "the path holds an escaped ? or #",
             Self::EmptySegment => "the path holds an empty segment",
             Self::DotSegment => "the path holds a dot segment",
             Self::NotUtf8 => "the path is not UTF-8",
             Self::Unicode => "the path holds a character that reads as a delimiter when normalised",
             Self::Lookalike => "the path holds another spelling of a name that a route uses",
+            Self::Elsewhere => "the path leads to another route when it is read carelessly",
             Self::TooLong => "the path is too long",
         }
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::error::AskError;
 use super::json;
 use super::profile::Profile;
+use crate::holes::{Hole, open};
 use crate::uma::{Introspection, Permission, ResourceId, Rpt, Scope, Timestamp};
 
 const ENDPOINT: &str = "introspection";
@@ -35,6 +36,7 @@ pub fn read(profile: Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskError
     let answer = object(json::parse(body).map_err(|error| unusable(error.to_string()))?)?;
     match answer.get("active") {
         Some(Value::Bool(true)) => {}
+        Some(Value::String(_)) if open(Hole::ActiveTruthy) => {}
         Some(Value::Bool(false)) => return Ok(Answer::Inactive),
         _ => return Err(unusable("`active` is not true or false")),
     }

@@ -67,7 +67,7 @@ pub fn print(record: &Value, places: &Places) -> String {
     let rows = list("uma.rows");
     verdict(&mut out, record, &rows);
     line(&mut out, "path", text("url.path").unwrap_or("(refused before it was read)"), "");
-    if let Some(reason) = text("uma.reason").filter(|_| text("http.route").is_none()) {
+    if let Some(reason) = text("uma.reason").filter(|_| text("http.route").is_none() || rows.contains(&"D3")) {
         line(&mut out, "because", reason, "");
     }
     let Some(route) = text("http.route") else { return out };
@@ -96,7 +96,11 @@ pub fn print(record: &Value, places: &Places) -> String {
             );
         }
     }
-    if let Some(next) = next(record, &rows, places) {
+    let opt_ins = list("uma.opt_ins");
+    if !opt_ins.is_empty() {
+        let keys = opt_ins.iter().map(|name| format!("{name}: true")).collect::<Vec<_>>().join(", ");
+        line(&mut out, "next", &format!("ask for a plain path, or give the route `{keys}` after reading what that risks"), "");
+    } else if let Some(next) = next(record, &rows, places) {
         line(&mut out, "next", &next, "");
     }
     out

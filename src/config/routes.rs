@@ -17,6 +17,7 @@ use super::resource::{self, Path};
 use super::tree::{Node, Value};
 use super::values::{duration_or_zero, host, list, only_true, scalar, word};
 use crate::authorization_server;
+use crate::path::OptIns;
 use crate::routing::{
     Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Upgrade,
     unused_parameters,
@@ -72,6 +73,12 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
         keys.read("upgrade", checker, |node, checker| list(node, checker, |node, checker| word(node, checker, &[("websocket", Upgrade::WebSocket)])));
     let upgrade_grace = keys.read("upgrade_grace", checker, |node, checker| duration_or_zero(node, checker, HOUR));
     let covers_protected = keys.read("covers_protected", checker, only_true).is_some();
+    let opt_in = |name: &'static str, checker: &mut Checker<'_>| keys.read(name, checker, only_true).is_some();
+    let opt_ins = OptIns {
+        encoded_slash: opt_in("encoded_slash", checker),
+        encoded_percent: opt_in("encoded_percent", checker),
+        semicolon: opt_in("semicolon", checker),
+    };
     let covers_all = keys.read("covers", checker, |node, checker| word(node, checker, &[("all", ())])).is_some();
     if host_span.is_some() && host.is_none() {
         return None;
@@ -92,6 +99,7 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
         upgrade_grace: upgrade_grace.unwrap_or_default(),
         covers_all,
         covers_protected,
+        opt_ins,
     })
 }
 

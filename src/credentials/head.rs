@@ -9,6 +9,7 @@ use http::{Method, Version, request};
 
 use super::names::Fate;
 use super::{HostPolicy, Proxy, Way, forwarding, identity, target};
+use crate::holes::{Hole, open};
 use crate::response::{Rejection, X_REQUEST_ID};
 use crate::routing::{Claim, Upgrade};
 use crate::telemetry::Trace;
@@ -87,6 +88,7 @@ pub enum Framing {
 pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> {
     let request::Parts { method, version, headers: client, .. } = input.head;
     let trailers = wants_trailers(&client);
+    let late = if open(Hole::CredentialDroppedByConnection) { connection_options(&client) } else { Vec::new() };
     let mut headers = taken_over(client, input.proxy, input.way.trusted);
 
     set_host(&mut headers, &input.proxy.host, input.authority)?;
@@ -112,6 +114,9 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
         trace.tell_upstream(&mut headers);
     }
     input.proxy.inject(&mut headers, input.token)?;
+    for name in late {
+        headers.remove(name);
+    }
 
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = method;

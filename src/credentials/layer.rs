@@ -18,6 +18,7 @@ use super::names::Trailers;
 use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Via, Way, outbound_head};
 use crate::body::Body;
 use crate::enforcement::{Permit, Permitted};
+use crate::holes::{Hole, open};
 use crate::response::{Rejection, Row, is_grpc};
 use crate::routing::{Claim, RoutedParts};
 
@@ -212,9 +213,10 @@ impl<S> Leaving<S> {
         let body = limited(body, config.body_limit)?;
         // Only the bodies of calls still have trailers here; the listener takes them from all others.
         let body = if is_grpc(&head) && !body.is_empty() { body.watched(Box::new(Trailers(Arc::clone(&proxy)))) } else { body };
+        let raw = if open(Hole::RawPathForwarded) { head.uri.path_and_query().cloned() } else { None };
         let head = outbound_head(HeadInput {
             head,
-            target: rewritten.as_ref().unwrap_or(&path).with_query(query.as_ref()),
+            target: raw.unwrap_or_else(|| rewritten.as_ref().unwrap_or(&path).with_query(query.as_ref())),
             authority: authority.as_str(),
             way: Way {
                 chain: client.chain(),

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderName};
 
 use crate::body::{BodyError, Watch};
+use crate::holes::{Hole, open};
 
 /// What becomes of a client's field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +59,10 @@ impl Reserved {
     pub(super) fn fate(&self, name: &HeaderName) -> Fate {
         let name = name.as_str();
         if name.contains('_') {
-            return Fate::Drop;
+            return if open(Hole::UnderscoreKept) { Fate::Pass } else { Fate::Drop };
+        }
+        if open(Hole::IdentityHeaderKept) && !CONNECTION.contains(&name) {
+            return Fate::Pass;
         }
         let folded = fold(name);
         let fate = if self.own.iter().any(|own| **own == *folded) { Fate::Drop } else { self.of_known(&folded) };

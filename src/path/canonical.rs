@@ -4,7 +4,9 @@
 
 use http::uri::PathAndQuery;
 
-use super::{PathProblem, Query, unicode};
+use super::opt_ins::{Reading, readings};
+use super::{OptIns, PathProblem, Query, unicode};
+use crate::holes::{Hole, open};
 
 /// A path with one reading. Its escapes are upper case, none of them stands for an unreserved character, and decoding it once yields segments in UTF-8
 /// without delimiters, dots or controls that a second reader could find.
@@ -13,26 +15,39 @@ pub struct CanonicalPath {
     /// Path and, where the target had one, query: the whole can go on without another copy.
     target: PathAndQuery,
     plain: bool,
+    needs: OptIns,
 }
 
 impl CanonicalPath {
-    /// Reads a path (without query).
+    /// Reads a path (without query) that no opt-in admits.
     ///
     /// # Errors
     /// When the path has no single safe reading.
     pub fn parse(raw: impl AsRef<[u8]>) -> Result<Self, PathProblem> {
-        let raw = raw.as_ref();
-        let changed = canonical(raw)?;
-        let target = PathAndQuery::try_from(changed.as_deref().unwrap_or(raw)).map_err(|_| PathProblem::TooLong)?;
-        Ok(Self::new(target))
+        Self::parse_within(raw, OptIns::default())
     }
 
-    /// Reads the path of a target and keeps its query apart. Nothing is copied when the path is canonical already.
+    /// Reads a path (without query) that may need these opt-ins.
     ///
     /// # Errors
-    /// When the path has no single safe reading. The query is not looked at: that is admission's part.
+    /// When the path has no single safe reading, or needs others.
+    pub fn parse_within(raw: impl AsRef<[u8]>, admitted: OptIns) -> Result<Self, PathProblem> {
+        let raw = raw.as_ref();
+        let (changed, needs) = canonical(raw)?;
+        if let Some(problem) = needs.beyond(admitted).problem() {
+            return Err(problem);
+        }
+        let target = PathAndQuery::try_from(changed.as_deref().unwrap_or(raw)).map_err(|_| PathProblem::TooLong)?;
+        Self::new(target, needs)
+    }
+
+    /// Reads the path of a target and keeps its query apart. Nothing is copied when the path is canonical already. Whether its route admits what the path
+    /// [needs](Self::needs) is not known here: routing must ask.
+    ///
+    /// # Errors
+    /// When no opt-in could admit the path. The query is not looked at: that is admission's part.
     pub fn of_target(target: &PathAndQuery) -> Result<(Self, Option<Query>), PathProblem> {
-        let changed = canonical(target.path().as_bytes())?;
+        let (changed, needs) = canonical(target.path().as_bytes())?;
         let target = match changed {
             // `http://host?query` has an empty path, which means `/`.
             None if target.as_str().starts_with('/') => target.clone(),
@@ -46,12 +61,28 @@ impl CanonicalPath {
             }
         };
         let query = Query::of(&target);
-        Ok((Self::new(target), query))
+        Ok((Self::new(target, needs)?, query))
     }
 
-    fn new(target: PathAndQuery) -> Self {
+    fn new(target: PathAndQuery, needs: OptIns) -> Result<Self, PathProblem> {
         let plain = !target.path().bytes().any(|byte| byte == b'%');
-        Self { target, plain }
+        let path = Self { target, plain, needs };
+        path.readings()?;
+        Ok(path)
+    }
+
+    /// The opt-ins without which no route may take it; an ordinary path needs none.
+    #[must_use]
+    pub const fn needs(&self) -> OptIns {
+        self.needs
+    }
+
+    /// What a careless server could read instead; nothing for a path that needs no opt-in, since it has one reading.
+    ///
+    /// # Errors
+    /// Never for a path that has been made.
+    pub fn readings(&self) -> Result<Vec<Reading>, PathProblem> {
+        if self.needs.is_empty() { Ok(Vec::new()) } else { readings(self.as_str()) }
     }
 
     /// The path.
@@ -127,7 +158,7 @@ pub struct Segments<'a> {
 }
 
 impl<'a> Segments<'a> {
-    fn of(path: &'a str) -> Self {
+    pub(super) const fn of(path: &'a str) -> Self {
         Self { rest: path }
     }
 
@@ -149,9 +180,10 @@ impl<'a> Iterator for Segments<'a> {
     }
 }
 
-/// The canonical form, or `None` when `raw` is it already.
-fn canonical(raw: &[u8]) -> Result<Option<Vec<u8>>, PathProblem> {
+/// The canonical form, or `None` when `raw` is it already, and what it needs.
+fn canonical(raw: &[u8]) -> Result<(Option<Vec<u8>>, OptIns), PathProblem> {
     let behind = raw.strip_prefix(b"/").ok_or(PathProblem::NotRooted)?;
+    let mut needs = OptIns::default();
     let mut escaped = false;
     let mut segments = behind.split(|byte| *byte == b'/').peekable();
     while let Some(segment) = segments.next() {
@@ -159,35 +191,36 @@ fn canonical(raw: &[u8]) -> Result<Option<Vec<u8>>, PathProblem> {
             match class(*byte) {
                 Class::Plain => {}
                 Class::Escape => escaped = true,
+                Class::Semicolon => needs.semicolon = true,
                 Class::Refused(problem) => return Err(problem),
             }
         }
         let last = segments.peek().is_none();
         match segment {
             b"" if !last => return Err(PathProblem::EmptySegment),
-            b"." | b".." => return Err(PathProblem::DotSegment),
+            b"." | b".." if !open(Hole::DotsForwarded) => return Err(PathProblem::DotSegment),
             _ => {}
         }
     }
     if !escaped {
-        return Ok(None);
+        return Ok((None, needs));
     }
     let mut out = Vec::with_capacity(raw.len());
     let mut decoded = Vec::new();
     for segment in behind.split(|byte| *byte == b'/') {
         out.push(b'/');
         let start = out.len();
-        normalise(segment, &mut out, &mut decoded)?;
-        if matches!(out.get(start..), Some(b"." | b"..")) {
+        normalise(segment, &mut out, &mut decoded, &mut needs)?;
+        if matches!(out.get(start..), Some(b"." | b"..")) && !open(Hole::DotsForwarded) {
             return Err(PathProblem::DotSegment);
         }
-        unicode::check(&decoded)?;
+        needs.encoded_percent |= unicode::check(&decoded)?;
     }
-    Ok(if out == raw { None } else { Some(out) })
+    Ok((if out == raw { None } else { Some(out) }, needs))
 }
 
 /// Writes one segment in its canonical form to `out`, and what it means to `decoded`.
-fn normalise(segment: &[u8], out: &mut Vec<u8>, decoded: &mut Vec<u8>) -> Result<(), PathProblem> {
+fn normalise(segment: &[u8], out: &mut Vec<u8>, decoded: &mut Vec<u8>, needs: &mut OptIns) -> Result<(), PathProblem> {
     decoded.clear();
     let mut bytes = segment.iter().copied();
     while let Some(byte) = bytes.next() {
@@ -201,11 +234,14 @@ fn normalise(segment: &[u8], out: &mut Vec<u8>, decoded: &mut Vec<u8>) -> Result
         let octet = high << 4 | low;
         match octet {
             0x00..=0x1f | 0x7f => return Err(PathProblem::EncodedControl),
-            b'/' | b'\\' => return Err(PathProblem::EncodedSlash),
-            b';' => return Err(PathProblem::EncodedSemicolon),
+            b'\\' => return Err(PathProblem::EncodedSlash),
             b'?' | b'#' => return Err(PathProblem::EncodedDelimiter),
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(octet),
-            _ => out.extend_from_slice(&[b'%', upper(high), upper(low)]),
+            _ => {
+                needs.encoded_slash |= octet == b'/';
+                needs.semicolon |= octet == b';';
+                out.extend_from_slice(&[b'%', upper(high), upper(low)]);
+            }
         }
         decoded.push(octet);
     }
@@ -215,6 +251,7 @@ fn normalise(segment: &[u8], out: &mut Vec<u8>, decoded: &mut Vec<u8>) -> Result
 enum Class {
     Plain,
     Escape,
+    Semicolon,
     Refused(PathProblem),
 }
 
@@ -223,7 +260,7 @@ const fn class(byte: u8) -> Class {
     match byte {
         b'%' => Class::Escape,
         b'\\' => Class::Refused(PathProblem::Backslash),
-        b';' => Class::Refused(PathProblem::Semicolon),
+        b';' => Class::Semicolon,
         b'"' | b'<' | b'>' | b'^' | b'{' | b'}' | b'|' | b'#' | b'?' | b'`' => Class::Refused(PathProblem::Byte),
         0x21..=0x7e => Class::Plain,
         _ => Class::Refused(PathProblem::Byte),

@@ -30,6 +30,7 @@ fn what_two_servers_can_read_differently_is_refused() {
         ("/api/admin;x=1", PathProblem::Semicolon),
         ("/api/admin;x=1/", PathProblem::Semicolon),
         ("/..;/admin", PathProblem::Semicolon),
+        ("/a;/admin", PathProblem::Semicolon),
         ("/a%", PathProblem::Escape),
         ("/a%2", PathProblem::Escape),
         ("/a%zz", PathProblem::Escape),
@@ -42,8 +43,8 @@ fn what_two_servers_can_read_differently_is_refused() {
         ("/a%2fb", PathProblem::EncodedSlash),
         ("/a%5cb", PathProblem::EncodedSlash),
         ("/..%2f..%2fetc", PathProblem::EncodedSlash),
-        ("/a%3Bx", PathProblem::EncodedSemicolon),
-        ("/a%3b", PathProblem::EncodedSemicolon),
+        ("/a%3Bx", PathProblem::Semicolon),
+        ("/a%3b", PathProblem::Semicolon),
         ("/a%3Fb", PathProblem::EncodedDelimiter),
         ("/a%23b", PathProblem::EncodedDelimiter),
         ("/a%252e", PathProblem::EncodedPercent),
@@ -84,6 +85,40 @@ fn what_two_servers_can_read_differently_is_refused() {
         assert_eq!(refused(raw), *problem, "{raw}");
     }
     assert_eq!(CanonicalPath::parse([b'/', 0xff]), Err(PathProblem::Byte));
+}
+
+#[test]
+fn what_an_opt_in_admits_is_marked_and_keeps_its_bytes() {
+    let (slash, percent, semicolon) = (
+        OptIns { encoded_slash: true, ..OptIns::default() },
+        OptIns { encoded_percent: true, ..OptIns::default() },
+        OptIns { semicolon: true, ..OptIns::default() },
+    );
+    for (raw, canonical, needs) in [
+        ("/a%2fb", "/a%2Fb", slash),
+        ("/iiif/https:%2F%2Fexample.org%2F1/info.json", "/iiif/https:%2F%2Fexample.org%2F1/info.json", slash),
+        ("/a%252Fb", "/a%252Fb", percent),
+        ("/a%2541", "/a%2541", percent),
+        ("/a;v=1/b", "/a;v=1/b", semicolon),
+        ("/a%3bb", "/a%3Bb", semicolon),
+    ] {
+        let target = PathAndQuery::from_maybe_shared(raw.as_bytes().to_vec()).unwrap();
+        let (path, _) = CanonicalPath::of_target(&target).unwrap();
+        assert_eq!((path.as_str(), path.needs()), (canonical, needs), "{raw}");
+        assert_eq!(CanonicalPath::parse(raw), Err(needs.problem().unwrap()));
+        assert_eq!(CanonicalPath::parse_within(raw, needs), Ok(path));
+        assert!(CanonicalPath::parse_within(raw, OptIns { semicolon: !needs.semicolon, ..OptIns::default() }).is_err());
+    }
+    for (raw, problem) in [
+        ("/a%5Cb", PathProblem::EncodedSlash),
+        ("/a%2F..%2Fb", PathProblem::DotSegment),
+        ("/a;/..;x/b", PathProblem::DotSegment),
+        ("/%252e%252e/b", PathProblem::DotSegment),
+        ("/a%2500", PathProblem::EncodedControl),
+    ] {
+        let target = PathAndQuery::from_maybe_shared(raw.as_bytes().to_vec()).unwrap();
+        assert_eq!(CanonicalPath::of_target(&target).map(|(path, _)| path), Err(problem), "{raw}");
+    }
 }
 
 #[test]

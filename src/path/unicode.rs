@@ -8,6 +8,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::decompose_compatible;
 
 use super::PathProblem;
+use crate::holes::{Hole, open};
 
 /// The text of a canonical segment with its escapes decoded, once.
 #[must_use]
@@ -32,21 +33,18 @@ pub fn compatible(decoded: &str) -> Cow<'_, str> {
     Cow::Owned(decoded.nfkc().collect())
 }
 
-/// Checks one decoded segment.
-pub(super) fn check(decoded: &[u8]) -> Result<(), PathProblem> {
+/// Checks one decoded segment; whether a second decoding would find an escape in it.
+pub(super) fn check(decoded: &[u8]) -> Result<bool, PathProblem> {
     let text = std::str::from_utf8(decoded).map_err(|_| PathProblem::NotUtf8)?;
     if text.is_ascii() {
-        return if reads_as_escape(text) { Err(PathProblem::EncodedPercent) } else { Ok(()) };
+        return Ok(reads_as_escape(text) && !open(Hole::DecodedOnce));
     }
     // Decomposition is by character and composition never makes one of these, so looking at each character is looking at the NFKC form.
-    if text.chars().any(|character| !character.is_ascii() && hides_a_delimiter(character)) {
+    if text.chars().any(|character| !character.is_ascii() && hides_a_delimiter(character)) && !open(Hole::FormsIgnored) {
         return Err(PathProblem::Unicode);
     }
     // Full-width digits behind a % are digits to a server that normalises.
-    if text.contains('%') && reads_as_escape(&compatible(text)) {
-        return Err(PathProblem::EncodedPercent);
-    }
-    Ok(())
+    Ok(text.contains('%') && reads_as_escape(&compatible(text)))
 }
 
 /// Whether a second decoding would find an escape: `%` and two hexadecimal digits, or `%u` and four.
@@ -61,7 +59,7 @@ fn reads_as_escape(text: &str) -> bool {
     })
 }
 
-fn hides_a_delimiter(character: char) -> bool {
+pub(super) fn hides_a_delimiter(character: char) -> bool {
     let mut hides = false;
     decompose_compatible(character, |part| hides |= matches!(part, '/' | '\\' | '.' | '%' | ';' | '?' | '#') || part.is_control());
     hides

@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use super::authority::Authority;
 use super::request::{Peer, Request};
 use crate::body::Body;
+use crate::holes::{Hole, open};
 use crate::path::{CanonicalPath, PathProblem, Query};
 use crate::response::Rejection;
 use crate::telemetry::Recorder;
@@ -74,7 +75,9 @@ pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
     if came_through(&head.headers, pseudonym) {
         return Err(Rejection::Loop);
     }
-    head.uri = Uri::default();
+    if !open(Hole::RawPathForwarded) {
+        head.uri = Uri::default();
+    }
     head.headers.remove(HOST);
     Ok(Admitted { head, body, path, query, authority, peer, recorder })
 }
@@ -82,7 +85,7 @@ pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
 /// Methods are case-sensitive tokens (RFC 9110, 9.1), and every registered one is upper case: `get` is no method, but some servers take it for GET.
 fn method(method: &Method) -> Result<(), Rejection> {
     let name = method.as_str();
-    if name.bytes().any(|byte| byte.is_ascii_lowercase()) {
+    if name.bytes().any(|byte| byte.is_ascii_lowercase()) && !open(Hole::MethodsInAnyCase) {
         return Err(Rejection::Malformed("the method is not in upper case"));
     }
     if name.len() > MAX_METHOD {
@@ -115,7 +118,7 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<(), Rejection> {
 
 fn transfer_coding(coding: &HeaderValue) -> Result<(), Rejection> {
     let value = coding.as_bytes();
-    if value.eq_ignore_ascii_case(b"chunked") {
+    if value.eq_ignore_ascii_case(b"chunked") || open(Hole::CodingsPassed) {
         return Ok(());
     }
     let mut codings = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).rev();
@@ -198,7 +201,7 @@ fn came_through(headers: &HeaderMap, pseudonym: &str) -> bool {
 fn single<'h>(headers: &'h HeaderMap, name: &HeaderName, twice: &'static str) -> Result<Option<&'h HeaderValue>, Rejection> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
-    if values.next().is_some() { Err(Rejection::Malformed(twice)) } else { Ok(first) }
+    if values.next().is_some() && !open(Hole::FirstOfTwo) { Err(Rejection::Malformed(twice)) } else { Ok(first) }
 }
 
 fn note_user_agent(headers: &HeaderMap, recorder: &Recorder) {

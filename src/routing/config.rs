@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::Upgrade;
 use crate::authorization_server;
+use crate::path::OptIns;
 use crate::uma::Scope;
 
 /// A place in the configuration file, both counted from 1.
@@ -98,6 +99,8 @@ pub struct RouteConfig {
     pub covers_all: bool,
     /// `covers_protected`: a public route that reaches over protected ones is meant so.
     pub covers_protected: bool,
+    /// `encoded_slash`, `encoded_percent`, `semicolon`: spellings that its content server reads as the gateway does.
+    pub opt_ins: OptIns,
 }
 
 /// Who may pass.

@@ -15,7 +15,7 @@ use super::route::Route;
 use super::table::{Params, RouteTable};
 use super::upgrade::{self, Upgrade};
 use crate::body::Body;
-use crate::path::{CanonicalPath, Query};
+use crate::path::{CanonicalPath, PathProblem, Query};
 use crate::response::Rejection;
 use crate::telemetry::Recorder;
 use crate::uma::Scope;
@@ -87,13 +87,22 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
         record.scheme = client.scheme().as_str();
     });
     let table = snapshot.routes();
-    table.check(&path).map_err(|problem| Rejection::UnsafePath(problem.reason()))?;
-    let found = table.find(authority.host(), &path).ok_or(Rejection::NoRoute)?;
+    let unsafe_path = |problem: PathProblem| Rejection::UnsafePath(problem.reason());
+    table.check(&path).map_err(unsafe_path)?;
+    // Row D3 comes before D7, so a path that needs an opt-in is unsafe where no route could have it.
+    let nowhere = || path.needs().problem().map_or(Rejection::NoRoute, unsafe_path);
+    let found = table.find(authority.host(), &path).ok_or_else(nowhere)?;
     let (route, params) = (Arc::clone(found.route), found.params);
     recorder.with(|record| {
         record.route = Some(Arc::clone(route.pattern()));
         record.route_line = Some(route.place().line);
     });
+    if let Err(problem) = table.check_readings(authority.host(), &path, &route) {
+        if problem.is_opt_in() {
+            recorder.with(|record| record.opt_ins = path.needs().beyond(route.config().opt_ins));
+        }
+        return Err(unsafe_path(problem));
+    }
     if let Some(answer) = cors::preflight(&route, &head.method, &head.headers, &recorder) {
         return Ok(Step::Answer(answer));
     }

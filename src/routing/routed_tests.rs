@@ -128,8 +128,9 @@ fn every_spelling_of_a_protected_path_is_its_route_or_refused() {
     ] {
         assert_eq!(ask(&world, "GET", uri, &[]).0.map(|_| ()).map_err(|rejection| rejection.row()), Err(Row::D3), "{uri}");
     }
-    // Case makes another path, as everywhere in HTTP.
-    assert!(onward(ask(&world, "GET", "/api/Admin", &[]).0).route().protect().is_none());
+    // Case makes another path, as everywhere in HTTP, but a content server that folds case must not be led past the protected one.
+    assert_eq!(ask(&world, "GET", "/api/Admin", &[]).0.map(|_| ()).map_err(|rejection| rejection.row()), Err(Row::D3));
+    assert!(onward(ask(&world, "GET", "/api/Administration", &[]).0).route().protect().is_none());
 }
 
 #[test]

@@ -10,7 +10,8 @@ use super::config::{HostPattern, Pattern, Place, RouteConfig, Segment};
 use super::pattern::MAX_PARAMETERS;
 use super::problems::{RouteProblem, public_over_protected, rewrites};
 use super::route::Route;
-use crate::path::{CanonicalPath, PathProblem, Segments, compatible, decoded, decoded_bytes};
+use crate::holes::{Hole, open};
+use crate::path::{CanonicalPath, PathProblem, Reading, Segments, compatible, decoded, decoded_bytes};
 
 /// All routes, compiled.
 #[derive(Debug, Default)]
@@ -80,10 +81,45 @@ impl RouteTable {
     /// # Errors
     /// When one is.
     pub fn check(&self, path: &CanonicalPath) -> Result<(), PathProblem> {
-        if path.is_plain() && !self.names.unusual {
+        if (path.is_plain() && !self.names.unusual) || open(Hole::FormsIgnored) {
             return Ok(());
         }
         if path.segments().any(|segment| self.names.resembles(segment)) { Err(PathProblem::Lookalike) } else { Ok(()) }
+    }
+
+    /// Whether the path that led to this route leads nowhere else when it is read carelessly: in another case, where that leads to a protected route, or, for
+    /// what the route's opt-ins admit, decoded again, folded and cut.
+    ///
+    /// # Errors
+    /// When it does, or when the path needs an opt-in that the route does not have.
+    pub fn check_readings(&self, host: &str, path: &CanonicalPath, found: &Arc<Route>) -> Result<(), PathProblem> {
+        let is_found = |index: usize| self.routes.get(index).is_some_and(|route| Arc::ptr_eq(route, found));
+        if !open(Hole::CaseIgnored) && (self.names.upper || path.as_str().bytes().any(|byte| byte.is_ascii_uppercase())) {
+            let is_open = |index: usize| self.routes.get(index).is_none_or(|route| route.protect().is_none());
+            if self.leads(host, &path.segments(), &|index| !is_found(index) && !is_open(index)) {
+                return Err(PathProblem::Lookalike);
+            }
+        }
+        if path.needs().is_empty() || open(Hole::OptInsEverywhere) {
+            return Ok(());
+        }
+        let elsewhere = |reading: &Reading| self.leads(host, &reading.segments(), &|index| !is_found(index));
+        if path.readings()?.iter().any(elsewhere) {
+            return Err(PathProblem::Elsewhere);
+        }
+        path.needs().beyond(found.config().opt_ins).problem().map_or(Ok(()), Err)
+    }
+
+    /// Whether segments lead to such a route in whatever case they are read.
+    fn leads(&self, host: &str, segments: &Segments<'_>, to: &dyn Fn(usize) -> bool) -> bool {
+        let mut nodes = self.exact.get(host).into_iter().chain(self.suffixes(host)).chain([&self.any]);
+        // As in `find`: where one host's routes know the path, the others are not asked.
+        nodes.find_map(|node| node.in_any_case(segments.clone(), to)).unwrap_or(false)
+    }
+
+    /// From the left: the longest suffix first. A dot in front is none, as no label is empty.
+    fn suffixes<'t>(&'t self, host: &'t str) -> impl Iterator<Item = &'t Node> {
+        host.match_indices('.').filter_map(|(at, _)| self.suffix.get(host.get(at..)?))
     }
 
     /// All routes, in the order of the file.
@@ -96,8 +132,7 @@ impl RouteTable {
         if self.suffix.is_empty() {
             return None;
         }
-        // From the left: the longest suffix first. A dot in front is none, as no label is empty.
-        host.match_indices('.').find_map(|(at, _)| self.suffix.get(host.get(at..)?)?.find(path.segments()))
+        self.suffixes(host).find_map(|node| node.find(path.segments()))
     }
 
     fn insert(&mut self, config: RouteConfig, problems: &mut Vec<RouteProblem>) {
@@ -188,6 +223,19 @@ impl Node {
         self.literal(segment).and_then(after).or_else(|| self.parameter.as_deref().and_then(after)).or(self.rest)
     }
 
+    /// Whether a server that folds case could come to such a route; `None`: there is no route at all. A name that is spelt exactly is not taken for another.
+    fn in_any_case(&self, mut segments: Segments<'_>, to: &dyn Fn(usize) -> bool) -> Option<bool> {
+        let Some(segment) = segments.next() else { return self.end.or(self.rest).map(to) };
+        if let Some(answer) = self.literal(segment).and_then(|node| node.in_any_case(segments.clone(), to)) {
+            return Some(answer);
+        }
+        let is_it = |literal: &[u8]| literal.iter().map(u8::to_ascii_lowercase).eq(decoded_bytes(segment).map(|byte| byte.to_ascii_lowercase()));
+        let others = self.literals.iter().filter(|(literal, _)| is_it(literal));
+        let others = others.filter_map(|(_, node)| node.in_any_case(segments.clone(), to)).reduce(|one, other| one || other);
+        let own = || self.parameter.as_deref().and_then(|node| node.in_any_case(segments.clone(), to)).or(self.rest.map(to));
+        others.or_else(own)
+    }
+
     fn literal(&self, segment: &str) -> Option<&Self> {
         let place = if segment.contains('%') {
             self.literals.binary_search_by(|(literal, _)| literal.iter().copied().cmp(decoded_bytes(segment)))
@@ -252,12 +300,15 @@ struct Names {
     compatible: HashSet<Box<str>>,
     /// Whether a literal itself changes when normalised, so that a plain segment may be its other spelling.
     unusual: bool,
+    /// Whether a literal holds a capital, so that small letters may be its other spelling.
+    upper: bool,
 }
 
 impl Names {
     fn add(&mut self, name: &str) {
         let form = compatible(name);
         self.unusual |= form != name;
+        self.upper |= name.bytes().any(|byte| byte.is_ascii_uppercase());
         self.compatible.insert(form.into());
         self.literals.insert(name.into());
     }

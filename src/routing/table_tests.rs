@@ -300,3 +300,64 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_opt_in_never_leads_to_another_route() {
+    use crate::path::OptIns;
+    let all = OptIns { encoded_slash: true, encoded_percent: true, semicolon: true };
+    let with = |line, pattern: &str, opt_ins| RouteConfig { opt_ins, covers_protected: true, ..public(line, "", pattern) };
+    let routes =
+        vec![with(1, "/files/**", all), with(2, "/ids/{id}/info.json", all), protected(3, "", "/files/secret/**"), with(7, "/plain/**", OptIns::default())];
+    let table = RouteTable::new(routes).unwrap();
+    let answer = |raw: &str| {
+        let target = http::uri::PathAndQuery::from_maybe_shared(raw.as_bytes().to_vec()).unwrap();
+        let (path, _) = CanonicalPath::of_target(&target)?;
+        let found = table.find("h", &path).expect("a route");
+        table.check_readings("h", &path, found.route)
+    };
+    for raw in
+        ["/files/a%2Fb", "/files/a;v=1/b", "/files/a%2541", "/ids/a%2Fb/info.json", "/ids/https:%2F%2Fh%2Fsecret/info.json", "/files/x%2Fsecret", "/plain/A"]
+    {
+        assert_eq!(answer(raw), Ok(()), "{raw}");
+    }
+    for raw in [
+        "/files/secret%2Fx",
+        "/files/SECRET%2fx",
+        "/files/secret;v=1/x",
+        "/files/;/secret/x",
+        "/files/%2Fsecret/x",
+        "/files/se%2563ret/x",
+        "/files/secret%253Bx",
+        "/files/%25u0073ecret/x",
+        "/files/secret%253Fx",
+    ] {
+        assert_eq!(answer(raw), Err(PathProblem::Elsewhere), "{raw}");
+    }
+    for (raw, problem) in [
+        ("/plain/a%2Fb", PathProblem::EncodedSlash),
+        ("/plain/a;b", PathProblem::Semicolon),
+        ("/plain/a%2541", PathProblem::EncodedPercent),
+        ("/files/a%2F../b", PathProblem::DotSegment),
+        ("/files/a%2F..%2Fsecret", PathProblem::DotSegment),
+    ] {
+        assert_eq!(answer(raw), Err(problem), "{raw}");
+    }
+}
+
+#[test]
+fn another_case_of_a_path_never_leads_past_a_protected_route() {
+    let open = |line, pattern: &str| RouteConfig { covers_protected: true, ..public(line, "", pattern) };
+    let routes =
+        vec![open(1, "/**"), protected(2, "", "/admin/**"), open(5, "/Wiki/**"), protected(6, "", "/users/{user}/Keys"), protected(9, "", "/users/{user}/**")];
+    let table = RouteTable::new(routes).unwrap();
+    let answer = |raw: &str| {
+        let path = path(raw);
+        table.check_readings("h", &path, table.find("h", &path).expect("a route").route)
+    };
+    for raw in ["/Admin", "/aDMIN/x", "/users/bob/keys", "/users/bob/KEYS", "/USERS/bob"] {
+        assert_eq!(answer(raw), Err(PathProblem::Lookalike), "{raw}");
+    }
+    for raw in ["/admin", "/wiki/Admin", "/WIKI/x", "/Wiki/x", "/users/BOB/Keys", "/users/Bob/photos", "/Administration", "/README.md"] {
+        assert_eq!(answer(raw), Ok(()), "{raw}");
+    }
+}

@@ -176,7 +176,8 @@ impl Rewrite {
         if out.is_empty() {
             out.push('/');
         }
-        CanonicalPath::parse(out)
+        // What the route admitted may go on; nothing more may come of it.
+        CanonicalPath::parse_within(out, path.needs())
     }
 }
 

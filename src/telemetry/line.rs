@@ -170,6 +170,7 @@ fn explained(line: &mut Object<'_>, record: &Record) {
     line.put("uma.owner", record.owner.as_deref());
     line.put("uma.username", record.username.as_deref());
     line.put("uma.token_left_s", record.token_left.map(|left| left.as_secs()));
+    line.put("uma.opt_ins", (!record.opt_ins.is_empty()).then(|| List(record.opt_ins.names())));
     line.put("uma.route_line", record.route_line.map(u64::from));
 }
 

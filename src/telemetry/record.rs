@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderName, HeaderValue};
 
+use crate::path::OptIns;
 use crate::response::{Row, Trail};
 use crate::telemetry::{Outcome, Trace, TraceId};
 use crate::uma::{ResourceId, Scope};
@@ -89,6 +90,8 @@ pub struct Record {
     pub rows: Trail,
     /// A constant text that says why, where the row does not.
     pub reason: Option<&'static str>,
+    /// What the route would have to admit for the path to pass.
+    pub opt_ins: OptIns,
     /// Time spent waiting for the authorization server.
     pub authorization_server: Duration,
     /// The upstream's name.
@@ -160,6 +163,7 @@ impl Record {
             ticket_issued: false,
             rows: Trail::default(),
             reason: None,
+            opt_ins: OptIns::default(),
             authorization_server: Duration::ZERO,
             upstream: None,
             upstream_address: None,

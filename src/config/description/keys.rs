@@ -295,6 +295,24 @@ static ROUTE: Section = Section::new(
             .default("0s"),
         Key::new("covers", Kind::Word(&["all"]), "`all`: one permission is meant for every value of a path parameter that the resource does not use."),
         Key::new("covers_protected", Kind::True, "This public route is meant to match also paths of a protected one."),
+        Key::new(
+            "encoded_slash",
+            Kind::True,
+            "Admits `%2F`, which stays inside its segment. Only for a content server that does not take it for a slash: one that does serves another path than the one decided on.",
+        )
+        .default("refused"),
+        Key::new(
+            "encoded_percent",
+            Kind::True,
+            "Admits names that are escaped twice, such as `%2541`. Only for a content server that decodes once: one that decodes again serves another path.",
+        )
+        .default("refused"),
+        Key::new(
+            "semicolon",
+            Kind::True,
+            "Admits `;` and `%3B`. Only for a content server that does not cut parameters off: one that does serves the path without them.",
+        )
+        .default("refused"),
     ],
 )
 .one_of(&[&["public"], &["protect"]]);

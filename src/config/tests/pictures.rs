@@ -141,7 +141,8 @@ fn the_commented_configuration_is_right_also_with_all_its_comments_on() {
 
     let all = switched_on(COMMENTED);
     let gateway = right(folder.path(), &all);
-    assert_eq!(gateway.routes.len(), 6, "{all}");
+    assert_eq!(gateway.routes.len(), 7, "{all}");
+    assert_eq!(gateway.routes.iter().filter(|route| route.opt_ins.names().count() == 3).count(), 1);
     assert!(gateway.admin.is_some() && gateway.workers == Some(2) && gateway.open_with.is_some());
     assert!(schema_accepts(&all), "{all}");
 }

@@ -1,0 +1,199 @@
+//! What a route may admit although two servers could read it differently, and the readings that it must then bear.
+//!
+//! An opt-in says that the content server reads a spelling as the gateway does. It is never a way to another route: every reading that a careless server
+//! could make of such a path is made here too, and routing looks where each of them leads.
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::{PathProblem, Segments, unicode};
+
+/// Longest chain of escapes of escapes that is followed; a path that needs more is refused.
+const DEEPEST: usize = 6;
+
+/// Spellings that a route admits, or that a path needs to be admitted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct OptIns {
+    /// `%2F` inside a segment.
+    pub encoded_slash: bool,
+    /// `%25` in front of what would be an escape when decoded once more.
+    pub encoded_percent: bool,
+    /// `;` and `%3B`.
+    pub semicolon: bool,
+}
+
+impl OptIns {
+    /// What is needed here and not admitted there.
+    #[must_use]
+    pub const fn beyond(self, admitted: Self) -> Self {
+        Self {
+            encoded_slash: self.encoded_slash && !admitted.encoded_slash,
+            encoded_percent: self.encoded_percent && !admitted.encoded_percent,
+            semicolon: self.semicolon && !admitted.semicolon,
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        !(self.encoded_slash || self.encoded_percent || self.semicolon)
+    }
+
+    /// Their names in the configuration.
+    pub fn names(self) -> impl Iterator<Item = &'static str> + Clone {
+        let all = [(self.encoded_slash, "encoded_slash"), (self.encoded_percent, "encoded_percent"), (self.semicolon, "semicolon")];
+        all.into_iter().filter_map(|(is, name)| is.then_some(name))
+    }
+
+    /// Why a path that needs the first of them is refused without it.
+    #[must_use]
+    pub const fn problem(self) -> Option<PathProblem> {
+        match self {
+            Self { semicolon: true, .. } => Some(PathProblem::Semicolon),
+            Self { encoded_slash: true, .. } => Some(PathProblem::EncodedSlash),
+            Self { encoded_percent: true, .. } => Some(PathProblem::EncodedPercent),
+            _ => None,
+        }
+    }
+}
+
+/// A path as a careless server might read it: decoded again and again, folded, cut at delimiters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reading(String);
+
+impl Reading {
+    /// Its segments, escaped where that is needed to tell them apart.
+    #[must_use]
+    pub fn segments(&self) -> Segments<'_> {
+        Segments::of(&self.0)
+    }
+}
+
+/// All readings of a canonical path.
+///
+/// # Errors
+/// When one of them holds a dot segment, a control or a delimiter in disguise, is not UTF-8, or is escaped too often: no opt-in admits that.
+pub(super) fn readings(path: &str) -> Result<Vec<Reading>, PathProblem> {
+    let mut found: Vec<Reading> = Vec::new();
+    let mut add = |text: &str| {
+        let reading = reading(text)?;
+        if !found.contains(&reading) {
+            found.push(reading);
+        }
+        Ok(())
+    };
+    // Parameters may be cut off before anything is decoded, or behind any step of it.
+    for mut text in [path.to_owned(), cut(path)] {
+        for depth in 0.. {
+            add(&text)?;
+            add(&cut(&text))?;
+            let next = decoded_once_more(&text)?;
+            if next == text {
+                break;
+            }
+            if depth == DEEPEST {
+                return Err(PathProblem::EncodedPercent);
+            }
+            text = next;
+        }
+    }
+    Ok(found)
+}
+
+/// The next step of a server that decodes what it has decoded, and normalises what comes of it.
+fn decoded_once_more(text: &str) -> Result<String, PathProblem> {
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(&wide(text)).collect();
+    let decoded = String::from_utf8(bytes).map_err(|_| PathProblem::NotUtf8)?;
+    if decoded.chars().any(char::is_control) {
+        return Err(PathProblem::EncodedControl);
+    }
+    if decoded.chars().any(|character| !character.is_ascii() && unicode::hides_a_delimiter(character)) {
+        return Err(PathProblem::Unicode);
+    }
+    Ok(decoded.nfkc().collect())
+}
+
+/// `%u002F` as some servers read it: the character with that number, here in the usual escapes.
+fn wide(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("%u").or_else(|| rest.find("%U")) {
+        let (before, behind) = rest.split_at(at);
+        out.push_str(before);
+        let character = behind.get(2..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).and_then(char::from_u32);
+        let (read, after) = character.map_or((2, None), |character| (6, Some(character)));
+        match after {
+            Some(character) => out.extend(percent_encoding::utf8_percent_encode(character.encode_utf8(&mut [0; 4]), percent_encoding::NON_ALPHANUMERIC)),
+            None => out.push_str(behind.get(..2).unwrap_or_default()),
+        }
+        rest = behind.get(read..).unwrap_or_default();
+    }
+    out + rest
+}
+
+/// Without the parameters of segments, and without what stands behind a delimiter.
+fn cut(text: &str) -> String {
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    let segments = path.split(['/', '\\']).map(|segment| segment.split(';').next().unwrap_or_default());
+    segments.collect::<Vec<_>>().join("/")
+}
+
+fn reading(text: &str) -> Result<Reading, PathProblem> {
+    let mut out = String::with_capacity(text.len());
+    for segment in text.split(['/', '\\']) {
+        match segment {
+            "" => continue,
+            "." | ".." => return Err(PathProblem::DotSegment),
+            _ => {}
+        }
+        out.push('/');
+        out.extend(percent_encoding::utf8_percent_encode(segment, percent_encoding::NON_ALPHANUMERIC));
+    }
+    Ok(Reading(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &str) -> Result<Vec<String>, PathProblem> {
+        let text = |reading: &Reading| reading.segments().map(|segment| unicode::decoded(segment).into_owned()).collect::<Vec<_>>().join("/");
+        readings(path).map(|all| all.iter().map(text).collect())
+    }
+
+    #[test]
+    fn every_reading_is_made() {
+        assert_eq!(read("/a%2Fb"), Ok(vec!["a%2Fb".into(), "a/b".into()]));
+        assert_eq!(read("/a;v=1/b"), Ok(vec!["a;v=1/b".into(), "a/b".into()]));
+        assert_eq!(read("/a%2541"), Ok(vec!["a%2541".into(), "a%41".into(), "aA".into()]));
+        assert!(read("/x;y%2Fsecret").unwrap().contains(&"x".into()));
+        assert!(read("/x;y%2Fsecret").unwrap().contains(&"x/secret".into()));
+        assert!(read("/a%25u002Fb").unwrap().contains(&"a/b".into()));
+        assert!(read("/a%253Fb").unwrap().contains(&"a".into()));
+    }
+
+    #[test]
+    fn no_opt_in_admits_dots_controls_or_disguises() {
+        for (path, problem) in [
+            ("/a%2F..%2Fb", PathProblem::DotSegment),
+            ("/..%2Fb", PathProblem::DotSegment),
+            ("/..;/b", PathProblem::DotSegment),
+            ("/..;x/b", PathProblem::DotSegment),
+            ("/%252e%252E/b", PathProblem::DotSegment),
+            ("/%25252e%25252e/b", PathProblem::DotSegment),
+            ("/a%25u002e%25u002e", PathProblem::DotSegment),
+            ("/a%25u002f%25u002e%25u002e", PathProblem::DotSegment),
+            ("/a%2500", PathProblem::EncodedControl),
+            ("/a%25C0%25AF", PathProblem::NotUtf8),
+            ("/a%25EF%25BC%258F", PathProblem::Unicode),
+            ("/a%25252525252525252541", PathProblem::EncodedPercent),
+        ] {
+            let result = read(path);
+            // `a..` is a name like any other.
+            if path == "/a%25u002e%25u002e" {
+                assert!(result.is_ok());
+            } else {
+                assert_eq!(result, Err(problem), "{path}");
+            }
+        }
+    }
+}
