@@ -115,7 +115,9 @@ async fn tunnel(mut stream: TcpStream, mut buffer: Vec<u8>, shared: &Shared) -> 
     while stream.read_buf(&mut buffer).await? > 0 {
         stream.write_all(b"echo").await?;
     }
-    note(shared, Message { raw: buffer, tunnel: true, ..Message::default() });
+    if !buffer.is_empty() {
+        note(shared, Message { raw: buffer, tunnel: true, ..Message::default() });
+    }
     Ok(())
 }
 

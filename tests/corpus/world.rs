@@ -53,8 +53,8 @@ fn yaml(issuer: &str, tenant: &str, content: SocketAddr) -> String {
     text += "  - { path: /ws/**, upstream: content, public: true, upgrade: [ websocket ] }\n";
     text += "  - { path: /loose/**, upstream: content, public: true, covers_protected: true, encoded_slash: true, encoded_percent: true, semicolon: true }\n";
     text += "  - { path: /open/**, upstream: content, public: true, covers_protected: true }\n";
-    text += "  - { host: benign.example.net, path: /**, upstream: content, public: true }\n";
-    text += "  - { host: loose.example.net, path: /**, upstream: content, public: true, encoded_slash: true, encoded_percent: true, semicolon: true }\n";
+    text += "  - { host: benign.example.net, path: /**, upstream: content, public: true, covers_protected: true }\n";
+    text += "  - { host: loose.example.net, path: /**, upstream: content, public: true, covers_protected: true, encoded_slash: true, encoded_percent: true, semicolon: true }\n";
     text += "  - { path: \"/only/{id}/info.json\", upstream: content, public: true, encoded_slash: true }\n";
     text
 }
@@ -76,7 +76,7 @@ impl World {
             _ => None,
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-        let listener = Settings { head: Duration::from_secs(1), idle: Duration::from_secs(5), drain: Duration::from_millis(50), connections_per_client: 5_000, ..Settings::default() };
+        let listener = Settings { head: Duration::from_secs(1), body: Duration::from_secs(1), idle: Duration::from_secs(5), drain: Duration::from_millis(50), connections_per_client: 5_000, ..Settings::default() };
         let options = Options { log: Some(|| Box::new(std::io::sink())), listener, ..Options::default() };
         let gateway = Gateway::start(config, &options).expect("it starts");
         until("the gateway is ready", async || gateway.is_ready()).await;
