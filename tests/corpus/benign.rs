@@ -10,9 +10,9 @@ use crate::wire::{H1, H2};
 use crate::world::World;
 
 /// Concern one connection, or are the gateway's to say.
-const NOT_COMPARED: [&str; 14] = [
+const NOT_COMPARED: [&str; 13] = [
     "connection", "keep-alive", "te", "upgrade", "proxy-connection", "expect", "transfer-encoding", "content-length", "authorization", "host", "forwarded",
-    "http2-settings", "upgrade-insecure-requests-never", "x-request-id",
+    "http2-settings", "x-request-id",
 ];
 
 fn lines(file: &str) -> Vec<String> {
@@ -55,9 +55,9 @@ async fn ask(world: &World, host: &str, target: &str, over_h2: bool) -> (Outcome
     let answer = if over_h2 {
         let mut fields = plain(target.as_bytes());
         host.as_bytes().clone_into(&mut fields[2].1);
-        H2::open(world.address()).await.ask(&fields, None).await
+        H2::open(&world.doors()[0]).await.ask(&fields, None).await
     } else {
-        let mut connection = H1::open(world.address()).await;
+        let mut connection = H1::open(&world.doors()[0]).await;
         connection.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await;
         connection.answer(false).await
     };
@@ -94,7 +94,7 @@ pub async fn messages(world: &World) -> Vec<String> {
         } else {
             head.extend(&body);
         }
-        let mut connection = H1::open(world.address()).await;
+        let mut connection = H1::open(&world.doors()[0]).await;
         connection.send(&head).await;
         let answer = connection.answer(method == "HEAD").await;
         let seen = world.upstream.take();

@@ -15,9 +15,20 @@ const MANY: usize = 3_000;
 
 /// The protected path that some reading of a target comes to.
 pub fn protected(target: &[u8]) -> Option<String> {
+    leads(target, &PROTECTED)
+}
+
+/// Whether a careless server takes this for the host that has protected paths of its own.
+pub fn is_site(host: &str) -> bool {
+    let host = host.split(':').next().unwrap_or_default().trim_end_matches('.').nfkc().collect::<String>();
+    host.eq_ignore_ascii_case("site.example.net")
+}
+
+/// The path below one of these that some reading of a target comes to.
+pub fn leads(target: &[u8], prefixes: &[&str]) -> Option<String> {
     readings(target).into_iter().map(|reading| String::from_utf8_lossy(&reading).into_owned()).find(|reading| {
         let path = reading.split(['?', '#']).next().unwrap_or_default();
-        PROTECTED.iter().any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        prefixes.iter().any(|prefix| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     })
 }
 

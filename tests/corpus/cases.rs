@@ -1,10 +1,12 @@
 //! The files of cases, and how a line of theirs becomes bytes.
 //!
-//! A file begins with `key: value` lines and an empty one: `class`; `wire` (`h1`, `h2`, or `both`, for targets); `template`, in which `@@` is the case;
+//! A file begins with `key: value` lines and an empty one: `class`; `wire` (`h1`, `h2`, `both` for targets, `fields` for
+//! lines of fields over both, or `frames`); `template`, in which `@@` is the case;
 //! `expect`; `paths: yes` where the cases are paths that a naive proxy is tried with; `upstream: yes` where the case is what the content server answers.
 //! Each case is a line, perhaps with ` => ` and an expectation of its own, and under it, indented, the reason. In a line `\r \n \t \0 \s \\ \xHH` are octets,
 //! `${x*100}` repeats, `${name}` is filled in by the world; ` >>> ` parts what is sent only after an answer, and `!name` there is something that happens
 //! meanwhile. Over HTTP/2 a case is fields, parted by ` && `: `name: value` sets or adds, `+name: value` adds, `-name` takes out, `body=` is the body.
+//! A frame is `KIND FLAGS STREAM PAYLOAD`, in decimals, or `headers FLAGS STREAM`, perhaps with such changes behind ` | `.
 //!
 //! An expectation lists the answers, parted by `, `: a status, `closed` or `reset` for no answer, `cut` for one that breaks off; several that will do are
 //! parted by `|`. ` as TARGET` says what the content server must then have seen, and may, if it is protected. Over HTTP/2 a stream error will do for a 400.
@@ -37,6 +39,10 @@ pub enum Wire {
     H1,
     H2,
     Both,
+    /// Fields, over HTTP/2 in small letters.
+    Fields,
+    /// Frames of HTTP/2.
+    Frames,
 }
 
 /// What is to come of it.
@@ -88,6 +94,8 @@ fn parse(text: &str, file: &str) -> Vec<Case> {
     let wire = match key("wire").as_deref() {
         Some("h2") => Wire::H2,
         Some("both") => Wire::Both,
+        Some("fields") => Wire::Fields,
+        Some("frames") => Wire::Frames,
         _ => Wire::H1,
     };
     let (template, expect) = (key("template").unwrap_or_else(|| "@@".into()), key("expect").unwrap_or_default());

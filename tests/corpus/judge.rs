@@ -41,6 +41,10 @@ fn of_message(world: &World, message: &Message, allowed: &[String]) -> Vec<Strin
     if world.secrets().any(|secret| text.contains(secret)) {
         faults.push(format!("{target}: a token went on"));
     }
+    let host = message.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("host")).map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+    if host.as_deref().is_some_and(careless::is_site) && !allowed.contains(&target) && careless::leads(&message.target, &["/shared"]).is_some() {
+        faults.push(format!("BYPASS: {target} of {host:?}"));
+    }
     if message.tunnel || target.is_empty() {
         return faults;
     }
@@ -64,6 +68,10 @@ fn of_message(world: &World, message: &Message, allowed: &[String]) -> Vec<Strin
         if ["keep-alive", "proxy-connection", "proxy-authorization", "trailer", "http2-settings"].iter().any(|hop| name.eq_ignore_ascii_case(hop)) {
             faults.push(format!("{target}: {name} went on"));
         }
+    }
+    let is_call = values("content-type").iter().any(|value| value.starts_with(b"application/grpc"));
+    if !message.trailers.is_empty() && (!is_call || String::from_utf8_lossy(&message.trailers).to_ascii_lowercase().contains(PLANTED)) {
+        faults.push(format!("{target}: trailers went on: {}", String::from_utf8_lossy(&message.trailers)));
     }
     if !message.method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
         faults.push(format!("{target}: the method {}", message.method));

@@ -10,6 +10,9 @@ mod cases;
 mod judge;
 mod naive;
 mod runner;
+#[path = "../gateway/support/tls.rs"]
+#[expect(dead_code, reason = "it serves other tests as well")]
+mod tls;
 mod upstream;
 mod wire;
 mod world;
@@ -65,6 +68,22 @@ async fn no_hostile_case_gets_past() {
 
 #[cfg(not(feature = "holes"))]
 #[tokio::test]
+async fn none_does_while_the_configuration_is_read_anew_again_and_again() {
+    let world = World::start().await;
+    let mut cases = cases::load("hostile");
+    // They wait for seconds, and are nobody's decision.
+    cases.retain(|case| !case.slow);
+    let (faults, reloads) = tokio::select! {
+        never = world.reload_for_ever() => never,
+        faults = faults(&world, &cases) => (faults, world.reloads()),
+    };
+    println!("{reloads} reloads meanwhile");
+    assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
+    assert!(reloads > 5, "{reloads} reloads");
+}
+
+#[cfg(not(feature = "holes"))]
+#[tokio::test]
 async fn every_ordinary_address_passes() {
     let faults = benign::urls(&World::start().await).await;
     assert!(faults.is_empty(), "{} faults\n{}", faults.len(), faults.join("\n"));
@@ -85,7 +104,7 @@ async fn a_naive_proxy_is_seen_to_fail() {
     let paths: Vec<Case> = cases::load("hostile").into_iter().filter(|case| case.is_path).collect();
     let mut through = 0;
     for case in &paths {
-        let mut connection = wire::H1::open(proxy).await;
+        let mut connection = wire::H1::open(&wire::Door::plain(proxy)).await;
         let text = case.template.replace("@@", &case.line);
         connection.send(&cases::octets(&text, &|name| if name == "host" { "Host: gateway.example.org\r\n".into() } else { world::AIM.into() })).await;
         connection.answer(false).await;

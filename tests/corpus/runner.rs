@@ -4,35 +4,38 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cases::{Case, Expected, Outcome, Wire, octets};
 use crate::judge::{self, FOLLOW};
-use crate::wire::{Answer, H1, H2};
+use crate::wire::{Answer, Door, H1, H2, literals};
 use crate::world::World;
+
+/// Stands in what no client may see of a content server's answer.
+const POISON: &str = "poison";
 
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 /// Runs a case over all its protocols; what is wrong.
 pub async fn run(world: &World, case: &Case) -> Vec<String> {
     let mut faults = Vec::new();
-    for over_h2 in [false, true] {
-        if (over_h2 && case.wire == Wire::H1) || (!over_h2 && case.wire == Wire::H2) {
+    for (over_h2, door) in [false, true].into_iter().flat_map(|over_h2| world.doors().into_iter().map(move |door| (over_h2, door))) {
+        if (over_h2 && case.wire == Wire::H1) || (!over_h2 && matches!(case.wire, Wire::H2 | Wire::Frames)) {
             continue;
         }
         world.upstream.take();
         if let Some(fault) = &case.fault {
             world.err(fault);
         }
-        let mut found = if over_h2 { over_two(world, case).await } else { over_one(world, case).await };
+        let mut found = if over_h2 { over_two(world, case, &door).await } else { over_one(world, case, &door).await };
         world.heal();
         let allowed: Vec<String> = case.expect.iter().filter_map(|one| one.target.clone()).collect();
         let most = case.expect.iter().filter(|one| one.may_go_on()).count();
         found.extend(judge::faults(world, &world.upstream.take(), &allowed, most));
-        let wire = if over_h2 { "h2" } else { "h1" };
+        let wire = format!("{}{}", if over_h2 { "h2" } else { "h1" }, if door.tls.is_some() { ", tls" } else { "" });
         faults.extend(found.into_iter().map(|fault| format!("{} ({wire}) {}\n    ({})\n    {fault}", case.class, case.line, case.reason)));
     }
     faults
 }
 
-async fn over_one(world: &World, case: &Case) -> Vec<String> {
-    let mut connection = H1::open(world.address()).await;
+async fn over_one(world: &World, case: &Case, door: &Door) -> Vec<String> {
+    let mut connection = H1::open(door).await;
     let (mut faults, mut expected, mut last) = (Vec::new(), case.expect.iter(), None);
     let scripted = COUNT.fetch_add(1, Ordering::Relaxed);
     let text = if case.is_answer {
@@ -55,6 +58,9 @@ async fn over_one(world: &World, case: &Case) -> Vec<String> {
         for wanted in expected.by_ref().take(most) {
             let answer = connection.answer(to_head).await;
             faults.extend(differs(wanted, &answer, false));
+            if case.is_answer && (answer.head.contains(POISON) || String::from_utf8_lossy(&answer.body).contains(POISON)) {
+                faults.push(format!("the client sees {} {}", answer.head, String::from_utf8_lossy(&answer.body)));
+            }
             last = Some(answer);
         }
     }
@@ -69,10 +75,15 @@ async fn over_one(world: &World, case: &Case) -> Vec<String> {
     faults
 }
 
-async fn over_two(world: &World, case: &Case) -> Vec<String> {
-    let mut connection = H2::open(world.address()).await;
-    let (fields, body) = fields(world, case);
-    let answer = connection.ask(&fields, body.as_deref()).await;
+async fn over_two(world: &World, case: &Case, door: &Door) -> Vec<String> {
+    let mut connection = H2::open(door).await;
+    let answer = if case.wire == Wire::Frames {
+        let frames: Vec<_> = case.line.split(" && ").map(|text| frame(world, text)).collect();
+        connection.frames(&frames).await
+    } else {
+        let (fields, body) = fields(world, case);
+        connection.ask(&fields, body.as_deref()).await
+    };
     let mut faults: Vec<String> = case.expect.iter().filter_map(|wanted| differs(wanted, &answer, true)).collect();
     let target = format!("{FOLLOW}{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let answer = connection.ask(&plain(target.as_bytes()), None).await;
@@ -94,14 +105,22 @@ fn fields(world: &World, case: &Case) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8
     if case.wire == Wire::Both {
         return (plain(&read(&case.line)), None);
     }
+    let mut lines: Vec<String> = case.line.split(" && ").map(str::to_owned).collect();
+    if case.wire == Wire::Fields {
+        lines = case.line.split("\\r\\n").filter_map(|line| line.split_once(':')).map(|(name, value)| format!("+{}:{value}", name.to_ascii_lowercase())).collect();
+    }
+    changed(&lines, &read)
+}
+
+fn changed(lines: &[String], read: &dyn Fn(&str) -> Vec<u8>) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>) {
     let (mut fields, mut body) = (plain(b"/public/x"), None);
-    for change in case.line.split(" && ") {
+    for change in lines {
         if let Some(text) = change.strip_prefix("body=") {
             body = Some(read(text));
         } else if let Some(name) = change.strip_prefix('-') {
             fields.retain(|(known, _)| known != name.as_bytes());
         } else {
-            let (adds, change) = change.strip_prefix('+').map_or((false, change), |change| (true, change));
+            let (adds, change) = change.strip_prefix('+').map_or((false, change.as_str()), |change| (true, change));
             let (name, value) = change.split_once(": ").unwrap_or_else(|| (change.strip_suffix(':').unwrap_or(change), ""));
             let (name, value) = (read(name), read(value));
             match fields.iter_mut().find(|(known, _)| *known == name).filter(|_| !adds) {
@@ -111,6 +130,19 @@ fn fields(world: &World, case: &Case) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8
         }
     }
     (fields, body)
+}
+
+fn frame(world: &World, text: &str) -> (u8, u8, u32, Vec<u8>) {
+    let read = |text: &str| octets(text, &|name| world.fill(name));
+    let mut words = text.splitn(4, ' ');
+    let mut word = || words.next().unwrap_or_default();
+    let (kind, flags, stream, rest) = (word(), word(), word(), word());
+    let (flags, stream) = (flags.parse().expect("flags"), stream.parse().expect("a stream"));
+    if kind != "headers" {
+        return (kind.parse().expect("a kind"), flags, stream, read(rest));
+    }
+    let changes: Vec<String> = rest.split("| ").map(str::trim_end).filter(|change| !change.is_empty()).map(str::to_owned).collect();
+    (1, flags, stream, literals(&changed(&changes, &read).0))
 }
 
 fn differs(wanted: &Expected, answer: &Answer, over_h2: bool) -> Option<String> {

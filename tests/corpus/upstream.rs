@@ -16,6 +16,8 @@ pub struct Message {
     pub target: Vec<u8>,
     pub fields: Vec<(String, Vec<u8>)>,
     pub body: Vec<u8>,
+    /// The lines behind the last chunk.
+    pub trailers: Vec<u8>,
     /// As it came.
     pub raw: Vec<u8>,
     /// Why it is not a message that everybody reads alike.
@@ -193,32 +195,33 @@ fn framed(mut message: Message, bytes: &[u8], start: usize) -> Read {
     if lengths.iter().any(|length| number(length).is_none_or(|_: usize| false)) {
         return Read::Broken("a length that is none".into());
     }
-    let read = |first: First| {
+    let read = |first: First| -> Option<Result<(Vec<u8>, Vec<u8>, usize), String>> {
         let chunked = codings.iter().any(|coding| coding.to_ascii_lowercase().ends_with(b"chunked"));
         match (first, chunked, lengths.first().and_then(number)) {
-            (First::Length, _, Some(length)) | (_, false, Some(length)) => bytes.get(start..start + length).map(|body| Ok((body.to_vec(), start + length))),
+            (First::Length, _, Some(length)) | (_, false, Some(length)) => bytes.get(start..start + length).map(|body| Ok((body.to_vec(), Vec::new(), start + length))),
             (_, true, _) => dechunked(bytes, start),
-            (_, false, None) => Some(Ok((Vec::new(), start))),
+            (_, false, None) => Some(Ok((Vec::new(), Vec::new(), start))),
         }
     };
     let Some(strict) = read(First::Neither) else { return Read::More };
-    let (body, length) = match strict {
+    let (body, trailers, length) = match strict {
         Ok(read) => read,
         Err(problem) => return Read::Broken(problem),
     };
     for first in [First::Coding, First::Length] {
-        if read(first) != Some(Ok((body.clone(), length))) {
+        if read(first) != Some(Ok((body.clone(), trailers.clone(), length))) {
             problems.push("a length and a coding that differ".into());
         }
     }
     message.problems.append(&mut problems);
     message.body = body;
+    message.trailers = trailers;
     message.raw = bytes[..length].to_vec();
     Read::Whole(message, length)
 }
 
 /// The body of chunks and where it ends; `None`: there is more to come.
-fn dechunked(bytes: &[u8], start: usize) -> Option<Result<(Vec<u8>, usize), String>> {
+fn dechunked(bytes: &[u8], start: usize) -> Option<Result<(Vec<u8>, Vec<u8>, usize), String>> {
     let (mut at, mut body) = (start, Vec::new());
     loop {
         let line = at + find(&bytes[at..], b"\r\n")?;
@@ -227,10 +230,8 @@ fn dechunked(bytes: &[u8], start: usize) -> Option<Result<(Vec<u8>, usize), Stri
         };
         at = line + 2;
         if size == 0 {
-            return match bytes.get(at..at + 2)? {
-                b"\r\n" => Some(Ok((body, at + 2))),
-                _ => Some(Err("trailers".into())),
-            };
+            let end = if bytes.get(at..at + 2)? == b"\r\n" { at } else { at + find(&bytes[at..], b"\r\n\r\n")? + 2 };
+            return Some(Ok((body, bytes[at..end].to_vec(), end + 2)));
         }
         body.extend_from_slice(bytes.get(at..at + size)?);
         match bytes.get(at + size..at + size + 2)? {
@@ -242,4 +243,32 @@ fn dechunked(bytes: &[u8], start: usize) -> Option<Result<(Vec<u8>, usize), Stri
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+#[test]
+fn messages_that_can_be_read_in_two_ways_are_seen() {
+    let problems = |text: &str| match message(text.as_bytes()) {
+        Read::Whole(message, _) => message.problems.len(),
+        Read::Broken(_) => 1,
+        Read::More => 0,
+    };
+    let head = "POST / HTTP/1.1\r\nHost: h\r\n";
+    for text in [
+        format!("{head}Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        format!("{head}Content-Length: 1\r\nContent-Length: 1\r\n\r\nx"),
+        format!("{head}Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+        format!("{head}Content-Length: +1\r\n\r\nx"),
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n1;x\r\nx\r\n0\r\n\r\n"),
+        format!("{head}Host: h\r\n\r\n"),
+        format!("{head}X : y\r\n\r\n"),
+        format!("{head}X: y\nZ: z\r\n\r\n"),
+        "GET / HTTP/1.1\r\n\r\n".to_owned(),
+        "GET / x HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(),
+        "GET / HTTP/1.0\r\nHost: h\r\n\r\n".to_owned(),
+    ] {
+        assert!(problems(&text) > 0, "{text}");
+    }
+    for text in [format!("{head}\r\n"), format!("{head}Content-Length: 1\r\n\r\nx"), format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n")] {
+        assert_eq!(problems(&text), 0, "{text}");
+    }
 }

@@ -3,19 +3,46 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::cases::Outcome;
+use crate::tls::TlsClient;
 
 /// Longer than any deadline that a case waits for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Where a connection goes, and whether by TLS.
+#[derive(Clone)]
+pub struct Door {
+    pub address: SocketAddr,
+    pub tls: Option<TlsClient>,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+impl Door {
+    pub const fn plain(address: SocketAddr) -> Self {
+        Self { address, tls: None }
+    }
+
+    async fn open(&self, protocol: &str) -> Box<dyn Stream> {
+        if let Some(client) = &self.tls {
+            return Box::new(client.clone().protocols(&[protocol]).connect(self.address, "gateway.example.org").await.expect("a handshake"));
+        }
+        let stream = TcpStream::connect(self.address).await.expect("somebody listens");
+        stream.set_nodelay(true).expect("an open socket");
+        Box::new(stream)
+    }
+}
+
 /// A connection of HTTP/1.1.
 pub struct H1 {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
@@ -39,15 +66,17 @@ impl Answer {
 }
 
 impl H1 {
-    pub async fn open(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect(to).await.expect("the gateway listens");
-        stream.set_nodelay(true).expect("an open socket");
-        Self { stream, buffer: Vec::new() }
+    pub async fn open(door: &Door) -> Self {
+        Self { stream: door.open("http/1.1").await, buffer: Vec::new() }
     }
 
-    /// Whether it could be sent: the other side may have closed already.
+    /// Sends what can be sent: the other side may have closed already.
     pub async fn send(&mut self, bytes: &[u8]) {
-        let _ = tokio::time::timeout(PATIENCE, self.stream.write_all(bytes)).await;
+        let sent = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        let _ = tokio::time::timeout(PATIENCE, sent).await;
     }
 
     /// The next answer but for interim ones.
@@ -120,25 +149,38 @@ impl H1 {
     }
 }
 
-/// A connection of HTTP/2 without TLS.
+/// A connection of HTTP/2.
 pub struct H2 {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     next: u32,
 }
 
 impl H2 {
-    pub async fn open(to: SocketAddr) -> Self {
-        let mut stream = TcpStream::connect(to).await.expect("the gateway listens");
-        stream.set_nodelay(true).expect("an open socket");
-        let _ = stream.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await;
-        Self { stream, next: 1 }
+    pub async fn open(door: &Door) -> Self {
+        let mut connection = Self { stream: door.open("h2").await, next: 1 };
+        connection.send(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await;
+        connection
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        // The other side may have closed already.
+        let _ = self.stream.write_all(bytes).await;
+        let _ = self.stream.flush().await;
+    }
+
+    /// Sends these frames as they are, and waits for what comes of the first stream; the next request takes a later one.
+    pub async fn frames(&mut self, frames: &[(u8, u8, u32, Vec<u8>)]) -> Answer {
+        let bytes: Vec<u8> = frames.iter().flat_map(|(kind, flags, stream, payload)| frame(*kind, *flags, *stream, payload)).collect();
+        self.next = 101;
+        self.send(&bytes).await;
+        tokio::time::timeout(PATIENCE, self.answer(1)).await.unwrap_or_else(|_| Answer::none(Outcome::Silent))
     }
 
     /// Sends these fields as they are, each as a literal that nobody indexes, and waits for what comes of it.
     pub async fn ask(&mut self, fields: &[(Vec<u8>, Vec<u8>)], body: Option<&[u8]>) -> Answer {
         let stream = self.next;
         self.next += 2;
-        let block: Vec<u8> = fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+        let block = literals(fields);
         let mut frames = Vec::new();
         let mut pieces = block.chunks(16_384).peekable();
         let (mut kind, end_of_stream) = (1, u8::from(body.is_none()));
@@ -150,7 +192,7 @@ impl H2 {
         if let Some(body) = body {
             frames.extend(frame(0, 1, stream, body));
         }
-        let _ = self.stream.write_all(&frames).await;
+        self.send(&frames).await;
         tokio::time::timeout(PATIENCE, self.answer(stream)).await.unwrap_or_else(|_| Answer::none(Outcome::Silent))
     }
 
@@ -164,7 +206,7 @@ impl H2 {
                 0 if of == stream => answer.body.extend(payload),
                 1 if of == stream && matches!(answer.outcome, Outcome::Closed) => answer.outcome = Outcome::Status(status(&payload)),
                 3 if of == stream => return if matches!(answer.outcome, Outcome::Status(_)) && !answer.body.is_empty() { Answer::none(Outcome::Cut) } else { answer },
-                4 if flags & 1 == 0 => drop(self.stream.write_all(&frame(4, 1, 0, &[])).await),
+                4 if flags & 1 == 0 => self.send(&frame(4, 1, 0, &[])).await,
                 _ => {}
             }
             if of == stream && matches!(kind, 0 | 1) && flags & 1 == 1 {
@@ -180,6 +222,11 @@ impl H2 {
         self.stream.read_exact(&mut payload).await.ok()?;
         Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
     }
+}
+
+/// Fields that nobody indexes (RFC 7541, 6.2.2).
+pub fn literals(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

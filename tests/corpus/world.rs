@@ -1,17 +1,22 @@
 //! The gateway between two authorization servers and the careless content server, and what the names in cases stand for.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-use uma_gateway::app::{Gateway, Options};
+use uma_gateway::app::{Gateway, Options, Why};
 use uma_gateway::config;
 use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Endpoint, Fault, RunningServer};
 use uma_gateway::listener::Settings;
 
+use crate::tls::Authority;
 use crate::upstream::Upstream;
+use crate::wire::Door;
 
 /// The protected file that hostile paths aim at.
 pub const AIM: &str = "/albums/vacation/notes.txt";
@@ -25,22 +30,27 @@ pub struct World {
     tenant: RunningServer,
     /// Names in cases, and the tokens that they stand for.
     tokens: Vec<(&'static str, String)>,
-    // Its folder holds the audit log.
-    _folder: tempfile::TempDir,
+    files: Authority,
+    text: String,
+    reloads: AtomicUsize,
+    /// The token that was made for a case.
+    newest: Mutex<String>,
 }
 
-fn yaml(issuer: &str, tenant: &str, content: SocketAddr) -> String {
-    let client = "client: { id: content-gateway, secret: { env: CLIENT_SECRET } }";
+fn yaml(issuer: &str, tenant: &str, content: SocketAddr, files: &Authority) -> String {
+    let client = format!("client: {{ id: content-gateway, secret: {{ file: {} }} }}", files.path("client"));
     let protect = |server: &str, path: &str, more: &str| {
         format!("  - {{ path: {path}, upstream: content, protect: {{ authorization_server: {server}, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view], \"PUT, DELETE\": [edit] }} }}, identity_headers: {{ X-Photo-User: sub }}{more} }}\n")
     };
+    let hosts = "hosts: [ gateway.example.org, \"*.example.net\" ]";
+    let (certificate, key) = (files.path("gateway.crt"), files.path("gateway.key"));
     let mut text = format!(
-        "version: 1\nworkers: 1\nlisteners: [ {{ address: 127.0.0.1:0, h2c: true, hosts: [ gateway.example.org, \"*.example.net\" ] }} ]\nhealth: {{ address: 127.0.0.1:0 }}\nlog: {{ access: off }}\nlimits: {{ body: 1MiB, off_for: [ 127.0.0.1/32 ] }}\nauthorization_servers:\n"
+        "version: 1\nworkers: 1\nlisteners:\n  - {{ address: 127.0.0.1:0, h2c: true, {hosts} }}\n  - {{ address: 127.0.0.1:0, {hosts}, tls: {{ certificates: [ {{ certificate: {certificate}, key: {key} }} ] }} }}\nhealth: {{ address: 127.0.0.1:0 }}\nlog: {{ access: off }}\nlimits: {{ body: 1MiB, off_for: [ 127.0.0.1/32 ] }}\nauthorization_servers:\n"
     );
     for (name, issuer, age) in [("main", issuer, "30s"), ("instant", issuer, "1ms"), ("tenant", tenant, "30s")] {
         text += &format!("  {name}: {{ issuer: \"{issuer}\", realm: photoz, {client}, introspection: {{ max_age: {age} }} }}\n");
     }
-    text += &format!("upstreams:\n  content:\n    servers: [ \"http://{content}\" ]\n    credentials: {{ basic: {{ username: gateway, password: {{ env: PROXY_PASSWORD }} }} }}\n");
+    text += &format!("upstreams:\n  content:\n    servers: [ \"http://{content}\" ]\n    credentials: {{ basic: {{ username: gateway, password: {{ file: {} }} }} }}\n", files.path("proxy"));
     text += &format!("  bare:\n    servers: [ \"http://{content}\" ]\nroutes:\n");
     text += &protect("main", "/albums/vacation/**", "");
     text += &protect("main", "/live/**", ", upgrade: [ websocket ]");
@@ -55,6 +65,8 @@ fn yaml(issuer: &str, tenant: &str, content: SocketAddr) -> String {
     text += "  - { path: /open/**, upstream: content, public: true, covers_protected: true }\n";
     text += "  - { host: benign.example.net, path: /**, upstream: content, public: true, covers_protected: true }\n";
     text += "  - { host: loose.example.net, path: /**, upstream: content, public: true, covers_protected: true, encoded_slash: true, encoded_percent: true, semicolon: true }\n";
+    text += &protect("main", "/shared/**", ", host: site.example.net");
+    text += "  - { path: /shared/**, upstream: content, public: true, covers_protected: true }\n";
     text += "  - { path: \"/only/{id}/info.json\", upstream: content, public: true, encoded_slash: true }\n";
     text
 }
@@ -68,24 +80,46 @@ impl World {
             server.control().register("alice", "work", &["view", "edit"]);
         }
         let upstream = Upstream::start().await;
-        let folder = tempfile::tempdir().expect("a folder");
-        let text = yaml(server.issuer(), tenant.issuer(), upstream.address);
-        let environment = |name: &str| match name {
-            "CLIENT_SECRET" => Some("gateway-secret".to_owned()),
-            "PROXY_PASSWORD" => Some("proxy-secret".to_owned()),
-            _ => None,
-        };
-        let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let files = Authority::new();
+        files.sign("gateway", &["gateway.example.org"]);
+        for (name, secret) in [("client", "gateway-secret"), ("proxy", "proxy-secret")] {
+            files.put(name, secret);
+            std::fs::set_permissions(files.file(name), std::fs::Permissions::from_mode(0o600)).expect("our own file");
+        }
+        let text = yaml(server.issuer(), tenant.issuer(), upstream.address, &files);
+        files.put("gateway.yaml", &text);
+        let config = config::parse(&text, &files.file("gateway.yaml"), &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let listener = Settings { head: Duration::from_secs(1), body: Duration::from_secs(1), idle: Duration::from_secs(5), drain: Duration::from_millis(50), connections_per_client: 5_000, ..Settings::default() };
         let options = Options { log: Some(|| Box::new(std::io::sink())), listener, ..Options::default() };
         let gateway = Gateway::start(config, &options).expect("it starts");
         until("the gateway is ready", async || gateway.is_ready()).await;
         let tokens = tokens(&server, &tenant);
-        Self { gateway, upstream, server, tenant, tokens, _folder: folder }
+        Self { gateway, upstream, server, tenant, tokens, files, text, reloads: AtomicUsize::new(0), newest: Mutex::default() }
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.gateway.address(0).expect("one listener")
+    /// The plain listener, and that with TLS.
+    pub fn doors(&self) -> [Door; 2] {
+        let address = |listener| self.gateway.address(listener).expect("two listeners");
+        [Door::plain(address(0)), Door { address: address(1), tls: Some(self.files.client()) }]
+    }
+
+    /// Changes the configuration in what no case looks at, again and again.
+    pub async fn reload_for_ever(&self) -> ! {
+        loop {
+            let count = self.reloads();
+            self.files.put("gateway.yaml", &format!("{}  - {{ path: /other/{}/**, upstream: bare, public: true }}\n", self.text, count % 2));
+            self.gateway.reloads().reload(Why::Operator).await.unwrap_or_else(|refused| panic!("{refused}"));
+            self.reloads.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn newest(&self) -> MutexGuard<'_, String> {
+        self.newest.lock().expect("no panic")
+    }
+
+    pub fn reloads(&self) -> usize {
+        self.reloads.load(Ordering::Relaxed)
     }
 
     /// What stands for a name in a case.
@@ -95,6 +129,12 @@ impl World {
             "aim" => AIM.to_owned(),
             "host" => "Host: gateway.example.org\r\n".to_owned(),
             "fresh" => fresh(&["view"]),
+            "newly" => {
+                let token = fresh(&["view"]);
+                self.newest().clone_from(&token);
+                token
+            }
+            "instant" => self.newest().clone(),
             "ticket" => self.server.control().last_ticket().unwrap_or_else(|| "no-ticket".to_owned()),
             // As long as others, with the same beginning as one that is good.
             "prefix" => format!("{}{}", &self.token("view")[..20], "x".repeat(23)),
@@ -179,7 +219,7 @@ impl World {
     pub async fn happen(&self, what: &str) {
         match what {
             "revoke" => {
-                self.server.control().revoke(&self.token("instant"));
+                self.server.control().revoke(&self.newest());
                 // Until what the gateway knows is older than it may be.
                 let since = std::time::Instant::now();
                 until("a millisecond is over", async || since.elapsed() > Duration::from_millis(2)).await;
@@ -198,7 +238,6 @@ fn tokens(server: &RunningServer, tenant: &RunningServer) -> Vec<(&'static str, 
         ("view", grant("bob", "vacation", &["view"], 300)),
         ("edit", grant("bob", "vacation", &["edit"], 300)),
         ("both", grant("bob", "vacation", &["view", "edit"], 300)),
-        ("instant", grant("bob", "vacation", &["view"], 300)),
         ("work", grant("bob", "work", &["view", "edit"], 300)),
         ("expired", grant("bob", "vacation", &["view"], -10)),
         ("revoked", revoked),
