@@ -11,8 +11,19 @@ use crate::world::World;
 
 /// Concern one connection, or are the gateway's to say.
 const NOT_COMPARED: [&str; 13] = [
-    "connection", "keep-alive", "te", "upgrade", "proxy-connection", "expect", "transfer-encoding", "content-length", "authorization", "host", "forwarded",
-    "http2-settings", "x-request-id",
+    "connection",
+    "keep-alive",
+    "te",
+    "upgrade",
+    "proxy-connection",
+    "expect",
+    "transfer-encoding",
+    "content-length",
+    "authorization",
+    "host",
+    "forwarded",
+    "http2-settings",
+    "x-request-id",
 ];
 
 fn lines(file: &str) -> Vec<String> {
@@ -43,7 +54,10 @@ pub async fn urls(world: &World) -> Vec<String> {
             let (status, seen) = ask(world, host, target, over_h2).await;
             match &seen[..] {
                 [message] if status == Outcome::Status(200) && message.target == forwarded.as_bytes() && message.problems.is_empty() => {}
-                _ => faults.push(format!("{line} (h2: {over_h2}): {status}, {:?}", seen.iter().map(|message| String::from_utf8_lossy(&message.target)).collect::<Vec<_>>())),
+                _ => faults.push(format!(
+                    "{line} (h2: {over_h2}): {status}, {:?}",
+                    seen.iter().map(|message| String::from_utf8_lossy(&message.target)).collect::<Vec<_>>()
+                )),
             }
         }
     }
@@ -99,7 +113,9 @@ pub async fn messages(world: &World) -> Vec<String> {
         let answer = connection.answer(method == "HEAD").await;
         let seen = world.upstream.take();
         match &seen[..] {
-            [message] if answer.outcome == Outcome::Status(200) => faults.extend(unlike(message, target, &fields, &body).map(|fault| format!("{line}: {fault}"))),
+            [message] if answer.outcome == Outcome::Status(200) => {
+                faults.extend(unlike(message, target, &fields, &body).map(|fault| format!("{line}: {fault}")));
+            }
             _ => faults.push(format!("{line}: {} and {} messages", answer.outcome, seen.len())),
         }
     }
@@ -111,6 +127,9 @@ fn unlike(message: &Message, target: &str, fields: &[(String, Vec<u8>)], body: &
         return Some(format!("{} with {} bytes, {:?}", String::from_utf8_lossy(&message.target), message.body.len(), message.problems));
     }
     let missing = fields.iter().filter(|(name, _)| !NOT_COMPARED.iter().any(|other| name.eq_ignore_ascii_case(other)));
-    let missing: Vec<&str> = missing.filter(|(name, value)| !message.fields.iter().any(|(other, same)| name.eq_ignore_ascii_case(other) && value == same)).map(|(name, _)| name.as_str()).collect();
+    let missing: Vec<&str> = missing
+        .filter(|(name, value)| !message.fields.iter().any(|(other, same)| name.eq_ignore_ascii_case(other) && value == same))
+        .map(|(name, _)| name.as_str())
+        .collect();
     (!missing.is_empty()).then(|| format!("without {missing:?}"))
 }

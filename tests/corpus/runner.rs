@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cases::{Case, Expected, Outcome, Wire, octets};
 use crate::judge::{self, FOLLOW};
-use crate::wire::{Answer, Door, H1, H2, literals};
+use crate::wire::{Answer, Door, Field, H1, H2, literals};
 use crate::world::World;
 
 /// Stands in what no client may see of a content server's answer.
@@ -64,7 +64,9 @@ async fn over_one(world: &World, case: &Case, door: &Door) -> Vec<String> {
             last = Some(answer);
         }
     }
-    let Some(last) = last.filter(|last| !matches!(last.outcome, Outcome::Closed | Outcome::Cut | Outcome::Silent | Outcome::Status(101))) else { return faults };
+    let Some(last) = last.filter(|last| !matches!(last.outcome, Outcome::Closed | Outcome::Cut | Outcome::Silent | Outcome::Status(101))) else {
+        return faults;
+    };
     let target = format!("{FOLLOW}{scripted}");
     connection.send(format!("GET {target} HTTP/1.1\r\nHost: gateway.example.org\r\n\r\n").as_bytes()).await;
     let answer = connection.answer(false).await;
@@ -95,24 +97,25 @@ async fn over_two(world: &World, case: &Case, door: &Door) -> Vec<String> {
 }
 
 /// The fields of an ordinary request over HTTP/2.
-pub fn plain(target: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub fn plain(target: &[u8]) -> Vec<Field> {
     let field = |name: &str, value: &[u8]| (name.as_bytes().to_vec(), value.to_vec());
     vec![field(":method", b"GET"), field(":scheme", b"http"), field(":authority", b"gateway.example.org"), field(":path", target)]
 }
 
-fn fields(world: &World, case: &Case) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>) {
+fn fields(world: &World, case: &Case) -> (Vec<Field>, Option<Vec<u8>>) {
     let read = |text: &str| octets(text, &|name| world.fill(name));
     if case.wire == Wire::Both {
         return (plain(&read(&case.line)), None);
     }
     let mut lines: Vec<String> = case.line.split(" && ").map(str::to_owned).collect();
     if case.wire == Wire::Fields {
-        lines = case.line.split("\\r\\n").filter_map(|line| line.split_once(':')).map(|(name, value)| format!("+{}:{value}", name.to_ascii_lowercase())).collect();
+        lines =
+            case.line.split("\\r\\n").filter_map(|line| line.split_once(':')).map(|(name, value)| format!("+{}:{value}", name.to_ascii_lowercase())).collect();
     }
     changed(&lines, &read)
 }
 
-fn changed(lines: &[String], read: &dyn Fn(&str) -> Vec<u8>) -> (Vec<(Vec<u8>, Vec<u8>)>, Option<Vec<u8>>) {
+fn changed(lines: &[String], read: &dyn Fn(&str) -> Vec<u8>) -> (Vec<Field>, Option<Vec<u8>>) {
     let (mut fields, mut body) = (plain(b"/public/x"), None);
     for change in lines {
         if let Some(text) = change.strip_prefix("body=") {

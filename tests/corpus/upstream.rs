@@ -140,6 +140,9 @@ enum First {
     Length,
 }
 
+/// A body, the lines behind its last chunk, and where both end.
+type Body = (Vec<u8>, Vec<u8>, usize);
+
 /// The message at the beginning of these bytes.
 fn message(bytes: &[u8]) -> Read {
     let Some(end) = find(bytes, b"\r\n\r\n") else {
@@ -191,14 +194,17 @@ fn framed(mut message: Message, bytes: &[u8], start: usize) -> Read {
     if codings.iter().any(|coding| coding != b"chunked") {
         problems.push("a transfer coding other than chunked".into());
     }
-    let number = |value: &Vec<u8>| std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
+    let number =
+        |value: &Vec<u8>| std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())).and_then(|text| text.parse().ok());
     if lengths.iter().any(|length| number(length).is_none_or(|_: usize| false)) {
         return Read::Broken("a length that is none".into());
     }
-    let read = |first: First| -> Option<Result<(Vec<u8>, Vec<u8>, usize), String>> {
+    let read = |first: First| -> Option<Result<Body, String>> {
         let chunked = codings.iter().any(|coding| coding.to_ascii_lowercase().ends_with(b"chunked"));
         match (first, chunked, lengths.first().and_then(number)) {
-            (First::Length, _, Some(length)) | (_, false, Some(length)) => bytes.get(start..start + length).map(|body| Ok((body.to_vec(), Vec::new(), start + length))),
+            (First::Length, _, Some(length)) | (_, false, Some(length)) => {
+                bytes.get(start..start + length).map(|body| Ok((body.to_vec(), Vec::new(), start + length)))
+            }
             (_, true, _) => dechunked(bytes, start),
             (_, false, None) => Some(Ok((Vec::new(), Vec::new(), start))),
         }
@@ -221,7 +227,7 @@ fn framed(mut message: Message, bytes: &[u8], start: usize) -> Read {
 }
 
 /// The body of chunks and where it ends; `None`: there is more to come.
-fn dechunked(bytes: &[u8], start: usize) -> Option<Result<(Vec<u8>, Vec<u8>, usize), String>> {
+fn dechunked(bytes: &[u8], start: usize) -> Option<Result<Body, String>> {
     let (mut at, mut body) = (start, Vec::new());
     loop {
         let line = at + find(&bytes[at..], b"\r\n")?;

@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// A name and a value.
+pub type Field = (Vec<u8>, Vec<u8>);
+
 /// Where a connection goes, and whether by TLS.
 #[derive(Clone)]
 pub struct Door {
@@ -100,7 +103,9 @@ impl H1 {
         };
         let head = String::from_utf8_lossy(&self.buffer.drain(..end).collect::<Vec<u8>>()).into_owned();
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        let field = |name: &str| head.lines().filter_map(|line| line.split_once(':')).find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned());
+        let field = |name: &str| {
+            head.lines().filter_map(|line| line.split_once(':')).find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
+        };
         let body = if to_head || matches!(status, 100..200 | 204 | 304) {
             Some(Vec::new())
         } else if field("transfer-encoding").is_some() {
@@ -177,7 +182,7 @@ impl H2 {
     }
 
     /// Sends these fields as they are, each as a literal that nobody indexes, and waits for what comes of it.
-    pub async fn ask(&mut self, fields: &[(Vec<u8>, Vec<u8>)], body: Option<&[u8]>) -> Answer {
+    pub async fn ask(&mut self, fields: &[Field], body: Option<&[u8]>) -> Answer {
         let stream = self.next;
         self.next += 2;
         let block = literals(fields);
@@ -205,7 +210,9 @@ impl H2 {
             match kind {
                 0 if of == stream => answer.body.extend(payload),
                 1 if of == stream && matches!(answer.outcome, Outcome::Closed) => answer.outcome = Outcome::Status(status(&payload)),
-                3 if of == stream => return if matches!(answer.outcome, Outcome::Status(_)) && !answer.body.is_empty() { Answer::none(Outcome::Cut) } else { answer },
+                3 if of == stream => {
+                    return if matches!(answer.outcome, Outcome::Status(_)) && !answer.body.is_empty() { Answer::none(Outcome::Cut) } else { answer };
+                }
                 4 if flags & 1 == 0 => self.send(&frame(4, 1, 0, &[])).await,
                 _ => {}
             }
@@ -225,7 +232,7 @@ impl H2 {
 }
 
 /// Fields that nobody indexes (RFC 7541, 6.2.2).
-pub fn literals(fields: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+pub fn literals(fields: &[Field]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
 
@@ -257,7 +264,9 @@ fn status(block: &[u8]) -> u16 {
     let block = &block[block.iter().position(|byte| byte & 0xe0 != 0x20).unwrap_or(0)..];
     match block {
         [indexed, ..] if indexed & 0x80 != 0 => [200, 204, 206, 304, 400, 404, 500].get(usize::from(indexed & 0x7f).wrapping_sub(8)).copied().unwrap_or(0),
-        [_, length, digits @ ..] if length & 0x80 == 0 => std::str::from_utf8(&digits[..usize::from(*length)]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0),
+        [_, length, digits @ ..] if length & 0x80 == 0 => {
+            std::str::from_utf8(&digits[..usize::from(*length)]).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)
+        }
         [_, length, coded @ ..] => huffman(&coded[..usize::from(length & 0x7f)]),
         _ => 0,
     }

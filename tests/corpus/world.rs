@@ -40,7 +40,9 @@ pub struct World {
 fn yaml(issuer: &str, tenant: &str, content: SocketAddr, files: &Authority) -> String {
     let client = format!("client: {{ id: content-gateway, secret: {{ file: {} }} }}", files.path("client"));
     let protect = |server: &str, path: &str, more: &str| {
-        format!("  - {{ path: {path}, upstream: content, protect: {{ authorization_server: {server}, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view], \"PUT, DELETE\": [edit] }} }}, identity_headers: {{ X-Photo-User: sub }}{more} }}\n")
+        format!(
+            "  - {{ path: {path}, upstream: content, protect: {{ authorization_server: {server}, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view], \"PUT, DELETE\": [edit] }} }}, identity_headers: {{ X-Photo-User: sub }}{more} }}\n"
+        )
     };
     let hosts = "hosts: [ gateway.example.org, \"*.example.net\" ]";
     let (certificate, key) = (files.path("gateway.crt"), files.path("gateway.key"));
@@ -50,7 +52,10 @@ fn yaml(issuer: &str, tenant: &str, content: SocketAddr, files: &Authority) -> S
     for (name, issuer, age) in [("main", issuer, "30s"), ("instant", issuer, "1ms"), ("tenant", tenant, "30s")] {
         text += &format!("  {name}: {{ issuer: \"{issuer}\", realm: photoz, {client}, introspection: {{ max_age: {age} }} }}\n");
     }
-    text += &format!("upstreams:\n  content:\n    servers: [ \"http://{content}\" ]\n    credentials: {{ basic: {{ username: gateway, password: {{ file: {} }} }} }}\n", files.path("proxy"));
+    text += &format!(
+        "upstreams:\n  content:\n    servers: [ \"http://{content}\" ]\n    credentials: {{ basic: {{ username: gateway, password: {{ file: {} }} }} }}\n",
+        files.path("proxy")
+    );
     text += &format!("  bare:\n    servers: [ \"http://{content}\" ]\nroutes:\n");
     text += &protect("main", "/albums/vacation/**", "");
     text += &protect("main", "/live/**", ", upgrade: [ websocket ]");
@@ -89,7 +94,14 @@ impl World {
         let text = yaml(server.issuer(), tenant.issuer(), upstream.address, &files);
         files.put("gateway.yaml", &text);
         let config = config::parse(&text, &files.file("gateway.yaml"), &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-        let listener = Settings { head: Duration::from_secs(1), body: Duration::from_secs(1), idle: Duration::from_secs(5), drain: Duration::from_millis(50), connections_per_client: 5_000, ..Settings::default() };
+        let listener = Settings {
+            head: Duration::from_secs(1),
+            body: Duration::from_secs(1),
+            idle: Duration::from_secs(5),
+            drain: Duration::from_millis(50),
+            connections_per_client: 5_000,
+            ..Settings::default()
+        };
         let options = Options { log: Some(|| Box::new(std::io::sink())), listener, ..Options::default() };
         let gateway = Gateway::start(config, &options).expect("it starts");
         until("the gateway is ready", async || gateway.is_ready()).await;
@@ -142,22 +154,22 @@ impl World {
             "longer" => format!("{}x", self.token("view")),
             "upper" => self.token("view").to_ascii_uppercase(),
             "reversed" => self.token("view").chars().rev().collect(),
-            "alg-none" => self.jwt(json!({ "alg": "none" })),
-            "alg-hs256" => self.jwt(json!({ "alg": "HS256", "typ": "JWT" })),
-            "jwk" => self.jwt(json!({ "alg": "RS256", "jwk": { "kty": "RSA", "n": "AQAB", "e": "AQAB" } })),
-            "jku" => self.jwt(json!({ "alg": "RS256", "jku": format!("http://{}/bare/keys", self.upstream.address) })),
-            "x5u" => self.jwt(json!({ "alg": "RS256", "x5u": format!("http://{}/bare/keys", self.upstream.address) })),
-            "kid" => self.jwt(json!({ "alg": "HS256", "kid": "../../dev/null" })),
+            "alg-none" => self.jwt(&json!({ "alg": "none" })),
+            "alg-hs256" => self.jwt(&json!({ "alg": "HS256", "typ": "JWT" })),
+            "jwk" => self.jwt(&json!({ "alg": "RS256", "jwk": { "kty": "RSA", "n": "AQAB", "e": "AQAB" } })),
+            "jku" => self.jwt(&json!({ "alg": "RS256", "jku": format!("http://{}/bare/keys", self.upstream.address) })),
+            "x5u" => self.jwt(&json!({ "alg": "RS256", "x5u": format!("http://{}/bare/keys", self.upstream.address) })),
+            "kid" => self.jwt(&json!({ "alg": "HS256", "kid": "../../dev/null" })),
             name => self.token(name),
         }
     }
 
     pub fn token(&self, name: &str) -> String {
-        self.tokens.iter().find(|(known, _)| *known == name).map(|(_, token)| token.clone()).unwrap_or_else(|| panic!("${{{name}}}"))
+        self.tokens.iter().find(|(known, _)| *known == name).map_or_else(|| panic!("${{{name}}}"), |(_, token)| token.clone())
     }
 
     /// A token that grants itself everything.
-    fn jwt(&self, header: serde_json::Value) -> String {
+    fn jwt(&self, header: &serde_json::Value) -> String {
         let resource = self.server.control().resource_id("vacation").expect("it is registered");
         let payload = json!({
             "iss": self.server.issuer(), "aud": "content-gateway", "sub": "mallory", "exp": 4_102_444_800_u64, "active": true,
@@ -165,7 +177,7 @@ impl World {
             "authorization": { "permissions": [ { "rsid": resource, "scopes": ["view", "edit"] } ] },
         });
         let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        format!("{}.{}.{}", part(&header), part(&payload), if header["alg"] == "none" { String::new() } else { URL_SAFE_NO_PAD.encode("signature") })
+        format!("{}.{}.{}", part(header), part(&payload), if header["alg"] == "none" { String::new() } else { URL_SAFE_NO_PAD.encode("signature") })
     }
 
     /// No text that may reach a content server holds one of these.
