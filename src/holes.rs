@@ -69,6 +69,8 @@ holes! {
     StaleCache,
     /// Connections may be silent for ever.
     NoTimeouts,
+    /// Frames and resets of HTTP/2 may come without end.
+    FloodsBorne,
     /// A token in the query is overlooked.
     TokenInQueryIgnored,
     /// Of two tokens the first counts.

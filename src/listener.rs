@@ -8,6 +8,7 @@ mod bind;
 mod config;
 mod connection;
 mod drain;
+mod frames;
 mod h2;
 mod id;
 mod raw_head;

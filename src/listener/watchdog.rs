@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Settings;
+use super::frames::Frames;
 use super::raw_head::RawHeads;
 use super::transport::Transport;
 use crate::holes::{Hole, open};
@@ -42,6 +43,8 @@ pub(super) struct Watchdog {
     /// What the heads hold that hyper does not show; nothing where no heads of HTTP/1 come.
     heads: RefCell<Option<RawHeads>>,
     suspect: Cell<Option<&'static str>>,
+    /// What HTTP/2's frames cost; nothing where it is not spoken.
+    frames: RefCell<Option<Frames>>,
 }
 
 /// A request that is being answered, to the end of the answer.
@@ -77,6 +80,7 @@ impl Watchdog {
             answered: Cell::new(0),
             taken_back: Cell::new(0),
             suspect: Cell::new(None),
+            frames: RefCell::new(None),
         }
     }
 
@@ -98,6 +102,7 @@ impl Watchdog {
     /// HTTP/2 is spoken: bytes may be pings, so they do not begin a head, and one request says nothing of the next.
     pub(super) fn share(&self) {
         self.shared.set(true);
+        self.frames.replace(Some(Frames::new()));
         self.no_more_heads();
     }
 
@@ -135,9 +140,12 @@ impl Watchdog {
         }
     }
 
-    /// Whether the other side asks and takes back without end (the "rapid reset").
+    /// Whether the other side asks and takes back without end (the "rapid reset"), or sends frames that carry nothing.
     pub(super) fn is_abused(&self) -> bool {
-        self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
+        if open(Hole::FloodsBorne) {
+            return false;
+        }
+        self.frames.borrow().as_ref().is_some_and(Frames::are_too_many) || self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
     }
 
     /// A request's body will not be read to its end.
@@ -176,9 +184,18 @@ impl Watchdog {
         if let Some(heads) = self.heads.borrow_mut().as_mut() {
             heads.read(bytes);
         }
+        if let Some(frames) = self.frames.borrow_mut().as_mut() {
+            frames.read(bytes);
+        }
         self.fresh.set(false);
         if let (Phase::Idle(_), false) = (self.phase.get(), self.shared.get()) {
             self.phase.set(Phase::Head(Instant::now() + self.settings.head));
+        }
+    }
+
+    fn paid(&self, outcome: &Poll<io::Result<usize>>) {
+        if let (Poll::Ready(Ok(bytes)), Some(frames)) = (outcome, self.frames.borrow_mut().as_mut()) {
+            frames.wrote(*bytes);
         }
     }
 
@@ -254,11 +271,13 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watchdog.paid(&outcome);
         self.watchdog.wrote(outcome)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.watchdog.paid(&outcome);
         self.watchdog.wrote(outcome)
     }
 

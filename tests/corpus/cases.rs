@@ -6,7 +6,8 @@
 //! Each case is a line, perhaps with ` => ` and an expectation of its own, and under it, indented, the reason. In a line `\r \n \t \0 \s \\ \xHH` are octets,
 //! `${x*100}` repeats, `${name}` is filled in by the world; ` >>> ` parts what is sent only after an answer, and `!name` there is something that happens
 //! meanwhile. Over HTTP/2 a case is fields, parted by ` && `: `name: value` sets or adds, `+name: value` adds, `-name` takes out, `body=` is the body.
-//! A frame is `KIND FLAGS STREAM PAYLOAD`, in decimals, or `headers FLAGS STREAM`, perhaps with such changes behind ` | `.
+//! A frame is `KIND FLAGS STREAM PAYLOAD`, in decimals, or `headers FLAGS STREAM`, perhaps with such changes behind ` | `;
+//! `TIMESx ` repeats it and those behind ` / `, where the stream `+` is the next one and `=` the same again.
 //!
 //! An expectation lists the answers, parted by `, `: a status, `closed` or `reset` for no answer, `cut` for one that breaks off; several that will do are
 //! parted by `|`. ` as TARGET` says what the content server must then have seen, and may, if it is protected. Over HTTP/2 a stream error will do for a 400.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::cases::{Case, Expected, Outcome, Wire, octets};
 use crate::judge::{self, FOLLOW};
-use crate::wire::{Answer, Door, Field, H1, H2, literals};
+use crate::wire::{Answer, Door, Field, Frame, H1, H2, literals};
 use crate::world::World;
 
 /// Stands in what no client may see of a content server's answer.
@@ -80,7 +80,8 @@ async fn over_one(world: &World, case: &Case, door: &Door) -> Vec<String> {
 async fn over_two(world: &World, case: &Case, door: &Door) -> Vec<String> {
     let mut connection = H2::open(door).await;
     let answer = if case.wire == Wire::Frames {
-        let frames: Vec<_> = case.line.split(" && ").map(|text| frame(world, text)).collect();
+        let mut stream = 1;
+        let frames: Vec<_> = case.line.split(" && ").flat_map(|text| repeated(world, text, &mut stream)).collect();
         connection.frames(&frames).await
     } else {
         let (fields, body) = fields(world, case);
@@ -135,17 +136,33 @@ fn changed(lines: &[String], read: &dyn Fn(&str) -> Vec<u8>) -> (Vec<Field>, Opt
     (fields, body)
 }
 
-fn frame(world: &World, text: &str) -> (u8, u8, u32, Vec<u8>) {
+/// `TIMESx FRAME / FRAME …`, or one frame.
+fn repeated(world: &World, text: &str, stream: &mut u32) -> Vec<Frame> {
+    let times = text.split_once("x ").and_then(|(times, rest)| Some((times.parse().ok()?, rest)));
+    let (times, rest): (usize, &str) = times.unwrap_or((1, text));
+    (0..times).flat_map(|_| rest.split(" / ").map(|text| frame(world, text, stream)).collect::<Vec<_>>()).collect()
+}
+
+/// `stream` is that of the last `+`.
+fn frame(world: &World, text: &str, stream: &mut u32) -> Frame {
     let read = |text: &str| octets(text, &|name| world.fill(name));
     let mut words = text.splitn(4, ' ');
     let mut word = || words.next().unwrap_or_default();
-    let (kind, flags, stream, rest) = (word(), word(), word(), word());
-    let (flags, stream) = (flags.parse().expect("flags"), stream.parse().expect("a stream"));
+    let (kind, flags, of, rest) = (word(), word(), word(), word());
+    let flags = flags.parse().expect("flags");
+    let of = match of {
+        "=" => *stream,
+        "+" => {
+            *stream += 2;
+            *stream
+        }
+        number => number.parse().expect("a stream"),
+    };
     if kind != "headers" {
-        return (kind.parse().expect("a kind"), flags, stream, read(rest));
+        return (kind.parse().expect("a kind"), flags, of, read(rest));
     }
     let changes: Vec<String> = rest.split("| ").map(str::trim_end).filter(|change| !change.is_empty()).map(str::to_owned).collect();
-    (1, flags, stream, literals(&changed(&changes, &read).0))
+    (1, flags, of, literals(&changed(&changes, &read).0))
 }
 
 fn differs(wanted: &Expected, answer: &Answer, over_h2: bool) -> Option<String> {

@@ -3,19 +3,22 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 
 use crate::cases::Outcome;
 use crate::tls::TlsClient;
 
 /// Longer than any deadline that a case waits for.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A name and a value.
 pub type Field = (Vec<u8>, Vec<u8>);
+
+/// Kind, flags, stream and payload.
+pub type Frame = (u8, u8, u32, Vec<u8>);
 
 /// Where a connection goes, and whether by TLS.
 #[derive(Clone)]
@@ -156,29 +159,31 @@ impl H1 {
 
 /// A connection of HTTP/2.
 pub struct H2 {
-    stream: Box<dyn Stream>,
+    reader: Reader,
+    writer: WriteHalf<Box<dyn Stream>>,
     next: u32,
 }
 
 impl H2 {
     pub async fn open(door: &Door) -> Self {
-        let mut connection = Self { stream: door.open("h2").await, next: 1 };
-        connection.send(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await;
+        let (reader, writer) = tokio::io::split(door.open("h2").await);
+        let mut connection = Self { reader, writer, next: 1 };
+        connection.send(&[PREFACE, &frame(4, 0, 0, &[]), &frame(4, 1, 0, &[])].concat()).await;
         connection
     }
 
     async fn send(&mut self, bytes: &[u8]) {
-        // The other side may have closed already.
-        let _ = self.stream.write_all(bytes).await;
-        let _ = self.stream.flush().await;
+        write(&mut self.writer, bytes).await;
     }
 
     /// Sends these frames as they are, and waits for what comes of the first stream; the next request takes a later one.
-    pub async fn frames(&mut self, frames: &[(u8, u8, u32, Vec<u8>)]) -> Answer {
+    pub async fn frames(&mut self, frames: &[Frame]) -> Answer {
         let bytes: Vec<u8> = frames.iter().flat_map(|(kind, flags, stream, payload)| frame(*kind, *flags, *stream, payload)).collect();
-        self.next = 101;
-        self.send(&bytes).await;
-        tokio::time::timeout(PATIENCE, self.answer(1)).await.unwrap_or_else(|_| Answer::none(Outcome::Silent))
+        self.next = frames.iter().map(|frame| frame.2).max().unwrap_or(0).max(99) / 2 * 2 + 1 + 2;
+        let Self { reader, writer, .. } = self;
+        // Reading meanwhile, or both would wait for each other in the end.
+        let both = async { tokio::join!(write(writer, &bytes), answer(reader, 1)).1 };
+        tokio::time::timeout(PATIENCE, both).await.unwrap_or_else(|_| Answer::none(Outcome::Silent))
     }
 
     /// Sends these fields as they are, each as a literal that nobody indexes, and waits for what comes of it.
@@ -198,37 +203,44 @@ impl H2 {
             frames.extend(frame(0, 1, stream, body));
         }
         self.send(&frames).await;
-        tokio::time::timeout(PATIENCE, self.answer(stream)).await.unwrap_or_else(|_| Answer::none(Outcome::Silent))
+        tokio::time::timeout(PATIENCE, answer(&mut self.reader, stream)).await.unwrap_or_else(|_| Answer::none(Outcome::Silent))
     }
+}
 
-    async fn answer(&mut self, stream: u32) -> Answer {
-        let mut answer = Answer::none(Outcome::Closed);
-        loop {
-            let Some((kind, flags, of, payload)) = self.frame().await else {
-                return if matches!(answer.outcome, Outcome::Status(_)) { Answer::none(Outcome::Cut) } else { answer };
-            };
-            match kind {
-                0 if of == stream => answer.body.extend(payload),
-                1 if of == stream && matches!(answer.outcome, Outcome::Closed) => answer.outcome = Outcome::Status(status(&payload)),
-                3 if of == stream => {
-                    return if matches!(answer.outcome, Outcome::Status(_)) && !answer.body.is_empty() { Answer::none(Outcome::Cut) } else { answer };
-                }
-                4 if flags & 1 == 0 => self.send(&frame(4, 1, 0, &[])).await,
-                _ => {}
+type Reader = ReadHalf<Box<dyn Stream>>;
+
+async fn write(writer: &mut WriteHalf<Box<dyn Stream>>, bytes: &[u8]) {
+    // The other side may have closed already.
+    let _ = writer.write_all(bytes).await;
+    let _ = writer.flush().await;
+}
+
+async fn answer(reader: &mut Reader, stream: u32) -> Answer {
+    let mut answer = Answer::none(Outcome::Closed);
+    loop {
+        let Some((kind, flags, of, payload)) = next(reader).await else {
+            return if matches!(answer.outcome, Outcome::Status(_)) { Answer::none(Outcome::Cut) } else { answer };
+        };
+        match kind {
+            0 if of == stream => answer.body.extend(payload),
+            1 if of == stream && matches!(answer.outcome, Outcome::Closed) => answer.outcome = Outcome::Status(status(&payload)),
+            3 if of == stream => {
+                return if matches!(answer.outcome, Outcome::Status(_)) && !answer.body.is_empty() { Answer::none(Outcome::Cut) } else { answer };
             }
-            if of == stream && matches!(kind, 0 | 1) && flags & 1 == 1 {
-                return answer;
-            }
+            _ => {}
+        }
+        if of == stream && matches!(kind, 0 | 1) && flags & 1 == 1 {
+            return answer;
         }
     }
+}
 
-    async fn frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
-        let mut head = [0; 9];
-        self.stream.read_exact(&mut head).await.ok()?;
-        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).expect("24 bits")];
-        self.stream.read_exact(&mut payload).await.ok()?;
-        Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
-    }
+async fn next(reader: &mut Reader) -> Option<Frame> {
+    let mut head = [0; 9];
+    reader.read_exact(&mut head).await.ok()?;
+    let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).expect("24 bits")];
+    reader.read_exact(&mut payload).await.ok()?;
+    Some((head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload))
 }
 
 /// Fields that nobody indexes (RFC 7541, 6.2.2).
