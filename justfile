@@ -11,6 +11,11 @@ check *stages:
 test *arguments:
     cargo test {{ arguments }}
 
+# hostile and ordinary input, then the same with each defence taken down in turn; CORPUS_CLASS names one class
+corpus *arguments:
+    cargo test --test corpus {{ arguments }}
+    cargo test --test corpus --features holes {{ arguments }}
+
 # starts a real Keycloak on loopback and walks it; it stays up (tests/keycloak/stop ends it)
 keycloak *arguments:
     tests/keycloak/start

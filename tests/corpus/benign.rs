@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cases::{Outcome, octets};
 use crate::runner::plain;
 use crate::upstream::Message;
-use crate::wire::{H1, H2};
+use crate::wire::{Field, H1, H2};
 use crate::world::World;
 
 /// Concern one connection, or are the gateway's to say.
@@ -78,52 +78,89 @@ async fn ask(world: &World, host: &str, target: &str, over_h2: bool) -> (Outcome
     (answer.outcome, world.upstream.take())
 }
 
-/// What is wrong with messages: `METHOD TARGET && NAME: VALUE && … && body=…`, or `chunks=…`.
+/// A message of an ordinary client.
+struct Letter {
+    method: String,
+    target: String,
+    fields: Vec<(String, Vec<u8>)>,
+    body: Option<Vec<u8>>,
+    chunked: bool,
+}
+
+impl Letter {
+    /// `METHOD TARGET && NAME: VALUE && … && body=…`, or `chunks=…`.
+    fn read(line: &str, world: &World) -> Self {
+        let mut parts = line.split(" && ");
+        let (method, target) = parts.next().and_then(|first| first.split_once(' ')).unwrap_or_else(|| panic!("{line}"));
+        let mut letter = Self { method: method.to_owned(), target: target.to_owned(), fields: Vec::new(), body: None, chunked: false };
+        for part in parts {
+            if let Some(text) = part.strip_prefix("body=").or_else(|| part.strip_prefix("chunks=")) {
+                letter.body = Some(octets(text, &|name| world.fill(name)));
+                letter.chunked = part.starts_with("chunks");
+            } else {
+                let (name, value) = part.split_once(": ").unwrap_or_else(|| panic!("{line}"));
+                letter.fields.push((name.to_owned(), octets(value, &|name| world.fill(name))));
+            }
+        }
+        letter
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = format!("{} {} HTTP/1.1\r\nHost: benign.example.net\r\n", self.method, self.target).into_bytes();
+        for (name, value) in &self.fields {
+            bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
+        }
+        match &self.body {
+            None => bytes.extend(b"\r\n"),
+            Some(body) if self.chunked => {
+                bytes.extend([format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat());
+            }
+            Some(body) => bytes.extend([format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat()),
+        }
+        bytes
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        let mut fields = plain(self.target.as_bytes());
+        self.method.as_bytes().clone_into(&mut fields[0].1);
+        b"benign.example.net".as_slice().clone_into(&mut fields[2].1);
+        // What concerns a connection is not said over HTTP/2.
+        let own = self.fields.iter().filter(|(name, _)| !["connection", "keep-alive"].iter().any(|other| name.eq_ignore_ascii_case(other)));
+        fields.extend(own.map(|(name, value)| (name.to_ascii_lowercase().into_bytes(), value.clone())));
+        fields
+    }
+}
+
+/// What is wrong with messages.
 pub async fn messages(world: &World) -> Vec<String> {
     let mut faults = Vec::new();
     for line in lines("messages.txt") {
-        world.upstream.take();
-        let mut parts = line.split(" && ");
-        let (method, target) = parts.next().and_then(|first| first.split_once(' ')).unwrap_or_else(|| panic!("{line}"));
-        let (mut head, mut body, mut fields) = (format!("{method} {target} HTTP/1.1\r\nHost: benign.example.net\r\n").into_bytes(), Vec::new(), Vec::new());
-        let mut chunked = false;
-        for part in parts {
-            if let Some(text) = part.strip_prefix("body=") {
-                body = octets(text, &|name| world.fill(name));
-                head.extend(format!("Content-Length: {}\r\n", body.len()).bytes());
-            } else if let Some(text) = part.strip_prefix("chunks=") {
-                body = octets(text, &|name| world.fill(name));
-                chunked = true;
-                head.extend(b"Transfer-Encoding: chunked\r\n");
+        let letter = Letter::read(&line, world);
+        for (over_h2, door) in [false, true].into_iter().flat_map(|over_h2| world.doors().into_iter().map(move |door| (over_h2, door))) {
+            world.upstream.take();
+            let answer = if over_h2 {
+                H2::open(&door).await.ask(&letter.fields(), letter.body.as_deref()).await
             } else {
-                let (name, value) = part.split_once(": ").unwrap_or_else(|| panic!("{line}"));
-                let value = octets(value, &|name| world.fill(name));
-                head.extend([name.as_bytes(), b": ", &value, b"\r\n"].concat());
-                fields.push((name.to_owned(), value));
+                let mut connection = H1::open(&door).await;
+                connection.send(&letter.bytes()).await;
+                connection.answer(letter.method == "HEAD").await
+            };
+            let seen = world.upstream.take();
+            match &seen[..] {
+                [message] if answer.outcome == Outcome::Status(200) => {
+                    faults.extend(unlike(message, &letter).map(|fault| format!("{line} (h2: {over_h2}): {fault}")));
+                }
+                _ => faults.push(format!("{line} (h2: {over_h2}): {} and {} messages", answer.outcome, seen.len())),
             }
-        }
-        head.extend(b"\r\n");
-        if chunked {
-            head.extend([format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat());
-        } else {
-            head.extend(&body);
-        }
-        let mut connection = H1::open(&world.doors()[0]).await;
-        connection.send(&head).await;
-        let answer = connection.answer(method == "HEAD").await;
-        let seen = world.upstream.take();
-        match &seen[..] {
-            [message] if answer.outcome == Outcome::Status(200) => {
-                faults.extend(unlike(message, target, &fields, &body).map(|fault| format!("{line}: {fault}")));
-            }
-            _ => faults.push(format!("{line}: {} and {} messages", answer.outcome, seen.len())),
         }
     }
     faults
 }
 
-fn unlike(message: &Message, target: &str, fields: &[(String, Vec<u8>)], body: &[u8]) -> Option<String> {
-    if message.target != target.as_bytes() || message.body != body || !message.problems.is_empty() {
+fn unlike(message: &Message, letter: &Letter) -> Option<String> {
+    let Letter { target, fields, .. } = letter;
+    let body = letter.body.as_deref().unwrap_or_default();
+    if message.method != letter.method || message.target != target.as_bytes() || message.body != body || !message.problems.is_empty() {
         return Some(format!("{} with {} bytes, {:?}", String::from_utf8_lossy(&message.target), message.body.len(), message.problems));
     }
     let missing = fields.iter().filter(|(name, _)| !NOT_COMPARED.iter().any(|other| name.eq_ignore_ascii_case(other)));

@@ -39,7 +39,8 @@ fn readings(target: &[u8]) -> HashSet<Vec<u8>> {
     while let Some(reading) = new.pop() {
         for step in [decoded, wide, folded, lower, compatible, without_parameters, cut, collapsed, resolved] {
             let next = step(&reading);
-            if found.len() < MANY && found.insert(next.clone()) {
+            assert!(found.len() < MANY, "{} has too many readings to follow", String::from_utf8_lossy(target));
+            if found.insert(next.clone()) {
                 new.push(next);
             }
         }

@@ -200,7 +200,14 @@ impl H2 {
             kind = 9;
         }
         if let Some(body) = body {
-            frames.extend(frame(0, 1, stream, body));
+            // All of it fits into the window that every stream begins with.
+            let mut pieces = body.chunks(16_384).peekable();
+            if body.is_empty() {
+                frames.extend(frame(0, 1, stream, &[]));
+            }
+            while let Some(piece) = pieces.next() {
+                frames.extend(frame(0, u8::from(pieces.peek().is_none()), stream, piece));
+            }
         }
         self.send(&frames).await;
         tokio::time::timeout(PATIENCE, answer(&mut self.reader, stream)).await.unwrap_or_else(|_| Answer::none(Outcome::Silent))
