@@ -156,8 +156,6 @@ const POSING: [&str; 62] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
-    "tailscale-user-login",
-    "x-consumer-username",
     "x-email",
     "x-groups",
     "x-jwt-assertion",
@@ -180,8 +178,6 @@ const POSING: [&str; 62] = [
     "remote-user",
     "x-auth-user",
     "x-auth-username",
-    "x-authenticated-user",
-    "x-authenticated-userid",
     "x-client-cert",
     "x-forwarded-access-token",
     "x-forwarded-client-cert",
@@ -203,7 +199,11 @@ const POSING: [&str; 62] = [
     "x-remote-user",
     "x-user",
     "x-userinfo",
-    "x-webauth-user",
+    "x-apigateway-api-userinfo",
+    "x-client-dn",
+    "x-client-verify",
+    "x-credential-identifier",
+    "x-endpoint-api-userinfo",
     // What to do or serve instead of what was asked and decided.
     "x-http-host-override",
     "x-http-method",
@@ -224,8 +224,24 @@ const POSING: [&str; 62] = [
 ];
 
 /// Beginnings of such names.
-const POSING_FAMILIES: [&str; 8] =
-    ["x-auth-request-", "x-webauth-", "x-goog-authenticated-user-", "x-ms-client-principal", "x-amzn-oidc-", "x-pomerium-", "x-ssl-client-", "ssl-client-"];
+const POSING_FAMILIES: [&str; 16] = [
+    "x-auth-request-",
+    "x-webauth-",
+    "x-goog-authenticated-user-",
+    "x-ms-client-principal",
+    "x-ms-token-",
+    "x-amzn-oidc-",
+    "x-pomerium-",
+    "x-ssl-client-",
+    "ssl-client-",
+    "tailscale-user-",
+    "x-authentik-",
+    "x-authenticated-",
+    "x-consumer-",
+    "x-vouch-",
+    "oidc-claim-",
+    "shib-",
+];
 
 /// Where a request came from, besides `x-forwarded-…` and what is ours.
 const FORWARDING: [&str; 10] = [

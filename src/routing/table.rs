@@ -229,7 +229,8 @@ impl Node {
         if let Some(answer) = self.literal(segment).and_then(|node| node.in_any_case(segments.clone(), to)) {
             return Some(answer);
         }
-        let is_it = |literal: &[u8]| literal.iter().map(u8::to_ascii_lowercase).eq(decoded_bytes(segment).map(|byte| byte.to_ascii_lowercase()));
+        let text = decoded(segment);
+        let is_it = |literal: &[u8]| std::str::from_utf8(literal).is_ok_and(|literal| small(literal).eq(small(&text)));
         let others = self.literals.iter().filter(|(literal, _)| is_it(literal));
         let others = others.filter_map(|(_, node)| node.in_any_case(segments.clone(), to)).reduce(|one, other| one || other);
         let own = || self.parameter.as_deref().and_then(|node| node.in_any_case(segments.clone(), to)).or(self.rest.map(to));
@@ -293,11 +294,18 @@ impl Node {
     }
 }
 
+/// Small letters, of all scripts that have them.
+fn small(text: &str) -> impl Iterator<Item = char> + '_ {
+    text.chars().flat_map(char::to_lowercase)
+}
+
 /// The names that literals use, for telling look-alikes.
 #[derive(Debug, Default)]
 struct Names {
     literals: HashSet<Box<str>>,
     compatible: HashSet<Box<str>>,
+    /// The compatible forms in small letters: what folds the one often folds the other.
+    folded: HashSet<Box<str>>,
     /// Whether a literal itself changes when normalised, so that a plain segment may be its other spelling.
     unusual: bool,
     /// Whether a literal holds a capital, so that small letters may be its other spelling.
@@ -308,7 +316,8 @@ impl Names {
     fn add(&mut self, name: &str) {
         let form = compatible(name);
         self.unusual |= form != name;
-        self.upper |= name.bytes().any(|byte| byte.is_ascii_uppercase());
+        self.upper |= name.chars().any(char::is_uppercase);
+        self.folded.insert(form.to_lowercase().into());
         self.compatible.insert(form.into());
         self.literals.insert(name.into());
     }
@@ -316,7 +325,9 @@ impl Names {
     fn resembles(&self, segment: &str) -> bool {
         let text = decoded(segment);
         let form = compatible(&text);
-        (self.unusual || form != text) && self.compatible.contains(&*form) && !self.literals.contains(&*text)
+        // Where only the case differs, it matters where the path leads, which is looked at later.
+        let is_name = (form != text && self.folded.contains(&*form.to_lowercase())) || (self.unusual && self.compatible.contains(&*form));
+        is_name && !self.literals.contains(&*text)
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use unicode_normalization::UnicodeNormalization;
 
 /// Below these nothing is reached without the right RPT.
-pub const PROTECTED: [&str; 7] = ["/albums", "/named", "/instant", "/tenant", "/live", "/loose/secret", "/open/admin"];
+pub const PROTECTED: [&str; 8] = ["/open/münze", "/albums", "/named", "/instant", "/tenant", "/live", "/loose/secret", "/open/admin"];
 
 /// Most readings that are followed; hostile targets have some hundred.
 const MANY: usize = 3_000;
@@ -125,7 +125,7 @@ fn folded(text: &[u8]) -> Vec<u8> {
 }
 
 fn lower(text: &[u8]) -> Vec<u8> {
-    text.to_ascii_lowercase()
+    std::str::from_utf8(text).map_or_else(|_| text.to_ascii_lowercase(), |text| text.to_lowercase().into_bytes())
 }
 
 fn compatible(text: &[u8]) -> Vec<u8> {

@@ -63,6 +63,7 @@ fn yaml(issuer: &str, tenant: &str, content: SocketAddr, files: &Authority) -> S
     text += &protect("tenant", "/tenant/**", "");
     text += &protect("main", "/loose/secret/**", "");
     text += &protect("main", "/open/admin/**", "");
+    text += &protect("main", "/open/m%C3%BCnze/**", "");
     text += "  - { path: \"/named/{name}\", upstream: content, protect: { authorization_server: main, resource: { name: \"{name}\", owner: alice }, scopes: { GET: [view] } } }\n";
     text += "  - { path: /public/**, upstream: content, public: true }\n  - { path: /bare/**, upstream: bare, public: true }\n";
     text += "  - { path: /ws/**, upstream: content, public: true, upgrade: [ websocket ] }\n";
