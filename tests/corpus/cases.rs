@@ -12,7 +12,7 @@
 //! An expectation lists the answers, parted by `, `: a status, `closed` or `reset` for no answer, `cut` for one that breaks off; several that will do are
 //! parted by `|`. ` as TARGET` says what the content server must then have seen, and may, if it is protected. Over HTTP/2 a stream error will do for a 400.
 //!
-//! Marks in front of a line: `[fault=NAME]`, the authorization server errs meanwhile; `[slow]`, it waits for a deadline.
+//! Marks in front of a line: `[fault=NAME]`, the authorization server errs meanwhile (`member NAME JSON`, `permission NAME JSON` and `says TEXT` tell what it says); `[slow]`, it waits for a deadline.
 
 use std::path::Path;
 

@@ -189,7 +189,13 @@ impl World {
     /// Makes the authorization server err as a case wants it; what it says of tokens from then on.
     pub fn err(&self, fault: &str) {
         let other = self.tenant.issuer().to_owned();
-        let (endpoint, fault) = match fault {
+        let told = |text: &str| serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let (kind, rest) = fault.split_once(' ').unwrap_or((fault, ""));
+        let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (endpoint, fault) = match kind {
+            "member" => (Endpoint::Introspection, Fault::member(name, told(value))),
+            "permission" => (Endpoint::Introspection, Fault::in_permissions(name, told(value))),
+            "says" => (Endpoint::Introspection, Fault::text(http::StatusCode::OK, rest)),
             "permission-down" => (Endpoint::Permission, Fault::close()),
             "permission-garbage" => (Endpoint::Permission, Fault::not_json()),
             "down" => (Endpoint::Introspection, Fault::close()),
