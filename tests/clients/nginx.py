@@ -7,9 +7,9 @@ import gzip
 import hashlib
 import json
 import os
-import pathlib
 import random
 import re
+import shutil
 import signal
 
 from world import CREDENTIAL, PASSWORD, USERNAME, Certificates, call, free_port, listens, main, ticket_of, until
@@ -41,7 +41,7 @@ class Nginx:
     def configure(self, world):
         certificate, key = world.certificates.pair("nginx", "DNS:localhost")
         temporary = "\n".join(f"{kind}_temp_path {self.folder}/temporary/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        members = ("pid", "connection", "request_method", "uri", "status", "remote_user", "http_authorization", "server_protocol", "ssl_server_name", "http_x_request_id")
+        members = ("http_x_request_id", "pid", "connection", "request_method", "status", "remote_user", "http_authorization", "server_protocol", "ssl_server_name")
         # The folder of the run is nobody else's: as root, nginx's worker would not be let in.
         user = "user root;" if os.geteuid() == 0 else ""
         file = self.folder / "nginx.conf"
@@ -81,10 +81,10 @@ class Nginx:
 
 def tool():
     """nginx, also where Debian keeps it from the path of users."""
-    found = [path for folder in [*os.get_exec_path(), "/usr/sbin"] if (path := pathlib.Path(folder) / "nginx").is_file()]
-    if not found:
+    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
         raise RuntimeError("nginx is missing (Debian: apt-get install nginx-light)")
-    return found[0]
+    return found
 
 
 class Client:
@@ -131,9 +131,9 @@ def checks(world, check):
         "h2": world.upstream(secure, tls=ca, protocol="auto"),
         "wrong-ca": world.upstream(secure, tls={"ca": str(Certificates(stranger).ca)}),
         "wrong-name": world.upstream(secure, tls=ca | {"name": "elsewhere.example"}),
-        "wrong-password": {"servers": [f"http://127.0.0.1:{nginx.plain}"], "credentials": {"basic": {"username": USERNAME, "password": {"env": "WRONG"}}}},
+        "wrong-password": {"servers": [f"http://127.0.0.1:{nginx.plain}"], "credentials": {"basic": {"username": USERNAME, "password": {"env": "OTHER"}}}},
     }
-    os.environ["WRONG"] = "another-password"
+    os.environ["OTHER"] = "another-password"
     world.gateway({
         "listeners": [world.listener(port)],
         "workers": 1,
@@ -195,8 +195,8 @@ def files(check, client):
     check("200 where the version is another", answer.status == 200 and answer.body == PICTURE, answer)
     answer = client(path, If_Match='"another"')
     check("412 by If-Match", answer.status == 412, answer)
-    answer = client("/album/nothing.txt")
-    check("nginx's own 404 is the answer", answer.facts("Content-Type") == client.direct("/album/nothing.txt").facts("Content-Type") and answer.status == 404, answer)
+    direct, answer = client.direct("/album/nothing.txt"), client("/album/nothing.txt")
+    check("nginx's own 404 is the answer", answer.facts("Content-Type") == direct.facts("Content-Type") and answer.status == 404, answer)
 
 
 def parts(answer):
@@ -211,7 +211,8 @@ def parts(answer):
 def without_length(check, client):
     described = ("Content-Encoding", "Content-Length", "ETag", "Vary", "Content-Type")
     direct, answer = client.direct("/album/beach.txt", Accept_Encoding="gzip"), client("/album/beach.txt", Accept_Encoding="gzip")
-    check("gzip made by nginx is octet for octet nginx's", direct.headers["Content-Encoding"] == "gzip" and answer.facts(*described) == direct.facts(*described), answer)
+    same = direct.headers["Content-Encoding"] == "gzip" and answer.facts(*described) == direct.facts(*described)
+    check("gzip made by nginx is octet for octet nginx's", same, answer)
     check("it unpacks to the file, and is chunked", chunked(answer) and gzip.decompress(answer.body) == TEXT, answer)
     answer = client("/album/beach.txt")
     check("who does not want gzip gets none", answer.headers["Content-Encoding"] is None and answer.body == TEXT, answer)
@@ -266,8 +267,8 @@ def large(check, nginx, client, name, protocol):
 def trust(check, nginx, client):
     answer = client("/tls/beach.txt")
     entry = nginx.of(answer)
-    check("a server of an authority that is trusted is asked by its name", answer.body == TEXT and entry["ssl_server_name"] == "localhost",
-          f"{answer}, {entry}")
+    named = answer.body == TEXT and entry["ssl_server_name"] == "localhost"
+    check("a server of an authority that is trusted is asked by its name", named, f"{answer}, {entry}")
     refused = []
     for name, what in (("wrong-ca", "another authority's"), ("wrong-name", "another name's")):
         answer = client(f"/{name}/beach.txt")
