@@ -41,8 +41,9 @@ class Nginx:
     def configure(self, world):
         certificate, key = world.certificates.pair("nginx", "DNS:localhost")
         temporary = "\n".join(f"{kind}_temp_path {self.folder}/temporary/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-        members = ("http_x_request_id", "pid", "connection", "request_method", "status", "remote_user", "http_authorization", "server_protocol", "ssl_server_name")
-        # The folder of the run is nobody else's: as root, nginx's worker would not be let in.
+        members = ("http_x_request_id", "pid", "connection", "request_method", "status", "remote_user", "http_authorization", "server_protocol",
+                   "ssl_server_name")
+        # Started by root, nginx's worker would be another user, who may not write here.
         user = "user root;" if os.geteuid() == 0 else ""
         file = self.folder / "nginx.conf"
         file.write_text(f"""
@@ -70,7 +71,7 @@ class Nginx:
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
 
     def of(self, answer):
-        """The request that led to this answer, by the id that the gateway gives both. nginx writes it down when it is done, which may be after the client is."""
+        """The request that led to this answer, by the id that the gateway gives both. nginx notes it when it is done, which may be after the client is."""
         request = answer.headers["X-Request-Id"]
         return until(f"{request} is in nginx's log", lambda: [entry for entry in self.seen() if entry["http_x_request_id"] == request])[-1]
 

@@ -165,11 +165,13 @@ func (peer *client) unaryCalls() {
 		})
 	}
 	all.Wait()
-	check(fmt.Sprintf("%d calls at once each get their own answer", together), errors.Join(errs...) == nil, errors.Join(errs...))
+	failed := errors.Join(errs...)
+	check(fmt.Sprintf("%d calls at once each get their own answer", together), failed == nil, failed)
 
 	_, err = peer.unary(ctx, "Refuse", []byte("why"), grpc.Trailer(&trailer))
-	check("the server's error is the client's, with its message", status.Code(err) == codes.FailedPrecondition && status.Convert(err).Message() == refusalMessage, err)
-	details := status.Convert(err).Details()
+	refusal := status.Convert(err)
+	check("the server's error is the client's, with its message", refusal.Code() == codes.FailedPrecondition && refusal.Message() == refusalMessage, err)
+	details := refusal.Details()
 	wanted := []proto.Message{&errdetails.ErrorInfo{Reason: "FADED", Domain: "photoz"}, wrapperspb.Bytes([]byte("why"))}
 	same := len(details) == len(wanted)
 	for at := 0; same && at < len(wanted); at++ {
@@ -179,7 +181,9 @@ func (peer *client) unaryCalls() {
 	check("its details as well", same, details)
 	check("and the trailer that came with it", relayed("trailer", trailer), trailer)
 	_, err = peer.unary(ctx, "Nothing", nil)
-	check("the server's own word on a method that it does not know", status.Code(err) == codes.Unimplemented && status.Convert(err).Message() == "unknown method Nothing for service "+peer.service, err)
+	refusal = status.Convert(err)
+	unknown := refusal.Code() == codes.Unimplemented && refusal.Message() == "unknown method Nothing for service "+peer.service
+	check("the server's own word on a method that it does not know", unknown, err)
 }
 
 func (peer *client) serverStreams() {
@@ -218,7 +222,8 @@ func (peer *client) clientStream() {
 	if err == nil {
 		err = errors.Join(calls.CloseSend(), calls.RecvMsg(answer))
 	}
-	check(fmt.Sprintf("a stream of the client: %d messages arrive", pieces), err == nil && string(answer.Value) == fmt.Sprintf("%d %x", pieces, hash.Sum(nil)), err, answer)
+	wanted := fmt.Sprintf("%d %x", pieces, hash.Sum(nil))
+	check(fmt.Sprintf("a stream of the client: %d messages arrive", pieces), err == nil && string(answer.Value) == wanted, err, answer)
 }
 
 func (peer *client) bothWays() {
@@ -241,9 +246,8 @@ func (peer *client) bothWays() {
 	}
 	check("both ways: each message is answered before the next is sent", err == nil, number, err)
 	if err == nil {
-		err = errors.Join(calls.CloseSend())
-		if _, more := receive(calls); more != nil {
-			err = more
+		if err = calls.CloseSend(); err == nil {
+			_, err = receive(calls)
 		}
 	}
 	check("both ways: the client's end is the stream's, with its trailer", err == nil && relayed("trailer", calls.Trailer()), err)

@@ -22,7 +22,7 @@ import (
 // The names that the one service goes by: a route leads each to a server of its own.
 var services = []string{"photoz.Plain", "photoz.Secure"}
 
-// Half of what a stream of Count sends is told apart from the other by this many octets.
+// Octets of a message of a stream: all together are far more than what HTTP/2 lets one side send before the other has read.
 const pieceSize = 64 << 10
 
 type bytesValue = wrapperspb.BytesValue
@@ -60,7 +60,8 @@ func description(name string) *grpc.ServiceDesc {
 		ServiceName: name,
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{
-			method(name, "Echo", (*server).echo), method(name, "Store", (*server).echo), method(name, "Refuse", (*server).refuse), method(name, "Ended", (*server).ended),
+			method(name, "Echo", (*server).echo), method(name, "Store", (*server).echo),
+			method(name, "Refuse", (*server).refuse), method(name, "Ended", (*server).ended),
 		},
 		Streams: []grpc.StreamDesc{
 			{StreamName: "Count", Handler: stream((*server).count), ServerStreams: true},
