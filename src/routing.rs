@@ -29,7 +29,7 @@ pub use route::{Route, unused_parameters};
 pub use routed::{Routed, RoutedParts, Snapshot, Step, route};
 pub use table::{Match, Params, RouteTable};
 pub use template::{TemplateProblem, TemplateProblemKind};
-pub use upgrade::Upgrade;
+pub use upgrade::{Extended, Upgrade};
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -19,6 +19,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod websocket;
 
 pub use check::Checks;
 pub use config::{Address, Config, Ejection, HealthCheck, Protocol, Queue, Server, Sticky, Timeouts};

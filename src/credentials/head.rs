@@ -11,7 +11,7 @@ use super::names::Fate;
 use super::{HostPolicy, Proxy, Way, forwarding, identity, target};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, X_REQUEST_ID};
-use crate::routing::{Claim, Upgrade};
+use crate::routing::{Claim, Extended, Upgrade};
 use crate::telemetry::Trace;
 
 /// All that the outbound head is made from.
@@ -86,7 +86,7 @@ pub enum Framing {
 /// # Errors
 /// When a part of it cannot be written, which no admitted request causes.
 pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> {
-    let request::Parts { method, version, headers: client, .. } = input.head;
+    let request::Parts { method, version, headers: client, extensions, .. } = input.head;
     let trailers = wants_trailers(&client);
     let late = if open(Hole::CredentialDroppedByConnection) { connection_options(&client) } else { Vec::new() };
     let mut headers = taken_over(client, input.proxy, input.way.trusted);
@@ -123,6 +123,10 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
     head.uri = target::origin_form(input.target)?;
     head.version = Version::HTTP_11;
     head.headers = headers;
+    // Whoever talks to the server has a key to make up and to check.
+    if let Some(extended) = extensions.get::<Extended>().filter(|_| input.upgrade.is_some()) {
+        head.extensions.insert(*extended);
+    }
     Ok(head)
 }
 

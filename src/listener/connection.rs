@@ -19,6 +19,7 @@ use http::header::{CONNECTION, HeaderValue, STRICT_TRANSPORT_SECURITY, UPGRADE};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -98,7 +99,7 @@ where
         let offered = request.headers().contains_key(UPGRADE);
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let request = (!many).then(|| arrived(request, peer.clone(), &watchdog, &shared.settings));
+        let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &shared.settings)).unzip();
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
             let mut answer = match request {
@@ -109,12 +110,13 @@ where
                 None => h2::head_too_large(),
             };
             exchange.answered();
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-                upgraded.set(answer.body_mut().take_tunnel());
-            } else if offered {
-                // What the client may have sent in the other protocol already must never be read as a request (RFC 9931, 6).
-                watchdog.abandon();
-            }
+            let exchange = match stream.flatten() {
+                Some(stream) => h2::connected(&mut answer, stream, exchange),
+                None => {
+                    upgraded.set(changed(&mut answer, offered, &watchdog));
+                    Some(exchange)
+                }
+            };
             Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))
         }
     });
@@ -139,13 +141,23 @@ where
             until_done(connection.as_mut(), &watchdog, &shared).await
         }
     };
-    let Some(ended) = ended else {
-        (shared.settings.on_event)(Event::Expired);
-        return;
+    let event = match ended {
+        None => Some(Event::Expired),
+        Some(ended) => ended.err().as_ref().and_then(before_a_request),
     };
-    if let Some(event) = ended.as_ref().err().and_then(before_a_request) {
-        (shared.settings.on_event)(event);
+    event.into_iter().for_each(|event| (shared.settings.on_event)(event));
+}
+
+/// What a 101 leaves for its connection.
+fn changed(answer: &mut http::Response<Body>, offered: bool, watchdog: &Watchdog) -> Option<Box<Tunnel>> {
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return answer.body_mut().take_tunnel();
     }
+    if offered {
+        // What the client may have sent in the other protocol already must never be read as a request (RFC 9931, 6).
+        watchdog.abandon();
+    }
+    None
 }
 
 /// What the library has answered by itself, with a status only: no record tells of it.
@@ -230,10 +242,10 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
     Poll::Pending
 }
 
-fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, settings: &Settings) -> Request {
+fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, settings: &Settings) -> (Request, Option<OnUpgrade>) {
     let (mut head, incoming) = request.into_parts();
     // hyper leaves the handle of an upgrade here; ours is the body of a 101.
-    head.extensions.clear();
+    let stream = h2::connect(&mut head);
     let mut body = Body::stream(incoming);
     if !body.is_empty() {
         let call = is_grpc(&head);
@@ -242,10 +254,10 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>
         body = watched.watched(Box::new(Inbound { pace, watchdog: Rc::clone(watchdog) }));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
-    Request { head, body, peer, suspect: watchdog.suspect(), recorder }
+    (Request { head, body, peer, suspect: watchdog.suspect(), recorder }, stream)
 }
 
-fn leaving(mut answer: http::Response<Body>, exchange: Exchange, watchdog: &Watchdog, hsts: Option<HeaderValue>) -> http::Response<Outgoing> {
+fn leaving(mut answer: http::Response<Body>, exchange: Option<Exchange>, watchdog: &Watchdog, hsts: Option<HeaderValue>) -> http::Response<Outgoing> {
     if watchdog.is_shared() {
         // What ends a connection of HTTP/1.1 ends a request here.
         answer.headers_mut().remove(CONNECTION);
@@ -284,7 +296,7 @@ impl Watch for Inbound {
 /// An answer's body; hyper drops it when it has taken the last of it, and from then on the connection idles.
 pub(super) struct Outgoing {
     body: Body,
-    _exchange: Exchange,
+    _exchange: Option<Exchange>,
 }
 
 impl http_body::Body for Outgoing {

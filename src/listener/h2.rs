@@ -9,15 +9,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
-use http::header::COOKIE;
-use http::{Request, Response, StatusCode, Version};
+use http::header::{CONNECTION, COOKIE, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::connection::{Drive, Outgoing};
-use super::watchdog::Watched;
+use super::watchdog::{Exchange, Watched};
 use super::{Event, Settings};
 use crate::body::Body;
 
@@ -42,6 +45,8 @@ pub(super) fn http(settings: &Settings) -> http2::Builder<OnWorker> {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER)
+        // Always: what is said here stands as long as the connection, and a reload may bring the first route that allows it.
+        .enable_connect_protocol()
         .max_header_list_size(u32::try_from(settings.head_bytes).unwrap_or(u32::MAX))
         .max_local_error_reset_streams(MISTAKES)
         .max_pending_accept_reset_streams(UNSEEN_RESETS);
@@ -53,6 +58,39 @@ pub(super) fn too_many_fields(head: &Request<Incoming>, most: usize) -> bool {
     let headers = head.headers();
     let crumbs = headers.get_all(COOKIE).iter().count().saturating_sub(1);
     head.version() == Version::HTTP_2 && headers.len().saturating_sub(crumbs) > most
+}
+
+/// What an extended CONNECT (RFC 8441) leaves in its head: where its stream arrives once it was answered. The protocol stays there for admission to see.
+pub(super) fn connect(head: &mut Parts) -> Option<OnUpgrade> {
+    let protocol = head.extensions.remove::<Protocol>();
+    let stream = head.extensions.remove::<OnUpgrade>();
+    head.extensions.clear();
+    head.extensions.insert(protocol?);
+    stream.filter(|_| head.version == Version::HTTP_2 && head.method == Method::CONNECT)
+}
+
+/// The answer to an extended CONNECT as HTTP/2 has it (RFC 8441, 5): 200 with a tunnel, or no success. `exchange` lasts as long as the tunnel.
+pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange: Exchange) -> Option<Exchange> {
+    let Some(tunnel) = answer.body_mut().take_tunnel() else {
+        if answer.status().is_success() {
+            // The client would take what follows for its tunnel.
+            *answer.status_mut() = StatusCode::BAD_GATEWAY;
+        }
+        return Some(exchange);
+    };
+    *answer.status_mut() = StatusCode::OK;
+    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        answer.headers_mut().remove(name);
+    }
+    *answer.body_mut() = Body::empty();
+    tokio::task::spawn_local(async move {
+        let _exchange = exchange;
+        // Without one the client is gone, and the tunnel ends here.
+        let Ok(stream) = stream.await else { return };
+        let end = tunnel.run(TokioIo::new(stream)).await;
+        tracing::debug!(?end, "an upgraded stream has ended");
+    });
+    None
 }
 
 /// The answer to such a head. As that of hyper over HTTP/1.1 it is a status and nothing else.

@@ -18,6 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 
 use super::authority::Authority;
 use super::request::{Peer, Request};
+use super::upgrade::extended;
 use crate::body::Body;
 use crate::holes::{Hole, open};
 use crate::path::{CanonicalPath, PathProblem, Query};
@@ -66,8 +67,10 @@ pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
     if !peer.hosts.serves(authority.host()) {
         return Err(Rejection::Misdirected);
     }
-    if head.method == Method::CONNECT || head.method == Method::TRACE {
-        return Err(Rejection::MethodRefused);
+    match head.method {
+        Method::TRACE => return Err(Rejection::MethodRefused),
+        Method::CONNECT => extended(&mut head)?,
+        _ => {}
     }
     let (path, query) = target(&head.uri, &authority)?;
     recorder.with(|record| record.path = Some(path.as_str().into()));

@@ -13,7 +13,7 @@ use super::cors;
 use super::request::Peer;
 use super::route::Route;
 use super::table::{Params, RouteTable};
-use super::upgrade::{self, Upgrade};
+use super::upgrade::{self, Extended, Upgrade};
 use crate::body::Body;
 use crate::path::{CanonicalPath, PathProblem, Query};
 use crate::response::Rejection;
@@ -78,7 +78,7 @@ pub enum Step<S> {
 /// Finds the route of a request.
 ///
 /// # Errors
-/// The answer of rows D3 (a look-alike of a route's name), D7, D9, or 413.
+/// The answer of rows D3 (a look-alike of a route's name), D5 (CONNECT where no upgrade is allowed), D7, D9, or 413.
 pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S>, Rejection> {
     let Admitted { head, body, path, query, authority, peer, recorder } = admitted;
     let client = Client::effective(&peer, &head.headers, snapshot.trusted_proxies());
@@ -102,6 +102,10 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
             recorder.with(|record| record.opt_ins = path.needs().beyond(route.config().opt_ins));
         }
         return Err(unsafe_path(problem));
+    }
+    // There is no ordinary request behind it that could pass the offer over.
+    if head.extensions.get::<Extended>().is_some() && upgrade::asked(&head, &body, route.config()).is_none() {
+        return Err(Rejection::MethodRefused);
     }
     if let Some(answer) = cors::preflight(&route, &head.method, &head.headers, &recorder) {
         return Ok(Step::Answer(answer));

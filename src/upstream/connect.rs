@@ -46,8 +46,8 @@ pub(super) struct Connector {
 pub(super) enum Made {
     /// One request at a time.
     H1(Single),
-    /// Many; beside it how many the server allows at a time, as it says while the connection lives, and the address behind its name.
-    H2(http2::SendRequest<Body>, Rc<Cell<usize>>, Option<SocketAddr>),
+    /// Many; beside it what the server says while the connection lives, and the address behind its name.
+    H2(http2::SendRequest<Body>, Rc<h2::Said>, Option<SocketAddr>),
 }
 
 /// A connection of HTTP/1.1.
@@ -123,19 +123,26 @@ impl Connector {
         if h2 {
             let (sender, connection) =
                 h2::bounded(http2::Builder::new(OnWorker).timer(TokioTimer::new())).handshake(io).await.map_err(UpstreamError::Exchange)?;
-            let most = Rc::new(Cell::new(h2::STREAMS));
-            let said = Rc::clone(&most);
+            let said = h2::Said::nothing(received);
+            let tells = Rc::clone(&said);
             let mut connection = Box::pin(connection);
             tokio::task::spawn_local(async move {
                 let _while_open = while_open;
-                let driven = poll_fn(move |context| {
-                    let ended = connection.as_mut().poll(context);
-                    said.set(connection.current_max_send_streams());
-                    ended
-                });
-                let _ = driven.await;
+                loop {
+                    let driven = poll_fn(|context| {
+                        let ended = connection.as_mut().poll(context);
+                        tells.most.set(connection.current_max_send_streams());
+                        tells.takes_connect.set(connection.is_extended_connect_protocol_enabled());
+                        ended
+                    });
+                    tokio::select! {
+                        _ = driven => break,
+                        // Nothing wakes this task when settings come: whoever wants to know them has it look again.
+                        () = tells.look.notified() => {}
+                    }
+                }
             });
-            return Ok(Made::H2(sender, most, peer));
+            return Ok(Made::H2(sender, said, peer));
         }
         let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await.map_err(UpstreamError::Exchange)?;
         let handoff = Handoff::default();

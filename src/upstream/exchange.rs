@@ -18,7 +18,7 @@ use super::connect::{Taken, chain};
 use super::error::of_the_client;
 use super::h2::{as_h1, as_h2};
 use super::pool::{Busy, Connection, Slot};
-use super::{Config, UpstreamError};
+use super::{Config, Protocol, UpstreamError};
 use crate::body::{Body, BodyError, Pace, Watch};
 
 /// An answer's head, and what it came over.
@@ -116,8 +116,8 @@ fn note(slot: &Slot, config: &Config, error: &UpstreamError) {
 
 /// One server: an idle connection, and a new one when that turns out to be dead.
 async fn at(group: &Group, slot: &Rc<Slot>, config: &Config, head: request::Parts, body: Body) -> Result<Sent, Failed> {
-    // Over HTTP/2 no connection changes its protocol.
-    let exclusive = head.headers.contains_key(UPGRADE);
+    // Over HTTP/2 no connection changes its protocol; a stream may, where the server must speak it (RFC 8441).
+    let exclusive = head.headers.contains_key(UPGRADE) && config.protocol != Protocol::H2;
     let secure = slot.member.connector.is_secure();
     let (head, body) = match slot.take(config.timeouts.unused(), exclusive) {
         None => (head, body),
@@ -181,7 +181,7 @@ async fn attempt(mut connection: Connection, config: &Config, secure: bool, mut 
         let progress = Rc::new(Cell::new(Instant::now()));
         (body.watched(Box::new(Progress(Rc::clone(&progress)))), Some(progress))
     };
-    let mut taken = None;
+    let (mut taken, mut as_it_was) = (None, None);
     let sending = match &mut connection {
         Connection::H1(single) => {
             as_h1(&mut head);
@@ -189,6 +189,12 @@ async fn attempt(mut connection: Connection, config: &Config, secure: bool, mut 
             Either::Left(single.sender.try_send_request(Request::from_parts(head, body)))
         }
         Connection::H2(place) => {
+            if head.headers.contains_key(UPGRADE) {
+                if !place.takes_connect(config.timeouts.connect).await {
+                    return Err((UpstreamError::Answer("the server takes no WebSocket over HTTP/2, which `protocol: h2` wants"), None));
+                }
+                as_it_was = Some(head.clone());
+            }
             as_h2(&mut head, secure);
             Either::Right(place.sender.try_send_request(Request::from_parts(head, body)))
         }
@@ -209,7 +215,10 @@ async fn attempt(mut connection: Connection, config: &Config, secure: bool, mut 
     match outcome {
         Ok(answer) => Ok((answer, connection, taken)),
         Err(mut error) => {
-            let unsent = error.take_message();
+            let unsent = error.take_message().map(|unsent| match as_it_was {
+                Some(head) => Request::from_parts(head, unsent.into_body()),
+                None => unsent,
+            });
             Err((UpstreamError::Exchange(error.into_error()), unsent))
         }
     }

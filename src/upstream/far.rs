@@ -1,4 +1,4 @@
-//! The server's end of an upgraded connection: the stream that HTTP has left, and what came on it before.
+//! The server's end of an upgraded connection: the stream that HTTP has left, or one stream of HTTP/2, and what came on it before.
 
 use std::any::Any;
 use std::io;
@@ -8,20 +8,20 @@ use std::task::{Context, Poll};
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::connect::Taken;
-use super::pool::{Busy, Counted};
+use super::pool::Busy;
+use crate::body::Duplex;
 
 /// The stream. It counts as a request under way and as a connection until it is dropped.
 pub(super) struct Far {
-    stream: Counted,
+    stream: Box<dyn Duplex>,
     early: Bytes,
     _while_open: Box<dyn Any>,
     _busy: Busy,
 }
 
 impl Far {
-    pub(super) fn new(taken: Taken, busy: Busy) -> Self {
-        let Taken { stream, early, while_open } = taken;
+    /// `early` was read from the stream already; `while_open` is dropped with it.
+    pub(super) fn new(stream: Box<dyn Duplex>, early: Bytes, while_open: Box<dyn Any>, busy: Busy) -> Self {
         Self { stream, early, _while_open: while_open, _busy: busy }
     }
 }

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::header::{CONNECTION, HOST, HeaderName, TRANSFER_ENCODING};
+use http::header::{CONNECTION, HOST, HeaderName, SEC_WEBSOCKET_KEY, TRANSFER_ENCODING, UPGRADE};
 use http::uri::Scheme;
-use http::{HeaderValue, Uri, Version, request};
+use http::{HeaderValue, Method, Uri, Version, request};
 use hyper::client::conn::http2;
+use hyper::ext::Protocol;
 use hyper::rt::Executor;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
 
 use crate::body::Body;
 
@@ -22,6 +24,10 @@ const WINDOWS: (u32, u32) = (64 * 1024, 1024 * 1024);
 const HEAD: u32 = 64 * 1024;
 /// Between pings while requests are under way, and how long the server may take to answer one.
 const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+/// The head of a frame, in octets: with it, what came is the beginning of settings (RFC 9113, 3.4 and 4.1).
+const FRAME_HEAD: u64 = 9;
+/// How long one that waits for settings waits between two looks.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// Runs what hyper wants run, on this worker's thread.
 #[derive(Clone, Copy)]
@@ -56,9 +62,42 @@ pub(super) fn bounded(builder: &mut http2::Builder<OnWorker>) -> &mut http2::Bui
 #[derive(Default)]
 pub(super) struct Connections(RefCell<Vec<Rc<Connection>>>);
 
+/// What a server says of itself while a connection lives.
+pub(super) struct Said {
+    /// Requests at a time.
+    pub(super) most: Cell<usize>,
+    /// Whether it takes extended CONNECT (RFC 8441, 3).
+    pub(super) takes_connect: Cell<bool>,
+    /// Has the connection's task look at its settings again.
+    pub(super) look: Notify,
+    /// The octets that came.
+    came: Rc<Cell<u64>>,
+    /// Its settings were read.
+    settled: Cell<bool>,
+}
+
+impl Said {
+    /// Nothing yet; `came` counts the octets that come.
+    pub(super) fn nothing(came: Rc<Cell<u64>>) -> Rc<Self> {
+        Rc::new(Self { most: Cell::new(STREAMS), takes_connect: Cell::new(false), look: Notify::new(), came, settled: Cell::new(false) })
+    }
+
+    /// Whether the server takes extended CONNECT, as its settings say, which are the first that it sends (RFC 9113, 3.4); no without them within `time`.
+    async fn connect(&self, time: Duration) -> bool {
+        let last = Instant::now() + time;
+        while !self.takes_connect.get() && !self.settled.get() && Instant::now() < last {
+            let here = self.came.get() >= FRAME_HEAD;
+            self.look.notify_one();
+            sleep(LOOK).await;
+            self.settled.set(here);
+        }
+        self.takes_connect.get()
+    }
+}
+
 struct Connection {
     sender: http2::SendRequest<Body>,
-    most: Rc<Cell<usize>>,
+    said: Rc<Said>,
     peer: Option<SocketAddr>,
     streams: Cell<usize>,
     idle_until: Cell<Instant>,
@@ -78,7 +117,7 @@ impl Connections {
     pub(super) fn take(&self, idle: Duration, leads: impl Fn(Option<&SocketAddr>) -> bool) -> Option<Place> {
         let mut all = self.0.borrow_mut();
         all.retain(|connection| !connection.sender.is_closed());
-        let roomy = all.iter().filter(|connection| connection.streams.get() < STREAMS.min(connection.most.get()) && leads(connection.peer.as_ref()));
+        let roomy = all.iter().filter(|connection| connection.streams.get() < STREAMS.min(connection.said.most.get()) && leads(connection.peer.as_ref()));
         roomy.max_by_key(|connection| connection.streams.get()).map(|connection| Place::on(connection, idle))
     }
 
@@ -87,9 +126,9 @@ impl Connections {
         self.0.borrow().is_empty()
     }
 
-    /// Keeps a new connection, on which the server allows `most` requests at a time; gives the first place on it.
-    pub(super) fn keep(&self, sender: http2::SendRequest<Body>, most: Rc<Cell<usize>>, peer: Option<SocketAddr>, idle: Duration) -> Place {
-        let connection = Rc::new(Connection { sender, most, peer, streams: Cell::new(0), idle_until: Cell::new(Instant::now() + idle) });
+    /// Keeps a new connection, of which the server says what `said` holds; gives the first place on it.
+    pub(super) fn keep(&self, sender: http2::SendRequest<Body>, said: Rc<Said>, peer: Option<SocketAddr>, idle: Duration) -> Place {
+        let connection = Rc::new(Connection { sender, said, peer, streams: Cell::new(0), idle_until: Cell::new(Instant::now() + idle) });
         let place = Place::on(&connection, idle);
         self.0.borrow_mut().push(connection);
         place
@@ -110,6 +149,11 @@ impl Place {
         connection.streams.set(connection.streams.get().saturating_add(1));
         Self { sender: connection.sender.clone(), connection: Rc::clone(connection), idle }
     }
+
+    /// Whether the server takes extended CONNECT (RFC 8441, 3), as it says at the beginning of a connection; within `time`.
+    pub(super) async fn takes_connect(&self, time: Duration) -> bool {
+        self.connection.said.connect(time).await
+    }
 }
 
 impl Drop for Place {
@@ -124,6 +168,11 @@ pub(super) fn as_h2(head: &mut request::Parts, secure: bool) {
     head.version = Version::HTTP_2;
     for name in [CONNECTION, TRANSFER_ENCODING, HeaderName::from_static("keep-alive")] {
         head.headers.remove(name);
+    }
+    if head.headers.remove(UPGRADE).is_some() {
+        head.method = Method::CONNECT;
+        head.extensions.insert(Protocol::from_static("websocket"));
+        head.headers.remove(SEC_WEBSOCKET_KEY);
     }
     let Some(authority) = head.headers.remove(HOST).and_then(|host| host.to_str().ok()?.parse().ok()) else { return };
     let mut parts = std::mem::take(&mut head.uri).into_parts();
@@ -159,5 +208,15 @@ mod tests {
         assert_eq!(head.headers[HOST], "photos:81");
         as_h1(&mut head);
         assert_eq!(head.uri.to_string(), "/a?b");
+    }
+
+    #[test]
+    fn a_handshake_becomes_an_extended_connect() {
+        let request = http::Request::get("/a?b").header(HOST, "photos:81").header(CONNECTION, "upgrade").header(UPGRADE, "websocket");
+        let (mut head, ()) = request.header(SEC_WEBSOCKET_KEY, "x").header("sec-websocket-version", "13").body(()).unwrap().into_parts();
+        as_h2(&mut head, false);
+        assert_eq!((head.method.as_str(), head.uri.to_string().as_str()), ("CONNECT", "http://photos:81/a?b"));
+        assert_eq!(head.extensions.get::<Protocol>().map(Protocol::as_str), Some("websocket"));
+        assert_eq!(head.headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["sec-websocket-version"]);
     }
 }

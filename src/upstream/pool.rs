@@ -247,9 +247,9 @@ impl Slot {
                 }
                 Connection::H1(single)
             }
-            Made::H2(sender, most, peer) => {
+            Made::H2(sender, said, peer) => {
                 self.chose_h1.set(false);
-                let place = self.shared.keep(sender, most, peer, config.timeouts.unused());
+                let place = self.shared.keep(sender, said, peer, config.timeouts.unused());
                 self.reap();
                 Connection::H2(place)
             }

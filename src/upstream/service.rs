@@ -6,20 +6,27 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::{HOST, SET_COOKIE};
 use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tower::Service;
 
 use super::answer::{relay, switched};
+use super::connect::Taken;
 use super::exchange::{Answered, Lease, send};
 use super::far::Far;
-use super::pool::Slot;
+use super::pool::{Busy, Connection, Slot};
+use super::websocket::Handshake;
 use super::{Config, Pool, UpstreamError};
 use crate::body::Body;
 use crate::credentials::{Outbound, OutboundParts};
 use crate::response::{Rejection, Row};
 use crate::telemetry::{Recorder, Step};
+
+const BROKE_OFF: UpstreamError = UpstreamError::Answer("the connection broke off at its upgrade");
 
 /// What this room reads of the snapshot that a request carries.
 pub trait Snapshot {
@@ -72,7 +79,7 @@ impl<S: Snapshot + 'static> Service<Outbound<S>> for Upstream {
 async fn ask(
     pool: &Pool,
     config: &Arc<Config>,
-    head: http::request::Parts,
+    mut head: http::request::Parts,
     body: Body,
     private: bool,
     recorder: &Recorder,
@@ -86,16 +93,27 @@ async fn ask(
             head.headers.insert(HOST, host.clone());
         }
     };
+    let handshake = Handshake::of(&mut head)?;
     let stuck = group.stuck_to(config, &head.headers);
     let Answered { answer, connection, busy, place, taken } = send(&group, config, &pool.dice, head, body, asking).await?;
+    if let (Some(handshake), Connection::H2(_), true) = (&handshake, &connection, answer.status().is_success()) {
+        return over_h2(answer, handshake, config, connection, busy).await;
+    }
     let (head, body) = answer.into_parts();
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(taken)) = (head.status, taken) {
         let head = switched(head)?;
+        if let Some(handshake) = &handshake {
+            handshake.check(&head.headers)?;
+        }
         // HTTP ends on it with its sender.
         drop(connection);
         let taken = timeout(config.timeouts.response, taken).await.ok().and_then(Result::ok);
-        let far = Far::new(taken.ok_or(UpstreamError::Answer("the connection broke off at its upgrade"))?, busy);
+        let Taken { stream, early, while_open } = taken.ok_or(BROKE_OFF)?;
+        let far = Far::new(Box::new(stream), early, while_open, busy);
         return Ok(Response::from_parts(head, Body::tunnel(Box::new(far), config.timeouts.idle)));
+    }
+    if head.status.is_success() && handshake.as_ref().is_some_and(Handshake::is_extended) {
+        return Err(UpstreamError::Answer("a handshake that was answered as an ordinary request"));
     }
     // An answer that is refused takes its connection with it: where the next one begins is not certain.
     let mut head = relay(head, private)?;
@@ -104,4 +122,20 @@ async fn ask(
     }
     let lease = Lease::new(connection, busy, config);
     Ok(Response::from_parts(head, Body::stream(body).watched(Box::new(lease))))
+}
+
+/// The tunnel that a stream of HTTP/2 has become (RFC 8441, 5).
+async fn over_h2(
+    mut answer: Response<Incoming>,
+    handshake: &Handshake,
+    config: &Config,
+    connection: Connection,
+    busy: Busy,
+) -> Result<Response<Body>, UpstreamError> {
+    let stream = timeout(config.timeouts.response, hyper::upgrade::on(&mut answer)).await.ok().and_then(Result::ok).ok_or(BROKE_OFF)?;
+    let (mut head, _) = answer.into_parts();
+    handshake.complete(&mut head)?;
+    let head = switched(head)?;
+    let far = Far::new(Box::new(TokioIo::new(stream)), Bytes::new(), Box::new(connection), busy);
+    Ok(Response::from_parts(head, Body::tunnel(Box::new(far), config.timeouts.idle)))
 }

@@ -14,6 +14,7 @@
 
 mod answers;
 mod bodies;
+mod connect;
 mod explain;
 mod figures;
 mod flows;

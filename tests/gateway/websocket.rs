@@ -24,13 +24,13 @@ row_tests! {
 }
 
 /// A server that says everything back, and keeps the heads that it saw.
-struct Echo {
-    address: SocketAddr,
+pub struct Echo {
+    pub address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Echo {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port is free");
         let address = listener.local_addr().expect("an address");
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -43,7 +43,7 @@ impl Echo {
         Self { address, heads }
     }
 
-    fn heads(&self) -> Vec<String> {
+    pub fn heads(&self) -> Vec<String> {
         self.heads.lock().expect("no panic").clone()
     }
 }
@@ -65,7 +65,7 @@ async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin, seen: Arc<Mutex<Vec<S
 
 type Socket = WebSocketStream<TcpStream>;
 
-async fn world(echo: &Echo, route: &str, change: impl FnOnce(Setup) -> Setup) -> World {
+pub async fn world(echo: &Echo, route: &str, change: impl FnOnce(Setup) -> Setup) -> World {
     let upstream =
         format!("live: {{ servers: [ \"http://{}\" ], credentials: {{ basic: {{ username: gateway, password: {{ env: PROXY_PASSWORD }} }} }} }}", echo.address);
     let protected = format!(
@@ -85,7 +85,7 @@ async fn open(world: &World, path: &str, token: Option<&str>) -> Result<Socket, 
     timeout(PATIENCE, client_async(request, stream)).await.expect("in time").map(|(socket, _)| socket)
 }
 
-async fn says_back(socket: &mut WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>, text: &str) {
+pub async fn says_back(socket: &mut WebSocketStream<impl AsyncRead + AsyncWrite + Unpin>, text: &str) {
     socket.send(Message::text(text)).await.expect("it is open");
     let answer = timeout(PATIENCE, socket.next()).await.expect("in time").expect("a message").expect("it is open");
     assert_eq!(answer, Message::text(text));
