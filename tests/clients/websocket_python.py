@@ -3,7 +3,7 @@
 The handshake is challenged like any request, and what it opens is between the two ends: messages, frames, pings, extension, subprotocol and close codes are
 theirs. A tunnel ends with its RPT and with its share, and no other tunnel with it.
 """
-import collections
+import asyncio
 import hashlib
 import queue
 import random
@@ -12,8 +12,8 @@ import ssl
 import threading
 import time
 
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 from websockets.sync.server import serve
 
 from world import CREDENTIAL, PATIENCE, claims, free_port, main, ticket_of
@@ -29,7 +29,7 @@ class Server:
     """Knows only the gateway. It says each message back frame by frame, and notes handshakes, messages and ends."""
 
     def __init__(self):
-        self.handshakes, self.frames, self.ends = [], [], collections.defaultdict(queue.Queue)
+        self.handshakes, self.frames, self.ends = [], [], {}
         self.port = free_port()
         server = serve(self.talk, "127.0.0.1", self.port, process_request=self.know, subprotocols=PROTOCOLS, max_size=4 * LARGE, ping_interval=None,
                        select_subprotocol=lambda _, offered: next((name for name in PROTOCOLS if name in offered), None))
@@ -53,11 +53,17 @@ class Server:
                 else:
                     socket.send(frames[0] if len(frames) == 1 else frames)
             except ConnectionClosed as end:
-                return self.ends[socket.request.path].put(of_close(end))
+                return self.ended(socket.request.path).put(of_close(end))
+
+    def ended(self, path):
+        return self.ends.setdefault(path, queue.Queue())
 
     def end(self, path):
         """How the tunnel of that path ended here; waits for it."""
-        return self.ends[path].get(timeout=PATIENCE)
+        try:
+            return self.ended(path).get(timeout=PATIENCE)
+        except queue.Empty:
+            return "goes on"
 
 
 def of_close(end):
@@ -69,15 +75,83 @@ def extensions(socket):
     return ", ".join(extension.name for extension in socket.protocol.extensions)
 
 
+class Loop:
+    """Carries the client's tunnels: one thread, since the package's client of threads loses data over TLS (Python 3.11 reads and writes one TLS socket at once)."""
+
+    def __init__(self):
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def __call__(self, work):
+        """Waits for a coroutine."""
+        return asyncio.run_coroutine_threadsafe(asyncio.wait_for(work, PATIENCE), self.loop).result()
+
+
+class Tunnel:
+    """An open tunnel, the client's side."""
+
+    def __init__(self, run, socket):
+        self.run, self.socket, self.subprotocol = run, socket, socket.subprotocol
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self, *code_and_reason):
+        self.run(self.socket.close(*code_and_reason))
+
+    def break_off(self):
+        """Ends the connection without a word."""
+        self.run.loop.call_soon_threadsafe(self.socket.transport.abort)
+
+    def send(self, message):
+        self.run(self.socket.send(message))
+
+    def says_back(self, message):
+        """What comes back for a message, as one piece."""
+        self.send(message)
+        return self.run(self.socket.recv())
+
+    def frames(self):
+        """The frames of the next message."""
+        async def all_of_them():
+            return [frame async for frame in self.socket.recv_streaming()]
+
+        return self.run(all_of_them())
+
+    def ping(self, words):
+        """Whether its answer comes."""
+        async def answered():
+            await (await self.socket.ping(words))
+            return True
+
+        return self.run(answered())
+
+    def end(self):
+        """How it ends when nobody speaks: `(code, reason)`, None where it breaks off, or a text where it goes on."""
+        try:
+            return f"goes on, {self.run(self.socket.recv())!r} came"
+        except ConnectionClosed as end:
+            return of_close(end)
+        except TimeoutError:
+            return "goes on"
+
+
 class Client:
     """Opens tunnels to one listener."""
 
-    def __init__(self, base, **options):
-        self.base, self.options = base, options | {"legacy": True, "proxy": None, "ping_interval": None, "max_size": 4 * LARGE, "open_timeout": PATIENCE}
+    def __init__(self, run, base, **options):
+        self.run, self.base = run, base
+        self.options = options | {"proxy": None, "ping_interval": None, "max_size": 4 * LARGE, "open_timeout": PATIENCE}
 
     def __call__(self, path, rpt=None, **more):
-        headers = {"Authorization": f"Bearer {rpt}"} if rpt else {}
-        return connect(self.base + path, additional_headers=headers, **self.options, **more)
+        async def opened():
+            headers = {"Authorization": f"Bearer {rpt}"} if rpt else {}
+            return await connect(self.base + path, additional_headers=headers, **self.options, **more)
+
+        return Tunnel(self.run, self.run(opened()))
 
     def refused(self, path, rpt=None):
         """The answer where there is no tunnel, or None."""
@@ -86,22 +160,6 @@ class Client:
         except InvalidStatus as refusal:
             return refusal.response
         return None
-
-
-def says_back(socket, message):
-    """What comes back for a message, as one piece."""
-    socket.send(message)
-    return socket.recv(timeout=PATIENCE)
-
-
-def ended(socket):
-    """How a tunnel in which nobody speaks ends: `(code, reason)`, None where it broke off, or a text where it goes on."""
-    try:
-        return f"goes on, {socket.recv(timeout=PATIENCE)!r} came"
-    except ConnectionClosed as end:
-        return of_close(end)
-    except TimeoutError:
-        return "goes on"
 
 
 def checks(world, check):
@@ -119,8 +177,9 @@ def checks(world, check):
             world.album_route("/without/**", album),
         ],
     })
-    trust = ssl.create_default_context(cafile=str(world.certificates.ca))
-    for name, client in [("plain", Client(f"ws://127.0.0.1:{plain}")), ("over TLS", Client(f"wss://localhost:{tls}", ssl=trust))]:
+    run, trust = Loop(), ssl.create_default_context(cafile=str(world.certificates.ca))
+    clients = {"plain": Client(run, f"ws://127.0.0.1:{plain}"), "over TLS": Client(run, f"wss://localhost:{tls}", ssl=trust)}
+    for name, client in clients.items():
         named = check.named(f"websocket {name}")
         rpt = handshakes(world, named, client, server, album)
         messages(named, client, server, rpt)
@@ -143,12 +202,12 @@ def handshakes(world, check, client, server, album):
     check("the server heard of neither", not server.handshakes, server.handshakes)
 
     with client("/live/chat", rpt) as socket:
-        check("the RPT for that ticket opens a tunnel", says_back(socket, "hello") == "hello")
+        check("the RPT for that ticket opens a tunnel", socket.says_back("hello") == "hello")
     seen = server.handshakes[-1]
     check("the server saw the gateway's credential", seen.get_all("Authorization") == [CREDENTIAL], sorted(seen))
     check("and nothing of the token", rpt not in str(seen) and rpt.split(".")[2] not in str(seen), sorted(seen))
     with client("/edit/chat", world.realm.rpt("alice", album, ["view", "edit"])) as socket:
-        check("the wider RPT opens the other one", says_back(socket, "hello") == "hello")
+        check("the wider RPT opens the other one", socket.says_back("hello") == "hello")
 
     server.handshakes.clear()
     refusal = client.refused("/without/chat", rpt)
@@ -160,23 +219,23 @@ def handshakes(world, check, client, server, album):
 
 def messages(check, client, server, rpt):
     with client("/live/chat", rpt) as socket:
-        check("text comes back", says_back(socket, TEXT) == TEXT)
-        check("octets come back", says_back(socket, bytes(range(256))) == bytes(range(256)))
-        came = says_back(socket, NOISE)
+        check("text comes back", socket.says_back(TEXT) == TEXT)
+        check("octets come back", socket.says_back(bytes(range(256))) == bytes(range(256)))
+        came = socket.says_back(NOISE)
         check("a message of 1 MiB comes back", came == NOISE, f"{len(came)} octets, {hashlib.sha256(came).hexdigest()}")
         # The library ends a message in pieces by an empty frame, and so does its server, which saw the first one.
         socket.send(iter(["one ", "two ", "three"]))
-        came = list(socket.recv_streaming())
+        came = socket.frames()
         check("frames arrive as they were sent", server.frames[-1] == ["one ", "two ", "three", ""], server.frames[-1])
         check("and come back so", came == ["one ", "two ", "three", "", ""], came)
         socket.send(iter([b"\0" * 70_000, b"\xff" * 10]))
-        check("octets in frames arrive so, too", b"".join(socket.recv_streaming()) == b"\0" * 70_000 + b"\xff" * 10)
-        check("the client's ping is answered", socket.ping("to the server").wait(PATIENCE))
-        check.equal("the server's ping is answered", says_back(socket, "ping me"), "came back")
-        check.equal("both ends agreed on permessage-deflate", (extensions(socket), says_back(socket, "extensions")), ("permessage-deflate",) * 2)
+        check("octets in frames arrive so, too", b"".join(socket.frames()) == b"\0" * 70_000 + b"\xff" * 10)
+        check("the client's ping is answered", socket.ping("to the server"))
+        check.equal("the server's ping is answered", socket.says_back("ping me"), "came back")
+        check.equal("both ends agreed on permessage-deflate", (extensions(socket.socket), socket.says_back("extensions")), ("permessage-deflate",) * 2)
         check.equal("no subprotocol where none is offered", socket.subprotocol, None)
     with client("/live/chat", rpt, compression=None, subprotocols=["beach.v1", "beach.v2", "beach.v3"]) as socket:
-        check.equal("no extension where none is offered", (extensions(socket), says_back(socket, "extensions")), ("", ""))
+        check.equal("no extension where none is offered", (extensions(socket.socket), socket.says_back("extensions")), ("", ""))
         check.equal("of several subprotocols the server's best", socket.subprotocol, "beach.v2")
 
 
@@ -186,17 +245,17 @@ def closes(check, client, server, rpt):
     check.equal("the client's close code reaches the server", server.end(path), (4002, "the client leaves"))
     socket = client("/live/chat", rpt)
     socket.send("leave")
-    check.equal("the server's close code reaches the client", ended(socket), (4001, "the server leaves"))
+    check.equal("the server's close code reaches the client", socket.end(), (4001, "the server leaves"))
     path = own_path()
-    client(path, rpt).close_socket()
+    client(path, rpt).break_off()
     check.equal("a client that breaks off ends the server's side", server.end(path), None)
 
 
 def ends_with_token(world, check, client, server, album):
     rpt, path = world.realm.rpt("bob", album, ["view"], "short-app"), own_path()
     with client(path, rpt) as socket:
-        check("an RPT of four seconds opens a tunnel", says_back(socket, "hello") == "hello")
-        came, now, end = ended(socket), time.time(), claims(rpt)["exp"]
+        check("an RPT of four seconds opens a tunnel", socket.says_back("hello") == "hello")
+        came, now, end = socket.end(), time.time(), claims(rpt)["exp"]
         check("it is cut when the RPT ends, and not before", came is None and now >= end, f"{came}, {now - end:.2f} s after its end")
         check.equal("on the server's side, too", server.end(path), None)
 
@@ -204,11 +263,11 @@ def ends_with_token(world, check, client, server, album):
 def withdrawn(world, check, client, server, album, share):
     rpts, path = {user: world.realm.rpt(user, album, ["view"]) for user in ("bob", "carol")}, own_path()
     with client(path, rpts["bob"]) as bobs, client("/live/chat", rpts["carol"]) as carols:
-        check("two tunnels are open", says_back(bobs, "hello") == says_back(carols, "hello") == "hello")
+        check("two tunnels are open", bobs.says_back("hello") == carols.says_back("hello") == "hello")
         world.realm.withdraw(share)
-        check.equal("Bob's is cut when his share is withdrawn", ended(bobs), None)
+        check.equal("Bob's is cut when his share is withdrawn", bobs.end(), None)
         check.equal("on the server's side, too", server.end(path), None)
-        check.equal("Carol's goes on", says_back(carols, "still here"), "still here")
+        check.equal("Carol's goes on", carols.says_back("still here"), "still here")
     refusal = client.refused("/live/chat", rpts["bob"])
     check("Bob's RPT opens no other one", refusal and refusal.status_code in (401, 403), refusal)
 
