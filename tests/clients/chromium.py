@@ -47,6 +47,7 @@ const walks = {
     seen.open = await look(given.open);
     seen.cookies = await look(given.open, {credentials: "include"});
     seen.talk = await talk(given.talk);
+    seen.silence = await talk(given.open);
   },
   other: async seen => {
     seen.refused = await look(given.path);
@@ -217,7 +218,11 @@ def of_other(check, seen, gateway, path, version):
 
 
 def of_talk(check, seen, gateway, path, version):
+    # Over HTTP/2 it comes by extended CONNECT (RFC 8441), on the connection that the fetches used: Chromium does so where one is open and the server allows it.
     check.equal("WebSocket goes through", seen.get("talk"), {"heard": ["you said hello"], "code": 4002, "protocol": "beach.v1"})
+    check.equal("but not on a route without `upgrade`", seen.get("silence"), {"heard": [], "code": 1006, "protocol": ""})
+    came = until("the log is written", lambda: access(gateway, path))
+    check.equal(f"it came over HTTP/{version}", [version for _, _, version in came], [version])
 
 
 def talker():
