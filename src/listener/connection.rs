@@ -104,6 +104,7 @@ where
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
         let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &settings)).unzip();
+        let write = settings.write;
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
             let mut answer = match request {
@@ -115,7 +116,7 @@ where
             };
             exchange.answered();
             let exchange = match stream.flatten() {
-                Some(stream) => h2::connected(&mut answer, stream, exchange),
+                Some(stream) => h2::connected(&mut answer, stream, exchange, write),
                 None => {
                     upgraded.set(changed(&mut answer, offered, &watchdog));
                     Some(exchange)
@@ -327,7 +328,7 @@ async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, settings: &Set
     if !begun.is_empty() {
         io.begun = begun;
     }
-    let end = tunnel.run(io).await;
+    let end = tunnel.run(io, settings.write).await;
     tracing::debug!(?end, "an upgraded connection has ended");
 }
 
