@@ -125,12 +125,13 @@ impl Gateway {
         let in_force: InForce = Arc::new(ArcSwap::from_pointee(control.config.clone()));
         let (stop, stopped) = watch::channel(false);
         let doors = doors::Addresses::default();
+        let terms = worker::terms(&options.listener, &control.config.connections, telemetry.metrics());
         let (reloads, orders) = Reloads::channel();
         let parts = worker::Parts {
             current: Arc::clone(&current),
             judge: judge.clone(),
             telemetry: telemetry.clone(),
-            settings: worker::settings(&options.listener, telemetry.metrics()),
+            terms: terms.clone(),
             health: control.health.clone(),
             fleet: Arc::clone(&control.fleet),
             pseudonym: pseudonym()?,
@@ -138,6 +139,7 @@ impl Gateway {
         let serving = control::Serving {
             workers,
             listeners: listeners.clone(),
+            terms,
             certificates: certificates.clone(),
             inherited: Arc::clone(&options.sockets),
             addresses: bound.announce(&doors),

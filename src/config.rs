@@ -62,6 +62,8 @@ pub struct Gateway {
     pub trusted_proxies: Vec<IpNet>,
     /// `limits`.
     pub limits: enforcement::Limits,
+    /// What `limits` says of connections.
+    pub connections: listener::Limits,
     /// `open_with`.
     pub open_with: Option<Arc<str>>,
     /// `log`.

@@ -16,6 +16,7 @@ mod seats;
 mod serve;
 #[cfg(test)]
 mod streaming_tests;
+mod terms;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -23,7 +24,8 @@ mod transport;
 mod watchdog;
 
 pub use bind::{BindError, Bound, Socket, adopt, bind, bind_again};
-pub use config::{Config, Event, Settings};
+pub use config::{Config, Event, Limits, Settings};
 pub use drain::Drain;
 pub use serve::serve;
+pub use terms::Terms;
 pub use tls::{Certificate, CertificateFiles, ClientAuth, Refresh, Tls, TlsConfig, TlsError, TlsVersion};

@@ -24,6 +24,7 @@ use crate::cache::Introspections;
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
 use crate::enforcement::{Desk, Questions};
+use crate::listener::Terms;
 use crate::stack::Current;
 use crate::telemetry::{Health, Telemetry};
 use crate::upstream::{Checks, Fleet};
@@ -50,6 +51,7 @@ pub struct Parts {
 pub struct Serving {
     pub workers: usize,
     pub listeners: Listeners,
+    pub terms: Terms,
     pub certificates: Certificates,
     pub inherited: Arc<Vec<TcpListener>>,
     pub doors: doors::Bound,
@@ -95,7 +97,8 @@ pub fn answer_only(parts: Parts) -> Result<(), StartError> {
 }
 
 async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
-    let Serving { workers, listeners, certificates, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } = serving;
+    let Serving { workers, listeners, terms, certificates, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } =
+        serving;
     let Parts { config, wanted, tokens, questions, cache, resources, health, fleet, telemetry, status, current } = parts;
     let metrics = Arc::clone(telemetry.metrics());
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
@@ -130,6 +133,7 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
         current,
         in_force,
         listeners,
+        terms,
         doors,
         desk,
         keeping,

@@ -21,6 +21,7 @@ use crate::admin::Status;
 use crate::config;
 use crate::credentials::Credential;
 use crate::enforcement::Desk;
+use crate::listener::Terms;
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::config::LogConfig;
 use crate::telemetry::{Health, Metrics, SecretKind};
@@ -113,6 +114,7 @@ pub struct Running {
     pub current: Current,
     pub in_force: InForce,
     pub listeners: Listeners,
+    pub terms: Terms,
     pub doors: Doors,
     pub desk: Rc<Desk>,
     pub keeping: Keeping,
@@ -192,6 +194,7 @@ impl Running {
         self.keeping.serve(&config.authorization_servers, clients, wanted);
         self.keeping.renew(tokens);
         self.desk.limit_to(&config.limits);
+        self.metrics.connections_at_most(self.terms.limit_to(&config.connections));
         let snapshot = Arc::new(snapshot);
         let old = self.current.swap(Arc::clone(&snapshot));
         self.checks.set(&self.fleet, snapshot.upstreams.iter());

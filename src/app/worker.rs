@@ -15,7 +15,7 @@ use super::StartError;
 use super::listeners::Serve;
 use crate::body::Body;
 use crate::enforcement::Judge;
-use crate::listener::{self, Event, Settings};
+use crate::listener::{self, Event, Limits, Settings, Terms};
 use crate::routing::Request;
 use crate::stack::{Current, stack};
 use crate::telemetry::{ConnectionFault, Health, Metrics, Telemetry};
@@ -26,18 +26,19 @@ pub struct Parts {
     pub current: Current,
     pub judge: Judge,
     pub telemetry: Telemetry,
-    pub settings: Settings,
+    pub terms: Terms,
     pub health: Health,
     pub fleet: Arc<Fleet>,
     /// The gateway's name in `Via`.
     pub pseudonym: Arc<str>,
 }
 
-/// The listener's settings, with its events counted.
-pub fn settings(settings: &Settings, metrics: &Arc<Metrics>) -> Settings {
-    metrics.connections_at_most(settings.connections);
-    let metrics = Arc::clone(metrics);
-    Settings { on_event: Arc::new(move |event| count(&metrics, event)), ..settings.clone() }
+/// The listeners' settings, with their events counted.
+pub fn terms(settings: &Settings, limits: &Limits, metrics: &Arc<Metrics>) -> Terms {
+    let counts = Arc::clone(metrics);
+    let terms = Terms::from(Settings { on_event: Arc::new(move |event| count(&counts, event)), ..settings.clone() });
+    metrics.connections_at_most(terms.limit_to(limits));
+    terms
 }
 
 fn count(metrics: &Metrics, event: Event) {
@@ -67,7 +68,7 @@ pub fn start_all(workers: usize, parts: &Parts) -> Result<(Vec<JoinHandle<()>>, 
 
 fn start(number: usize, parts: &Parts) -> Result<(JoinHandle<()>, Sockets), StartError> {
     let (current, judge, telemetry) = (parts.current.clone(), parts.judge.clone(), parts.telemetry.clone());
-    let (settings, health) = (parts.settings.clone(), parts.health.clone());
+    let (terms, health) = (parts.terms.clone(), parts.health.clone());
     let (pseudonym, fleet) = (Arc::clone(&parts.pseudonym), Arc::clone(&parts.fleet));
     let (sender, sockets) = mpsc::unbounded_channel::<Serve>();
     let (tells, told) = sync_channel(1);
@@ -82,7 +83,7 @@ fn start(number: usize, parts: &Parts) -> Result<(JoinHandle<()>, Sockets), Star
             drop(tells);
             runtime.block_on(async move {
                 let upstream = Upstream::new(Pool::new(health, fleet));
-                serve_all(sockets, &settings, stack(current, judge, &telemetry, upstream, &pseudonym)).await;
+                serve_all(sockets, &terms, stack(current, judge, &telemetry, upstream, &pseudonym)).await;
             });
         })
         .map_err(|error| StartError::System(error.to_string()))?;
@@ -91,7 +92,7 @@ fn start(number: usize, parts: &Parts) -> Result<(JoinHandle<()>, Sockets), Star
 }
 
 /// Serves sockets as they come, until the gateway ends and all of them have stopped.
-async fn serve_all<S>(mut sockets: mpsc::UnboundedReceiver<Serve>, settings: &Settings, service: S)
+async fn serve_all<S>(mut sockets: mpsc::UnboundedReceiver<Serve>, terms: &Terms, service: S)
 where
     S: Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -99,13 +100,13 @@ where
     loop {
         tokio::select! {
             Some(Serve { socket, mut stopped }) = sockets.recv() => {
-                let (service, settings) = (service.clone(), settings.clone());
+                let (service, terms) = (service.clone(), terms.clone());
                 serving.spawn_local(async move {
                     let shutdown = async move {
                         // Whoever could say it is gone: then there is nothing to wait for.
                         stopped.wait_for(Option::is_some).await.ok().and_then(|patience| *patience).unwrap_or_default()
                     };
-                    if let Err(error) = listener::serve(socket, settings, move || service, shutdown).await {
+                    if let Err(error) = listener::serve(socket, terms, move || service, shutdown).await {
                         tracing::error!(%error, "a listener's socket cannot be served");
                     }
                 });

@@ -3,7 +3,7 @@
 //! It travels through the layers as the body of a 101, so that records and watches hear of its end. Whoever permitted it puts it on a leash.
 
 use std::cell::Cell;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -14,6 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::time::{Instant, sleep_until};
 
 use super::{WATCHES, Watch};
+
+/// For what the other side still says, and to take its end, when one side has ended.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A stream that is read and written.
 pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
@@ -39,6 +42,8 @@ pub enum TunnelEnd {
     Closed,
     /// Neither said anything for too long.
     Silent,
+    /// One took nothing of what the other said, for too long.
+    Stuck,
     /// It may not go on.
     Cut,
 }
@@ -48,18 +53,26 @@ impl Tunnel {
         Self { far, idle, leash: None, watches: [const { None }; WATCHES] }
     }
 
-    /// Carries bytes between `near` and the far end until it ends.
-    pub async fn run(mut self, near: impl Duplex) -> TunnelEnd {
-        let passed = Rc::new(Passed { last: Cell::new(Instant::now()), bytes: Cell::new(0) });
+    /// Carries bytes between `near` and the far end until it ends: a while after one of them has ended, though the other goes on; or when one takes no
+    /// byte of what the other says for as long as `write`.
+    pub async fn run(mut self, near: impl Duplex, write: Duration) -> TunnelEnd {
+        let passed = Rc::new(Passed { last: Cell::new(Instant::now()), ended: Cell::new(None), bytes: Cell::new(0) });
         let mut leash = self.leash.take().unwrap_or_else(|| Box::pin(pending()));
         let (end, whole) = {
-            let mut near = Metered { stream: near, passed: Rc::clone(&passed), counts: false };
-            let mut far = Metered { stream: &mut self.far, passed: Rc::clone(&passed), counts: true };
+            let (to_near, to_far) = (Rc::default(), Rc::default());
+            let mut near = Metered { stream: near, passed: Rc::clone(&passed), stuck: Rc::clone(&to_near), counts: false };
+            let mut far = Metered { stream: &mut self.far, passed: Rc::clone(&passed), stuck: Rc::clone(&to_far), counts: true };
+            let bounds = [
+                (TunnelEnd::Closed, &passed.ended, FAREWELL),
+                (TunnelEnd::Stuck, &*to_near, write),
+                (TunnelEnd::Stuck, &*to_far, write),
+            ];
             tokio::select! {
                 biased;
                 () = &mut leash => (TunnelEnd::Cut, false),
                 copied = copy_bidirectional(&mut near, &mut far) => (TunnelEnd::Closed, copied.is_ok()),
                 () = silence(&passed, self.idle) => (TunnelEnd::Silent, false),
+                end = struck(bounds) => (end, false),
             }
         };
         for watch in self.watches.iter_mut().flatten() {
@@ -101,16 +114,40 @@ async fn silence(passed: &Passed, idle: Duration) {
     }
 }
 
+/// Ready when as much time has passed since one of these. They are set while others are polled, in the same task and before this is.
+async fn struck(bounds: [(TunnelEnd, &Cell<Option<Instant>>, Duration); 3]) -> TunnelEnd {
+    let mut timer = None;
+    poll_fn(|context| {
+        loop {
+            let next = bounds.iter().filter_map(|(end, since, time)| Some((*end, since.get()? + *time))).min_by_key(|(_, until)| *until);
+            let Some((end, until)) = next else { return Poll::Pending };
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until)));
+            if timer.deadline() != until {
+                timer.as_mut().reset(until);
+            }
+            std::task::ready!(timer.as_mut().poll(context));
+            if Instant::now() >= until {
+                return Poll::Ready(end);
+            }
+        }
+    })
+    .await
+}
+
 struct Passed {
     last: Cell<Instant>,
+    /// Since when one side has nothing more to say.
+    ended: Cell<Option<Instant>>,
     /// From the far end.
     bytes: Cell<usize>,
 }
 
-/// Notes what is read from a stream.
+/// Notes what is read from a stream, and that it takes nothing.
 struct Metered<T> {
     stream: T,
     passed: Rc<Passed>,
+    /// Since when it takes nothing.
+    stuck: Rc<Cell<Option<Instant>>>,
     counts: bool,
 }
 
@@ -124,6 +161,19 @@ impl<T: Duplex> AsyncRead for Metered<T> {
             if self.counts {
                 self.passed.bytes.set(self.passed.bytes.get().saturating_add(bytes));
             }
+        } else if outcome.is_ready() && buffer.remaining() > 0 && self.passed.ended.get().is_none() {
+            self.passed.ended.set(Some(Instant::now()));
+        }
+        outcome
+    }
+}
+
+impl<T> Metered<T> {
+    fn wrote<O>(&self, outcome: Poll<O>) -> Poll<O> {
+        match outcome {
+            Poll::Ready(_) => self.stuck.set(None),
+            Poll::Pending if self.stuck.get().is_none() => self.stuck.set(Some(Instant::now())),
+            Poll::Pending => {}
         }
         outcome
     }
@@ -131,11 +181,13 @@ impl<T: Duplex> AsyncRead for Metered<T> {
 
 impl<T: Duplex> AsyncWrite for Metered<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(outcome)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let outcome = Pin::new(&mut self.stream).poll_flush(context);
+        self.wrote(outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -172,13 +224,53 @@ mod tests {
                 drop((client.shutdown().await, server.shutdown().await));
                 tokio::time::sleep(100 * second).await;
             };
-            let (end, ()) = tokio::join!(async { (tunnel.run(near).await, started.elapsed()) }, talk);
+            let (end, ()) = tokio::join!(async { (tunnel.run(near, 60 * second).await, started.elapsed()) }, talk);
             // Both sides shut down after the last word, before the silence is too long.
             assert_eq!(end.0, TunnelEnd::Closed);
         }
         let (near, _client) = duplex(64);
         let (far, _server) = duplex(64);
-        assert_eq!(Tunnel::new(Box::new(far), second).run(near).await, TunnelEnd::Silent);
+        assert_eq!(Tunnel::new(Box::new(far), second).run(near, 60 * second).await, TunnelEnd::Silent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn when_one_side_ends_the_other_hears_it_and_may_say_something_for_a_while_only() {
+        for client_first in [true, false] {
+            let (near, client) = duplex(64);
+            let (far, server) = duplex(64);
+            let (mut ends, mut stays) = if client_first { (client, server) } else { (server, client) };
+            let started = Instant::now();
+            let talk = async {
+                ends.shutdown().await.unwrap();
+                assert!(stays.read_u8().await.is_err(), "the end is handed on");
+                assert!(started.elapsed() < Duration::from_millis(100), "and at once");
+                // It never stops.
+                while stays.write_all(b"more").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    let mut heard = [0; 4];
+                    if ends.read_exact(&mut heard).await.is_err() {
+                        break;
+                    }
+                }
+            };
+            // Not for silence: it may be silent for ever.
+            let (end, ()) = tokio::join!(Tunnel::new(Box::new(far), Duration::ZERO).run(near, 60 * FAREWELL), talk);
+            assert_eq!(end, TunnelEnd::Closed);
+            assert!(started.elapsed() <= FAREWELL + Duration::from_secs(1), "{:?}", started.elapsed());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_takes_nothing_ends_it() {
+        for client_first in [true, false] {
+            let (near, client) = duplex(64);
+            let (far, server) = duplex(64);
+            let (mut talks, _deaf) = if client_first { (client, server) } else { (server, client) };
+            let started = Instant::now();
+            let talk = async { while talks.write_all(b"more").await.is_ok() {} };
+            let (end, ()) = tokio::join!(Tunnel::new(Box::new(far), Duration::ZERO).run(near, FAREWELL), talk);
+            assert_eq!((end, started.elapsed() <= 2 * FAREWELL), (TunnelEnd::Stuck, true));
+        }
     }
 
     #[tokio::test]
@@ -187,7 +279,7 @@ mod tests {
         let (far, _server) = duplex(64);
         let mut tunnel = Tunnel::new(Box::new(far), Duration::ZERO);
         tunnel.leash = Some(Box::pin(std::future::ready(())));
-        assert_eq!(tunnel.run(near).await, TunnelEnd::Cut);
+        assert_eq!(tunnel.run(near, FAREWELL).await, TunnelEnd::Cut);
         assert!(client.read_u8().await.is_err());
     }
 }

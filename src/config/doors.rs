@@ -15,6 +15,8 @@ use crate::enforcement::{Limits, Rate};
 use crate::listener::{self, Drain};
 use crate::telemetry::config::{Access, Audit, Format, Level, LogConfig, To};
 
+/// Connections that a configuration may allow.
+const MOST_CONNECTIONS: u64 = 1_000_000;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Addresses that are taken, so that no two doors have the same.
@@ -104,8 +106,8 @@ pub(super) fn log(keys: &Keys<'_>, checker: &mut Checker<'_>) -> LogConfig {
     LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), to: to.unwrap_or_default(), audit }
 }
 
-/// `limits`; the largest body beside them.
-pub(super) fn limits(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Limits, Option<u64>) {
+/// `limits`; the largest body beside them, and what they say of connections.
+pub(super) fn limits(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Limits, Option<u64>, listener::Limits) {
     let default = Limits::default();
     let body = keys.read("body", checker, size);
     let limits = Limits {
@@ -113,7 +115,25 @@ pub(super) fn limits(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Limits, Opt
         introspections: bucket(keys, "introspections", default.introspections, checker),
         off_for: keys.read("off_for", checker, |node, checker| list(node, checker, network)).unwrap_or_default(),
     };
-    (limits, body)
+    let connections = connections(keys, limits.off_for.clone(), checker);
+    (limits, body, connections)
+}
+
+fn connections(keys: &Keys<'_>, off_for: Vec<ipnet::IpNet>, checker: &mut Checker<'_>) -> listener::Limits {
+    let count = |name, most, checker: &mut Checker<'_>| {
+        keys.read(name, checker, |node, checker| number(node, checker, 1, most)).and_then(|count| usize::try_from(count).ok())
+    };
+    let all = count("connections", MOST_CONNECTIONS, checker);
+    let of_one = count("connections_per_client", MOST_CONNECTIONS, checker);
+    if let (Some(span), Some(all), Some(of_one)) = (keys.key_span("connections_per_client"), all, of_one)
+        && of_one > all
+    {
+        checker.error(Problem::at(span, format!("one client may have {of_one} connections, and all together {all}")).label("more than all there may be"));
+    }
+    let timeouts = keys.open("timeouts", checker);
+    let mut time = |name| timeouts.as_ref()?.read(name, checker, |node, checker| duration(node, checker, Duration::from_millis(1), HOUR));
+    let (head, body, write, idle) = (time("head"), time("body"), time("write"), time("idle"));
+    listener::Limits { connections: all, connections_per_client: of_one, off_for, head, body, write, idle }
 }
 
 fn bucket(keys: &Keys<'_>, name: &'static str, default: Rate, checker: &mut Checker<'_>) -> Rate {

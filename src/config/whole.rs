@@ -70,11 +70,12 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let hosts: Hosts = keys
         .read("hosts", checker, |node, checker| Some(hosts::hosts(node, keys.section_of("hosts")?, &servers, &upstream_names, checker)))
         .unwrap_or_default();
-    let (limits, body_limit) = keys.open("limits", checker).map(|keys| doors::limits(&keys, checker)).unwrap_or_default();
+    let (limits, body_limit, mut connections) = keys.open("limits", checker).map(|keys| doors::limits(&keys, checker)).unwrap_or_default();
     let credential_headers = credential_headers(&upstream_names, &upstreams);
     let around = Surroundings { servers: &servers, upstreams: &upstream_names, hosts: &hosts, credential_headers: &credential_headers, body_limit };
     let routes = keys.read("routes", checker, |node, checker| Some(routes::routes(node, keys.section_of("routes")?, &around, checker)));
     let trusted_proxies = trusted_proxies(keys, checker);
+    connections.off_for.extend(&trusted_proxies);
     let open_with = keys.read("open_with", checker, doors::open_with);
     let log = keys.open("log", checker).map(|keys| doors::log(&keys, checker)).unwrap_or_default();
     let drain = keys.open("drain", checker).map(|keys| doors::drain(&keys, checker)).unwrap_or_default();
@@ -95,6 +96,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         routes: routes?,
         trusted_proxies,
         limits,
+        connections,
         open_with,
         log,
         drain,

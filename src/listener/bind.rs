@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Type};
 
-use super::seats::Seats;
 use super::{Config, Tls, TlsError};
 use crate::routing::{AuthorityProblem, ServedHosts};
 
@@ -58,7 +57,6 @@ pub struct Bound {
     address: SocketAddr,
     adopted: bool,
     hosts: ServedHosts,
-    seats: Arc<Seats>,
     tls: Option<Arc<Tls>>,
     h2c: bool,
 }
@@ -68,7 +66,6 @@ pub struct Bound {
 pub struct Socket {
     pub(super) listener: TcpListener,
     pub(super) hosts: ServedHosts,
-    pub(super) seats: Arc<Seats>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) h2c: bool,
 }
@@ -111,7 +108,7 @@ fn bound(config: &Config, address: SocketAddr, open: impl FnOnce(SocketAddr) -> 
     let tls = config.tls.as_ref().map(Tls::load).transpose().map_err(|cause| BindError::Tls { address, cause })?.map(Arc::new);
     let first = open(address).map_err(refused)?;
     let address = first.local_addr().map_err(refused)?;
-    Ok(Bound { first, address, adopted: false, hosts, seats: Arc::default(), tls, h2c: config.h2c })
+    Ok(Bound { first, address, adopted: false, hosts, tls, h2c: config.h2c })
 }
 
 impl Bound {
@@ -134,8 +131,8 @@ impl Bound {
     pub fn sockets(self, workers: usize) -> io::Result<Vec<Socket>> {
         let mut sockets = Vec::with_capacity(workers.max(1));
         let socket = |listener| {
-            let (hosts, seats, tls) = (self.hosts.clone(), Arc::clone(&self.seats), self.tls.clone());
-            Socket { listener, hosts, seats, tls, h2c: self.h2c }
+            let (hosts, tls) = (self.hosts.clone(), self.tls.clone());
+            Socket { listener, hosts, tls, h2c: self.h2c }
         };
         for _ in 1..workers {
             sockets.push(socket(if self.adopted { self.first.try_clone()? } else { open(self.address, true)? }));

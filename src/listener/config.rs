@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::TlsConfig;
 
 /// One entry of `listeners`.
@@ -24,6 +26,42 @@ impl Config {
     #[must_use]
     pub const fn at(address: SocketAddr) -> Self {
         Self { address, hosts: Vec::new(), tls: None, h2c: false }
+    }
+}
+
+/// What the configuration says of connections: `limits`, and whom that does not bind. Where it says nothing, [`Settings`] hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// `connections`.
+    pub connections: Option<usize>,
+    /// `connections_per_client`.
+    pub connections_per_client: Option<usize>,
+    /// `off_for`, and trusted proxies: peers that may have more connections than a client.
+    pub off_for: Vec<IpNet>,
+    /// `timeouts.head`.
+    pub head: Option<Duration>,
+    /// `timeouts.body`.
+    pub body: Option<Duration>,
+    /// `timeouts.write`.
+    pub write: Option<Duration>,
+    /// `timeouts.idle`.
+    pub idle: Option<Duration>,
+}
+
+impl Limits {
+    /// These where they say something, else those.
+    #[must_use]
+    pub fn over(&self, base: &Settings) -> Settings {
+        Settings {
+            connections: self.connections.unwrap_or(base.connections),
+            connections_per_client: self.connections_per_client.unwrap_or(base.connections_per_client),
+            off_for: self.off_for.clone(),
+            head: self.head.unwrap_or(base.head),
+            body: self.body.unwrap_or(base.body),
+            write: self.write.unwrap_or(base.write),
+            idle: self.idle.unwrap_or(base.idle),
+            ..base.clone()
+        }
     }
 }
 
@@ -48,10 +86,12 @@ pub struct Settings {
     pub write: Duration,
     /// For requests that are still under way when the listener stops; whoever stops it may give less (1 h).
     pub drain: Duration,
-    /// Connections at a time, all workers together (10,000).
+    /// Connections at a time, all workers and listeners together (10,000).
     pub connections: usize,
     /// Connections at a time of one client, an IPv4 address or IPv6 /64 (256).
     pub connections_per_client: usize,
+    /// Peers that this does not bind: many clients come by them.
+    pub off_for: Vec<IpNet>,
     /// TLS handshakes under way at a time, of each worker; one more is closed at once (1,000).
     pub handshakes: usize,
     /// Requests at a time on one HTTP/2 connection (100).
@@ -78,6 +118,7 @@ impl Default for Settings {
             drain: Duration::from_secs(3600),
             connections: 10_000,
             connections_per_client: 256,
+            off_for: Vec::new(),
             handshakes: 1_000,
             streams: 100,
             head_bytes: 32 * 1024,

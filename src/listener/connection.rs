@@ -29,7 +29,7 @@ use tower::{Service, ServiceExt};
 
 use super::transport::{Opened, Protocol, open};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
-use super::{Event, Settings, Socket, Tls, h2, id};
+use super::{Event, Settings, Socket, Terms, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
 use crate::response::is_grpc;
 use crate::routing::{Peer, Request, ServedHosts};
@@ -45,7 +45,9 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 /// What all connections of a worker's listener share.
 pub(super) struct Shared<S> {
     pub(super) service: S,
-    pub(super) settings: Rc<Settings>,
+    pub(super) terms: Terms,
+    /// What no reload changes of them.
+    pub(super) settings: Arc<Settings>,
     pub(super) hosts: ServedHosts,
     pub(super) http: http1::Builder,
     pub(super) http2: hyper::server::conn::http2::Builder<h2::OnWorker>,
@@ -61,12 +63,13 @@ pub(super) struct Shared<S> {
 
 impl<S> Shared<S> {
     /// For this socket; the listener beside it.
-    pub(super) fn of(socket: Socket, settings: Settings, service: S) -> (Self, TcpListener) {
-        let Socket { listener, hosts, seats: _, tls, h2c } = socket;
+    pub(super) fn of(socket: Socket, terms: Terms, service: S) -> (Self, TcpListener) {
+        let Socket { listener, hosts, tls, h2c } = socket;
         let hsts = tls.as_ref().and_then(|tls| tls.hsts()).and_then(|seconds| HeaderValue::try_from(format!("max-age={seconds}")).ok());
+        let settings = terms.now();
         let (http, http2) = (http(&settings), h2::http(&settings));
         let (handshakes, draining, drain) = (Cell::new(0), Cell::new(false), Notify::new());
-        (Self { service, settings: Rc::new(settings), hosts, http, http2, tls, h2c, hsts, handshakes, draining, drain }, listener)
+        (Self { service, terms, settings, hosts, http, http2, tls, h2c, hsts, handshakes, draining, drain }, listener)
     }
 }
 
@@ -89,7 +92,8 @@ where
     let Ok(local) = stream.local_addr() else { return };
     // Without it the second of two small writes waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
-    let watchdog = Rc::new(Watchdog::new(Rc::clone(&shared.settings)));
+    let settings = shared.terms.now();
+    let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
     let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
@@ -99,7 +103,8 @@ where
         let offered = request.headers().contains_key(UPGRADE);
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &shared.settings)).unzip();
+        let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &settings)).unzip();
+        let write = settings.write;
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
             let mut answer = match request {
@@ -111,7 +116,7 @@ where
             };
             exchange.answered();
             let exchange = match stream.flatten() {
-                Some(stream) => h2::connected(&mut answer, stream, exchange),
+                Some(stream) => h2::connected(&mut answer, stream, exchange, write),
                 None => {
                     upgraded.set(changed(&mut answer, offered, &watchdog));
                     Some(exchange)
@@ -128,7 +133,7 @@ where
                 let parts = connection.into_parts();
                 let io = parts.io.into_inner();
                 match upgraded.take() {
-                    Some(tunnel) => tunnelled(*tunnel, io, parts.read_buf, &shared.settings).await,
+                    Some(tunnel) => tunnelled(*tunnel, io, parts.read_buf, &settings).await,
                     None => linger(io).await,
                 }
             }
@@ -323,7 +328,7 @@ async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, settings: &Set
     if !begun.is_empty() {
         io.begun = begun;
     }
-    let end = tunnel.run(io).await;
+    let end = tunnel.run(io, settings.write).await;
     tracing::debug!(?end, "an upgraded connection has ended");
 }
 

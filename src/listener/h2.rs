@@ -7,6 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::header::{CONNECTION, COOKIE, SEC_WEBSOCKET_ACCEPT, UPGRADE};
@@ -69,8 +70,9 @@ pub(super) fn connect(head: &mut Parts) -> Option<OnUpgrade> {
     stream.filter(|_| head.version == Version::HTTP_2 && head.method == Method::CONNECT)
 }
 
-/// The answer to an extended CONNECT as HTTP/2 has it (RFC 8441, 5): 200 with a tunnel, or no success. `exchange` lasts as long as the tunnel.
-pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange: Exchange) -> Option<Exchange> {
+/// The answer to an extended CONNECT as HTTP/2 has it (RFC 8441, 5): 200 with a tunnel, or no success. `exchange` lasts as long as the tunnel;
+/// `write`: how long the client may take nothing.
+pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange: Exchange, write: Duration) -> Option<Exchange> {
     let Some(tunnel) = answer.body_mut().take_tunnel() else {
         if answer.status().is_success() {
             // The client would take what follows for its tunnel.
@@ -87,7 +89,7 @@ pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange
         let _exchange = exchange;
         // Without one the client is gone, and the tunnel ends here.
         let Ok(stream) = stream.await else { return };
-        let end = tunnel.run(TokioIo::new(stream)).await;
+        let end = tunnel.run(TokioIo::new(stream), write).await;
         tracing::debug!(?end, "an upgraded stream has ended");
     });
     None

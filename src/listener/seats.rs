@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Settings;
 
-/// The connections of one listener.
+/// The connections of a gateway.
 #[derive(Debug, Default)]
 pub(super) struct Seats {
     taken: AtomicUsize,
@@ -35,6 +35,10 @@ impl Seats {
         // From here on the seat's drop gives back what was counted.
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
         let seat = Seat { seats: Arc::clone(self), client };
+        let address = address.to_canonical();
+        if settings.off_for.iter().any(|network| network.contains(&address)) {
+            return (before < settings.connections).then_some(seat);
+        }
         let of_client = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&client).copied().unwrap_or(0);
         (before < settings.connections && of_client <= settings.connections_per_client).then_some(seat)
     }
@@ -94,6 +98,18 @@ mod tests {
         }
         assert_eq!(seats.taken.load(Ordering::Relaxed), 0);
         assert!(seats.clients.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_peer_that_many_clients_come_by_is_bound_by_the_count_of_all_only() {
+        let seats = Arc::new(Seats::default());
+        let settings = Settings { off_for: vec!["192.0.2.0/25".parse().unwrap()], ..settings(4, 1) };
+        let held: Vec<_> = (0..3).map(|_| seats.take(ip("::ffff:192.0.2.1"), &settings)).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(seats.take(ip("192.0.2.200"), &settings).is_some(), "another client");
+        let other = seats.take(ip("192.0.2.200"), &settings);
+        assert!(seats.take(ip("192.0.2.200"), &settings).is_none());
+        assert!(other.is_some() && seats.take(ip("192.0.2.1"), &settings).is_none(), "there are four");
     }
 
     #[test]

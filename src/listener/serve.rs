@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tower::Service;
 
 use super::connection::{self, Shared};
-use super::{Event, Settings, Socket};
+use super::{Event, Settings, Socket, Terms};
 use crate::body::Body;
 use crate::routing::Request;
 
@@ -27,17 +27,16 @@ const REST: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// When the socket cannot be used at all.
-pub async fn serve<S>(socket: Socket, settings: Settings, make: impl FnOnce() -> S, shutdown: impl Future<Output = Duration>) -> io::Result<()>
+pub async fn serve<S>(socket: Socket, terms: impl Into<Terms>, make: impl FnOnce() -> S, shutdown: impl Future<Output = Duration>) -> io::Result<()>
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
-    let seats = Arc::clone(&socket.seats);
-    let (shared, listener) = Shared::of(socket, settings, make());
+    let (shared, listener) = Shared::of(socket, terms.into(), make());
     let (shared, listener) = (Rc::new(shared), tokio::net::TcpListener::from_std(listener)?);
-    let settings = Rc::clone(&shared.settings);
+    let settings = Arc::clone(&shared.settings);
     let mut tasks = JoinSet::new();
     let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr| {
-        let Some(seat) = seats.take(address.ip(), &shared.settings) else {
+        let Some(seat) = shared.terms.seats().take(address.ip(), &shared.terms.now()) else {
             (shared.settings.on_event)(Event::Refused);
             return;
         };

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 102
 
 /// What a connection is doing and until when it may.
 pub(super) struct Watchdog {
-    settings: Rc<Settings>,
+    settings: Arc<Settings>,
     phase: Cell<Phase>,
     write_until: Cell<Option<Instant>>,
     /// All has been said; the other side has until then to close.
@@ -65,7 +66,7 @@ enum Phase {
 
 impl Watchdog {
     /// A connection that was accepted now.
-    pub(super) fn new(settings: Rc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
         let until = Instant::now() + settings.head;
         Self {
             heads: RefCell::new(Some(RawHeads::new(settings.head_bytes))),

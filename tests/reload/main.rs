@@ -4,6 +4,7 @@
 
 mod drain;
 mod files;
+mod limits;
 mod rotation;
 mod support;
 mod whole;

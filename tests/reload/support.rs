@@ -31,11 +31,13 @@ pub struct Plan {
     pub server: String,
     pub routes: Vec<String>,
     pub top: String,
+    pub limits: String,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { listeners: vec!["{ address: 127.0.0.1:0 }".into()], server: "introspection: { max_age: 600s }".into(), routes: Vec::new(), top: String::new() }
+        let (listeners, server) = (vec!["{ address: 127.0.0.1:0 }".into()], "introspection: { max_age: 600s }".into());
+        Self { listeners, server, routes: Vec::new(), top: String::new(), limits: "{ off_for: [127.0.0.1/32] }".into() }
     }
 }
 
@@ -80,7 +82,7 @@ workers: 2
 listeners: [ {listeners} ]
 health: {{ address: 127.0.0.1:0 }}
 log: {{ access: off, level: warn }}
-limits: {{ off_for: [127.0.0.1/32] }}
+limits: {limits}
 {top}
 authorization_servers:
   server:
@@ -97,6 +99,7 @@ routes:
   - {{ path: /public/**, public: true }}
 {routes}",
             listeners = plan.listeners.join(", "),
+            limits = plan.limits,
             top = plan.top,
             issuer = self.server.issuer(),
             server = plan.server,

@@ -26,7 +26,7 @@ pub(in crate::config) static FILE: Section = Section::new(
         Key::new("trusted_proxies", Kind::List(&Kind::Network), "Peers whose `Forwarded` and `X-Forwarded-*` are believed.")
             .default("none")
             .example("[10.0.0.0/8]"),
-        Key::new("limits", Kind::Section(&LIMITS), "What one client may cause."),
+        Key::new("limits", Kind::Section(&LIMITS), "What one client may cause, and connections of clients."),
         Key::new(
             "open_with",
             Kind::Url,
@@ -368,7 +368,22 @@ static LIMITS: Section = Section::new(
         Key::new("body", Kind::Size, "Largest request body.").default("no limit").example("10MiB"),
         Key::new("tickets", Kind::Section(&TICKETS), "Permission tickets for one client (an IPv4 address or an IPv6 /64)."),
         Key::new("introspections", Kind::Section(&INTROSPECTIONS), "Introspections of tokens that the cache does not hold, for one client."),
-        Key::new("off_for", Kind::List(&Kind::Network), "Addresses without these two limits.").default("none").example("[10.0.0.0/8]"),
+        Key::new("off_for", Kind::List(&Kind::Network), "Addresses without limits for one client: tickets, introspections, connections.")
+            .default("none")
+            .example("[10.0.0.0/8]"),
+        Key::new("connections", Kind::Number(1, 1_000_000), "Connections at a time, all listeners together; one more is closed at once.").default("10000"),
+        Key::new("connections_per_client", Kind::Number(1, 1_000_000), "Of these, from one client; not for `off_for` and `trusted_proxies`.").default("256"),
+        Key::new("timeouts", Kind::Section(&CLIENT_TIMEOUTS), "Deadlines for clients. What changes here holds for new connections."),
+    ],
+);
+
+static CLIENT_TIMEOUTS: Section = Section::new(
+    "`timeouts`",
+    &[
+        Key::new("head", Kind::Duration, "From the beginning of a connection, or of a later request, to the end of the request's head.").default("10s"),
+        Key::new("body", Kind::Duration, "Without a byte of a request's body.").default("15s"),
+        Key::new("write", Kind::Duration, "Without the client taking a byte of what is sent to it.").default("60s"),
+        Key::new("idle", Kind::Duration, "Between an answer and the next request.").default("60s"),
     ],
 );
 
