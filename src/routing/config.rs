@@ -150,6 +150,18 @@ pub enum ResourceChoice {
     },
 }
 
+impl ResourceChoice {
+    /// Whether the path parameter with this place says which resource it is.
+    #[must_use]
+    pub fn is_named_by(&self, place: usize) -> bool {
+        let (name, owner) = match self {
+            Self::Id(_) => return false,
+            Self::Name { name, owner } | Self::Register { name, owner, .. } => (name, owner),
+        };
+        [Some(name), owner.as_ref()].into_iter().flatten().any(|template| template.parts.contains(&TemplatePart::Parameter(place)))
+    }
+}
+
 /// Methods and the scopes that each needs. HEAD follows GET.
 #[derive(Clone, Debug, Default)]
 pub struct MethodScopes {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Method};
 
-use super::config::{Access, Pattern, Place, Protect, ResourceChoice, RouteConfig};
+use super::config::{Access, Pattern, Place, Protect, ResourceChoice, RouteConfig, Segment};
+use crate::path::{CanonicalPath, Reading, decoded};
 use crate::uma::Scope;
 
 /// A compiled route.
@@ -45,6 +46,21 @@ impl Route {
             Access::Protect(protect) => Some(protect),
             Access::Public => None,
         }
+    }
+
+    /// Whether a reading of a path that led here names another resource than the path does: one segment of its name is neither as it is written nor as it is
+    /// meant.
+    #[must_use]
+    pub fn means_another_resource(&self, path: &CanonicalPath, reading: &Reading) -> bool {
+        let Some(resource) = self.protect().map(|protect| &protect.resource) else { return false };
+        let mut place = 0_usize;
+        self.config.pattern.segments.iter().zip(path.segments().zip(reading.segments())).any(|(segment, (written, read))| {
+            let Segment::Parameter(_) = segment else { return false };
+            let named = resource.is_named_by(place);
+            place = place.saturating_add(1);
+            let read = decoded(read);
+            named && *read != *written && read != decoded(written)
+        })
     }
 
     /// The scopes that a method needs. `None`: the route is public, or the method is not mapped. HEAD follows GET wherever GET is mapped.

@@ -88,7 +88,7 @@ impl RouteTable {
     }
 
     /// Whether the path that led to this route leads nowhere else when it is read carelessly: in another case, where that leads to a protected route, or, for
-    /// what the route's opt-ins admit, decoded again, folded and cut.
+    /// what the route's opt-ins admit, decoded again, folded and cut. Another resource of the same route is elsewhere as well.
     ///
     /// # Errors
     /// When it does, or when the path needs an opt-in that the route does not have.
@@ -104,7 +104,8 @@ impl RouteTable {
             return Ok(());
         }
         let elsewhere = |reading: &Reading| self.leads(host, &reading.segments(), &|index| !is_found(index));
-        if path.readings()?.iter().any(elsewhere) {
+        let another = |reading: &Reading| found.means_another_resource(path, reading) && self.leads(host, &reading.segments(), &is_found);
+        if path.readings()?.iter().any(|reading| elsewhere(reading) || another(reading)) {
             return Err(PathProblem::Elsewhere);
         }
         path.needs().beyond(found.config().opt_ins).problem().map_or(Ok(()), Err)

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use unicode_normalization::UnicodeNormalization;
 
 /// Below these nothing is reached without the right RPT.
-pub const PROTECTED: [&str; 8] = ["/open/münze", "/albums", "/named", "/instant", "/tenant", "/live", "/loose/secret", "/open/admin"];
+pub const PROTECTED: [&str; 9] = ["/docs", "/open/münze", "/albums", "/named", "/instant", "/tenant", "/live", "/loose/secret", "/open/admin"];
 
 /// Most readings that are followed; hostile targets have some hundred.
 const MANY: usize = 3_000;

@@ -65,6 +65,8 @@ fn yaml(issuer: &str, tenant: &str, content: SocketAddr, files: &Authority) -> S
     text += &protect("main", "/open/admin/**", "");
     text += &protect("main", "/open/m%C3%BCnze/**", "");
     text += "  - { path: \"/named/{name}\", upstream: content, protect: { authorization_server: main, resource: { name: \"{name}\", owner: alice }, scopes: { GET: [view] } } }\n";
+    text += "  - { path: \"/docs/{name}\", upstream: content, protect: { authorization_server: main, resource: { name: \"{name}\", owner: alice }, scopes: { GET: [view] } }, encoded_slash: true, encoded_percent: true, semicolon: true }\n";
+    text += "  - { path: \"/docs/of/{name}/**\", upstream: content, protect: { authorization_server: main, resource: { name: \"{name}\", owner: alice }, scopes: { GET: [view] } }, encoded_slash: true }\n";
     text += "  - { path: /public/**, upstream: content, public: true }\n  - { path: /bare/**, upstream: bare, public: true }\n";
     text += "  - { path: /ws/**, upstream: content, public: true, upgrade: [ websocket ] }\n";
     text += "  - { path: /loose/**, upstream: content, public: true, covers_protected: true, encoded_slash: true, encoded_percent: true, semicolon: true }\n";
@@ -83,7 +85,9 @@ impl World {
         let tenant = AuthorizationServer::start(authorization_server::Options::default()).await.expect("a port");
         for server in [&server, &tenant] {
             server.control().register("alice", "vacation", &["view", "edit"]);
-            server.control().register("alice", "work", &["view", "edit"]);
+            for name in ["work", "vacation;x", "a/b", "vacation/b", "a;b", "%41"] {
+                server.control().register("alice", name, &["view", "edit"]);
+            }
         }
         let upstream = Upstream::start().await;
         let files = Authority::new();
@@ -96,8 +100,8 @@ impl World {
         files.put("gateway.yaml", &text);
         let config = config::parse(&text, &files.file("gateway.yaml"), &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let listener = Settings {
-            head: Duration::from_secs(1),
-            body: Duration::from_secs(1),
+            head: Duration::from_secs(2),
+            body: Duration::from_secs(2),
             idle: Duration::from_secs(5),
             drain: Duration::from_millis(50),
             connections_per_client: 5_000,
@@ -258,6 +262,11 @@ fn tokens(server: &RunningServer, tenant: &RunningServer) -> Vec<(&'static str, 
         ("edit", grant("bob", "vacation", &["edit"], 300)),
         ("both", grant("bob", "vacation", &["view", "edit"], 300)),
         ("work", grant("bob", "work", &["view", "edit"], 300)),
+        ("parameter", grant("bob", "vacation;x", &["view"], 300)),
+        ("escape", grant("bob", "%41", &["view"], 300)),
+        ("slash", grant("bob", "a/b", &["view"], 300)),
+        ("below", grant("bob", "vacation/b", &["view"], 300)),
+        ("both-odd", grant("bob", "a;b", &["view"], 300)),
         ("expired", grant("bob", "vacation", &["view"], -10)),
         ("revoked", revoked),
         ("access", control.access_token("bob", "openid", 300)),
