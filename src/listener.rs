@@ -8,6 +8,9 @@ mod bind;
 mod config;
 mod connection;
 mod drain;
+#[cfg(test)]
+mod floods_tests;
+mod frames;
 mod h2;
 mod id;
 mod raw_head;

@@ -62,11 +62,7 @@ impl Tunnel {
             let (to_near, to_far) = (Rc::default(), Rc::default());
             let mut near = Metered { stream: near, passed: Rc::clone(&passed), stuck: Rc::clone(&to_near), counts: false };
             let mut far = Metered { stream: &mut self.far, passed: Rc::clone(&passed), stuck: Rc::clone(&to_far), counts: true };
-            let bounds = [
-                (TunnelEnd::Closed, &passed.ended, FAREWELL),
-                (TunnelEnd::Stuck, &*to_near, write),
-                (TunnelEnd::Stuck, &*to_far, write),
-            ];
+            let bounds = [(TunnelEnd::Closed, &passed.ended, FAREWELL), (TunnelEnd::Stuck, &*to_near, write), (TunnelEnd::Stuck, &*to_far, write)];
             tokio::select! {
                 biased;
                 () = &mut leash => (TunnelEnd::Cut, false),

@@ -148,6 +148,7 @@ where
     };
     let event = match ended {
         None => Some(Event::Expired),
+        Some(_) if watchdog.is_abused() => Some(Event::Expired),
         Some(ended) => ended.err().as_ref().and_then(before_a_request),
     };
     event.into_iter().for_each(|event| (shared.settings.on_event)(event));
@@ -203,6 +204,7 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     let mut timer = pin!(sleep_until(watchdog.deadline().unwrap_or_else(Instant::now)));
     let mut registered = false;
     let mut told = false;
+    let mut expired = false;
     poll_fn(move |context| {
         // The task's waker stays the same, so one poll is enough to be woken when the drain begins.
         if !registered {
@@ -226,7 +228,19 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
                 // A request may be on the way, sent before anybody could know: closed now, it would be lost.
                 watchdog.hurry(Instant::now() + LAST_CALL);
             }
-            return deadline_passed(timer.as_mut(), watchdog, context);
+            let passed = deadline_passed(timer.as_mut(), watchdog, context);
+            if matches!(passed, Poll::Ready(None)) && watchdog.is_shared() && !watchdog.is_fresh() && !watchdog.is_busy() {
+                if expired {
+                    return Poll::Ready(Some(Ok(())));
+                }
+                // A request may be on the way: GOAWAY says whether it was taken (RFC 9113, 6.8).
+                (told, expired) = (true, true);
+                (shared.settings.on_event)(Event::Expired);
+                watchdog.wind_down(Instant::now() + LAST_CALL);
+                connection.as_mut().wind_down();
+                continue;
+            }
+            return passed;
         }
     })
     .await
@@ -273,7 +287,7 @@ fn leaving(mut answer: http::Response<Body>, exchange: Option<Exchange>, watchdo
     if let Some(hsts) = hsts {
         answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
     }
-    answer.map(|body| Outgoing { body, _exchange: exchange })
+    answer.map(|body| Outgoing { body, exchange })
 }
 
 /// Watches a request body: its pace, and whether it is read to its end.
@@ -301,7 +315,7 @@ impl Watch for Inbound {
 /// An answer's body; hyper drops it when it has taken the last of it, and from then on the connection idles.
 pub(super) struct Outgoing {
     body: Body,
-    _exchange: Option<Exchange>,
+    exchange: Option<Exchange>,
 }
 
 impl http_body::Body for Outgoing {
@@ -309,7 +323,11 @@ impl http_body::Body for Outgoing {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&frame, &self.exchange) {
+            exchange.sent(frame.data_ref().map_or(0, Bytes::len));
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Settings;
+use super::frames::Frames;
 use super::raw_head::RawHeads;
 use super::transport::Transport;
 use crate::holes::{Hole, open};
@@ -43,6 +44,9 @@ pub(super) struct Watchdog {
     /// What the heads hold that hyper does not show; nothing where no heads of HTTP/1 come.
     heads: RefCell<Option<RawHeads>>,
     suspect: Cell<Option<&'static str>>,
+    /// What comes over HTTP/2 and carries nothing.
+    frames: RefCell<Option<Frames>>,
+    flooded: Cell<bool>,
 }
 
 /// A request that is being answered, to the end of the answer.
@@ -78,6 +82,8 @@ impl Watchdog {
             answered: Cell::new(0),
             taken_back: Cell::new(0),
             suspect: Cell::new(None),
+            frames: RefCell::new(None),
+            flooded: Cell::new(false),
         }
     }
 
@@ -100,6 +106,7 @@ impl Watchdog {
     pub(super) fn share(&self) {
         self.shared.set(true);
         self.no_more_heads();
+        self.frames.replace(Some(Frames::new()));
     }
 
     /// Whether HTTP/2 is spoken.
@@ -112,6 +119,9 @@ impl Watchdog {
         self.phase.set(Phase::Busy);
         self.abandoned.set(false);
         self.suspect.set(self.heads.borrow_mut().as_mut().and_then(RawHeads::asked));
+        if let Some(frames) = self.frames.borrow_mut().as_mut() {
+            frames.asked();
+        }
         self.exchanges.set(self.exchanges.get().saturating_add(1));
         Exchange { watchdog: Rc::clone(self), answered: false }
     }
@@ -128,6 +138,9 @@ impl Watchdog {
 
     /// The answer has been handed over to its end, or given up.
     fn ended(&self, answered: bool) {
+        if let (true, Some(frames)) = (answered, self.frames.borrow_mut().as_mut()) {
+            frames.answered();
+        }
         let count = if answered { &self.answered } else { &self.taken_back };
         count.set(count.get().saturating_add(1));
         self.exchanges.set(self.exchanges.get().saturating_sub(1));
@@ -136,9 +149,9 @@ impl Watchdog {
         }
     }
 
-    /// Whether the other side asks and takes back without end (the "rapid reset").
+    /// Whether the other side asks and takes back without end (the "rapid reset"), or sends frames without end that carry nothing.
     pub(super) fn is_abused(&self) -> bool {
-        self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
+        self.flooded.get() || self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
     }
 
     /// A request's body will not be read to its end.
@@ -161,6 +174,13 @@ impl Watchdog {
         matches!(self.phase.get(), Phase::Busy)
     }
 
+    /// HTTP/2 was told that the connection ends: who has nothing under way has until then to hear it.
+    pub(super) fn wind_down(&self, until: Instant) {
+        if !self.is_busy() {
+            self.phase.set(Phase::Idle(until));
+        }
+    }
+
     /// Shortens the time for the first byte of a head: the listener is going. A head that has begun keeps its time.
     pub(super) fn hurry(&self, until: Instant) {
         match self.phase.get() {
@@ -176,6 +196,11 @@ impl Watchdog {
         }
         if let Some(heads) = self.heads.borrow_mut().as_mut() {
             heads.read(bytes);
+        }
+        if let Some(frames) = self.frames.borrow_mut().as_mut()
+            && frames.read(bytes)
+        {
+            self.flooded.set(true);
         }
         self.fresh.set(false);
         if let (Phase::Idle(_), false) = (self.phase.get(), self.shared.get()) {
@@ -197,6 +222,13 @@ impl Exchange {
     /// There is an answer.
     pub(super) fn answered(&mut self) {
         self.answered = true;
+    }
+
+    /// A piece of it goes out.
+    pub(super) fn sent(&self, bytes: usize) {
+        if let Some(frames) = self.watchdog.frames.borrow_mut().as_mut() {
+            frames.sent(bytes);
+        }
     }
 }
 
@@ -248,6 +280,10 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
+        if self.watchdog.flooded.get() {
+            // What has come is not looked at: the library would go on while there is more.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         outcome
     }
 }
