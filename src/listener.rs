@@ -12,10 +12,13 @@ mod drain;
 mod floods_tests;
 mod frames;
 mod h2;
+mod held;
 mod id;
 mod raw_head;
 mod seats;
 mod serve;
+#[cfg(test)]
+mod stalls_tests;
 #[cfg(test)]
 mod streaming_tests;
 mod terms;

@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::{Service, ServiceExt};
 
+use super::held::Held;
 use super::transport::{Opened, Protocol, open};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
@@ -104,7 +105,7 @@ where
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
         let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &settings)).unzip();
-        let write = settings.write;
+        let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
             let mut answer = match request {
@@ -122,7 +123,8 @@ where
                     Some(exchange)
                 }
             };
-            Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))
+            let held = Held::here(|| pace);
+            Ok::<_, Infallible>(leaving(answer, exchange, held, &watchdog, hsts))
         }
     });
     let ended = match protocol {
@@ -276,7 +278,13 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>
     (Request { head, body, peer, suspect: watchdog.suspect(), recorder }, stream)
 }
 
-fn leaving(mut answer: http::Response<Body>, exchange: Option<Exchange>, watchdog: &Watchdog, hsts: Option<HeaderValue>) -> http::Response<Outgoing> {
+fn leaving(
+    mut answer: http::Response<Body>,
+    exchange: Option<Exchange>,
+    held: Option<Rc<Held>>,
+    watchdog: &Watchdog,
+    hsts: Option<HeaderValue>,
+) -> http::Response<Outgoing> {
     if watchdog.is_shared() {
         // What ends a connection of HTTP/1.1 ends a request here.
         answer.headers_mut().remove(CONNECTION);
@@ -287,7 +295,7 @@ fn leaving(mut answer: http::Response<Body>, exchange: Option<Exchange>, watchdo
     if let Some(hsts) = hsts {
         answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
     }
-    answer.map(|body| Outgoing { body, exchange })
+    answer.map(|body| Outgoing { body, exchange, held })
 }
 
 /// Watches a request body: its pace, and whether it is read to its end.
@@ -316,6 +324,7 @@ impl Watch for Inbound {
 pub(super) struct Outgoing {
     body: Body,
     exchange: Option<Exchange>,
+    held: Option<Rc<Held>>,
 }
 
 impl http_body::Body for Outgoing {
@@ -323,9 +332,16 @@ impl http_body::Body for Outgoing {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(held) = &self.held {
+            held.taken();
+        }
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&frame, &self.exchange) {
-            exchange.sent(frame.data_ref().map_or(0, Bytes::len));
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            exchange.sent(bytes);
+            if let Some(held) = &self.held {
+                held.handed(bytes);
+            }
         }
         frame
     }

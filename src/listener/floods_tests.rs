@@ -11,21 +11,21 @@ use tokio::time::timeout;
 use super::tests::{GET, LONG, answer, beside_that, config, connect, reader};
 use super::*;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `:method` GET, `:scheme` http, `:path` /, `:authority` a.
-const GET_BLOCK: &[u8] = b"\x82\x86\x84\x41\x01a";
-const POST_BLOCK: &[u8] = b"\x83\x86\x84\x41\x01a";
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const GET_BLOCK: &[u8] = b"\x82\x86\x84\x41\x01a";
+pub(super) const POST_BLOCK: &[u8] = b"\x83\x86\x84\x41\x01a";
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 /// Frames within which a flood has to end.
 const MOST: u32 = 1_000;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The kind of the next frame, and its payload.
-async fn next_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
+pub(super) async fn next_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.ok()?;
     let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).unwrap()];
@@ -34,7 +34,7 @@ async fn next_frame(stream: &mut TcpStream) -> Option<(u8, Vec<u8>)> {
 }
 
 /// Nothing but a budget ends a connection.
-fn patient() -> Settings {
+pub(super) fn patient() -> Settings {
     Settings { head: HOUR, idle: HOUR, body: HOUR, whole_body: HOUR, write: HOUR, ..Settings::default() }
 }
 
