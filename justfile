@@ -37,9 +37,12 @@ load *names:
     tests/keycloak/start
     tests/load/run target/release/uma-gateway /dev/null {{ names }}
 
-# what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads
+# what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads, a systemd of its own, the same binary twice
 deep *arguments:
     cargo test --test gateway -- --ignored {{ arguments }}
     .ci/run release
     tests/keycloak/start
     tests/load/run target/release/uma-gateway /dev/null --deep
+    .ci/run image
+    tests/deploy/systemd target/{{ arch() }}-unknown-linux-musl/release/uma-gateway
+    tests/deploy/reproducible

@@ -3,6 +3,7 @@
 //! The answer is kept, never a verdict; resource, scopes and times are judged anew at each use. The key is a keyed hash of the whole token and of its
 //! server, so two tokens never share an entry and a dump of the cache holds no token. Refusals live in a pool of their own, so that sprayed tokens cannot push
 //! out good ones. Nothing here asks anybody; tickets are never kept.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod entry;
 mod memo;
@@ -122,10 +123,10 @@ struct Lifetime;
 
 impl Expiry<CacheKey, Arc<Entry>> for Lifetime {
     fn expire_after_create(&self, _: &CacheKey, entry: &Arc<Entry>, _: StdInstant) -> Option<Duration> {
-        Some(entry.max_age() + STALE)
+        Some(entry.max_age().saturating_add(STALE))
     }
     fn expire_after_update(&self, _: &CacheKey, entry: &Arc<Entry>, _: StdInstant, _: Option<Duration>) -> Option<Duration> {
-        Some(entry.max_age() + STALE)
+        Some(entry.max_age().saturating_add(STALE))
     }
 }
 

@@ -4,6 +4,7 @@
 //! A spelling that is safe to normalise is normalised; one that two servers could read differently is refused with a constant [`PathProblem`], or, where
 //! real content needs it, marked with the [`OptIns`] that its route must name.
 //! Nothing here does I/O or logs, and nothing is decoded more than once.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod canonical;
 mod opt_ins;

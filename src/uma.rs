@@ -1,6 +1,7 @@
 //! The words of UMA as types: tickets, tokens, resources, scopes, permissions, introspection.
 //!
 //! Values only. Nothing here does I/O, and nothing that a token or ticket holds can be printed.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 mod challenge;
 

@@ -27,12 +27,12 @@ impl Entry {
         // A revoked token lives until its entry expires; the entry therefore never outlives `max_age`, whatever `exp` says.
         let left = introspection.exp.map_or(Duration::MAX, |exp| exp.after(Timestamp::now()));
         let lifetime = server.max_age.min(left);
-        let window = server.max_age * u32::from(server.refresh_window.min(100)) / 100;
+        let window = window(server);
         Self {
             introspection,
             server: server.identity,
             asked,
-            expires_at: asked + lifetime,
+            expires_at: asked.checked_add(lifetime).unwrap_or(asked),
             max_age: server.max_age,
             renew_after: server.max_age.saturating_sub(window),
             asks_live,
@@ -83,11 +83,12 @@ impl Entry {
     pub(super) fn bytes(&self) -> u32 {
         let introspection = &self.introspection;
         let texts = [&introspection.issuer, &introspection.subject, &introspection.username, &introspection.session, &introspection.client];
-        let permissions: usize = introspection.permissions.iter().map(|permission| 96 + permission.resource.0.len() + scopes(&permission.scopes)).sum();
-        let claims: usize = introspection.claims.iter().map(|(name, value)| 64 + name.len() + value.len()).sum();
-        let audience: usize = introspection.audience.iter().map(|audience| 32 + audience.len()).sum();
-        let texts: usize = texts.iter().map(|text| text.as_ref().map_or(0, |text| 16 + text.len())).sum();
-        u32::try_from(400 + permissions + claims + audience + texts).unwrap_or(u32::MAX)
+        let permissions = introspection.permissions.iter();
+        let permissions = permissions.map(|permission| sum([96, permission.resource.0.len(), scopes(&permission.scopes)]));
+        let claims = introspection.claims.iter().map(|(name, value)| sum([64, name.len(), value.len()]));
+        let audience = introspection.audience.iter().map(|audience| sum([32, audience.len()]));
+        let texts = texts.into_iter().flatten().map(|text| sum([16, text.len()]));
+        u32::try_from(sum(permissions.chain(claims).chain(audience).chain(texts).chain([400]))).unwrap_or(u32::MAX)
     }
 }
 
@@ -119,15 +120,23 @@ impl LiveEntry {
     /// As [`Entry::wants_renewal`].
     #[must_use]
     pub fn wants_renewal(&self, server: &Config, now: Instant) -> bool {
-        let window = server.max_age * u32::from(server.refresh_window.min(100)) / 100;
-        self.age(now) >= server.max_age.saturating_sub(window) && !self.renewing.swap(true, Ordering::Relaxed)
+        self.age(now) >= server.max_age.saturating_sub(window(server)) && !self.renewing.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn bytes(&self) -> u32 {
-        u32::try_from(200 + self.granted.as_deref().map_or(0, scopes)).unwrap_or(u32::MAX)
+        u32::try_from(sum([200, self.granted.as_deref().map_or(0, scopes)])).unwrap_or(u32::MAX)
     }
 }
 
 fn scopes(scopes: &[Scope]) -> usize {
-    scopes.iter().map(|scope| 32 + scope.0.len()).sum()
+    sum(scopes.iter().map(|scope| sum([32, scope.0.len()])))
+}
+
+fn sum(lengths: impl IntoIterator<Item = usize>) -> usize {
+    lengths.into_iter().fold(0, usize::saturating_add)
+}
+
+/// How long before `max_age` an answer is asked for again.
+fn window(server: &Config) -> Duration {
+    server.max_age.saturating_mul(u32::from(server.refresh_window.min(100))).checked_div(100).unwrap_or_default()
 }

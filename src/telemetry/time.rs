@@ -1,4 +1,5 @@
 //! Times as log lines show them: RFC 3339, UTC, milliseconds.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -34,6 +35,7 @@ impl fmt::Display for Rfc3339 {
 
 /// Year, month and day of a day that is counted from 1 January 1970, in the proleptic Gregorian calendar.
 /// Years begin in March here, so that the leap day is a year's last.
+#[expect(clippy::arithmetic_side_effects, reason = "no step leaves u64 for the days that a SystemTime can hold, and every divisor is a number of its own")]
 fn civil(days: u64) -> (u64, u64, u64) {
     const DAYS_TO_1970: u64 = 719_468;
     let days = days.saturating_add(DAYS_TO_1970);

@@ -107,7 +107,7 @@ pub fn uma_challenge(realm: &str, as_uri: &str, error: Option<TokenError>, ticke
     if ticket.is_empty() || !ticket.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
         return Err(TicketUnusable);
     }
-    let mut line = String::with_capacity(64 + realm.len() + as_uri.len() + ticket.len());
+    let mut line = String::with_capacity([realm, as_uri, ticket].into_iter().map(str::len).fold(64, usize::saturating_add));
     line.push_str("UMA realm=");
     push_quoted(&mut line, realm);
     line.push_str(", as_uri=");
@@ -220,9 +220,9 @@ impl<'a> Reader<'a> {
     /// A token68 that fills the challenge: it ends at a comma or at the end of the field.
     fn token68(&mut self) -> Option<&'a str> {
         let rest = self.rest.strip_prefix([' ', '\t'])?.trim_start_matches([' ', '\t']);
-        let word = rest.len() - rest.trim_start_matches(|character: char| character.is_ascii_alphanumeric() || "-._~+/".contains(character)).len();
-        let (_, after) = rest.split_at(word);
-        let end = rest.len() - after.trim_start_matches('=').len();
+        let after = rest.trim_start_matches(|character: char| character.is_ascii_alphanumeric() || "-._~+/".contains(character));
+        let word = rest.len().saturating_sub(after.len());
+        let end = rest.len().saturating_sub(after.trim_start_matches('=').len());
         let (token, after) = rest.split_at(end);
         let ends = matches!(after.trim_start_matches([' ', '\t']).chars().next(), None | Some(','));
         if word == 0 || !ends {

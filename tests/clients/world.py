@@ -99,6 +99,18 @@ class Checks:
     def equal(self, what, came, wanted):
         return self(what, came == wanted, f"{came!r} instead of {wanted!r}")
 
+    def named(self, name):
+        """The same, with a name before each line."""
+        return _Named(self, name)
+
+
+class _Named(Checks):
+    def __init__(self, checks, name):
+        self.checks, self.name = checks, name
+
+    def __call__(self, what, good, came=""):
+        return self.checks(f"{self.name}: {what}", good, came)
+
 
 class Realm:
     """A realm of Keycloak, as its owners and its resource server use it. Nothing here goes through the gateway."""
@@ -276,11 +288,14 @@ class World:
             more["tls"] = {"certificates": [{"certificate": str(certificate), "key": str(key)}]}
         return {"address": f"127.0.0.1:{port}", **more}
 
+    def authorization_server(self, **more):
+        """The realm as the gateway's authorization server."""
+        return {"profile": "keycloak", "issuer": self.realm.issuer, "client": {"id": self.realm.client, "secret": {"env": "GATEWAY_CLIENT_SECRET"}},
+                "timeout": "10s", **more}
+
     def complete(self, configuration):
         """The configuration with what a run here always has; what it says itself counts."""
-        server = {"profile": "keycloak", "issuer": self.realm.issuer, "client": {"id": self.realm.client, "secret": {"env": "GATEWAY_CLIENT_SECRET"}},
-                  "timeout": "10s"}
-        always = {"version": 1, "health": {"address": f"127.0.0.1:{free_port()}"}, "authorization_servers": {"keycloak": server},
+        always = {"version": 1, "health": {"address": f"127.0.0.1:{free_port()}"}, "authorization_servers": {"keycloak": self.authorization_server()},
                   "drain": {"delay": "0s", "timeout": "2s"}}
         return always | configuration
 

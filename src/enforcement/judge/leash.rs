@@ -76,7 +76,8 @@ impl Leash {
             let now = Instant::now();
             let Some(until) = self.permits(&entry) else { return };
             let fresh_until = self.fresh_until(&entry, now);
-            let ends = until.map(|until| now + until.after(Timestamp::now()));
+            // An end beyond what the clock can count is none.
+            let ends = until.and_then(|until| now.checked_add(until.after(Timestamp::now())));
             let asks = fresh_until.checked_sub(self.margin()).unwrap_or(now);
             sleep_until(ends.map_or(asks, |ends| ends.min(asks))).await;
             if ends.is_some_and(|ends| ends <= Instant::now()) {
