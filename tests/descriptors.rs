@@ -1,6 +1,6 @@
 //! A gateway that has no file descriptors left: it rests, says so once, counts it, and goes on as soon as there are some.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -103,7 +103,11 @@ fn without_descriptors_accepting_rests_is_told_once_and_recovers() {
             is_served = answered(&mut stream);
             is_served || gateway.says("no connection can be accepted") > 0
         });
-        if is_served { served.push(stream) } else { waiting.push(stream) }
+        if is_served {
+            served.push(stream);
+        } else {
+            waiting.push(stream);
+        }
         assert!(served.len() < 64, "there are 64 descriptors");
     }
     let began = Instant::now();
@@ -119,13 +123,14 @@ fn without_descriptors_accepting_rests_is_told_once_and_recovers() {
     until("an answer on a connection that stands", || answered(first));
     assert!(!waiting.iter_mut().any(answered), "there was no descriptor");
 
-    let (freed, turns) = (Instant::now(), began.elapsed().as_millis() / REST.as_millis());
+    let freed = Instant::now();
     served.truncate(1);
     until("answers to those who waited", || {
         waiting.retain_mut(|stream| !answered(stream));
         waiting.is_empty()
     });
     println!("all who waited were answered {:?} after descriptors had come back", freed.elapsed());
+    let turns = began.elapsed().as_millis() / REST.as_millis();
     let mut metrics = String::new();
     probe.set_read_timeout(Some(PATIENCE)).unwrap();
     probe.read_to_string(&mut metrics).unwrap();

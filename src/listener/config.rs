@@ -58,6 +58,7 @@ impl Limits {
             off_for: self.off_for.clone(),
             head: self.head.unwrap_or(base.head),
             body: self.body.unwrap_or(base.body),
+            whole_body: self.body.unwrap_or(base.whole_body).max(base.whole_body),
             write: self.write.unwrap_or(base.write),
             // Whoever lets one wait be longer means all of them too.
             whole_write: self.write.unwrap_or(base.whole_write).max(base.whole_write),

@@ -134,10 +134,7 @@ where
             if ended.is_some() {
                 let parts = connection.into_parts();
                 let io = parts.io.into_inner();
-                match upgraded.take() {
-                    Some(tunnel) => tunnelled(*tunnel, io, parts.read_buf, &settings).await,
-                    None => linger(io).await,
-                }
+                after(io, upgraded.take(), parts.read_buf, &settings).await;
             }
             ended
         }
@@ -149,9 +146,8 @@ where
         }
     };
     let event = match ended {
-        None => Some(Event::Expired),
-        Some(_) if watchdog.is_abused() => Some(Event::Expired),
-        Some(ended) => ended.err().as_ref().and_then(before_a_request),
+        Some(ended) if !watchdog.is_abused() => ended.err().as_ref().and_then(before_a_request),
+        _ => Some(Event::Expired),
     };
     event.into_iter().for_each(|event| (shared.settings.on_event)(event));
 }
@@ -352,6 +348,14 @@ impl http_body::Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// What comes after HTTP.
+async fn after(io: Watched, tunnel: Option<Box<Tunnel>>, begun: Bytes, settings: &Settings) {
+    match tunnel {
+        Some(tunnel) => tunnelled(*tunnel, io, begun, settings).await,
+        None => linger(io).await,
     }
 }
 

@@ -47,7 +47,7 @@ async fn flood(first: Vec<u8>, each: impl Fn(u32) -> Vec<u8>) {
         answer(&mut other, 1).await;
         let (mut said, mut says) = connect(address).await.into_split();
         let ends = async {
-            let mut waste = [0; 4096];
+            let mut waste = vec![0; 4096];
             while said.read(&mut waste).await.is_ok_and(|bytes| bytes > 0) {}
         };
         let flood = async {
