@@ -8,12 +8,17 @@ mod bind;
 mod config;
 mod connection;
 mod drain;
+#[cfg(test)]
+mod floods_tests;
 mod frames;
 mod h2;
+mod held;
 mod id;
 mod raw_head;
 mod seats;
 mod serve;
+#[cfg(test)]
+mod stalls_tests;
 #[cfg(test)]
 mod streaming_tests;
 mod terms;

@@ -66,11 +66,13 @@ impl Accept for UnixListener {
 /// Serves for ever, on the thread's `LocalSet`. A connection that is not done within `deadline` is dropped.
 pub async fn serve(listener: impl Accept, door: Rc<impl Door + 'static>, deadline: Duration) -> Infallible {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut failing = false;
     loop {
         // The semaphore is never closed; were it, no limit would be held, so nothing is served.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { std::future::pending().await };
         match listener.next().await {
             Ok(stream) => {
+                failing = false;
                 let door = Rc::clone(&door);
                 tokio::task::spawn_local(async move {
                     // Whether the other end went away or was too slow: nothing is left to be told.
@@ -79,7 +81,9 @@ pub async fn serve(listener: impl Accept, door: Rc<impl Door + 'static>, deadlin
                 });
             }
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a connection to a control door cannot be accepted");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a connection to a control door cannot be accepted");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }

@@ -58,7 +58,10 @@ impl Limits {
             off_for: self.off_for.clone(),
             head: self.head.unwrap_or(base.head),
             body: self.body.unwrap_or(base.body),
+            whole_body: self.body.unwrap_or(base.whole_body).max(base.whole_body),
             write: self.write.unwrap_or(base.write),
+            // Whoever lets one wait be longer means all of them too.
+            whole_write: self.write.unwrap_or(base.whole_write).max(base.whole_write),
             idle: self.idle.unwrap_or(base.idle),
             ..base.clone()
         }
@@ -84,6 +87,8 @@ pub struct Settings {
     pub pong: Duration,
     /// Without the peer taking a byte of what is to be written (60 s).
     pub write: Duration,
+    /// All waits for the peer to take something together, and a second more for each KiB that it has taken (60 s).
+    pub whole_write: Duration,
     /// For requests that are still under way when the listener stops; whoever stops it may give less (1 h).
     pub drain: Duration,
     /// Connections at a time, all workers and listeners together (10,000).
@@ -115,6 +120,7 @@ impl Default for Settings {
             ping: Duration::from_secs(20),
             pong: Duration::from_secs(20),
             write: Duration::from_secs(60),
+            whole_write: Duration::from_secs(60),
             drain: Duration::from_secs(3600),
             connections: 10_000,
             connections_per_client: 256,

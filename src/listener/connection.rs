@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::{Service, ServiceExt};
 
+use super::held::Held;
 use super::transport::{Opened, Protocol, open};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
@@ -104,7 +105,7 @@ where
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
         let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &settings)).unzip();
-        let write = settings.write;
+        let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
             let mut answer = match request {
@@ -122,7 +123,8 @@ where
                     Some(exchange)
                 }
             };
-            Ok::<_, Infallible>(leaving(answer, exchange, &watchdog, hsts))
+            let held = Held::here(|| pace);
+            Ok::<_, Infallible>(leaving(answer, exchange, held, &watchdog, hsts))
         }
     });
     let ended = match protocol {
@@ -132,10 +134,7 @@ where
             if ended.is_some() {
                 let parts = connection.into_parts();
                 let io = parts.io.into_inner();
-                match upgraded.take() {
-                    Some(tunnel) => tunnelled(*tunnel, io, parts.read_buf, &settings).await,
-                    None => linger(io).await,
-                }
+                after(io, upgraded.take(), parts.read_buf, &settings).await;
             }
             ended
         }
@@ -147,8 +146,8 @@ where
         }
     };
     let event = match ended {
-        None => Some(Event::Expired),
-        Some(ended) => ended.err().as_ref().and_then(before_a_request),
+        Some(ended) if !watchdog.is_abused() => ended.err().as_ref().and_then(before_a_request),
+        _ => Some(Event::Expired),
     };
     event.into_iter().for_each(|event| (shared.settings.on_event)(event));
 }
@@ -203,6 +202,7 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     let mut timer = pin!(sleep_until(watchdog.deadline().unwrap_or_else(Instant::now)));
     let mut registered = false;
     let mut told = false;
+    let mut expired = false;
     poll_fn(move |context| {
         // The task's waker stays the same, so one poll is enough to be woken when the drain begins.
         if !registered {
@@ -226,7 +226,19 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
                 // A request may be on the way, sent before anybody could know: closed now, it would be lost.
                 watchdog.hurry(Instant::now() + LAST_CALL);
             }
-            return deadline_passed(timer.as_mut(), watchdog, context);
+            let passed = deadline_passed(timer.as_mut(), watchdog, context);
+            if matches!(passed, Poll::Ready(None)) && watchdog.is_shared() && !watchdog.is_fresh() && !watchdog.is_busy() {
+                if expired {
+                    return Poll::Ready(Some(Ok(())));
+                }
+                // A request may be on the way: GOAWAY says whether it was taken (RFC 9113, 6.8).
+                (told, expired) = (true, true);
+                (shared.settings.on_event)(Event::Expired);
+                watchdog.wind_down(Instant::now() + LAST_CALL);
+                connection.as_mut().wind_down();
+                continue;
+            }
+            return passed;
         }
     })
     .await
@@ -262,7 +274,13 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>
     (Request { head, body, peer, suspect: watchdog.suspect(), recorder }, stream)
 }
 
-fn leaving(mut answer: http::Response<Body>, exchange: Option<Exchange>, watchdog: &Watchdog, hsts: Option<HeaderValue>) -> http::Response<Outgoing> {
+fn leaving(
+    mut answer: http::Response<Body>,
+    exchange: Option<Exchange>,
+    held: Option<Rc<Held>>,
+    watchdog: &Watchdog,
+    hsts: Option<HeaderValue>,
+) -> http::Response<Outgoing> {
     if watchdog.is_shared() {
         // What ends a connection of HTTP/1.1 ends a request here.
         answer.headers_mut().remove(CONNECTION);
@@ -273,7 +291,7 @@ fn leaving(mut answer: http::Response<Body>, exchange: Option<Exchange>, watchdo
     if let Some(hsts) = hsts {
         answer.headers_mut().insert(STRICT_TRANSPORT_SECURITY, hsts);
     }
-    answer.map(|body| Outgoing { body, _exchange: exchange })
+    answer.map(|body| Outgoing { body, exchange, held })
 }
 
 /// Watches a request body: its pace, and whether it is read to its end.
@@ -301,7 +319,8 @@ impl Watch for Inbound {
 /// An answer's body; hyper drops it when it has taken the last of it, and from then on the connection idles.
 pub(super) struct Outgoing {
     body: Body,
-    _exchange: Option<Exchange>,
+    exchange: Option<Exchange>,
+    held: Option<Rc<Held>>,
 }
 
 impl http_body::Body for Outgoing {
@@ -309,7 +328,18 @@ impl http_body::Body for Outgoing {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if let Some(held) = &self.held {
+            held.taken();
+        }
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&frame, &self.exchange) {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            exchange.sent(bytes);
+            if let Some(held) = &self.held {
+                held.handed(bytes);
+            }
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -318,6 +348,14 @@ impl http_body::Body for Outgoing {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// What comes after HTTP.
+async fn after(io: Watched, tunnel: Option<Box<Tunnel>>, begun: Bytes, settings: &Settings) {
+    match tunnel {
+        Some(tunnel) => tunnelled(*tunnel, io, begun, settings).await,
+        None => linger(io).await,
     }
 }
 

@@ -1,190 +1,163 @@
-//! Frames of HTTP/2 that ask for work and carry nothing: pings, settings, priorities, resets, windows, empty data, and kinds that nobody knows.
+//! What the other side of an HTTP/2 connection may send that carries nothing: pings, settings, window updates, priorities, resets, empty data, heads that
+//! never become requests.
 //!
-//! h2 bounds resets and what one head may cost, and bears all of these without end. Here they are counted as the bytes pass. An ordinary client sends them in
-//! turn with what it is given, so every write pays for some, and time for a few; what is beyond that ends the connection (CVE-2019-9512, -9513, -9515, -9518).
-//! Payloads are never looked at.
+//! The library answers pings and settings, and takes the others, without a bound of its own; each costs work and moves nothing. [`Frames`] follows the frames
+//! from head to head (RFC 9113, 4.1) as the bytes pass, without changing or keeping one. Whoever asks and reads earns more of them: a client that takes a
+//! large answer must tell of room for it many times, and some ask for an echo beside each piece to measure the way.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Frames that may be unpaid.
-const UNPAID: i64 = 1_000;
-/// Frames that a connection may have paid for beforehand.
-const SAVED: i64 = -16_384;
-/// Milliseconds that pay for one.
-const MILLISECONDS: u128 = 10;
-/// Bytes of what is written that pay for one, besides the one that each write pays for.
-const BYTES: usize = 512;
-/// RFC 9113, 3.4.
-const PREFACE: usize = 24;
-/// RFC 9113, 4.1.
-const HEAD: usize = 9;
-/// What an acknowledged ping costs us in bytes, which pay for nothing.
-const PONG: usize = 17;
+/// How a connection begins, and how much comes before its first frame (RFC 9113, 3.4).
+const PREFACE: u64 = 24;
+/// Frames that carry nothing, on a connection that has done nothing else.
+const BURST: i64 = 500;
+/// Earned by each head that has become a request: its own frames, and those of trailers.
+const BY_HEAD: i64 = 4;
+/// Earned by each request that was answered.
+const BY_REQUEST: i64 = 10;
+/// Earned by each piece of an answer, besides one for each KiB of it.
+const BY_PIECE: i64 = 5;
+/// In which one is earned by waiting, up to the burst: a call that is silent for hours is kept alive by pings.
+const REFILL: Duration = Duration::from_secs(1);
 
+/// RFC 9113, 6.
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-/// END_STREAM of DATA, ACK of SETTINGS and PING.
-const FIRST_FLAG: u8 = 1;
+const END_STREAM: u8 = 1;
 
-/// The frames of one connection, from its preface on.
+/// The frames of one connection, from its first byte on.
 pub(super) struct Frames {
-    /// Bytes that come before the next head of a frame.
-    skip: usize,
-    begun: [u8; HEAD],
-    filled: usize,
-    unpaid: i64,
-    paid_until: Instant,
-    /// Bytes of acknowledgements that are still to be written.
-    owed: usize,
+    /// Bytes of a payload that come before the next head.
+    skip: u64,
+    head: [u8; 9],
+    begun: usize,
+    left: i64,
+    filled: Instant,
 }
 
 impl Frames {
+    /// A connection on which nothing has been read.
     pub(super) fn new() -> Self {
-        Self { skip: PREFACE, begun: [0; HEAD], filled: 0, unpaid: 0, paid_until: Instant::now(), owed: 0 }
+        Self { skip: PREFACE, head: [0; 9], begun: 0, left: BURST, filled: Instant::now() }
     }
 
-    /// These bytes were read; none may be left out.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
-        let now = Instant::now();
-        let paid = now.saturating_duration_since(self.paid_until).as_millis() / MILLISECONDS;
-        if paid > 0 {
-            self.paid_until = now;
-            // Time saves nothing up.
-            self.unpaid = self.unpaid.saturating_sub(i64::try_from(paid).unwrap_or(i64::MAX)).max(self.unpaid.min(0));
-        }
-        while !bytes.is_empty() {
-            let step = self.skip.min(bytes.len());
-            self.skip = self.skip.saturating_sub(step);
+    /// These bytes were read; none may be left out. Whether there were too many frames for nothing.
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> bool {
+        loop {
+            let step = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
+            self.skip = self.skip.saturating_sub(step as u64);
             bytes = bytes.get(step..).unwrap_or_default();
-            let Some(room) = self.begun.get_mut(self.filled..) else { return };
-            let step = room.len().min(bytes.len());
-            let (taken, rest) = bytes.split_at_checked(step).unwrap_or_default();
-            if let Some(room) = room.get_mut(..step) {
-                room.copy_from_slice(taken);
-            }
+            let Some((byte, rest)) = bytes.split_first() else { return false };
             bytes = rest;
-            self.filled = self.filled.saturating_add(step);
-            if self.filled == HEAD {
-                self.filled = 0;
-                self.frame();
+            if let Some(place) = self.head.get_mut(self.begun) {
+                *place = *byte;
+            }
+            self.begun = self.begun.saturating_add(1);
+            if self.begun == self.head.len() {
+                self.begun = 0;
+                if self.frame() {
+                    return true;
+                }
             }
         }
     }
 
-    fn frame(&mut self) {
-        let [high, middle, low, kind, flags, ..] = self.begun;
-        let length = usize::from(high) << 16 | usize::from(middle) << 8 | usize::from(low);
-        self.skip = length;
-        match kind {
-            HEADERS => return,
-            DATA if length > 0 || flags & FIRST_FLAG != 0 => return,
-            PING if flags & FIRST_FLAG == 0 => self.owed = self.owed.saturating_add(PONG),
-            SETTINGS if flags & FIRST_FLAG == 0 => self.owed = self.owed.saturating_add(HEAD),
-            _ => {}
+    fn frame(&mut self) -> bool {
+        let [a, b, c, kind, flags, ..] = self.head;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        self.skip = length.into();
+        let carries = match kind {
+            DATA => length > 0 || flags & END_STREAM != 0,
+            // A head counts until it has become a request: the library answers those that are too large by itself.
+            _ => false,
+        };
+        if carries {
+            return false;
         }
-        self.unpaid = self.unpaid.saturating_add(1);
+        self.left = self.left.saturating_sub(1);
+        self.left < 0 && !self.refill()
     }
 
-    /// So many bytes were written.
-    pub(super) fn wrote(&mut self, bytes: usize) {
-        let answers = bytes.min(self.owed);
-        self.owed = self.owed.saturating_sub(answers);
-        let bytes = bytes.saturating_sub(answers);
-        if bytes > 0 {
-            let paid = (bytes / BYTES).saturating_add(1);
-            self.unpaid = self.unpaid.saturating_sub(i64::try_from(paid).unwrap_or(i64::MAX)).max(SAVED);
+    /// Whether waiting has earned one at least.
+    fn refill(&mut self) -> bool {
+        let seconds = self.filled.elapsed().as_secs().checked_div(REFILL.as_secs()).unwrap_or(0);
+        if seconds == 0 {
+            return false;
         }
+        self.filled = Instant::now();
+        self.left = i64::try_from(seconds).unwrap_or(BURST).min(BURST);
+        true
     }
 
-    /// Whether more have come than were paid for.
-    pub(super) const fn are_too_many(&self) -> bool {
-        self.unpaid > UNPAID
+    /// A head has become a request; trailers may follow it.
+    pub(super) fn asked(&mut self) {
+        self.left = self.left.saturating_add(BY_HEAD);
+    }
+
+    /// A request was answered.
+    pub(super) fn answered(&mut self) {
+        self.left = self.left.saturating_add(BY_REQUEST);
+    }
+
+    /// A piece of an answer goes out.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.left = self.left.saturating_add(BY_PIECE).saturating_add(i64::try_from(bytes / 1024).unwrap_or(0));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use tokio::time::advance;
-
     use super::*;
 
-    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        [&[0, 0, u8::try_from(payload.len()).expect("short"), kind, flags, 0, 0, 0, 1], payload].concat()
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let length = u32::try_from(payload).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags, 0, 0, 0, 1], &vec![9; payload]].concat()
     }
 
     fn begun() -> Frames {
         let mut frames = Frames::new();
-        frames.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        assert!(!frames.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"));
         frames
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_of_anything_that_carries_nothing_is_seen_in_pieces_of_any_size() {
-        for one in [
-            frame(PING, 0, &[7; 8]),
-            frame(PING, 1, &[7; 8]),
-            frame(SETTINGS, 0, &[]),
-            frame(2, 0, &[0; 5]),
-            frame(3, 0, &[0; 4]),
-            frame(8, 0, &[0; 4]),
-            frame(DATA, 0, &[]),
-            frame(250, 0, &[1; 77]),
-        ] {
-            for size in [1, 7, 9, 10, 4_096] {
+    async fn what_carries_nothing_is_counted_however_the_bytes_are_cut() {
+        for piece in [1, 8, 9, 10, 17, 4096] {
+            for (kind, flags, payload) in [(6, 0, 8), (4, 0, 0), (8, 0, 4), (2, 0, 5), (3, 0, 4), (0, 0, 0), (200, 0, 3), (1, 5, 9), (9, 4, 9)] {
                 let mut frames = begun();
-                for piece in one.repeat(1_000).chunks(size) {
-                    frames.read(piece);
-                }
-                assert!(!frames.are_too_many(), "{one:?}");
-                frames.read(&one);
-                assert!(frames.are_too_many(), "{one:?} by {size}");
+                let all = frame(kind, flags, payload).repeat(501);
+                let (before, last) = all.split_at(all.len() - payload - 1);
+                assert!(!before.chunks(piece).any(|bytes| frames.read(bytes)), "{kind} in pieces of {piece}");
+                assert!(frames.read(last), "{kind} in pieces of {piece}");
             }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_carries_something_is_not_counted() {
+    async fn requests_and_data_are_not_and_what_is_answered_earns_more() {
         let mut frames = begun();
-        for one in [frame(HEADERS, 5, &[0x82]), frame(DATA, 0, b"x"), frame(DATA, 1, b"")] {
-            frames.read(&one.repeat(5_000));
+        let useful = [frame(0, 0, 1), frame(0, 1, 0), frame(0, 0, 16_384)].concat().repeat(10_000);
+        assert!(!frames.read(&useful));
+        for _ in 0..10_000 {
+            assert!(!frames.read(&[frame(1, 0, 20), frame(9, 4, 20), frame(0, 0, 1), frame(1, 5, 20)].concat()));
+            frames.asked();
         }
-        assert!(!frames.are_too_many());
+        // A client that tells of room twice for each 4 KiB, as Go's does, and pings beside each piece.
+        let piece = [frame(8, 0, 4).repeat(8), frame(6, 0, 8)].concat();
+        for _ in 0..10_000 {
+            frames.sent(16 * 1024);
+            assert!(!frames.read(&piece));
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_and_time_pay_and_pongs_do_not() {
-        let ping = frame(PING, 0, &[7; 8]);
+    async fn pings_that_keep_a_silent_call_alive_are_borne_for_ever() {
         let mut frames = begun();
-        for _ in 0..20_000 {
-            // A call whose every message is followed by a ping, as some clients measure the way.
-            frames.wrote(20);
-            frames.read(&ping);
-            frames.wrote(PONG);
+        for _ in 0..5_000 {
+            tokio::time::advance(2 * REFILL).await;
+            assert!(!frames.read(&frame(6, 0, 8).repeat(2)));
         }
-        assert!(!frames.are_too_many());
-        for _ in 0..60 {
-            frames.read(&ping.repeat(90));
-            frames.wrote(90 * PONG);
-            advance(Duration::from_secs(1)).await;
-        }
-        assert!(!frames.are_too_many(), "a few for ever");
-        let mut frames = begun();
-        for _ in 0..1_001 {
-            frames.read(&ping);
-            frames.wrote(PONG);
-        }
-        assert!(frames.are_too_many());
-        let mut frames = begun();
-        frames.wrote(4 * 1024 * 1024);
-        frames.read(&frame(8, 0, &[0; 4]).repeat(8_000));
-        assert!(!frames.are_too_many(), "windows after a long answer");
-        let mut frames = begun();
-        advance(Duration::from_secs(3_600)).await;
-        frames.read(&ping.repeat(1_001));
-        assert!(frames.are_too_many(), "silence saves nothing");
+        assert!(frames.read(&frame(6, 0, 8).repeat(1_000)));
     }
 }

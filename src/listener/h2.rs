@@ -21,6 +21,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::connection::{Drive, Outgoing};
+use super::held::bounded;
 use super::watchdog::{Exchange, Watched};
 use super::{Event, Settings};
 use crate::body::Body;
@@ -116,9 +117,13 @@ where
         let on_event = Arc::clone(&self.on_event);
         tokio::task::spawn_local(async move {
             // What the fault left behind is dropped with the request's own state.
-            if AssertUnwindSafe(future).catch_unwind().await.is_err() {
-                tracing::error!("a panic ended a request");
-                on_event(Event::Panicked);
+            match bounded(AssertUnwindSafe(future).catch_unwind()).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => {
+                    tracing::error!("a panic ended a request");
+                    on_event(Event::Panicked);
+                }
+                None => on_event(Event::Expired),
             }
         });
     }

@@ -48,8 +48,6 @@ where
         });
     };
     let mut shutdown = pin!(shutdown);
-    // Told once for each time of need, not ten times a second.
-    let mut failing = false;
     let patience = loop {
         tokio::select! {
             biased;
@@ -57,16 +55,12 @@ where
             Some(ended) = tasks.join_next() => closed(ended, &settings),
             accepted = listener.accept() => match accepted {
                 Ok((stream, address)) => {
-                    if std::mem::take(&mut failing) {
-                        tracing::info!("connections are accepted again");
-                    }
+                    shared.terms.accepted();
                     admit(&mut tasks, stream, address);
                 }
                 Err(error) if of_one_connection(&error) => {}
                 Err(error) => {
-                    if !std::mem::replace(&mut failing, true) {
-                        tracing::warn!(%error, "no connection can be accepted");
-                    }
+                    shared.terms.not_accepted(&error);
                     (settings.on_event)(Event::AcceptFailed);
                     tokio::select! {
                         patience = &mut shutdown => break patience,

@@ -23,7 +23,7 @@ use crate::routing::Request;
 use crate::telemetry::{Health, Metrics};
 use crate::upstream::{self, Fleet, Pool, Server, Timeouts, Upstream};
 
-const SHORT: Duration = Duration::from_millis(200);
+pub(super) const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(30);
 const SIZE: usize = 64 << 20;
 /// What two hops of kernel buffers and our own may hold of it.
@@ -59,7 +59,18 @@ fn through(server: SocketAddr, timeouts: Timeouts) -> impl Service<Request, Resp
 }
 
 /// Runs the gateway's two ends between `server`, which gets the first connection, and `client`.
-async fn between(settings: Settings, timeouts: Timeouts, server: impl AsyncFnOnce(TcpStream) + 'static, client: impl AsyncFnOnce(TcpStream)) {
+pub(super) async fn between(settings: Settings, timeouts: Timeouts, server: impl AsyncFnOnce(TcpStream) + 'static, client: impl AsyncFnOnce(TcpStream)) {
+    between_at(false, settings, timeouts, server, client).await;
+}
+
+/// The same; with `h2c` the client may speak HTTP/2.
+pub(super) async fn between_at(
+    h2c: bool,
+    settings: Settings,
+    timeouts: Timeouts,
+    server: impl AsyncFnOnce(TcpStream) + 'static,
+    client: impl AsyncFnOnce(TcpStream),
+) {
     let both = async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -67,7 +78,7 @@ async fn between(settings: Settings, timeouts: Timeouts, server: impl AsyncFnOnc
             let (stream, _) = listener.accept().await.unwrap();
             server(stream).await;
         });
-        let bound = bind(&Config::at(SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        let bound = bind(&Config { h2c, ..Config::at(SocketAddr::from(([127, 0, 0, 1], 0))) }).unwrap();
         let gateway = bound.local_addr();
         let socket = bound.sockets(1).unwrap().remove(0);
         let (stop, stopped) = oneshot::channel::<()>();
@@ -83,7 +94,7 @@ async fn between(settings: Settings, timeouts: Timeouts, server: impl AsyncFnOnc
     timeout(LONG, LocalSet::new().run_until(both)).await.expect("a test that ends");
 }
 
-async fn head(stream: &mut TcpStream) -> String {
+pub(super) async fn head(stream: &mut TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());

@@ -2,12 +2,18 @@
 //!
 //! One for all workers and listeners of a gateway. A connection keeps the settings that it began with.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
 use super::seats::Seats;
 use super::{Limits, Settings};
+
+/// Between two words on the same trouble.
+const CALM: Duration = Duration::from_secs(10);
 
 /// Settings in force. Clones share them.
 #[derive(Clone, Debug)]
@@ -19,11 +25,19 @@ struct Inner {
     base: Settings,
     now: ArcSwap<Settings>,
     seats: Arc<Seats>,
+    trouble: Trouble,
+}
+
+/// Whether the system gives connections, as the log has it.
+#[derive(Debug, Default)]
+struct Trouble {
+    told: AtomicBool,
+    last: Mutex<Option<Instant>>,
 }
 
 impl From<Settings> for Terms {
     fn from(settings: Settings) -> Self {
-        Self(Arc::new(Inner { now: ArcSwap::from_pointee(settings.clone()), base: settings, seats: Arc::default() }))
+        Self(Arc::new(Inner { now: ArcSwap::from_pointee(settings.clone()), base: settings, seats: Arc::default(), trouble: Trouble::default() }))
     }
 }
 
@@ -39,6 +53,25 @@ impl Terms {
     /// What holds now.
     pub(super) fn now(&self) -> Arc<Settings> {
         self.0.now.load_full()
+    }
+
+    /// The system gave a worker no connection: said once for all of them, not ten times a second.
+    pub(super) fn not_accepted(&self, error: &io::Error) {
+        let trouble = &self.0.trouble;
+        let mut last = trouble.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if !trouble.told.load(Ordering::Relaxed) && last.is_none_or(|last| last.elapsed() >= CALM) {
+            *last = Some(Instant::now());
+            trouble.told.store(true, Ordering::Relaxed);
+            tracing::warn!(%error, "no connection can be accepted");
+        }
+    }
+
+    /// It gave one.
+    pub(super) fn accepted(&self) {
+        let told = &self.0.trouble.told;
+        if told.load(Ordering::Relaxed) && told.swap(false, Ordering::Relaxed) {
+            tracing::info!("connections are accepted again");
+        }
     }
 
     /// The count of connections.

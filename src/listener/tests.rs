@@ -25,9 +25,9 @@ use crate::routing::Request;
 
 const SHORT: Duration = Duration::from_millis(150);
 /// Longer than anything here takes, shorter than a person waits.
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     Config::at(SocketAddr::from(([127, 0, 0, 1], 0)))
 }
 
@@ -39,7 +39,7 @@ where
     beside_that(&config(), settings, service, test).await;
 }
 
-async fn beside_that<S>(config: &Config, settings: Settings, service: S, test: impl AsyncFnOnce(SocketAddr))
+pub(super) async fn beside_that<S>(config: &Config, settings: Settings, service: S, test: impl AsyncFnOnce(SocketAddr))
 where
     S: Service<Request, Response = Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -57,12 +57,12 @@ where
     timeout(LONG, LocalSet::new().run_until(both)).await.expect("a test that ends");
 }
 
-fn hello() -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + 'static {
+pub(super) fn hello() -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + 'static {
     tower::service_fn(async |_: Request| Ok(Response::new(Body::full(Bytes::from_static(b"hello")))))
 }
 
 /// Reads the whole request body and tells its size; what goes wrong becomes its rejection.
-fn reader() -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + 'static {
+pub(super) fn reader() -> impl Service<Request, Response = Response<Body>, Error = Infallible, Future: 'static> + Clone + 'static {
     tower::service_fn(async |request: Request| {
         Ok(match request.body.collect().await {
             Ok(body) => Response::new(Body::full(Bytes::from(body.to_bytes().len().to_string()))),
@@ -72,7 +72,7 @@ fn reader() -> impl Service<Request, Response = Response<Body>, Error = Infallib
     })
 }
 
-async fn connect(address: SocketAddr) -> TcpStream {
+pub(super) async fn connect(address: SocketAddr) -> TcpStream {
     TcpStream::connect(address).await.unwrap()
 }
 
@@ -91,7 +91,7 @@ async fn send(address: SocketAddr, text: &str) -> String {
 }
 
 /// One answer with a body of this many bytes.
-async fn answer(stream: &mut TcpStream, body: usize) -> String {
+pub(super) async fn answer(stream: &mut TcpStream, body: usize) -> String {
     let mut all = Vec::new();
     while all.windows(4).position(|end| end == b"\r\n\r\n").is_none_or(|at| all.len() < at + 4 + body) {
         assert_ne!(stream.read_buf(&mut all).await.unwrap(), 0, "closed after {:?}", String::from_utf8_lossy(&all));
@@ -99,7 +99,7 @@ async fn answer(stream: &mut TcpStream, body: usize) -> String {
     String::from_utf8(all).unwrap()
 }
 
-const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test]
 async fn a_silent_a_one_byte_and_a_dripping_connection_end_at_the_heads_deadline() {

@@ -31,7 +31,10 @@ pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 102
 pub(super) struct Watchdog {
     settings: Arc<Settings>,
     phase: Cell<Phase>,
-    write_until: Cell<Option<Instant>>,
+    /// Since when the other side takes nothing, and whether a flush found that out.
+    stuck: Cell<Option<(Instant, bool)>>,
+    /// What is left for all such waits.
+    patience: Cell<Duration>,
     /// All has been said; the other side has until then to close.
     leave: Cell<Option<Instant>>,
     fresh: Cell<bool>,
@@ -44,8 +47,9 @@ pub(super) struct Watchdog {
     /// What the heads hold that hyper does not show; nothing where no heads of HTTP/1 come.
     heads: RefCell<Option<RawHeads>>,
     suspect: Cell<Option<&'static str>>,
-    /// What HTTP/2's frames cost; nothing where it is not spoken.
+    /// What comes over HTTP/2 and carries nothing.
     frames: RefCell<Option<Frames>>,
+    flooded: Cell<bool>,
 }
 
 /// A request that is being answered, to the end of the answer.
@@ -67,12 +71,13 @@ enum Phase {
 impl Watchdog {
     /// A connection that was accepted now.
     pub(super) fn new(settings: Arc<Settings>) -> Self {
-        let until = Instant::now() + settings.head;
+        let (until, patience) = (Instant::now() + settings.head, settings.whole_write);
         Self {
             heads: RefCell::new(Some(RawHeads::new(settings.head_bytes))),
             settings,
             phase: Cell::new(Phase::Head(until)),
-            write_until: Cell::new(None),
+            stuck: Cell::new(None),
+            patience: Cell::new(patience),
             leave: Cell::new(None),
             fresh: Cell::new(true),
             abandoned: Cell::new(false),
@@ -82,6 +87,7 @@ impl Watchdog {
             taken_back: Cell::new(0),
             suspect: Cell::new(None),
             frames: RefCell::new(None),
+            flooded: Cell::new(false),
         }
     }
 
@@ -92,7 +98,8 @@ impl Watchdog {
             Phase::Head(until) | Phase::Idle(until) => Some(until),
             Phase::Busy => None,
         };
-        [phase, self.write_until.get(), self.leave.get()].into_iter().flatten().min()
+        let write = self.stuck.get().map(|(since, _)| since + self.settings.write.min(self.patience.get()));
+        [phase, write, self.leave.get()].into_iter().flatten().min()
     }
 
     /// Whether all has been said, and only the other side's end is waited for.
@@ -103,8 +110,8 @@ impl Watchdog {
     /// HTTP/2 is spoken: bytes may be pings, so they do not begin a head, and one request says nothing of the next.
     pub(super) fn share(&self) {
         self.shared.set(true);
-        self.frames.replace(Some(Frames::new()));
         self.no_more_heads();
+        self.frames.replace(Some(Frames::new()));
     }
 
     /// Whether HTTP/2 is spoken.
@@ -117,6 +124,9 @@ impl Watchdog {
         self.phase.set(Phase::Busy);
         self.abandoned.set(false);
         self.suspect.set(self.heads.borrow_mut().as_mut().and_then(RawHeads::asked));
+        if let Some(frames) = self.frames.borrow_mut().as_mut() {
+            frames.asked();
+        }
         self.exchanges.set(self.exchanges.get().saturating_add(1));
         Exchange { watchdog: Rc::clone(self), answered: false }
     }
@@ -133,6 +143,9 @@ impl Watchdog {
 
     /// The answer has been handed over to its end, or given up.
     fn ended(&self, answered: bool) {
+        if let (true, Some(frames)) = (answered, self.frames.borrow_mut().as_mut()) {
+            frames.answered();
+        }
         let count = if answered { &self.answered } else { &self.taken_back };
         count.set(count.get().saturating_add(1));
         self.exchanges.set(self.exchanges.get().saturating_sub(1));
@@ -141,12 +154,9 @@ impl Watchdog {
         }
     }
 
-    /// Whether the other side asks and takes back without end (the "rapid reset"), or sends frames that carry nothing.
+    /// Whether the other side asks and takes back without end (the "rapid reset"), or sends frames without end that carry nothing.
     pub(super) fn is_abused(&self) -> bool {
-        if open(Hole::FloodsBorne) {
-            return false;
-        }
-        self.frames.borrow().as_ref().is_some_and(Frames::are_too_many) || self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
+        !open(Hole::FloodsBorne) && (self.flooded.get() || self.taken_back.get() > TAKEN_BACK.max(self.answered.get()))
     }
 
     /// A request's body will not be read to its end.
@@ -169,6 +179,13 @@ impl Watchdog {
         matches!(self.phase.get(), Phase::Busy)
     }
 
+    /// HTTP/2 was told that the connection ends: who has nothing under way has until then to hear it.
+    pub(super) fn wind_down(&self, until: Instant) {
+        if !self.is_busy() {
+            self.phase.set(Phase::Idle(until));
+        }
+    }
+
     /// Shortens the time for the first byte of a head: the listener is going. A head that has begun keeps its time.
     pub(super) fn hurry(&self, until: Instant) {
         match self.phase.get() {
@@ -185,8 +202,10 @@ impl Watchdog {
         if let Some(heads) = self.heads.borrow_mut().as_mut() {
             heads.read(bytes);
         }
-        if let Some(frames) = self.frames.borrow_mut().as_mut() {
-            frames.read(bytes);
+        if let Some(frames) = self.frames.borrow_mut().as_mut()
+            && frames.read(bytes)
+        {
+            self.flooded.set(true);
         }
         self.fresh.set(false);
         if let (Phase::Idle(_), false) = (self.phase.get(), self.shared.get()) {
@@ -194,19 +213,34 @@ impl Watchdog {
         }
     }
 
-    fn paid(&self, outcome: &Poll<io::Result<usize>>) {
-        if let (Poll::Ready(Ok(bytes)), Some(frames)) = (outcome, self.frames.borrow_mut().as_mut()) {
-            frames.wrote(*bytes);
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &outcome {
+            Poll::Ready(bytes) => self.taken(*bytes.as_ref().unwrap_or(&0)),
+            Poll::Pending => self.sticks(false),
+        }
+        outcome
+    }
+
+    /// With TLS a write ends in a buffer, and it is the flush that waits for the peer; without, a flush that is done says nothing of a write that is not.
+    fn flushed(&self, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        match outcome {
+            Poll::Ready(_) if matches!(self.stuck.get(), Some((_, true))) => self.taken(0),
+            Poll::Ready(_) => {}
+            Poll::Pending => self.sticks(true),
+        }
+        outcome
+    }
+
+    fn sticks(&self, flush: bool) {
+        if self.stuck.get().is_none() {
+            self.stuck.set(Some((Instant::now(), flush)));
         }
     }
 
-    fn wrote<T>(&self, outcome: Poll<T>) -> Poll<T> {
-        match outcome {
-            Poll::Ready(_) => self.write_until.set(None),
-            Poll::Pending if self.write_until.get().is_none() => self.write_until.set(Some(Instant::now() + self.settings.write)),
-            Poll::Pending => {}
-        }
-        outcome
+    fn taken(&self, bytes: usize) {
+        let Some((since, _)) = self.stuck.take() else { return };
+        // As a request's body: a second for each KiB.
+        self.patience.set(self.patience.get().saturating_sub(since.elapsed()).saturating_add(Duration::from_millis(bytes as u64)));
     }
 }
 
@@ -214,6 +248,13 @@ impl Exchange {
     /// There is an answer.
     pub(super) fn answered(&mut self) {
         self.answered = true;
+    }
+
+    /// A piece of it goes out.
+    pub(super) fn sent(&self, bytes: usize) {
+        if let Some(frames) = self.watchdog.frames.borrow_mut().as_mut() {
+            frames.sent(bytes);
+        }
     }
 }
 
@@ -265,6 +306,10 @@ impl AsyncRead for Watched {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
         self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
+        if self.watchdog.flooded.get() {
+            // What has come is not looked at: the library would go on while there is more.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         outcome
     }
 }
@@ -272,13 +317,11 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watchdog.paid(&outcome);
         self.watchdog.wrote(outcome)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watchdog.paid(&outcome);
         self.watchdog.wrote(outcome)
     }
 
@@ -287,12 +330,8 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // With TLS a write ends in a buffer, and it is the flush that waits for the peer.
         let outcome = Pin::new(&mut self.stream).poll_flush(context);
-        match outcome {
-            Poll::Pending => self.watchdog.wrote(outcome),
-            Poll::Ready(_) => outcome,
-        }
+        self.watchdog.flushed(outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -305,5 +344,48 @@ impl AsyncWrite for Watched {
             ready!(self.poll_forget(context));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn busy() -> Rc<Watchdog> {
+        Rc::new(Watchdog::new(Arc::new(Settings::default())))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_takes_little_at_a_time_is_borne_as_long_as_it_takes_a_kibibyte_a_second() {
+        for (bytes, survives) in [(1, 3), (16 * 1024, 100), (30 * 1024, 100)] {
+            let watchdog = busy();
+            let _request = watchdog.asked();
+            let mut passed = 0;
+            while passed < 100 {
+                assert!(watchdog.wrote(Poll::Pending).is_pending());
+                tokio::time::advance(16 * SECOND).await;
+                if watchdog.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
+                    break;
+                }
+                assert!(watchdog.wrote(Poll::Ready(Ok(bytes))).is_ready());
+                passed += 1;
+            }
+            assert_eq!(passed, survives, "{bytes} bytes each 16 s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_was_held_up_and_went_through_leaves_no_deadline() {
+        let watchdog = busy();
+        let _request = watchdog.asked();
+        assert!(watchdog.flushed(Poll::Pending).is_pending());
+        assert!(watchdog.deadline().is_some());
+        assert!(watchdog.flushed(Poll::Ready(Ok(()))).is_ready());
+        assert_eq!(watchdog.deadline(), None, "a slow answer is not cut for it");
+        assert!(watchdog.wrote(Poll::Pending).is_pending());
+        assert!(watchdog.flushed(Poll::Ready(Ok(()))).is_ready());
+        assert!(watchdog.deadline().is_some(), "a write that hangs still hangs");
     }
 }

@@ -119,7 +119,7 @@ impl Connector {
             Protocol::Auto => agreed == Some(true),
         };
         let received = Rc::new(Cell::new(0));
-        let io = TokioIo::new(Counted::new(stream, Rc::clone(&received)));
+        let io = TokioIo::new(Counted::new(stream, Rc::clone(&received), config.timeouts.response));
         if h2 {
             let (sender, connection) =
                 h2::bounded(http2::Builder::new(OnWorker).timer(TokioTimer::new())).handshake(io).await.map_err(UpstreamError::Exchange)?;

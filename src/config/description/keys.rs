@@ -249,7 +249,12 @@ static TIMEOUTS: Section = Section::new(
     "`timeouts`",
     &[
         Key::new("connect", Kind::Duration, "Until a connection stands.").default("5s"),
-        Key::new("response", Kind::Duration, "From the end of the request's head to the head of the answer.").default("60s"),
+        Key::new(
+            "response",
+            Kind::Duration,
+            "From the last piece of the request to the head of the answer; and for a server that neither takes nor says anything while it is being sent to.",
+        )
+        .default("60s"),
         Key::new("idle", Kind::DurationOrZero, "Without a byte of a body or tunnel, and for an unused connection; `0`: silence ends no stream.").default("5m"),
     ],
 );
@@ -381,8 +386,13 @@ static CLIENT_TIMEOUTS: Section = Section::new(
     "`timeouts`",
     &[
         Key::new("head", Kind::Duration, "From the beginning of a connection, or of a later request, to the end of the request's head.").default("10s"),
-        Key::new("body", Kind::Duration, "Without a byte of a request's body.").default("15s"),
-        Key::new("write", Kind::Duration, "Without the client taking a byte of what is sent to it.").default("60s"),
+        Key::new("body", Kind::Duration, "Without a byte of a request's body; all such waits together 60 s, and a second more for each KiB.").default("15s"),
+        Key::new(
+            "write",
+            Kind::Duration,
+            "Without the client taking a byte of what is sent to it; all such waits together may take as long, 60 s at least, and a second more for each KiB.",
+        )
+        .default("60s"),
         Key::new("idle", Kind::Duration, "Between an answer and the next request.").default("60s"),
     ],
 );

@@ -1,23 +1,54 @@
-//! A stream that counts what comes in, so that "nothing was answered" can be told from "a part of an answer was".
+//! A stream that counts what comes in, so that "nothing was answered" can be told from "a part of an answer was"; and that breaks off when the server
+//! neither takes nor says anything for too long: an early answer does not release it from the rest of the request.
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::upstream::connect::Stream;
 
 pub(in crate::upstream) struct Counted {
     stream: Stream,
     received: Rc<Cell<u64>>,
+    /// How long the server may take nothing.
+    patience: Duration,
+    stuck: Option<Stuck>,
+}
+
+/// The server takes nothing.
+struct Stuck {
+    timer: Pin<Box<Sleep>>,
+    /// What had come when it began.
+    received: u64,
 }
 
 impl Counted {
-    pub(in crate::upstream) const fn new(stream: Stream, received: Rc<Cell<u64>>) -> Self {
-        Self { stream, received }
+    pub(in crate::upstream) const fn new(stream: Stream, received: Rc<Cell<u64>>, patience: Duration) -> Self {
+        Self { stream, received, patience, stuck: None }
+    }
+
+    fn wrote<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if outcome.is_ready() {
+            self.stuck = None;
+            return outcome;
+        }
+        let (patience, received) = (self.patience, self.received.get());
+        let stuck = self.stuck.get_or_insert_with(|| Stuck { timer: Box::pin(sleep(patience)), received });
+        while stuck.timer.as_mut().poll(context).is_ready() {
+            if stuck.received == received {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            // It has something to say first.
+            stuck.received = received;
+            stuck.timer.as_mut().reset(Instant::now() + patience);
+        }
+        Poll::Pending
     }
 }
 
@@ -33,11 +64,13 @@ impl AsyncRead for Counted {
 
 impl AsyncWrite for Counted {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.wrote(outcome, context)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.wrote(outcome, context)
     }
 
     fn is_write_vectored(&self) -> bool {
