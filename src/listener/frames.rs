@@ -17,8 +17,9 @@ const BURST: i64 = 500;
 const BY_HEAD: i64 = 4;
 /// Earned by each request that was answered.
 const BY_REQUEST: i64 = 10;
-/// Earned by each piece of an answer, besides one for each KiB of it.
+/// Earned by each piece of an answer, and by so many bytes of it: a client with a window of 1 KiB tells of room for it twice for each half of that.
 const BY_PIECE: i64 = 5;
+const BYTES: usize = 128;
 /// In which one is earned by waiting, up to the burst: a call that is silent for hours is kept alive by pings.
 const REFILL: Duration = Duration::from_secs(1);
 
@@ -102,7 +103,7 @@ impl Frames {
 
     /// A piece of an answer goes out.
     pub(super) fn sent(&mut self, bytes: usize) {
-        self.left = self.left.saturating_add(BY_PIECE).saturating_add(i64::try_from(bytes / 1024).unwrap_or(0));
+        self.left = self.left.saturating_add(BY_PIECE).saturating_add(i64::try_from(bytes / BYTES).unwrap_or(0));
     }
 }
 
@@ -148,6 +149,12 @@ mod tests {
         for _ in 0..10_000 {
             frames.sent(16 * 1024);
             assert!(!frames.read(&piece));
+        }
+        // One that has a window of 1 KiB tells twice for each half of it.
+        let mut frames = begun();
+        for _ in 0..1_000 {
+            frames.sent(64 * 1024);
+            assert!(!frames.read(&frame(8, 0, 4).repeat(2 * 128 + 2)));
         }
     }
 

@@ -2,8 +2,8 @@
 
 Of each kind as many: silent, one byte, half a head, a head that drips, idle after an answer, each with and without TLS; TLS that is never begun; HTTP/2 that asks
 nothing, that idles after an answer and shows that it is there, and that idles and shows nothing. While all are held, health is asked for at a fixed rate; then each
-connection has to end within its limit and 15 s. The limits are the listener's own, which no configuration changes; the clients have many addresses of
-127.0.0.0/8, since one address may hold 256.
+connection has to end within its limit and 15 s. The limits are the listener's own, as no configuration has changed them; the clients have many addresses
+of 127.0.0.0/8.
 
 File descriptor 3, where it is open, hears when the figures are taken: what is left then is to wait.
 """
@@ -237,7 +237,9 @@ def checks(world, check):
     more_files(CONNECTIONS + 2000)
     port, _ = nginx(world)
     album, _ = shared_album(world)
-    plain, tls, keys = configuration(world, album, {"content": world.upstream(f"http://127.0.0.1:{port}")})
+    plain, tls, keys = configuration(world, album, {"content": world.upstream(f"http://127.0.0.1:{port}")},
+                                     # All listeners count together, and others than these ask as well.
+                                     limits={"off_for": ["127.0.0.0/8"], "connections": 20_000})
     gateway = world.gateway(keys)
     # The clients here must not delay those that ask for health.
     with concurrent.futures.ProcessPoolExecutor(1) as pool:
