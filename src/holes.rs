@@ -69,7 +69,7 @@ holes! {
     StaleCache,
     /// Connections may be silent for ever.
     NoTimeouts,
-    /// Frames and resets of HTTP/2 may come without end.
+    /// Frames of HTTP/2 that carry nothing may come without end.
     FloodsBorne,
     /// A token in the query is overlooked.
     TokenInQueryIgnored,

@@ -156,7 +156,7 @@ impl Watchdog {
 
     /// Whether the other side asks and takes back without end (the "rapid reset"), or sends frames without end that carry nothing.
     pub(super) fn is_abused(&self) -> bool {
-        !open(Hole::FloodsBorne) && (self.flooded.get() || self.taken_back.get() > TAKEN_BACK.max(self.answered.get()))
+        self.flooded.get() || self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
     }
 
     /// A request's body will not be read to its end.
@@ -204,6 +204,7 @@ impl Watchdog {
         }
         if let Some(frames) = self.frames.borrow_mut().as_mut()
             && frames.read(bytes)
+            && !open(Hole::FloodsBorne)
         {
             self.flooded.set(true);
         }
