@@ -13,6 +13,8 @@ mod names;
 mod problem;
 mod render;
 mod resource;
+#[cfg(any(test, feature = "fuzzing"))]
+mod round_trip;
 mod routes;
 mod secrets;
 mod servers;
@@ -36,6 +38,9 @@ pub use description::schema::schema;
 pub use description::table::table;
 pub use problem::{Problem, Problems};
 pub use suggest::nearest;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use round_trip::round_trip;
 
 use crate::{admin, authorization_server, credentials, enforcement, listener, routing, telemetry, upstream};
 

@@ -28,7 +28,7 @@ const DATA: u8 = 0;
 const END_STREAM: u8 = 1;
 
 /// The frames of one connection, from its first byte on.
-pub(super) struct Frames {
+pub(crate) struct Frames {
     /// Bytes of a payload that come before the next head.
     skip: u64,
     head: [u8; 9],
@@ -39,12 +39,12 @@ pub(super) struct Frames {
 
 impl Frames {
     /// A connection on which nothing has been read.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { skip: PREFACE, head: [0; 9], begun: 0, left: BURST, filled: Instant::now() }
     }
 
     /// These bytes were read; none may be left out. Whether there were too many frames for nothing.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> bool {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> bool {
         loop {
             let step = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
             self.skip = self.skip.saturating_sub(step as u64);
@@ -92,17 +92,17 @@ impl Frames {
     }
 
     /// A head has become a request; trailers may follow it.
-    pub(super) fn asked(&mut self) {
+    pub(crate) fn asked(&mut self) {
         self.left = self.left.saturating_add(BY_HEAD);
     }
 
     /// A request was answered.
-    pub(super) fn answered(&mut self) {
+    pub(crate) fn answered(&mut self) {
         self.left = self.left.saturating_add(BY_REQUEST);
     }
 
     /// A piece of an answer goes out.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    pub(crate) fn sent(&mut self, bytes: usize) {
         self.left = self.left.saturating_add(BY_PIECE).saturating_add(i64::try_from(bytes / BYTES).unwrap_or(0));
     }
 }
