@@ -45,7 +45,7 @@ fn expected(fields: &[Vec<u8>], in_query: bool) -> Result<Option<&str>, &'static
     let words: Vec<&str> = text.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
     if !words.first().is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) {
         let lower = text.to_ascii_lowercase();
-        let second = lower.split(',').skip(1).any(|part| part.trim_start().starts_with("bearer "));
+        let second = lower.split(',').skip(1).any(|part| part.trim_start().strip_prefix("bearer").is_some_and(|rest| rest.starts_with([' ', '\t'])));
         return if second { Err("D12") } else { Ok(None) };
     }
     let behind = words.get(1..).unwrap_or_default();

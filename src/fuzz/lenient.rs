@@ -14,8 +14,11 @@ pub(super) type Segments = Vec<Vec<u8>>;
 
 /// All readings of a path; `None`: there are too many to follow.
 pub(super) fn readings(path: &[u8]) -> Option<HashSet<Vec<u8>>> {
-    let mut found = HashSet::from([path.to_vec()]);
-    let mut new = vec![path.to_vec()];
+    // Every server decodes once; before that it may have cut.
+    let steps: [fn(&[u8]) -> Vec<u8>; 3] = [without_parameters, cut, forward];
+    let uncut = steps.iter().fold(vec![path.to_vec()], |all, step| all.iter().flat_map(|text| [text.clone(), step(text)]).collect());
+    let mut new: Vec<Vec<u8>> = uncut.iter().map(|text| decoded(text)).collect();
+    let mut found: HashSet<Vec<u8>> = new.iter().cloned().collect();
     while let Some(reading) = new.pop() {
         for step in [decoded, wide, compatible, without_parameters, cut, forward] {
             let next = step(&reading);

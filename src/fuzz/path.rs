@@ -91,5 +91,5 @@ const TEXTS: [&str; 5] = [
     // Hosts.
     "protect photos.example.org /secret/** all\npublic *.example.org /** covers\npublic - /** covers slash percent semicolon\nprotect *.example.net /SECRET/{a} all\nprotect a.example.net /a all",
     // One opt-in each.
-    "protect - /s/{a} name={a} slash\nprotect - /p/{a} name={a} percent\nprotect - /m/{a}/{b} name={b} semicolon\npublic - /o/** slash\nprotect - /sp/** all slash percent",
+    "protect - /s/{a} name={a} slash\nprotect - /p/{a} name={a} percent\nprotect - /m/{a}/{b} name={b} all semicolon\npublic - /o/** slash\nprotect - /sp/** all slash percent",
 ];
