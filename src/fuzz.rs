@@ -3,7 +3,13 @@
 //! An oracle is a second reader that shares no code with the first: slow, lenient, or by the letter. `fuzz/` at the root of the repository runs the
 //! bodies with a fuzzer; `cargo test` replays the corpora that are kept there, and, with the feature `holes`, sees that a defence which is down is noticed.
 //! Nothing here is in a binary that ships: the feature `fuzzing` is for `fuzz/` alone.
-#![expect(clippy::panic, clippy::expect_used, clippy::indexing_slicing, clippy::string_slice, reason = "an oracle that disagrees stops, and so does one that is wrong itself")]
+#![expect(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "an oracle that disagrees stops, and so does one that is wrong itself"
+)]
 
 #[cfg(all(feature = "fuzzing", not(debug_assertions)))]
 compile_error!("the feature `fuzzing` is for `fuzz/`, which builds with debug assertions");

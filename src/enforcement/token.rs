@@ -40,9 +40,7 @@ pub fn present<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<Option
 }
 
 fn is_list_with_bearer(field: &str) -> bool {
-    field.split(',').skip(1).any(|part| {
-        part.trim_start().split_once([' ', '\t']).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-    })
+    field.split(',').skip(1).any(|part| part.trim_start().split_once([' ', '\t']).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")))
 }
 
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.

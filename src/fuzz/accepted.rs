@@ -50,7 +50,11 @@ impl Tables {
         let read = segments(reading);
         for segment in &read {
             assert!(!matches!(segment.as_slice(), b"." | b".."), "{path} has dots in the reading {}", shown());
-            assert!(std::str::from_utf8(segment).is_ok_and(|text| !text.chars().any(char::is_control)), "{path} holds more than text in the reading {}", shown());
+            assert!(
+                std::str::from_utf8(segment).is_ok_and(|text| !text.chars().any(char::is_control)),
+                "{path} holds more than text in the reading {}",
+                shown()
+            );
         }
         let admitted = !path.needs().is_empty();
         if !admitted {
@@ -63,7 +67,10 @@ impl Tables {
         for other in self.naive.find(host, &read, true) {
             let is_elsewhere = other != place && (admitted || self.naive.is_protected(other));
             assert!(!is_elsewhere, "{host}{path} leads to route {other} instead of {place} in the reading {}", shown());
-            if other == place && admitted && let Some(protect) = route.protect() {
+            if other == place
+                && admitted
+                && let Some(protect) = route.protect()
+            {
                 self.resource(&protect.resource, path, place, &read);
             }
         }

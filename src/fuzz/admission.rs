@@ -125,7 +125,8 @@ fn onward(sent: &Sent, parts: &RoutedParts<Snapshot>, snapshot: &Arc<Snapshot>, 
     let meant = super::lenient::decoded(parts.path.as_str().as_bytes());
     assert!(super::lenient::decoded(raw.as_bytes()) == meant || (raw.is_empty() && meant == b"/"), "{raw} is read as {}", parts.path);
     if let Some(protect) = parts.route.protect() {
-        let mapped = protect.scopes.methods.iter().any(|(method, ..)| *method == parts.head.method || (parts.head.method == Method::HEAD && *method == Method::GET));
+        let mapped =
+            protect.scopes.methods.iter().any(|(method, ..)| *method == parts.head.method || (parts.head.method == Method::HEAD && *method == Method::GET));
         assert!(mapped, "{} is not mapped", parts.head.method);
     }
 }

@@ -44,7 +44,9 @@ fn active(introspection: &Introspection, answer: &Json, own: Option<&Json>) {
         for start in source.all("nbf").iter().filter_map(|value| value.number()) {
             assert!(start == 0 || introspection.nbf.is_some_and(|nbf| nbf.0 >= start), "believed earlier than from {start}");
         }
-        for (name, taken) in [("sub", &introspection.subject), ("iss", &introspection.issuer), ("client_id", &introspection.client), ("sid", &introspection.session)] {
+        for (name, taken) in
+            [("sub", &introspection.subject), ("iss", &introspection.issuer), ("client_id", &introspection.client), ("sid", &introspection.session)]
+        {
             for said in source.all(name).iter().filter_map(|value| value.text()) {
                 assert_eq!(taken.as_deref(), Some(said), "another `{name}`");
             }

@@ -110,7 +110,10 @@ fn of_the_gateway(headers: &HeaderMap, by_key: bool, framing: Framing) {
     assert_eq!(only(HeaderName::from_static("x-request-id")).as_deref(), Some(&b"abc123"[..]));
     let chain = only(HeaderName::from_static("x-forwarded-for"));
     assert!(chain.as_deref().is_some_and(|chain| chain.ends_with(b"192.0.2.7")), "{chain:?}");
-    assert!(only(HeaderName::from_static("forwarded")).is_some_and(|value| value.windows(14).any(|part| part == b"for=192.0.2.7;") || value.ends_with(b"for=192.0.2.7")));
+    assert!(
+        only(HeaderName::from_static("forwarded"))
+            .is_some_and(|value| value.windows(14).any(|part| part == b"for=192.0.2.7;") || value.ends_with(b"for=192.0.2.7"))
+    );
     let framed = (headers.get_all(CONTENT_LENGTH).iter().count(), headers.get_all(TRANSFER_ENCODING).iter().count());
     assert!(match framing {
         Framing::Chunked => framed == (0, 1),
@@ -122,7 +125,8 @@ fn of_the_gateway(headers: &HeaderMap, by_key: bool, framing: Framing) {
 /// What means nothing goes on, unless `Connection` names it.
 fn passes(client: &HeaderMap, sent: &HeaderMap) {
     for name in ["accept", "cookie", "range", "if-none-match", "content-type", "x-own-thing"] {
-        let named = client.get_all(CONNECTION).iter().any(|value| value.as_bytes().to_ascii_lowercase().windows(name.len()).any(|part| part == name.as_bytes()));
+        let named =
+            client.get_all(CONNECTION).iter().any(|value| value.as_bytes().to_ascii_lowercase().windows(name.len()).any(|part| part == name.as_bytes()));
         let same = client.get_all(name).iter().eq(sent.get_all(name));
         assert!(named || same, "{name} does not go on");
     }

@@ -42,9 +42,11 @@ const POSING: &[&str] = &[
     "x-username",
 ];
 
-const FAMILIES: &[&str] = &["x-auth-request-", "x-webauth-", "x-ssl-client-", "ssl-client-", "x-ms-client-principal", "x-authenticated-", "x-amzn-oidc-", "x-authentik-"];
+const FAMILIES: &[&str] =
+    &["x-auth-request-", "x-webauth-", "x-ssl-client-", "ssl-client-", "x-ms-client-principal", "x-authenticated-", "x-amzn-oidc-", "x-authentik-"];
 
-const FORWARDING: &[&str] = &["forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"];
+const FORWARDING: &[&str] =
+    &["forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"];
 
 const FRAMING: &[&str] = &["connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 

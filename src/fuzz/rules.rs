@@ -12,8 +12,8 @@ use super::lenient::{decoded, segments};
 use crate::authorization_server as server;
 use crate::path::{CanonicalPath, OptIns};
 use crate::routing::{
-    Access, Authority, Cors, HostPattern, MethodScopes, Pattern, Place, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Segment, Template, Upgrade,
-    unused_parameters,
+    Access, Authority, Cors, HostPattern, MethodScopes, Pattern, Place, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Segment,
+    Template, Upgrade, unused_parameters,
 };
 use crate::uma::Scope;
 
@@ -142,7 +142,11 @@ fn route(number: usize, line: &str) -> Option<RouteConfig> {
         upstream_name: "albums".into(),
         access: if access == "protect" { Access::Protect(protect) } else { Access::Public },
         rewrite,
-        cors: has("cors").then(|| Cors { origins: vec![HeaderValue::from_static("https://app.example.org")], credentials: true, max_age: Duration::from_secs(60) }),
+        cors: has("cors").then(|| Cors {
+            origins: vec![HeaderValue::from_static("https://app.example.org")],
+            credentials: true,
+            max_age: Duration::from_secs(60),
+        }),
         identity_headers: Vec::new(),
         body_limit: has("limit").then_some(10),
         upgrades: if has("websocket") { vec![Upgrade::WebSocket] } else { Vec::new() },

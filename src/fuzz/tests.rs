@@ -29,7 +29,8 @@ fn folder() -> PathBuf {
 /// The stored inputs of a target, by their names.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(folder().join("corpus").join(target)).unwrap_or_else(|error| panic!("the corpus of {target}: {error}"));
-    let mut all: Vec<_> = entries.map(|entry| entry.unwrap()).map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
+    let mut all: Vec<_> =
+        entries.map(|entry| entry.unwrap()).map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
     all.sort();
     all
 }

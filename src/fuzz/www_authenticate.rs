@@ -50,7 +50,12 @@ fn written(realm: &str, as_uri: &str, ticket: &str) {
     if let Some(challenge) = complete {
         assert_eq!((challenge.realm.as_deref(), &*challenge.as_uri), (Some(realm).filter(|realm| !realm.is_empty()), as_uri));
         assert_eq!(challenge.error.as_deref(), error.map(TokenError::as_str));
-        assert!(ticket.len() < 4 || "PermissionTicket(Secret(..))UmaChallenge".contains(ticket) || [realm, as_uri].iter().any(|text| text.contains(ticket)) || !format!("{challenge:?}").contains(ticket));
+        assert!(
+            ticket.len() < 4
+                || "PermissionTicket(Secret(..))UmaChallenge".contains(ticket)
+                || [realm, as_uri].iter().any(|text| text.contains(ticket))
+                || !format!("{challenge:?}").contains(ticket)
+        );
     }
 }
 

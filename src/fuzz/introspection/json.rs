@@ -162,7 +162,8 @@ impl Reader<'_> {
         let (digits, rest) = self.rest.split_at(end);
         self.rest = rest;
         let number = digits.strip_prefix('-').unwrap_or(digits);
-        let plain = number.starts_with(|first: char| first.is_ascii_digit()) && (number.len() == 1 || !number.starts_with('0') || number.starts_with("0.") || number.starts_with("0e") || number.starts_with("0E"));
+        let plain = number.starts_with(|first: char| first.is_ascii_digit())
+            && (number.len() == 1 || !number.starts_with('0') || number.starts_with("0.") || number.starts_with("0e") || number.starts_with("0E"));
         (plain && digits.parse::<f64>().is_ok()).then(|| Json::Number(digits.to_owned()))
     }
 
