@@ -44,6 +44,7 @@ fn expected(fields: &[Vec<u8>], in_query: bool) -> Result<Option<&str>, &'static
     let Some(text) = std::str::from_utf8(field).ok().filter(|text| text.bytes().all(|byte| byte == b'\t' || matches!(byte, b' '..=b'~'))) else {
         return Err("D13");
     };
+    let text = text.trim_matches([' ', '\t']);
     let words: Vec<&str> = text.split([' ', '\t']).filter(|word| !word.is_empty()).collect();
     if !words.first().is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer")) {
         let lower = text.to_ascii_lowercase();

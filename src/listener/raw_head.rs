@@ -191,9 +191,9 @@ impl Head {
     }
 }
 
-/// Whether there is a `#` behind the method, which may hold one.
+/// Whether there is a `#` behind the method, which may hold some.
 fn holds_fragment(line: &[u8]) -> bool {
-    memchr(b'#', line).is_some_and(|at| line.get(..at).is_some_and(|before| before.contains(&b' ')))
+    memchr(b' ', line).and_then(|at| line.get(at..)).is_some_and(|behind| memchr(b'#', behind).is_some())
 }
 
 /// The value if the field has this name, in whatever case; hyper lets no space stand before the colon.
