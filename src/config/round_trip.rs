@@ -18,6 +18,11 @@ pub(crate) fn round_trip(text: &str) {
         Ok(tree) => tree,
         Err(problem) => return told(text, &Problems::of_syntax(Path::new(FILE), text, problem)),
     };
+    if !tree.problems.is_empty() {
+        // Tags and keys of other kinds are in no tree.
+        let refused = whole::read(tree, text, Path::new(FILE), None).expect_err("a document with mistakes was taken");
+        return told(text, &refused);
+    }
     let mut printed = String::new();
     print(&tree.root, 0, &mut printed);
     let again = tree::parse(&printed).unwrap_or_else(|problem| panic!("what was printed is no YAML: {problem:?}\n{printed}"));
@@ -25,14 +30,9 @@ pub(crate) fn round_trip(text: &str) {
     let mut twice = String::new();
     print(&again.root, 0, &mut twice);
     assert_eq!(twice, printed);
-    let readable = tree.problems.is_empty();
     let first = whole::read(tree, text, Path::new(FILE), None);
     if let Err(problems) = &first {
         told(text, problems);
-    }
-    if !readable {
-        assert!(first.is_err(), "a document with mistakes was taken");
-        return;
     }
     match (&first, &whole::read(again, &printed, Path::new(FILE), None)) {
         (Ok(first), Ok(second)) => assert_eq!(meaning(first), meaning(second), "printed it means something else:\n{printed}"),

@@ -120,7 +120,11 @@ fn onward(sent: &Sent, parts: &RoutedParts<Snapshot>, snapshot: &Arc<Snapshot>, 
         let name = said.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(said.as_str(), |(name, _)| name);
         assert!(name.trim_end_matches('.') == host || host.starts_with('['), "{said} is read as {host}");
     }
-    let raw = sent.target.split_once("://").map_or(sent.target.as_str(), |(_, rest)| rest.find(['/', '?']).map_or("", |at| &rest[at..]));
+    let raw = sent
+        .target
+        .split_once("://")
+        .filter(|_| !sent.target.starts_with('/'))
+        .map_or(sent.target.as_str(), |(_, rest)| rest.find(['/', '?']).map_or("", |at| &rest[at..]));
     let raw = raw.split(['?', '#']).next().unwrap_or_default();
     let meant = super::lenient::decoded(parts.path.as_str().as_bytes());
     assert!(super::lenient::decoded(raw.as_bytes()) == meant || (raw.is_empty() && meant == b"/"), "{raw} is read as {}", parts.path);

@@ -88,7 +88,7 @@ fn judge(message: &Message) {
     let path = message.target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let readings = lenient::readings(path).expect("an accepted path has few readings");
     let secret = readings.iter().any(|reading| {
-        let first = lenient::segments(reading).first().map(|segment| lenient::folded(segment));
+        let first = lenient::resolved(reading).first().map(|segment| lenient::folded(segment));
         first.is_some_and(|first| first == b"secret" || first == b"albums")
     });
     let all = |name: &str| message.fields.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_slice()).collect::<Vec<_>>();

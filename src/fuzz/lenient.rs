@@ -38,6 +38,19 @@ pub(super) fn segments(reading: &[u8]) -> Segments {
     reading.split(|byte| *byte == b'/').filter(|segment| !segment.is_empty()).map(<[u8]>::to_vec).collect()
 }
 
+/// The same with dots resolved.
+pub(super) fn resolved(reading: &[u8]) -> Segments {
+    let mut kept = Segments::new();
+    for segment in segments(reading) {
+        match segment.as_slice() {
+            b"." => {}
+            b".." => drop(kept.pop()),
+            _ => kept.push(segment),
+        }
+    }
+    kept
+}
+
 /// Letters that some server takes for one another: through capitals to small letters, as Java compares.
 pub(super) fn folded(segment: &[u8]) -> Vec<u8> {
     match std::str::from_utf8(segment) {

@@ -117,7 +117,6 @@ fn an_oracle_sees_each_hole_that_lies_before_it() {
         (Hole::UnderscoreKept, ("h1", h1)),
         (Hole::CredentialDroppedByConnection, ("h1", h1)),
         (Hole::MethodsInAnyCase, ("h1", h1)),
-        (Hole::FailOpen, ("h1", h1)),
     ];
     let _shut = shut();
     // Started before anything is open.
