@@ -1,7 +1,7 @@
 //! One downstream connection: hyper's state machine, our deadlines, and the step from a parsed head to a `routing::Request`.
 //!
 //! A request body that nobody reads to its end closes the connection after the answer; what still arrives is thrown away for a moment,
-//! because a reset would take the answer from a client that is still sending.
+//! because a reset would take the answer from a client that is still sending. Over HTTP/2 it is the stream that ends so (`unread.rs`).
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -29,6 +29,7 @@ use tower::{Service, ServiceExt};
 
 use super::held::Held;
 use super::transport::{Opened, Protocol, open};
+use super::unread::{PATIENCE, Said};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
@@ -104,7 +105,8 @@ where
         let offered = request.headers().contains_key(UPGRADE);
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &settings)).unzip();
+        let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &settings);
+        let request = (!many).then_some(request);
         let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
@@ -116,7 +118,7 @@ where
                 None => h2::head_too_large(),
             };
             exchange.answered();
-            let exchange = match stream.flatten() {
+            let exchange = match stream {
                 Some(stream) => h2::connected(&mut answer, stream, exchange, write),
                 None => {
                     upgraded.set(changed(&mut answer, offered, &watchdog));
@@ -142,7 +144,9 @@ where
             watchdog.share();
             // A box, so that connections which speak HTTP/1.1 do not hold the room for it.
             let mut connection = Box::pin(shared.http2.serve_connection(io, service));
-            until_done(connection.as_mut(), &watchdog, &shared).await
+            let ended = until_done(connection.as_mut(), &watchdog, &shared).await;
+            watchdog.unread.close();
+            ended
         }
     };
     let event = match ended {
@@ -216,6 +220,7 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
             if watchdog.is_abused() {
                 return Poll::Ready(None);
             }
+            watchdog.unread.poll(context, if shared.draining.get() { LAST_CALL } else { PATIENCE });
             if shared.draining.get() && !told {
                 // HTTP/2 can say that no more is taken and still answer what is on the way (RFC 9113, 6.8).
                 if watchdog.is_busy() || (watchdog.is_shared() && !watchdog.is_fresh()) {
@@ -259,7 +264,13 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
     Poll::Pending
 }
 
-fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, settings: &Settings) -> (Request, Option<OnUpgrade>) {
+fn arrived(
+    request: http::Request<Incoming>,
+    peer: Peer,
+    exchange: &mut Exchange,
+    watchdog: &Rc<Watchdog>,
+    settings: &Settings,
+) -> (Request, Option<OnUpgrade>) {
     let (mut head, incoming) = request.into_parts();
     // hyper leaves the handle of an upgrade here; ours is the body of a 101.
     let stream = h2::connect(&mut head);
@@ -268,7 +279,7 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>
         let call = is_grpc(&head);
         let pace = if call { Pace::new(settings.call) } else { Pace::bounded(settings.body, settings.whole_body) };
         let watched = if call { body } else { body.without_trailers() };
-        body = watched.watched(Box::new(Inbound { pace, watchdog: Rc::clone(watchdog) }));
+        body = watched.watched(Box::new(Inbound { pace, said: exchange.said(), watchdog: Rc::clone(watchdog) }));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
     (Request { head, body, peer, suspect: watchdog.suspect(), recorder }, stream)
@@ -297,6 +308,7 @@ fn leaving(
 /// Watches a request body: its pace, and whether it is read to its end.
 struct Inbound {
     pace: Pace,
+    said: Option<Said>,
     watchdog: Rc<Watchdog>,
 }
 
@@ -312,6 +324,16 @@ impl Watch for Inbound {
     fn end(&mut self, complete: bool) {
         if !complete {
             self.watchdog.abandon();
+        }
+    }
+
+    fn unread(&mut self, rest: Incoming) -> Option<Incoming> {
+        match self.said.take() {
+            Some(said) => {
+                self.watchdog.unread.keep(rest, said);
+                None
+            }
+            None => Some(rest),
         }
     }
 }

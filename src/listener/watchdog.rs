@@ -20,6 +20,7 @@ use super::Settings;
 use super::frames::Frames;
 use super::raw_head::RawHeads;
 use super::transport::Transport;
+use super::unread::{Said, Unread};
 use crate::holes::{Hole, open};
 
 /// Requests that the other side of an HTTP/2 connection may call and take back unanswered; beyond it there must be more that were answered.
@@ -50,12 +51,15 @@ pub(super) struct Watchdog {
     /// What comes over HTTP/2 and carries nothing.
     frames: RefCell<Option<Frames>>,
     flooded: Cell<bool>,
+    /// What is still sent over HTTP/2 of requests that were answered.
+    pub(super) unread: Unread,
 }
 
 /// A request that is being answered, to the end of the answer.
 pub(super) struct Exchange {
     watchdog: Rc<Watchdog>,
     answered: bool,
+    said: Option<Said>,
 }
 
 #[derive(Clone, Copy)]
@@ -88,6 +92,7 @@ impl Watchdog {
             suspect: Cell::new(None),
             frames: RefCell::new(None),
             flooded: Cell::new(false),
+            unread: Unread::default(),
         }
     }
 
@@ -128,7 +133,7 @@ impl Watchdog {
             frames.asked();
         }
         self.exchanges.set(self.exchanges.get().saturating_add(1));
-        Exchange { watchdog: Rc::clone(self), answered: false }
+        Exchange { watchdog: Rc::clone(self), answered: false, said: None }
     }
 
     /// What the head of the request that was asked last holds and hyper does not show, if that must be refused.
@@ -251,6 +256,11 @@ impl Exchange {
         self.answered = true;
     }
 
+    /// Where it will stand when the answer was said; nothing over HTTP/1.1, which ends the connection with a request that was not read.
+    pub(super) fn said(&mut self) -> Option<Said> {
+        self.watchdog.is_shared().then(|| Rc::clone(self.said.get_or_insert_default()))
+    }
+
     /// A piece of it goes out.
     pub(super) fn sent(&self, bytes: usize) {
         if let Some(frames) = self.watchdog.frames.borrow_mut().as_mut() {
@@ -262,6 +272,10 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.watchdog.ended(self.answered);
+        if let Some(said) = &self.said {
+            said.set(Some(Instant::now()));
+            self.watchdog.unread.look();
+        }
     }
 }
 
