@@ -98,7 +98,7 @@ where
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
     let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
-    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
+    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0, last_words: None });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
     let service = hyper::service::service_fn(|request| {
@@ -217,8 +217,10 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
             if let Poll::Ready(ended) = connection.as_mut().drive(context) {
                 return Poll::Ready(Some(ended));
             }
-            if watchdog.is_abused() {
-                return Poll::Ready(None);
+            if watchdog.is_abused() && !watchdog.is_leaving() {
+                // The stream itself says so, as soon as it is read from.
+                watchdog.take_leave();
+                continue;
             }
             watchdog.unread.poll(context, if shared.draining.get() { LAST_CALL } else { PATIENCE });
             if shared.draining.get() && !told {

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Settings;
-use super::frames::Frames;
+use super::frames::{Frames, Heads, calm};
 use super::raw_head::RawHeads;
 use super::transport::Transport;
 use super::unread::{Said, Unread};
@@ -50,6 +50,8 @@ pub(super) struct Watchdog {
     suspect: Cell<Option<&'static str>>,
     /// What comes over HTTP/2 and carries nothing.
     frames: RefCell<Option<Frames>>,
+    /// What goes out over HTTP/2.
+    said: RefCell<Option<Heads>>,
     flooded: Cell<bool>,
     /// What is still sent over HTTP/2 of requests that were answered.
     pub(super) unread: Unread,
@@ -91,6 +93,7 @@ impl Watchdog {
             taken_back: Cell::new(0),
             suspect: Cell::new(None),
             frames: RefCell::new(None),
+            said: RefCell::new(None),
             flooded: Cell::new(false),
             unread: Unread::default(),
         }
@@ -107,6 +110,20 @@ impl Watchdog {
         [phase, write, self.leave.get()].into_iter().flatten().min()
     }
 
+    /// All has been said: the other side has a moment to take it and to close.
+    pub(super) fn take_leave(&self) {
+        if !self.is_leaving() {
+            self.leave.set(Some(Instant::now() + LINGER.0));
+        }
+    }
+
+    /// The frame that tells one that asks too much why the connection ends; none in the middle of another frame.
+    fn last_words(&self) -> Bytes {
+        let between = self.said.borrow().as_ref().is_some_and(Heads::is_between);
+        let last = self.frames.borrow().as_ref().map_or(0, Frames::last);
+        if between { Bytes::copy_from_slice(&calm(last)) } else { Bytes::new() }
+    }
+
     /// Whether all has been said, and only the other side's end is waited for.
     pub(super) fn is_leaving(&self) -> bool {
         self.leave.get().is_some()
@@ -117,6 +134,7 @@ impl Watchdog {
         self.shared.set(true);
         self.no_more_heads();
         self.frames.replace(Some(Frames::new()));
+        self.said.replace(Some(Heads::of_answers()));
     }
 
     /// Whether HTTP/2 is spoken.
@@ -287,6 +305,8 @@ pub(super) struct Watched {
     pub(super) watchdog: Rc<Watchdog>,
     /// Bytes that were read and thrown away since all has been said.
     pub(super) wasted: usize,
+    /// What is left of the last words to one that asks too much. From then on nothing else is read or written.
+    pub(super) last_words: Option<Bytes>,
 }
 
 impl Watched {
@@ -309,8 +329,45 @@ impl Watched {
     }
 }
 
+impl Watched {
+    /// Ends a connection of HTTP/2 whose other side asks too much; it is told so.
+    fn poll_break(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        let watchdog = Rc::clone(&self.watchdog);
+        watchdog.take_leave();
+        let words = self.last_words.get_or_insert_with(|| watchdog.last_words());
+        while words.has_remaining() {
+            match ready!(Pin::new(&mut self.stream).poll_write(context, words)) {
+                Ok(bytes) if bytes > 0 => words.advance(bytes),
+                _ => words.clear(),
+            }
+        }
+        if ready!(Pin::new(&mut self.stream).poll_shutdown(context)).is_ok() {
+            ready!(self.poll_forget(context));
+        }
+        Poll::Ready(io::ErrorKind::ConnectionAborted.into())
+    }
+
+    /// These bytes are on their way.
+    fn wrote(&self, slices: &[IoSlice<'_>], outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Poll::Ready(Ok(bytes)), Some(heads)) = (&outcome, self.watchdog.said.borrow_mut().as_mut()) {
+            let mut left = *bytes;
+            for slice in slices {
+                let mut bytes = slice.get(..left.min(slice.len())).unwrap_or_default();
+                left = left.saturating_sub(bytes.len());
+                while let Some((_, rest)) = heads.next(bytes) {
+                    bytes = rest;
+                }
+            }
+        }
+        self.watchdog.wrote(outcome)
+    }
+}
+
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.watchdog.is_shared() && self.watchdog.is_abused() {
+            return self.poll_break(context).map(Err);
+        }
         if self.begun.has_remaining() {
             let bytes = self.begun.len().min(buffer.remaining());
             let bytes = self.begun.split_to(bytes);
@@ -323,7 +380,8 @@ impl AsyncRead for Watched {
         self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
         if self.watchdog.flooded.get() {
             // What has come is not looked at: the library would go on while there is more.
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            buffer.set_filled(before);
+            return self.poll_break(context).map(Err);
         }
         outcome
     }
@@ -331,13 +389,19 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.last_words.is_some() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watchdog.wrote(outcome)
+        self.wrote(&[IoSlice::new(bytes)], outcome)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.last_words.is_some() {
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).fold(0, usize::saturating_add)));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watchdog.wrote(outcome)
+        self.wrote(slices, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -345,6 +409,9 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.last_words.is_some() {
+            return Poll::Ready(Ok(()));
+        }
         let outcome = Pin::new(&mut self.stream).poll_flush(context);
         self.watchdog.flushed(outcome)
     }
@@ -353,9 +420,7 @@ impl AsyncWrite for Watched {
         ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         // Of HTTP/2 the library gives no stream back, so it is here that the end is waited for: window updates of the last answer are on their way.
         if self.watchdog.is_shared() {
-            if !self.watchdog.is_leaving() {
-                self.watchdog.leave.set(Some(Instant::now() + LINGER.0));
-            }
+            self.watchdog.take_leave();
             ready!(self.poll_forget(context));
         }
         Poll::Ready(Ok(()))

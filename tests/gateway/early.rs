@@ -95,17 +95,22 @@ async fn reset(stream: &mut SendStream<Bytes>) -> Reason {
 }
 
 fn h2c() -> Setup {
-    Setup::default().listener("h2c: true").route("{ path: /small/**, upstream: content, public: true, limits: { body: 1KiB } }")
+    Setup::default().listener("h2c: true")
 }
 
 #[tokio::test]
 async fn a_client_that_ends_its_upload_after_the_refusal_is_not_reset() {
-    let world = h2c().start().await;
+    let world = h2c().limits("{ off_for: [127.0.0.1/32], body: 1MiB }").start().await;
     let client = client(&world).await;
     let rpt = world.rpt(&["view"]);
-    for (path, token, status) in [(LINK, None, 401), (LINK, Some(rpt.as_str()), 401), ("/nowhere", None, 404), ("/small/a", None, 413)] {
+    for (path, token, first, status) in [
+        (LINK, None, 32 * KIB, 401),
+        (LINK, Some(rpt.as_str()), 32 * KIB, 401),
+        ("/nowhere", None, 32 * KIB, 404),
+        ("/public/a", None, 2 * MIB, 413),
+    ] {
         let Upload { answer, mut stream } = put(&client, path, token).await;
-        pour(&mut stream, 32 * KIB).await.unwrap();
+        pour(&mut stream, first).await.unwrap();
         assert_eq!(whole(answer).await.0, status, "{path}");
         let rest = pour(&mut stream, MIB).await;
         assert_eq!(rest, Ok(()), "{path}: {status}");
@@ -172,8 +177,8 @@ async fn a_refused_upload_does_not_hold_up_the_end_of_the_gateway() {
 /// What an upload to `/early` gets as an answer.
 const ANSWER: usize = 300 * KIB;
 
-/// A content server of HTTP/2. To `/early` it gives its whole answer at once, and resets the stream (RFC 9113, 8.1) or, to `/early/held`, only holds it; what
-/// it holds is in the list. It reads everything else. Beside its address, how many connections it has had.
+/// A content server of HTTP/2. Below `/early` it gives its whole answer at once, and resets the stream (RFC 9113, 8.1) or, at `/early/held`, only holds it;
+/// what it holds is in the list. It reads everything else. Beside its address, how many connections it has had.
 async fn early_server() -> (SocketAddr, Arc<AtomicUsize>, Held) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -212,7 +217,8 @@ type Held = Arc<Mutex<Vec<RecvStream>>>;
 
 async fn early_world(address: SocketAddr, setup: Setup) -> World {
     let upstream = format!("early: {{ servers: [ \"http://{address}\" ], protocol: h2, timeouts: {{ response: 300ms }} }}");
-    setup.another_upstream(&upstream).route("{ path: /**, upstream: early, public: true }").start().await
+    setup.another_upstream(&upstream).route("{ path: /early/**, upstream: early, public: true }")
+        .route("{ path: /late, upstream: early, public: true }").start().await
 }
 
 #[tokio::test]
@@ -221,7 +227,7 @@ async fn an_upstream_of_http2_that_answers_before_the_upload_ends_is_heard_whole
     let world = early_world(address, h2c()).await;
     let client = client(&world).await;
     for _ in 0..40 {
-        let Upload { answer, mut stream } = put(&client, "/early", None).await;
+        let Upload { answer, mut stream } = put(&client, "/early/reset", None).await;
         let upload = async {
             let end = pour(&mut stream, TOO_MUCH).await;
             assert_eq!(end, Err(Reason::NO_ERROR));
@@ -232,6 +238,35 @@ async fn an_upstream_of_http2_that_answers_before_the_upload_ends_is_heard_whole
     // More than any window on the way.
     let Upload { answer, mut stream } = put(&client, "/late", None).await;
     pour(&mut stream, 4 * MIB).await.unwrap();
+    stream.send_data(Bytes::new(), true).unwrap();
+    assert_eq!(whole(answer).await, (200, ANSWER));
+    assert_eq!(connections.load(Ordering::Relaxed), 1, "all went over one connection");
+}
+
+#[tokio::test]
+async fn an_upload_that_the_upstream_neither_reads_nor_resets_after_its_answer_is_let_go() {
+    let (address, connections, held) = early_server().await;
+    let world = early_world(address, h2c()).await;
+    let client = client(&world).await;
+    let mut uploads = Vec::new();
+    for _ in 0..20 {
+        let mut upload = put(&client, "/early/held", None).await;
+        pour(&mut upload.stream, 32 * KIB).await.unwrap();
+        assert_eq!(whole(upload.answer).await, (413, ANSWER));
+        uploads.push(upload.stream);
+    }
+    // The upstream's stream is cancelled, and the client's reset.
+    let requests = std::mem::take(&mut *held.lock().unwrap());
+    assert_eq!(requests.len(), 20);
+    for mut request in requests {
+        let end = timeout(PATIENCE, drain(&mut request)).await.expect("it ends");
+        assert_eq!(end.expect_err("it was not whole").reason(), Some(Reason::CANCEL));
+    }
+    for mut stream in uploads {
+        assert_eq!(reset(&mut stream).await, Reason::NO_ERROR);
+    }
+    let Upload { answer, mut stream } = put(&client, "/late", None).await;
+    pour(&mut stream, 2 * MIB).await.unwrap();
     stream.send_data(Bytes::new(), true).unwrap();
     assert_eq!(whole(answer).await, (200, ANSWER));
     assert_eq!(connections.load(Ordering::Relaxed), 1, "all went over one connection");
