@@ -117,6 +117,7 @@ pub struct Body {
     kind: Kind,
     watches: [Option<Box<dyn Watch>>; WATCHES],
     trailers: bool,
+    again: bool,
 }
 
 enum Kind {
@@ -176,13 +177,20 @@ impl Body {
     }
 
     const fn new(kind: Kind) -> Self {
-        Self { kind, watches: [const { None }; WATCHES], trailers: true }
+        Self { kind, watches: [const { None }; WATCHES], trailers: true, again: false }
     }
 
     /// The same body without the trailer section that may follow it: nothing may be decided by trailers, so requests lose theirs.
     #[must_use]
     pub fn without_trailers(mut self) -> Self {
         self.trailers = false;
+        self
+    }
+
+    /// The same body, which gives nothing when it is asked first and wants to be asked again: for one that is asked before it is where it will be read.
+    #[must_use]
+    pub const fn asked_again(mut self) -> Self {
+        self.again = true;
         self
     }
 
@@ -288,6 +296,10 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if std::mem::take(&mut this.again) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let frame = match std::task::ready!(this.poll_kind(context)) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
