@@ -30,7 +30,7 @@ use tower::{Service, ServiceExt};
 use super::held::Held;
 use super::transport::{Opened, Protocol, open};
 use super::unread::{PATIENCE, Said};
-use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
+use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
 use crate::response::is_grpc;
@@ -98,7 +98,7 @@ where
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
     let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
-    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0, last_words: None });
+    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
     let service = hyper::service::service_fn(|request| {
@@ -154,6 +154,7 @@ where
         _ => Some(Event::Expired),
     };
     event.into_iter().for_each(|event| (shared.settings.on_event)(event));
+    broken_off(&watchdog).await;
 }
 
 /// What a 101 leaves for its connection.
@@ -207,6 +208,7 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     let mut registered = false;
     let mut told = false;
     let mut expired = false;
+    let mut broken = false;
     poll_fn(move |context| {
         // The task's waker stays the same, so one poll is enough to be woken when the drain begins.
         if !registered {
@@ -217,9 +219,12 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
             if let Poll::Ready(ended) = connection.as_mut().drive(context) {
                 return Poll::Ready(Some(ended));
             }
-            if watchdog.is_abused() && !watchdog.is_leaving() {
-                // The stream itself says so, as soon as it is read from.
-                watchdog.take_leave();
+            if watchdog.is_abused() {
+                if broken {
+                    return Poll::Ready(None);
+                }
+                // The stream breaks off when it is read from.
+                broken = true;
                 continue;
             }
             watchdog.unread.poll(context, if shared.draining.get() { LAST_CALL } else { PATIENCE });
@@ -415,6 +420,14 @@ async fn linger(mut io: Watched) {
     // hyper leaves this out when an upgrade was offered.
     let _ = timeout(LINGER.0, io.shutdown()).await;
     let _ = timeout(LINGER.0, poll_fn(|context| io.poll_forget(context))).await;
+}
+
+/// Waits until one that was told why its connection ends has closed, for a short while.
+async fn broken_off(watchdog: &Watchdog) {
+    if let Some(socket) = watchdog.left.take().and_then(|socket| TcpStream::from_std(socket).ok()) {
+        let mut wasted = 0;
+        let _ = timeout(LINGER.0, poll_fn(|context| poll_forget(&socket, &mut wasted, context))).await;
+    }
 }
 
 /// An IPv4 peer of an IPv6 socket under its own address.

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Settings;
@@ -55,6 +57,8 @@ pub(super) struct Watchdog {
     flooded: Cell<bool>,
     /// What is still sent over HTTP/2 of requests that were answered.
     pub(super) unread: Unread,
+    /// The socket of a connection that was broken off, while its other side may still take the last words.
+    pub(super) left: Cell<Option<std::net::TcpStream>>,
 }
 
 /// A request that is being answered, to the end of the answer.
@@ -96,6 +100,7 @@ impl Watchdog {
             said: RefCell::new(None),
             flooded: Cell::new(false),
             unread: Unread::default(),
+            left: Cell::new(None),
         }
     }
 
@@ -108,13 +113,6 @@ impl Watchdog {
         };
         let write = self.stuck.get().map(|(since, _)| since + self.settings.write.min(self.patience.get()));
         [phase, write, self.leave.get()].into_iter().flatten().min()
-    }
-
-    /// All has been said: the other side has a moment to take it and to close.
-    pub(super) fn take_leave(&self) {
-        if !self.is_leaving() {
-            self.leave.set(Some(Instant::now() + LINGER.0));
-        }
     }
 
     /// The frame that tells one that asks too much why the connection ends; none in the middle of another frame.
@@ -305,46 +303,44 @@ pub(super) struct Watched {
     pub(super) watchdog: Rc<Watchdog>,
     /// Bytes that were read and thrown away since all has been said.
     pub(super) wasted: usize,
-    /// What is left of the last words to one that asks too much. From then on nothing else is read or written.
-    pub(super) last_words: Option<Bytes>,
 }
 
-impl Watched {
-    /// Reads and forgets until the peer has closed, or has sent too much. A close with bytes that nobody read would be a reset, and take from the
-    /// peer what it has not read yet (RFC 9112, 9.6).
-    pub(super) fn poll_forget(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut waste = [0; 8 * 1024];
-        while self.wasted < LINGER.1 {
-            if ready!(self.stream.socket().poll_read_ready(context)).is_err() {
-                break;
-            }
-            match self.stream.socket().try_read(&mut waste) {
-                Ok(0) => break,
-                Ok(bytes) => self.wasted = self.wasted.saturating_add(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
-            }
+/// Reads and forgets until the peer has closed, or has sent too much. A close with bytes that nobody read would be a reset, and take from the
+/// peer what it has not read yet (RFC 9112, 9.6).
+pub(super) fn poll_forget(socket: &TcpStream, wasted: &mut usize, context: &mut Context<'_>) -> Poll<()> {
+    let mut waste = [0; 8 * 1024];
+    while *wasted < LINGER.1 {
+        if ready!(socket.poll_read_ready(context)).is_err() {
+            break;
         }
-        Poll::Ready(())
+        match socket.try_read(&mut waste) {
+            Ok(0) => break,
+            Ok(bytes) => *wasted = wasted.saturating_add(bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
     }
+    Poll::Ready(())
 }
 
 impl Watched {
-    /// Ends a connection of HTTP/2 whose other side asks too much; it is told so.
-    fn poll_break(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
-        let watchdog = Rc::clone(&self.watchdog);
-        watchdog.take_leave();
-        let words = self.last_words.get_or_insert_with(|| watchdog.last_words());
-        while words.has_remaining() {
-            match ready!(Pin::new(&mut self.stream).poll_write(context, words)) {
-                Ok(bytes) if bytes > 0 => words.advance(bytes),
-                _ => words.clear(),
-            }
+    /// Reads and forgets, as [`poll_forget`].
+    pub(super) fn poll_forget(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        poll_forget(self.stream.socket(), &mut self.wasted, context)
+    }
+
+    /// Ends a connection of HTTP/2 whose other side asks too much, and says why if that can be said at once. What it has under way ends now; the socket is left
+    /// to the watchdog.
+    fn break_off(&mut self, context: &mut Context<'_>) -> io::Error {
+        let mut words = self.watchdog.last_words();
+        while words.has_remaining()
+            && let Poll::Ready(Ok(bytes @ 1..)) = Pin::new(&mut self.stream).poll_write(context, &words)
+        {
+            words.advance(bytes);
         }
-        if ready!(Pin::new(&mut self.stream).poll_shutdown(context)).is_ok() {
-            ready!(self.poll_forget(context));
-        }
-        Poll::Ready(io::ErrorKind::ConnectionAborted.into())
+        let _ = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watchdog.left.set(self.stream.socket().as_fd().try_clone_to_owned().ok().map(Into::into));
+        io::ErrorKind::ConnectionAborted.into()
     }
 
     /// These bytes are on their way.
@@ -366,7 +362,7 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.watchdog.is_shared() && self.watchdog.is_abused() {
-            return self.poll_break(context).map(Err);
+            return Poll::Ready(Err(self.break_off(context)));
         }
         if self.begun.has_remaining() {
             let bytes = self.begun.len().min(buffer.remaining());
@@ -380,8 +376,7 @@ impl AsyncRead for Watched {
         self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
         if self.watchdog.flooded.get() {
             // What has come is not looked at: the library would go on while there is more.
-            buffer.set_filled(before);
-            return self.poll_break(context).map(Err);
+            return Poll::Ready(Err(self.break_off(context)));
         }
         outcome
     }
@@ -389,17 +384,11 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.last_words.is_some() {
-            return Poll::Ready(Ok(bytes.len()));
-        }
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.wrote(&[IoSlice::new(bytes)], outcome)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.last_words.is_some() {
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).fold(0, usize::saturating_add)));
-        }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.wrote(slices, outcome)
     }
@@ -409,9 +398,6 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.last_words.is_some() {
-            return Poll::Ready(Ok(()));
-        }
         let outcome = Pin::new(&mut self.stream).poll_flush(context);
         self.watchdog.flushed(outcome)
     }
@@ -420,7 +406,9 @@ impl AsyncWrite for Watched {
         ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
         // Of HTTP/2 the library gives no stream back, so it is here that the end is waited for: window updates of the last answer are on their way.
         if self.watchdog.is_shared() {
-            self.watchdog.take_leave();
+            if !self.watchdog.is_leaving() {
+                self.watchdog.leave.set(Some(Instant::now() + LINGER.0));
+            }
             ready!(self.poll_forget(context));
         }
         Poll::Ready(Ok(()))

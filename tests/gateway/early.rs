@@ -103,12 +103,9 @@ async fn a_client_that_ends_its_upload_after_the_refusal_is_not_reset() {
     let world = h2c().limits("{ off_for: [127.0.0.1/32], body: 1MiB }").start().await;
     let client = client(&world).await;
     let rpt = world.rpt(&["view"]);
-    for (path, token, first, status) in [
-        (LINK, None, 32 * KIB, 401),
-        (LINK, Some(rpt.as_str()), 32 * KIB, 401),
-        ("/nowhere", None, 32 * KIB, 404),
-        ("/public/a", None, 2 * MIB, 413),
-    ] {
+    for (path, token, first, status) in
+        [(LINK, None, 32 * KIB, 401), (LINK, Some(rpt.as_str()), 32 * KIB, 401), ("/nowhere", None, 32 * KIB, 404), ("/public/a", None, 2 * MIB, 413)]
+    {
         let Upload { answer, mut stream } = put(&client, path, token).await;
         pour(&mut stream, first).await.unwrap();
         assert_eq!(whole(answer).await.0, status, "{path}");
@@ -217,8 +214,12 @@ type Held = Arc<Mutex<Vec<RecvStream>>>;
 
 async fn early_world(address: SocketAddr, setup: Setup) -> World {
     let upstream = format!("early: {{ servers: [ \"http://{address}\" ], protocol: h2, timeouts: {{ response: 300ms }} }}");
-    setup.another_upstream(&upstream).route("{ path: /early/**, upstream: early, public: true }")
-        .route("{ path: /late, upstream: early, public: true }").start().await
+    setup
+        .another_upstream(&upstream)
+        .route("{ path: /early/**, upstream: early, public: true }")
+        .route("{ path: /late, upstream: early, public: true }")
+        .start()
+        .await
 }
 
 #[tokio::test]
