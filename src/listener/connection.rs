@@ -106,16 +106,14 @@ where
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
         let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &settings);
-        let request = (!many).then_some(request);
         let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
-            let mut answer = match request {
-                Some(request) => {
-                    let Ok(answer) = service.oneshot(request).await;
-                    answer
-                }
-                None => h2::head_too_large(),
+            let mut answer = if many {
+                h2::head_too_large()
+            } else {
+                let Ok(answer) = service.oneshot(request).await;
+                answer
             };
             exchange.answered();
             let exchange = match stream {
@@ -144,9 +142,7 @@ where
             watchdog.share();
             // A box, so that connections which speak HTTP/1.1 do not hold the room for it.
             let mut connection = Box::pin(shared.http2.serve_connection(io, service));
-            let ended = until_done(connection.as_mut(), &watchdog, &shared).await;
-            watchdog.unread.close();
-            ended
+            until_done(connection.as_mut(), &watchdog, &shared).await
         }
     };
     let event = match ended {
@@ -154,6 +150,7 @@ where
         _ => Some(Event::Expired),
     };
     event.into_iter().for_each(|event| (shared.settings.on_event)(event));
+    watchdog.unread.close();
     broken_off(&watchdog).await;
 }
 
