@@ -56,7 +56,10 @@ impl Arguments {
             return Some(format!("the address is missing: uma-gateway explain {} http://HOST/PATH", what.to_ascii_uppercase()));
         }
         let rows = Row::ALL.iter().map(|row| row.label()).collect::<Vec<_>>().join(" ");
-        Some(format!("`{}` is neither the id of a request nor a row. The rows are\n{rows}\n`uma-gateway explain --rows` says what they mean.", what.escape_debug()))
+        Some(format!(
+            "`{}` is neither the id of a request nor a row. The rows are\n{rows}\n`uma-gateway explain --rows` says what they mean.",
+            what.escape_debug()
+        ))
     }
 
     /// Where the configuration is. Somebody who runs the demo stands in a folder with an example of a configuration more often than not.

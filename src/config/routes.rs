@@ -19,8 +19,8 @@ use super::values::{duration_or_zero, host, list, only_true, scalar, word};
 use crate::authorization_server;
 use crate::path::OptIns;
 use crate::routing::{
-    Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, PatternProblemKind, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Upgrade,
-    unused_parameters,
+    Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, PatternProblemKind, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable,
+    ScopesMatch, Upgrade, unused_parameters,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);

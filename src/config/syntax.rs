@@ -122,7 +122,8 @@ fn address_in_quotes(number: u32, characters: &[char], bracket: usize) -> Proble
     let before = characters.iter().take(bracket).rev().take_while(|c| !c.is_whitespace() && !"{[,".contains(**c)).count();
     let start = bracket - before;
     let (scheme, rest) = (characters.get(start..bracket).unwrap_or_default(), characters.get(bracket..).unwrap_or_default());
-    let closed = rest.iter().position(|c| *c == ']').map_or(0, |at| at + 1);
+    let inner = rest.iter().skip(1).take_while(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.')).count() + 1;
+    let closed = if rest.get(inner) == Some(&']') { inner + 1 } else { 0 };
     let ends = |c: &char| c.is_whitespace() || ",]}".contains(*c);
     let length = closed + rest.iter().skip(closed).take_while(|c| !ends(c)).count();
     let (scheme, written): (String, String) = (scheme.iter().collect(), rest.iter().take(length).collect());

@@ -314,7 +314,9 @@ fn unreadable(text: &str) -> Wrong {
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or_default();
     match bracketed(authority) {
-        Some((ip, port)) => brackets(authority, false).write(format!("\"{scheme}://[{ip}]{}{path}\"", port.map_or_else(String::new, |port| format!(":{port}")))),
+        Some((ip, port)) => {
+            brackets(authority, false).write(format!("\"{scheme}://[{ip}]{}{path}\"", port.map_or_else(String::new, |port| format!(":{port}"))))
+        }
         None => Wrong::because("it cannot be read"),
     }
 }
@@ -395,7 +397,8 @@ pub(super) fn socket(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> 
     };
     if let Some(why) = why {
         let problem = Problem::at(node.span, format!("the socket {} cannot be made", shown(&path.display().to_string()))).label(why);
-        checker.error(problem.hint("a folder under /run is gone after a restart of the machine; systemd makes one with `RuntimeDirectory=`"));
+        let temporary = path.starts_with("/run") && path.parent().is_none_or(|folder| !folder.is_dir());
+        checker.error(if temporary { problem.hint("systemd makes a folder there with `RuntimeDirectory=uma-gateway`") } else { problem });
         return None;
     }
     Some(path)

@@ -51,7 +51,14 @@ struct Trouble {
 
 impl From<Settings> for Terms {
     fn from(settings: Settings) -> Self {
-        Self(Arc::new(Inner { now: ArcSwap::from_pointee(settings.clone()), base: settings, seats: Arc::default(), trouble: Trouble::default(), refusals: Default::default(), cut: Mutex::default() }))
+        Self(Arc::new(Inner {
+            now: ArcSwap::from_pointee(settings.clone()),
+            base: settings,
+            seats: Arc::default(),
+            trouble: Trouble::default(),
+            refusals: Default::default(),
+            cut: Mutex::default(),
+        }))
     }
 }
 

@@ -116,7 +116,7 @@ fn no_token(text: &str) -> Wrong {
     let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|part| !part.is_empty());
     let instead: String = parts.collect::<Vec<_>>().join("-").chars().take(64).collect();
     let wrong = Wrong::because("letters, digits, - and _");
-    if instead.is_empty() { wrong } else { wrong.write(instead) }
+    if instead.is_empty() || !text.is_ascii() { wrong } else { wrong.write(instead) }
 }
 
 fn health_check(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<HealthCheck> {
