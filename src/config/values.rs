@@ -53,7 +53,9 @@ pub(super) fn scalar<'t>(node: &'t Node, checker: &mut Checker<'_>, wanted: &str
             None
         }
         Value::Map(_) | Value::List(_) => {
-            checker.error(Problem::at(node.span, format!("{wanted} is wanted, and here stands {}", node.kind())));
+            let problem = Problem::at(node.span, format!("{wanted} is wanted, and here stands {}", node.kind()));
+            let list = matches!(node.value, Value::List(_));
+            checker.error(if list { problem.label("a text that begins with [ needs quotes") } else { problem });
             None
         }
     }

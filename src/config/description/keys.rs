@@ -301,7 +301,7 @@ static ROUTE: Section = Section::new(
         .default("none")
         .example("{ X-Forwarded-User: sub }"),
         Key::new("scopes_match", Kind::Word(&["all", "any"]), "Whether all scopes of a method are needed, or one of them.").default("all"),
-        Key::new("upgrade", Kind::List(&Kind::Word(&["websocket"])), "Protocols that a connection may change to; decided at the handshake. Where none is named, the offer goes no further and the content server sees an ordinary GET.")
+        Key::new("upgrade", Kind::List(&Kind::Word(&["websocket"])), "Protocols that a connection may change to; decided at the handshake. Without it the offer goes no further, and the content server sees an ordinary GET; over HTTP/2 the answer is 405.")
             .default("none")
             .example("[websocket]"),
         Key::new("upgrade_grace", Kind::DurationOrZero, "How long an upgraded connection goes on when its permission has ended or was withdrawn.")
