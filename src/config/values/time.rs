@@ -58,7 +58,7 @@ fn meant(text: &str) -> Option<Duration> {
 /// With the largest unit that leaves a whole number.
 fn written(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
-    let fits = |(_, of): &&(&str, u64)| milliseconds > 0 && milliseconds % u128::from(*of) == 0;
+    let fits = |(_, of): &&(&str, u64)| milliseconds > 0 && milliseconds.is_multiple_of(u128::from(*of));
     UNITS.iter().find(fits).map_or_else(|| "0s".to_owned(), |(name, of)| format!("{}{name}", milliseconds / u128::from(*of)))
 }
 
