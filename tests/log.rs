@@ -1,5 +1,5 @@
 //! What goes wrong with the log goes wrong with the log alone; and what no record tells is counted.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
