@@ -15,6 +15,7 @@
 mod answers;
 mod bodies;
 mod connect;
+mod early;
 mod explain;
 mod figures;
 mod flows;
