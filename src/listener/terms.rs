@@ -3,13 +3,14 @@
 //! One for all workers and listeners of a gateway. A connection keeps the settings that it began with.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
 use super::seats::Seats;
+use super::uploads::Uploads;
 use super::{Limits, Settings};
 
 /// Between two words on the same trouble.
@@ -25,6 +26,8 @@ struct Inner {
     base: Settings,
     now: ArcSwap<Settings>,
     seats: Arc<Seats>,
+    /// Request bodies beyond those that each connection has of its own.
+    uploads: Arc<AtomicUsize>,
     trouble: Trouble,
 }
 
@@ -37,7 +40,13 @@ struct Trouble {
 
 impl From<Settings> for Terms {
     fn from(settings: Settings) -> Self {
-        Self(Arc::new(Inner { now: ArcSwap::from_pointee(settings.clone()), base: settings, seats: Arc::default(), trouble: Trouble::default() }))
+        Self(Arc::new(Inner {
+            now: ArcSwap::from_pointee(settings.clone()),
+            base: settings,
+            seats: Arc::default(),
+            uploads: Arc::default(),
+            trouble: Trouble::default(),
+        }))
     }
 }
 
@@ -72,6 +81,11 @@ impl Terms {
         if told.load(Ordering::Relaxed) && told.swap(false, Ordering::Relaxed) {
             tracing::info!("connections are accepted again");
         }
+    }
+
+    /// Request bodies of a new connection.
+    pub(super) fn uploads(&self) -> Uploads {
+        Uploads::new(&self.0.uploads, self.0.base.uploads)
     }
 
     /// The count of connections.

@@ -55,14 +55,7 @@ impl Lost {
 }
 
 /// Sends the request and waits for the head of the answer. `reused`: the connection was there already, and may have died unnoticed.
-pub(super) async fn attempt(
-    connection: Connection,
-    config: &Config,
-    slot: &Slot,
-    head: request::Parts,
-    body: Body,
-    reused: bool,
-) -> Result<Sent, Lost> {
+pub(super) async fn attempt(connection: Connection, config: &Config, slot: &Slot, head: request::Parts, body: Body, reused: bool) -> Result<Sent, Lost> {
     match connection {
         Connection::H1(single) => over_h1(single, config, head, body, reused).await,
         Connection::H2(place) => over_h2(place, config, slot, head, body).await,

@@ -15,6 +15,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::support::h2_server::{Deed, H2Server};
@@ -200,7 +201,9 @@ async fn endless() -> (SocketAddr, Arc<AtomicUsize>) {
                 let body = if endless { Endless(Arc::clone(&count)).boxed() } else { Full::new(Bytes::from(vec![b'y'; 40 * 1024])).boxed() };
                 async move { Ok::<_, Infallible>(Response::new(body)) }
             });
-            tokio::spawn(hyper::server::conn::http2::Builder::new(TokioExecutor::new()).max_send_buf_size(16 * 1024).serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new()).max_send_buf_size(16 * 1024).serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     (address, taken)
@@ -229,25 +232,50 @@ async fn clients_that_do_not_read_hold_up_nobody_else_on_the_same_connection() {
     drop(unread);
 }
 
+/// A server that takes no body, the gateway in front of it, and one client; `more`: bodies beyond those that each connection has of its own.
+async fn stuck(more: usize) -> (H2Server, World, H2) {
+    let stuck = H2Server::start(|_, _| Deed::Ignore).await;
+    let upstream = format!("h2: {{ servers: [ \"http://{}\" ], protocol: h2 }}", stuck.address);
+    let setup = Setup::default().listener("h2c: true").settings(|settings| settings.uploads = more).another_upstream(&upstream);
+    let world = setup.route("{ path: /open/**, upstream: h2, public: true }").start().await;
+    let client = client(&world).await;
+    (stuck, world, client)
+}
+
+/// So many uploads that end with what is returned.
+fn uploads(client: &H2, count: usize) -> JoinSet<(u16, Bytes)> {
+    (0..count).map(|_| client.clone()).map(|client| async move { ask(&client, "POST", vec![b'x'; 200 * 1024]).await }).collect()
+}
+
+/// The status of a body of 100 KiB that the content server takes.
+async fn free(client: &H2) -> u16 {
+    let request = Request::put("http://gateway.example.org/public/new.txt").body(Full::new(Bytes::from(vec![b'y'; 100 * 1024]))).unwrap();
+    let mut client = client.0.clone();
+    let answer = async { client.send_request(request).await.unwrap().status().as_u16() };
+    timeout(PATIENCE, answer).await.expect("an answer while other uploads are stuck")
+}
+
 #[tokio::test]
 async fn uploads_that_nobody_takes_hold_up_no_other_upload_of_the_same_client() {
     const STUCK: usize = 90;
-    let stuck = H2Server::start(|_, _| Deed::Ignore).await;
-    let upstream = format!("h2: {{ servers: [ \"http://{}\" ], protocol: h2 }}", stuck.address);
-    let setup = Setup::default().listener("h2c: true").another_upstream(&upstream);
-    let world = setup.route("{ path: /open/**, upstream: h2, public: true }").start().await;
-    let client = client(&world).await;
-    let uploads: Vec<_> = (0..STUCK)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move { ask(&client, "POST", vec![b'x'; 200 * 1024]).await })
-        })
-        .collect();
-    until("the content server has all of them", async || (stuck.heads() == STUCK).then_some(())).await;
-    let request = Request::put("http://gateway.example.org/public/new.txt").body(Full::new(Bytes::from(vec![b'y'; 100 * 1024]))).unwrap();
-    let mut sender = client.0.clone();
-    let free = async { sender.send_request(request).await.unwrap().status().as_u16() };
-    assert_ne!(timeout(PATIENCE, free).await.expect("an answer while other uploads are stuck"), 502);
-    assert!(world.upstream().requests().iter().any(|request| request.body.len() == 100 * 1024), "it came whole");
-    uploads.iter().for_each(tokio::task::JoinHandle::abort);
+    let (server, world, client) = stuck(1024).await;
+    let _uploads = uploads(&client, STUCK);
+    until("the content server has all of them", async || (server.heads() == STUCK).then_some(())).await;
+    assert_ne!(free(&client).await, 503);
+    assert!(world.upstream().requests().iter().any(|request| request.body_len == 100 * 1024), "it came whole");
+}
+
+#[tokio::test]
+async fn uploads_beyond_what_memory_is_there_for_are_refused_and_each_client_has_its_own() {
+    // 16 of its own, and all 4 that there are beside.
+    let (server, world, greedy) = stuck(4).await;
+    let greedy_uploads = uploads(&greedy, 20);
+    until("the content server has all of them", async || (server.heads() == 20).then_some(())).await;
+    assert_eq!(free(&greedy).await, 503);
+    let without_a_body = greedy.clone().get("http://gateway.example.org/public/welcome.txt").await.unwrap();
+    assert_eq!(without_a_body.status, 200);
+    let modest = client(&world).await;
+    assert_ne!(free(&modest).await, 503);
+    drop(greedy_uploads);
+    until("there is room again", async || (free(&greedy).await != 503).then_some(())).await;
 }

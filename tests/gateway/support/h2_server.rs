@@ -161,7 +161,11 @@ impl Talk {
         });
         if deed != Some(Deed::Ignore) && !piece.is_empty() {
             let more = u32::try_from(piece.len()).unwrap().to_be_bytes();
-            let both = if deed.is_some() { [frame(WINDOW_UPDATE, 0, 0, &more), frame(WINDOW_UPDATE, 0, stream, &more)].concat() } else { frame(WINDOW_UPDATE, 0, 0, &more) };
+            let both = if deed.is_some() {
+                [frame(WINDOW_UPDATE, 0, 0, &more), frame(WINDOW_UPDATE, 0, stream, &more)].concat()
+            } else {
+                frame(WINDOW_UPDATE, 0, 0, &more)
+            };
             self.stream.write_all(&both).await?;
         }
         self.reset(stream).await
