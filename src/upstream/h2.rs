@@ -124,7 +124,7 @@ impl Said {
                 () = self.looked.notified() => {}
             }
         }
-        Err(io::ErrorKind::ConnectionReset.into())
+        Err(io::Error::new(io::ErrorKind::ConnectionReset, "the connection ended before settings of HTTP/2 came"))
     }
 }
 

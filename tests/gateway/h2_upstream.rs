@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -109,6 +110,33 @@ async fn streams_that_are_reset_count_as_failures_of_the_server_where_those_coun
     assert_eq!(ask(&client(&world).await, "GET", "").await.0, 502);
     let gauge = format!("uma_gateway_upstream_server_up{{server=\"{}\",upstream=\"h2\"}} 0", server.address);
     assert!(world.metrics().await.contains(&gauge));
+}
+
+#[tokio::test]
+async fn a_server_gets_no_more_requests_at_a_time_than_it_takes_from_the_first_ones_on() {
+    // SETTINGS_MAX_CONCURRENT_STREAMS.
+    let server = H2Server::with_settings(&[(3, 4)], |_, _| Deed::Serve).await;
+    let world = world(server.address, "").await;
+    let client = client(&world).await;
+    let answers = join_all((0..60).map(|_| ask(&client, "POST", vec![b'x'; 30 * 1024]))).await;
+    assert!(answers.iter().all(|(status, body)| *status == 200 && body.len() == 30 * 1024));
+    assert!(server.most() <= 4, "{}", server.most());
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_of_http2_is_not_taken_for_one() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = world(silent.local_addr().unwrap(), ", timeouts: { connect: 100ms }").await;
+    assert_eq!(ask(&client(&world).await, "GET", "").await.0, 504);
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = other.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = other.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let world = self::world(address, "").await;
+    assert_eq!(ask(&client(&world).await, "GET", "").await.0, 502);
 }
 
 #[tokio::test]

@@ -46,11 +46,19 @@ pub struct H2Server {
 struct Seen {
     connections: usize,
     heads: usize,
+    most: usize,
     served: Vec<Vec<u8>>,
 }
 
 impl H2Server {
     pub async fn start(script: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
+        Self::with_settings(&[], script).await
+    }
+
+    /// With these settings (RFC 9113, 6.5.1).
+    pub async fn with_settings(settings: &[(u16, u32)], script: impl Fn(usize, usize) -> Deed + Send + Sync + 'static) -> Self {
+        let settings =
+            frame(SETTINGS, 0, 0, &settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect::<Vec<u8>>());
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let server = Self { address: listener.local_addr().expect("it has one"), seen: Arc::default() };
         let (script, seen) = (Arc::new(script), Arc::clone(&server.seen));
@@ -58,10 +66,10 @@ impl H2Server {
             for number in 1.. {
                 let Ok((stream, _)) = listener.accept().await else { return };
                 seen.lock().unwrap().connections = number;
-                let (script, seen) = (Arc::clone(&script), Arc::clone(&seen));
+                let (script, seen, settings) = (Arc::clone(&script), Arc::clone(&seen), settings.clone());
                 tokio::spawn(async move {
                     let talk = Talk { stream, seen, requests: 0, last: 0, left: false, open: BTreeMap::new() };
-                    let _ = talk.run(|request| script(number, request)).await;
+                    let _ = talk.run(&settings, |request| script(number, request)).await;
                 });
             }
         });
@@ -76,6 +84,11 @@ impl H2Server {
     /// Heads of requests so far, also of those that were not heeded.
     pub fn heads(&self) -> usize {
         self.seen.lock().unwrap().heads
+    }
+
+    /// Requests at a time on one connection, at most so far.
+    pub fn most(&self) -> usize {
+        self.seen.lock().unwrap().most
     }
 
     /// The bodies of all requests that were answered, in order of their octets.
@@ -97,8 +110,8 @@ struct Talk {
 }
 
 impl Talk {
-    async fn run(mut self, script: impl Fn(usize) -> Deed) -> std::io::Result<()> {
-        self.stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
+    async fn run(mut self, settings: &[u8], script: impl Fn(usize) -> Deed) -> std::io::Result<()> {
+        self.stream.write_all(settings).await?;
         let mut preface = [0; 24];
         self.stream.read_exact(&mut preface).await?;
         assert_eq!(preface, PREFACE);
@@ -149,9 +162,15 @@ impl Talk {
         }
         if deed != Deed::LeaveOut {
             self.open.insert(stream, (deed, Vec::new()));
+            self.note();
             self.reset(stream).await?;
         }
         Ok(())
+    }
+
+    fn note(&self) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.most = seen.most.max(self.open.len());
     }
 
     async fn data(&mut self, stream: u32, piece: &[u8]) -> std::io::Result<()> {
