@@ -115,7 +115,7 @@ async fn over_h2(mut place: Place, config: &Config, slot: &Slot, mut head: reque
     place.unanswered();
     match fate {
         // Nothing new may begin on it; what is under way goes on.
-        Fate::Unsent | Fate::LeftOut => place.retire(),
+        Fate::Unsent | Fate::LeftOut => place.retire(fate == Fate::LeftOut),
         Fate::Refused => place.fill(),
         Fate::Silent | Fate::Over => {}
     }

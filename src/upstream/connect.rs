@@ -174,7 +174,8 @@ async fn unix(path: &Path) -> io::Result<(Stream, Option<SocketAddr>)> {
     Ok((Stream::Unix(UnixStream::connect(path).await?), None))
 }
 
-/// Runs a connection of HTTP/2 as long as it takes new requests; what is under way then goes on without it.
+/// Runs a connection of HTTP/2 as long as it takes new requests; what is under way then goes on without it. `while_open` is dropped when nothing new is
+/// taken on it.
 async fn drive_h2(connection: http2::Connection<TokioIo<Counted>, Body, OnWorker>, while_open: Box<dyn Any>, said: Rc<h2::Said>) {
     let mut connection = pin!(connection);
     loop {

@@ -60,9 +60,34 @@ pub(super) fn bounded(builder: &mut http2::Builder<OnWorker>) -> &mut http2::Bui
         .max_concurrent_streams(0)
 }
 
+/// How long it is believed that a server ends its connections after so many requests.
+const BELIEVED: Duration = Duration::from_secs(60);
+
 /// The connections to one server.
 #[derive(Default)]
-pub(super) struct Connections(RefCell<Vec<Rc<Connection>>>);
+pub(super) struct Connections {
+    all: RefCell<Vec<Rc<Connection>>>,
+    life: Rc<Life>,
+}
+
+/// After how many requests the server ended a connection that left out others, and until when that is believed: further connections are left in time.
+#[derive(Default)]
+struct Life(Cell<Option<(u64, Instant)>>);
+
+impl Life {
+    fn learn(&self, requests: u64) {
+        let known = self.requests();
+        // One that takes none is another matter.
+        if requests > 0 && known.is_none_or(|known| requests < known) {
+            self.0.set(Some((requests, Instant::now() + BELIEVED)));
+        }
+    }
+
+    /// How many requests a connection lasts; none where nothing is known.
+    fn requests(&self) -> Option<u64> {
+        self.0.get().filter(|(_, until)| *until > Instant::now()).map(|(requests, _)| requests)
+    }
+}
 
 /// What a server says of itself while a connection lives.
 pub(super) struct Said {
@@ -132,6 +157,7 @@ struct Connection {
     sender: http2::SendRequest<Body>,
     said: Rc<Said>,
     peer: Option<SocketAddr>,
+    life: Rc<Life>,
     streams: Cell<usize>,
     idle_until: Cell<Instant>,
     /// Requests that it has carried.
@@ -147,7 +173,8 @@ struct Connection {
 
 impl Connection {
     fn stands(&self) -> bool {
-        !self.retired.get() && !self.sender.is_closed()
+        let spent = self.life.requests().is_some_and(|most| self.carried.get() >= most);
+        !spent && !self.retired.get() && !self.sender.is_closed()
     }
 
     fn has_room(&self) -> bool {
@@ -169,7 +196,7 @@ impl Connections {
     ///
     /// `leads`: whether a connection to this address still leads to the server.
     pub(super) fn take(&self, idle: Duration, leads: impl Fn(Option<&SocketAddr>) -> bool) -> Option<Place> {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.all.borrow_mut();
         all.retain(|connection| connection.stands());
         let roomy = all.iter().filter(|connection| connection.has_room() && leads(connection.peer.as_ref()));
         roomy.max_by_key(|connection| connection.streams.get()).map(|connection| Place::on(connection, idle))
@@ -177,7 +204,7 @@ impl Connections {
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.all.borrow().is_empty()
     }
 
     /// Keeps a new connection, of which the server says what `said` holds; gives the first place on it.
@@ -186,6 +213,7 @@ impl Connections {
             sender,
             said,
             peer,
+            life: Rc::clone(&self.life),
             streams: Cell::new(0),
             idle_until: Cell::new(Instant::now() + idle),
             carried: Cell::new(0),
@@ -195,14 +223,14 @@ impl Connections {
             full: Cell::new(false),
         });
         let place = Place::on(&connection, idle);
-        self.0.borrow_mut().push(connection);
+        self.all.borrow_mut().push(connection);
         place
     }
 
     /// Drops connections that are over, and tells when to look again; nothing when there is none.
     pub(super) fn next_end(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut all = self.0.borrow_mut();
+        let mut all = self.all.borrow_mut();
         all.retain(|connection| connection.stands() && (connection.streams.get() > 0 || connection.idle_until.get() > now));
         // One that is in use now has its whole time from the end of that use on.
         all.iter().map(|connection| connection.idle_until.get().max(now + Duration::from_secs(1))).min()
@@ -240,10 +268,14 @@ impl Place {
         self.connection.answered.get() || !self.connection.in_vain.get()
     }
 
-    /// The connection goes away: it takes nothing new, and its place among all connections is free for another one.
-    pub(super) fn retire(&self) {
+    /// The connection goes away: it takes nothing new, and its place among all connections is free for another one. `left_out`: the request was sent on it,
+    /// after the last one that the server took.
+    pub(super) fn retire(&self, left_out: bool) {
         self.connection.retired.set(true);
         self.connection.said.look.notify_one();
+        if left_out {
+            self.connection.life.learn(self.number.saturating_sub(1));
+        }
     }
 
     /// The server refused a stream: the connection has no room until it has answered another one.

@@ -66,6 +66,19 @@ async fn a_server_that_ends_its_connections_after_some_requests_loses_none_and_g
 }
 
 #[tokio::test]
+async fn connections_that_a_server_ends_after_some_requests_are_left_in_time() {
+    let server = H2Server::start(|_, request| if request < 7 { Deed::Serve } else { Deed::ServeLast }).await;
+    let world = world(server.address, "").await;
+    let client = client(&world).await;
+    for round in 0..4 {
+        let heads = server.heads();
+        let answers = join_all((0..60).map(|number| ask(&client, "POST", format!("{round}.{number}")))).await;
+        assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+        assert!(round == 0 || server.heads() == heads + 60, "once it is known, nothing is sent in vain: {} heads for 60", server.heads() - heads);
+    }
+}
+
+#[tokio::test]
 async fn requests_one_after_the_other_survive_connections_that_end() {
     let server = H2Server::start(|_, request| if request < 3 { Deed::Serve } else { Deed::ServeLast }).await;
     let world = world(server.address, ", retry_budget: 0%").await;
