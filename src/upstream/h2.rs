@@ -18,12 +18,14 @@ use tokio::time::Instant;
 use crate::body::Body;
 
 /// Requests at a time on one connection; for more a further one is opened.
-pub(super) const STREAMS: usize = 100;
+const MOST: u32 = 100;
+/// The same as a count.
+const STREAMS: usize = MOST as usize;
 /// Bytes of one answer that may be on the way (RFC 9113, 5.2). It is what a client that does not read holds up here.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// The same for all answers of a connection: each has room for its whole window, so that answers which nobody reads hold up no other. Memory is bounded
 /// by the requests under way, 64 KiB for each, whichever connections they share.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MOST;
 /// Bytes of an answer's head.
 const HEAD: u32 = 64 * 1024;
 /// Between pings while requests are under way, and how long the server may take to answer one.
