@@ -143,7 +143,11 @@ impl Said {
             // Nothing wakes the connection's task when settings come.
             self.look.notify_one();
             looked.await;
-            if here && !self.ended.get() {
+            if self.ended.get() {
+                // Nobody would tell of it again.
+                break;
+            }
+            if here {
                 return Ok(());
             }
             tokio::select! {
