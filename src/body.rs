@@ -3,6 +3,7 @@
 //! A body may carry several [`Watch`]es, which hear of every piece and of the end; records, limits and deadlines hang on them.
 //! Rooms are not generic over bodies. Nothing here keeps more than the piece that is passing.
 
+mod replay;
 mod tunnel;
 
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+pub use replay::{Replay, Room};
 pub use tunnel::{Duplex, Leash, Tunnel, TunnelEnd};
 
 /// Watches that a body carries without further allocation: a pace, a limit, a record.
@@ -124,6 +126,8 @@ enum Kind {
     Empty,
     Full(Bytes),
     Stream(Incoming),
+    /// One that may be begun again.
+    Lent(replay::Lent),
     /// The body of a 101.
     Tunnel(Box<Tunnel>),
 }
@@ -241,6 +245,7 @@ impl Body {
         match &mut self.kind {
             // Only whoever takes the tunnel out can use it.
             Kind::Empty | Kind::Tunnel(_) => Poll::Ready(None),
+            Kind::Lent(lent) => lent.poll(context),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Empty;
@@ -327,6 +332,7 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Stream(incoming) => incoming.is_end_stream(),
+            Kind::Lent(lent) => lent.is_end(),
             Kind::Tunnel(_) => false,
         }
     }
@@ -336,6 +342,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(incoming) => incoming.size_hint(),
+            Kind::Lent(lent) => lent.size_hint(),
             Kind::Tunnel(_) => SizeHint::default(),
         }
     }
@@ -355,6 +362,7 @@ impl std::fmt::Debug for Body {
             Kind::Empty => "Body(empty)",
             Kind::Full(_) => "Body(full)",
             Kind::Stream(_) => "Body(stream)",
+            Kind::Lent(_) => "Body(lent)",
             Kind::Tunnel(_) => "Body(tunnel)",
         })
     }

@@ -27,6 +27,7 @@ mod tests;
 mod tls;
 mod transport;
 mod unread;
+mod uploads;
 mod watchdog;
 
 pub use bind::{BindError, Bound, Socket, adopt, bind, bind_again};

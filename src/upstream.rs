@@ -4,6 +4,7 @@
 //! Bodies stream both ways at the pace of the slower side. Nothing here decides who may ask, and no header of a request is made here but `Host`.
 
 mod answer;
+mod attempt;
 mod check;
 mod choose;
 mod config;

@@ -84,7 +84,7 @@ async fn send(
     let peer = Peer { address: "192.0.2.7:1".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: Default::default() };
     let recorder = Recorder::new(RequestId("abc123".into()), method, None, "http");
     let body = Body::full(Bytes::from_static(body.as_bytes()));
-    let answer = service.oneshot(Request { head, body, peer, suspect: None, recorder: recorder.clone() }).await;
+    let answer = service.oneshot(Request { head, body, peer, refusal: None, recorder: recorder.clone() }).await;
     (answer, seen.take(), recorder)
 }
 

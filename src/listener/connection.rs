@@ -31,10 +31,11 @@ use super::drain::UnderWay;
 use super::held::Held;
 use super::transport::{Opened, Protocol, open};
 use super::unread::{PATIENCE, Said};
+use super::uploads::{Upload, Uploads};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
-use crate::response::is_grpc;
+use crate::response::{Rejection, is_grpc};
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
 
@@ -104,11 +105,12 @@ where
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
+    let uploads = shared.terms.uploads();
     let service = hyper::service::service_fn(|request| {
         let offered = request.headers().contains_key(UPGRADE);
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &settings);
+        let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &uploads);
         let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
@@ -271,25 +273,25 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
     Poll::Pending
 }
 
-fn arrived(
-    request: http::Request<Incoming>,
-    peer: Peer,
-    exchange: &mut Exchange,
-    watchdog: &Rc<Watchdog>,
-    settings: &Settings,
-) -> (Request, Option<OnUpgrade>) {
+fn arrived(request: http::Request<Incoming>, peer: Peer, exchange: &mut Exchange, watchdog: &Rc<Watchdog>, uploads: &Uploads) -> (Request, Option<OnUpgrade>) {
     let (mut head, incoming) = request.into_parts();
     // hyper leaves the handle of an upgrade here; ours is the body of a 101.
     let stream = h2::connect(&mut head);
     let mut body = Body::stream(incoming);
+    let mut refusal = watchdog.suspect().map(Rejection::Malformed);
     if !body.is_empty() {
-        let call = is_grpc(&head);
+        let (call, settings) = (is_grpc(&head), watchdog.settings());
+        // Over HTTP/1 there is one at a time.
+        let upload = watchdog.is_shared().then(|| uploads.begin());
+        if matches!(upload, Some(None)) {
+            refusal = refusal.or(Some(Rejection::Overloaded));
+        }
         let pace = if call { Pace::new(settings.call) } else { Pace::bounded(settings.body, settings.whole_body) };
         let watched = if call { body } else { body.without_trailers() };
-        body = watched.watched(Box::new(Inbound { pace, said: exchange.said(), watchdog: Rc::clone(watchdog) }));
+        body = watched.watched(Box::new(Inbound { pace, said: exchange.said(), watchdog: Rc::clone(watchdog), _upload: upload.flatten() }));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
-    (Request { head, body, peer, suspect: watchdog.suspect(), recorder }, stream)
+    (Request { head, body, peer, refusal, recorder }, stream)
 }
 
 fn leaving(
@@ -317,6 +319,7 @@ struct Inbound {
     pace: Pace,
     said: Option<Said>,
     watchdog: Rc<Watchdog>,
+    _upload: Option<Upload>,
 }
 
 impl Watch for Inbound {

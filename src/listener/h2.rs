@@ -26,10 +26,11 @@ use super::watchdog::{Exchange, Watched};
 use super::{Event, Settings};
 use crate::body::Body;
 
-/// Bytes of one request's body that may be on the way (RFC 9113, 5.2).
+/// Bytes of one request's body that may be on the way (RFC 9113, 5.2). A connection has as much for each request that it may carry at a time: a body that
+/// nobody takes holds up no other. How many bodies there are is bounded by `uploads`.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all requests of a connection.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// RFC 9113, 6.9.1.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of one answer that wait to be sent.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Requests that we had to reset for mistakes of the other side, before the connection ends.
@@ -45,7 +46,7 @@ pub(super) fn http(settings: &Settings) -> http2::Builder<OnWorker> {
         .keep_alive_timeout(settings.pong)
         .max_concurrent_streams(settings.streams)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(settings.streams).min(LARGEST_WINDOW))
         .max_send_buf_size(SEND_BUFFER)
         // Always: what is said here stands as long as the connection, and a reload may bring the first route that allows it.
         .enable_connect_protocol()

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 
 use super::drain::Cut;
 use super::seats::{Full, Seats};
+use super::uploads::Uploads;
 use super::{Limits, Settings};
 
 /// Between two words on the same trouble.
@@ -30,6 +31,8 @@ struct Inner {
     base: Settings,
     now: ArcSwap<Settings>,
     seats: Arc<Seats>,
+    /// Request bodies beyond those that each connection has of its own.
+    uploads: Arc<AtomicUsize>,
     trouble: Trouble,
     refusals: [Refusals; 2],
     cut: Mutex<Cut>,
@@ -55,6 +58,7 @@ impl From<Settings> for Terms {
             now: ArcSwap::from_pointee(settings.clone()),
             base: settings,
             seats: Arc::default(),
+            uploads: Arc::default(),
             trouble: Trouble::default(),
             refusals: Default::default(),
             cut: Mutex::default(),
@@ -93,6 +97,11 @@ impl Terms {
         if told.load(Ordering::Relaxed) && told.swap(false, Ordering::Relaxed) {
             tracing::info!("connections are accepted again");
         }
+    }
+
+    /// Request bodies of a new connection.
+    pub(super) fn uploads(&self) -> Uploads {
+        Uploads::new(&self.0.uploads, self.0.base.uploads)
     }
 
     /// A connection was closed at once: said at the first, and once a minute while it goes on.

@@ -107,6 +107,11 @@ impl Watchdog {
         }
     }
 
+    /// What holds for the connection.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// When the connection must be ended, as things stand.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase.get() {

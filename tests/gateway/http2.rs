@@ -20,10 +20,9 @@ use tokio_rustls::TlsAcceptor;
 use uma_gateway::demo::Gate;
 use uma_gateway::demo::content_server::Reply;
 
+use crate::support::h2_server::{PREFACE, frame};
 use crate::support::tls::{Authority, H2, get, h1, server};
 use crate::support::{LINK, Setup, World};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 async fn h2c(world: &World) -> H2 {
     H2::over(TcpStream::connect(world.address()).await.unwrap()).await
@@ -118,11 +117,6 @@ async fn raw_request(world: &World, fields: &[(&str, &str)]) -> bool {
             Some(_) => {}
         }
     }
-}
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// The kind of the next frame, and its payload.

@@ -20,6 +20,7 @@ mod explain;
 mod figures;
 mod flows;
 mod framing;
+mod h2_upstream;
 mod http2;
 mod matrix;
 mod outage;

@@ -77,27 +77,32 @@ def configuration(world, album, upstreams, **more):
     } | more
 
 
-def nginx(world, name="content", size=1024):
-    """A content server that wants the gateway's credential. Answers any path with `size` bytes; returns its port and its file of passwords."""
-    folder, port = world.folder / name, free_port()
-    (folder / "root").mkdir(parents=True)
+def nginx_of(world, name, http):
+    """Starts an nginx with this inside of `http { … }`."""
+    folder = world.folder / name
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
-    passwords = folder / "passwords"
-    passwords.write_text(f"{USERNAME}:{{PLAIN}}{PASSWORD}\n")
-    (folder / "root/content").write_bytes(b"x" * size)
     temporary = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(f"""
         daemon off; worker_processes 1; pid {folder}/pid;
         events {{ worker_connections 4096; }}
-        http {{
-            {temporary}
-            access_log off; keepalive_requests 1000000000; default_type application/octet-stream;
-            server {{
-                listen 127.0.0.1:{port}; root {folder}/root;
-                location / {{ auth_basic content; auth_basic_user_file {passwords}; try_files /content =404; }}
-            }}
-        }}""")
+        http {{ {temporary} access_log off; default_type application/octet-stream; {http} }}""")
     world.start(name, [tool("nginx"), "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"])
+
+
+def nginx(world, name="content", size=1024):
+    """A content server that wants the gateway's credential. Answers any path with `size` bytes; returns its port and its file of passwords."""
+    folder, port = world.folder / name, free_port()
+    (folder / "root").mkdir(parents=True)
+    passwords = folder / "passwords"
+    passwords.write_text(f"{USERNAME}:{{PLAIN}}{PASSWORD}\n")
+    (folder / "root/content").write_bytes(b"x" * size)
+    nginx_of(world, name, f"""
+        keepalive_requests 1000000000;
+        server {{
+            listen 127.0.0.1:{port}; root {folder}/root;
+            location / {{ auth_basic content; auth_basic_user_file {passwords}; try_files /content =404; }}
+        }}""")
     until("nginx listens", lambda: listens(port))
     return port, passwords
 
@@ -106,9 +111,9 @@ Row = collections.namedtuple("Row", "began status took")
 
 
 class Load:
-    """One run of h2load: how it speaks (`h1`, `h2c` or `h2`), where, for how long, and what came of it."""
+    """One run of h2load: how it speaks (`h1`, `h2c` or `h2`), where, for how long, and what came of it. With `data`, a file, it is POST."""
 
-    def __init__(self, world, protocol, port, path, rpt=None, *, seconds, clients=32, streams=10, rate=None, requests=None):
+    def __init__(self, world, protocol, port, path, rpt=None, *, seconds, clients=32, streams=10, rate=None, requests=None, data=None):
         scheme = "https" if protocol == "h2" else "http"
         self.name = f"{protocol} {path}"
         self._rows = world.folder / f"h2load-{free_port()}.rows"
@@ -116,6 +121,7 @@ class Load:
         command += ["-n", requests] if requests else ["-D", f"{seconds * 1000:.0f}ms"]
         command += ["--h1"] if protocol == "h1" else []
         command += ["--rps", rate] if rate else []
+        command += ["-d", data] if data else []
         command += ["-H", f"Authorization: Bearer {rpt}"] if rpt else []
         # By file, so that an end by force is not needed where nobody reads a full pipe.
         self._output = open(self._rows.with_suffix(".log"), "w+")

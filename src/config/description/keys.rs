@@ -165,7 +165,7 @@ static UPSTREAM: Section = Section::new(
         ),
         Key::new("max_connections", Kind::Number(1, 65_535), "Connections to one server at a time, all workers together.").default("1024"),
         Key::new("queue", Kind::Section(&QUEUE), "Requests that wait for one of them."),
-        Key::new("retry_budget", Kind::Percent, "Requests that may be sent once more, of all; only what no server has begun with is sent again.")
+        Key::new("retry_budget", Kind::Percent, "Requests that may be sent once more, of all; only what no server has begun with is sent again. Those that a connection of HTTP/2 leaves out when it ends do not count, unless it is 0%.")
             .default("20%"),
     ],
 );
