@@ -326,6 +326,18 @@ mod tests {
     }
 
     #[test]
+    fn other_cookies_of_the_client_need_not_be_text() {
+        let (config, group, _pool) = group(&[1, 1], |config| config.sticky = Some(Sticky::Cookie("server".into())));
+        let set = group.cookie(&config, None, 1, "http").unwrap();
+        let pair = set.as_bytes().split(|byte| *byte == b';').next().unwrap();
+        for (before, after) in [(&b"name=J\xf6rg; "[..], &b""[..]), (b"", b"; \xff=\xff"), (b"\xff; ;=;", b"")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, HeaderValue::from_bytes(&[before, pair, after].concat()).unwrap());
+            assert_eq!(group.wish(config.sticky.as_ref(), &headers), Wish::Place(1), "{headers:?}");
+        }
+    }
+
+    #[test]
     fn the_budget_runs_out_and_is_earned_again() {
         let (config, group, _pool) = group(&[1, 1], |_| ());
         assert_eq!((0..1000).filter(|_| group.spend()).count(), 256);
