@@ -22,7 +22,7 @@ mod tls;
 mod websocket;
 
 pub use check::Checks;
-pub use config::{Address, Config, Ejection, HealthCheck, Protocol, Queue, Server, Sticky, Timeouts};
+pub use config::{Address, Config, Ejection, HealthCheck, Protocol, Queue, Server, Sticky, StickyKey, Timeouts};
 pub use error::UpstreamError;
 pub use fleet::Fleet;
 pub use pool::Pool;

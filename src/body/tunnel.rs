@@ -33,6 +33,7 @@ pub struct Tunnel {
     pub(super) idle: Duration,
     pub(super) leash: Option<Leash>,
     pub(super) watches: [Option<Box<dyn Watch>>; WATCHES],
+    passed: Rc<Passed>,
 }
 
 /// How a tunnel ended.
@@ -50,13 +51,15 @@ pub enum TunnelEnd {
 
 impl Tunnel {
     pub(super) fn new(far: Box<dyn Duplex>, idle: Duration) -> Self {
-        Self { far, idle, leash: None, watches: [const { None }; WATCHES] }
+        let passed = Rc::new(Passed { last: Cell::new(Instant::now()), ended: Cell::new(None), bytes: Cell::new(0) });
+        Self { far, idle, leash: None, watches: [const { None }; WATCHES], passed }
     }
 
     /// Carries bytes between `near` and the far end until it ends: a while after one of them has ended, though the other goes on; or when one takes no
     /// byte of what the other says for as long as `write`.
     pub async fn run(mut self, near: impl Duplex, write: Duration) -> TunnelEnd {
-        let passed = Rc::new(Passed { last: Cell::new(Instant::now()), ended: Cell::new(None), bytes: Cell::new(0) });
+        let passed = Rc::clone(&self.passed);
+        passed.last.set(Instant::now());
         let mut leash = self.leash.take().unwrap_or_else(|| Box::pin(pending()));
         let (end, whole) = {
             let (to_near, to_far) = (Rc::default(), Rc::default());
@@ -71,17 +74,16 @@ impl Tunnel {
                 end = struck(bounds) => (end, false),
             }
         };
-        for watch in self.watches.iter_mut().flatten() {
-            // There is no more to end.
-            let _ = watch.data(passed.bytes.get());
-        }
         self.finish(whole);
         end
     }
 
+    /// Tells what has passed, and that it is over; also of one that is dropped in the middle.
     fn finish(&mut self, complete: bool) {
         for place in &mut self.watches {
             if let Some(mut watch) = place.take() {
+                // There is no more to end.
+                let _ = watch.data(self.passed.bytes.get());
                 watch.end(complete);
             }
         }

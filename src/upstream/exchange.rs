@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use futures_util::future::Either;
 use http::header::UPGRADE;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::answer::clean;
+use super::answer::clean_trailers;
 use super::choose::{Dice, Group, Tried};
 use super::connect::{Taken, chain};
 use super::error::of_the_client;
@@ -20,6 +20,7 @@ use super::h2::{as_h1, as_h2};
 use super::pool::{Busy, Connection, Slot};
 use super::{Config, Protocol, UpstreamError};
 use crate::body::{Body, BodyError, Pace, Watch};
+use crate::credentials::Call;
 
 /// An answer's head, and what it came over.
 pub(super) struct Answered {
@@ -196,6 +197,7 @@ async fn attempt(mut connection: Connection, config: &Config, secure: bool, mut 
                 as_it_was = Some(head.clone());
             }
             as_h2(&mut head, secure);
+            let body = if head.extensions.get::<Call>().is_some() { body.of_call() } else { body };
             Either::Right(place.sender.try_send_request(Request::from_parts(head, body)))
         }
     };
@@ -250,12 +252,14 @@ pub(super) struct Lease {
     unused: Duration,
     connection: Option<Connection>,
     busy: Option<Busy>,
+    /// By the head's `Connection`.
+    named: Vec<HeaderName>,
 }
 
 impl Lease {
-    pub(super) fn new(connection: Connection, busy: Busy, config: &Config) -> Self {
+    pub(super) fn new(connection: Connection, busy: Busy, config: &Config, named: Vec<HeaderName>) -> Self {
         let idle = config.timeouts.idle;
-        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection: Some(connection), busy: Some(busy) }
+        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection: Some(connection), busy: Some(busy), named }
     }
 }
 
@@ -269,7 +273,7 @@ impl Watch for Lease {
     }
 
     fn trailers(&mut self, trailers: &mut HeaderMap) {
-        clean(trailers);
+        clean_trailers(trailers, &self.named);
     }
 
     fn end(&mut self, complete: bool) {

@@ -304,6 +304,24 @@ async fn whoever_guesses_a_servers_address_cannot_tell_from_the_sticky_cookie_th
 }
 
 #[tokio::test]
+async fn gateways_that_share_a_key_understand_each_others_sticky_cookies() {
+    on_worker(async {
+        let peer = Peer::start("one").await;
+        let process = |key: &str| {
+            world(&[&peer], |config| {
+                config.sticky = Some(Sticky::Cookie("server".into()));
+                config.sticky_key = Some(StickyKey(key.into()));
+            })
+        };
+        let (mut one, mut another, mut third) = (process("of these two"), process("of these two"), process("another"));
+        let cookie = sticky_cookie(&mut one).await;
+        assert_eq!(sticky_cookie(&mut another).await, cookie);
+        assert_ne!(sticky_cookie(&mut third).await, cookie);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_server_may_be_a_socket_of_the_file_system() {
     on_worker(async {
         let folder = tempfile::tempdir().unwrap();
