@@ -195,9 +195,12 @@ impl<T: Duplex> AsyncWrite for Metered<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::body::BodyError;
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_tunnel_and_a_word_in_either_direction_puts_it_off() {
@@ -269,6 +272,35 @@ mod tests {
             let (end, ()) = tokio::join!(Tunnel::new(Box::new(far), Duration::ZERO).run(near, FAREWELL), talk);
             assert_eq!((end, started.elapsed() <= 2 * FAREWELL), (TunnelEnd::Stuck, true));
         }
+    }
+
+    struct Diary(Rc<RefCell<Vec<String>>>);
+
+    impl Watch for Diary {
+        fn data(&mut self, bytes: usize) -> Result<(), BodyError> {
+            self.0.borrow_mut().push(format!("{bytes} bytes"));
+            Ok(())
+        }
+
+        fn end(&mut self, complete: bool) {
+            self.0.borrow_mut().push(format!("end {complete}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_one_that_is_dropped_in_the_middle_hears_what_has_passed() {
+        let diary = Rc::default();
+        let (near, mut client) = duplex(64);
+        let (far, mut server) = duplex(64);
+        let mut tunnel = Tunnel::new(Box::new(far), Duration::ZERO);
+        tunnel.watches[0] = Some(Box::new(Diary(Rc::clone(&diary))));
+        server.write_all(b"hello").await.unwrap();
+        let mut heard = [0; 5];
+        tokio::select! {
+            end = tunnel.run(near, FAREWELL) => panic!("{end:?}"),
+            read = client.read_exact(&mut heard) => assert_eq!(read.unwrap(), 5),
+        }
+        assert_eq!(*diary.borrow(), ["5 bytes", "end false"].map(String::from));
     }
 
     #[tokio::test]

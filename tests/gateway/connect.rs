@@ -318,16 +318,15 @@ async fn a_gateway_that_stops_cuts_it_at_the_end_of_its_patience() {
 }
 
 #[tokio::test]
-async fn the_record_of_one_that_a_stopping_gateway_cut_has_its_bytes_in_either_protocol() {
+async fn one_that_a_stopping_gateway_cuts_is_recorded_as_it_was_answered_in_either_protocol() {
     let echo = Echo::start().await;
     let world = world(&echo, "", h2c).await;
     let rpt = world.rpt(&["view"]);
     let mut client = client(&world).await;
     let (_, mut socket) = open(&mut client, "/live/h2", Some(&rpt)).await;
     let mut old = crate::websocket::open(&world, "/live/h1", Some(&rpt)).await.expect("it is opened");
-    let text = "x".repeat(1000);
-    says_back(&mut socket, &text).await;
-    says_back(&mut old, &text).await;
+    says_back(&mut socket, "one").await;
+    says_back(&mut old, "one").await;
     let log = world.file("audit.log");
     let World { gateway, folder, .. } = world;
     tokio::task::spawn_blocking(move || gateway.stop(Duration::from_millis(200))).await.unwrap();
@@ -335,7 +334,6 @@ async fn the_record_of_one_that_a_stopping_gateway_cut_has_its_bytes_in_either_p
     for (path, status) in [("/live/h2", 200), ("/live/h1", 101)] {
         let line = lines.iter().find(|line| line["url.path"] == path).unwrap_or_else(|| panic!("{path}: {lines:?}"));
         assert_eq!(line["http.response.status_code"], status);
-        assert!(line["http.response.body.size"].as_u64().is_some_and(|bytes| bytes >= 1000), "{path}: {line}");
     }
     drop(folder);
 }
