@@ -96,7 +96,7 @@ pub(super) fn connected(
         let _exchange = exchange;
         // Without one the client is gone, and the tunnel ends here.
         let Ok(stream) = stream.await else { return };
-        let _open = Upgraded::new(on_event);
+        let _open = Upgraded::new(on_event, None);
         let end = tunnel.run(TokioIo::new(stream), write).await;
         tracing::debug!(?end, "an upgraded stream has ended");
     });
