@@ -206,6 +206,7 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     let mut registered = false;
     let mut told = false;
     let mut expired = false;
+    let mut mistakes = 0_usize;
     poll_fn(move |context| {
         // The task's waker stays the same, so one poll is enough to be woken when the drain begins.
         if !registered {
@@ -215,9 +216,9 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
         loop {
             if let Poll::Ready(ended) = connection.as_mut().drive(context) {
                 // At a CONNECT that announces content hyper resets the stream, which is right, and leaves off as if the connection had ended, which is not:
-                // nothing was said of an end, and asked again it goes on.
-                let goes_on = ended.is_ok() && watchdog.is_shared() && !watchdog.is_leaving() && !watchdog.is_abused();
-                if goes_on {
+                // asked again it goes on. One that has really ended says so again, so it is not asked for ever.
+                if ended.is_ok() && watchdog.is_shared() && !watchdog.is_leaving() && !watchdog.is_abused() && mistakes < h2::MISTAKES {
+                    mistakes = mistakes.saturating_add(1);
                     continue;
                 }
                 return Poll::Ready(Some(ended));

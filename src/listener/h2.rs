@@ -33,7 +33,7 @@ const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of one answer that wait to be sent.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Requests that we had to reset for mistakes of the other side, before the connection ends.
-const MISTAKES: usize = 64;
+pub(super) const MISTAKES: usize = 64;
 /// Requests that the other side reset before we saw them, before the connection ends.
 const UNSEEN_RESETS: usize = 20;
 

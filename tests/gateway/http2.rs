@@ -58,6 +58,30 @@ async fn a_whole_decision_goes_over_http2_by_alpn() {
 }
 
 #[tokio::test]
+async fn connections_that_end_without_the_word_of_tls_hold_no_worker_up() {
+    let authority = Authority::new();
+    authority.sign("photos", &["photos.example.org"]);
+    let (crt, key) = (authority.path("photos.crt"), authority.path("photos.key"));
+    let world = Setup::default().listener(&format!("tls: {{ certificates: [ {{ certificate: {crt}, key: {key} }} ] }}")).start().await;
+    let mut ended = Vec::new();
+    for _ in 0..8 {
+        let mut stream = authority.client().protocols(&["h2"]).connect(world.address(), "photos.example.org").await.unwrap();
+        stream.write_all(&[PREFACE, &frame(4, 0, 0, &[])].concat()).await.unwrap();
+        stream.flush().await.unwrap();
+        // What is not read would make a reset of the end.
+        assert_ne!(stream.read(&mut [0; 4096]).await.unwrap(), 0);
+        let (mut socket, _) = stream.into_inner();
+        socket.shutdown().await.unwrap();
+        ended.push(socket);
+    }
+    for _ in 0..20 {
+        let plain = authority.client().connect(world.address(), "photos.example.org");
+        let answer = async { h1(plain.await.unwrap(), get("/public/welcome.txt")).await.unwrap().status };
+        assert_eq!(tokio::time::timeout(crate::support::PATIENCE, answer).await.expect("in time"), 200);
+    }
+}
+
+#[tokio::test]
 async fn h2c_and_http1_share_a_port_where_it_is_asked_for_and_only_there() {
     let world = Setup::default().listener("h2c: true").start().await;
     assert_eq!(h2c(&world).await.get("http://gateway.example.org/public/welcome.txt").await.unwrap().status, 200);
