@@ -75,8 +75,10 @@ async fn connections_that_end_without_the_word_of_tls_hold_no_worker_up() {
         ended.push(socket);
     }
     for _ in 0..20 {
-        let plain = authority.client().connect(world.address(), "photos.example.org");
-        let answer = async { h1(plain.await.unwrap(), get("/public/welcome.txt")).await.unwrap().status };
+        let answer = async {
+            let plain = authority.client().connect(world.address(), "photos.example.org").await.unwrap();
+            h1(plain, get("/public/welcome.txt")).await.unwrap().status
+        };
         assert_eq!(tokio::time::timeout(crate::support::PATIENCE, answer).await.expect("in time"), 200);
     }
 }
