@@ -4,6 +4,7 @@
 //! Rooms are not generic over bodies. Nothing here keeps more than the piece that is passing.
 
 mod replay;
+mod trailers;
 mod tunnel;
 
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 pub use replay::{Replay, Room};
+pub use trailers::may_trail;
 pub use tunnel::{Duplex, Leash, Tunnel, TunnelEnd};
 
 /// Watches that a body carries without further allocation: a pace, a limit, a record.
@@ -45,6 +47,8 @@ pub trait Watch {
     fn data(&mut self, bytes: usize) -> Result<(), BodyError>;
     /// The trailer section is about to be handed on; fields may be taken out. The default lets all pass.
     fn trailers(&mut self, _trailers: &mut HeaderMap) {}
+    /// The body turns out to be that of a call (gRPC): a conversation, which may last. The default takes no notice.
+    fn call(&mut self) {}
     /// Called while the body waits for more; an error ends it (a deadline has passed). The default waits for ever.
     ///
     /// # Errors
@@ -198,6 +202,15 @@ impl Body {
         self
     }
 
+    /// The same body as that of a gRPC call, whose trailers go on and whose watches know that it may last. Not by a client's word alone: whoever says so
+    /// knows that the server speaks HTTP/2.
+    #[must_use]
+    pub fn of_call(mut self) -> Self {
+        self.trailers = true;
+        self.watches.iter_mut().flatten().for_each(|watch| watch.call());
+        self
+    }
+
     /// The same body with one more who hears what passes; those who were there before hear it first.
     #[must_use]
     pub fn watched(mut self, watch: Box<dyn Watch>) -> Self {
@@ -283,6 +296,11 @@ impl Watch for Pair {
     fn trailers(&mut self, trailers: &mut HeaderMap) {
         self.0.trailers(trailers);
         self.1.trailers(trailers);
+    }
+
+    fn call(&mut self) {
+        self.0.call();
+        self.1.call();
     }
 
     fn end(&mut self, complete: bool) {

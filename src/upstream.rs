@@ -24,7 +24,7 @@ mod upload;
 mod websocket;
 
 pub use check::Checks;
-pub use config::{Address, Config, Ejection, HealthCheck, Protocol, Queue, Server, Sticky, Timeouts};
+pub use config::{Address, Config, Ejection, HealthCheck, Protocol, Queue, Server, Sticky, StickyKey, Timeouts};
 pub use error::UpstreamError;
 pub use fleet::Fleet;
 pub use pool::Pool;

@@ -35,7 +35,7 @@ use super::uploads::{Upload, Uploads};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
-use crate::response::{Rejection, is_grpc};
+use crate::response::Rejection;
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
 
@@ -113,6 +113,7 @@ where
         let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &uploads);
         let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
+        let stream = stream.map(|stream| (stream, Arc::clone(&settings.on_event)));
         async move {
             let mut answer = if many {
                 h2::head_too_large()
@@ -122,7 +123,7 @@ where
             };
             exchange.answered();
             let exchange = match stream {
-                Some(stream) => h2::connected(&mut answer, stream, exchange, write),
+                Some((stream, on_event)) => h2::connected(&mut answer, stream, exchange, write, on_event),
                 None => {
                     upgraded.set(changed(&mut answer, offered, &watchdog));
                     Some(exchange)
@@ -211,6 +212,7 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     let mut told = false;
     let mut expired = false;
     let mut broken = false;
+    let mut mistakes = 0_usize;
     poll_fn(move |context| {
         // The task's waker stays the same, so one poll is enough to be woken when the drain begins.
         if !registered {
@@ -219,6 +221,12 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
         }
         loop {
             if let Poll::Ready(ended) = connection.as_mut().drive(context) {
+                // At a CONNECT that announces content hyper resets the stream, which is right, and leaves off as if the connection had ended, which is not:
+                // asked again it goes on. One that has really ended says so again, so it is not asked for ever.
+                if ended.is_ok() && watchdog.is_shared() && !watchdog.is_leaving() && !watchdog.is_abused() && mistakes < h2::MISTAKES {
+                    mistakes = mistakes.saturating_add(1);
+                    continue;
+                }
                 return Poll::Ready(Some(ended));
             }
             if watchdog.is_abused() {
@@ -280,15 +288,15 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, exchange: &mut Exchange
     let mut body = Body::stream(incoming);
     let mut refusal = watchdog.suspect().map(Rejection::Malformed);
     if !body.is_empty() {
-        let (call, settings) = (is_grpc(&head), watchdog.settings());
+        let settings = watchdog.settings();
         // Over HTTP/1 there is one at a time.
         let upload = watchdog.is_shared().then(|| uploads.begin());
         if matches!(upload, Some(None)) {
             refusal = refusal.or(Some(Rejection::Overloaded));
         }
-        let pace = if call { Pace::new(settings.call) } else { Pace::bounded(settings.body, settings.whole_body) };
-        let watched = if call { body } else { body.without_trailers() };
-        body = watched.watched(Box::new(Inbound { pace, said: exchange.said(), watchdog: Rc::clone(watchdog), _upload: upload.flatten() }));
+        let pace = Pace::bounded(settings.body, settings.whole_body);
+        let inbound = Inbound { pace, of_call: settings.call, said: exchange.said(), watchdog: Rc::clone(watchdog), _upload: upload.flatten() };
+        body = body.without_trailers().watched(Box::new(inbound));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
     (Request { head, body, peer, refusal, recorder }, stream)
@@ -317,6 +325,8 @@ fn leaving(
 /// Watches a request body: its pace, and whether it is read to its end.
 struct Inbound {
     pace: Pace,
+    /// Without a message in a call.
+    of_call: Duration,
     said: Option<Said>,
     watchdog: Rc<Watchdog>,
     _upload: Option<Upload>,
@@ -329,6 +339,10 @@ impl Watch for Inbound {
 
     fn waiting(&mut self, context: &mut Context<'_>) -> Result<(), BodyError> {
         self.pace.waiting(context)
+    }
+
+    fn call(&mut self) {
+        self.pace = Pace::new(self.of_call);
     }
 
     fn end(&mut self, complete: bool) {
@@ -384,41 +398,49 @@ impl http_body::Body for Outgoing {
 }
 
 /// What comes after HTTP.
-async fn after(io: Watched, tunnel: Option<Box<Tunnel>>, begun: Bytes, under_way: &UnderWay, settings: &Settings) {
+async fn after(io: Watched, tunnel: Option<Box<Tunnel>>, begun: Bytes, under_way: &Rc<UnderWay>, settings: &Settings) {
     match tunnel {
-        Some(tunnel) => tunnelled(*tunnel, io, begun, Upgraded::new(settings, under_way)).await,
+        Some(tunnel) => {
+            let _open = Upgraded::new(Arc::clone(&settings.on_event), Some(Rc::clone(under_way)));
+            tunnelled(*tunnel, io, begun, settings.write).await;
+        }
         None => linger(io).await,
     }
 }
 
 /// Carries bytes of another protocol; `begun` came before HTTP had ended.
-async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, open: Upgraded<'_>) {
+async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, write: Duration) {
     io.watchdog.no_more_heads();
     if !begun.is_empty() {
         io.begun = begun;
     }
-    let end = tunnel.run(io, open.settings.write).await;
+    let end = tunnel.run(io, write).await;
     tracing::debug!(?end, "an upgraded connection has ended");
 }
 
 /// Tells of an upgraded connection, and of its end, also when its task is dropped.
-struct Upgraded<'s> {
-    settings: &'s Settings,
-    under_way: &'s UnderWay,
+pub(super) struct Upgraded {
+    on_event: Arc<dyn Fn(Event) + Send + Sync>,
+    /// Where it is a connection; a stream is a request under way.
+    under_way: Option<Rc<UnderWay>>,
 }
 
-impl<'s> Upgraded<'s> {
-    fn new(settings: &'s Settings, under_way: &'s UnderWay) -> Self {
-        under_way.upgraded();
-        (settings.on_event)(Event::TunnelOpened);
-        Self { settings, under_way }
+impl Upgraded {
+    pub(super) fn new(on_event: Arc<dyn Fn(Event) + Send + Sync>, under_way: Option<Rc<UnderWay>>) -> Self {
+        if let Some(under_way) = &under_way {
+            under_way.upgraded();
+        }
+        on_event(Event::TunnelOpened);
+        Self { on_event, under_way }
     }
 }
 
-impl Drop for Upgraded<'_> {
+impl Drop for Upgraded {
     fn drop(&mut self) {
-        self.under_way.closed();
-        (self.settings.on_event)(Event::TunnelClosed);
+        if let Some(under_way) = &self.under_way {
+            under_way.closed();
+        }
+        (self.on_event)(Event::TunnelClosed);
     }
 }
 

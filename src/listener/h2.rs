@@ -20,7 +20,7 @@ use hyper::server::conn::http2;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::connection::{Drive, Outgoing};
+use super::connection::{Drive, Outgoing, Upgraded};
 use super::held::bounded;
 use super::watchdog::{Exchange, Watched};
 use super::{Event, Settings};
@@ -34,7 +34,7 @@ const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of one answer that wait to be sent.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Requests that we had to reset for mistakes of the other side, before the connection ends.
-const MISTAKES: usize = 64;
+pub(super) const MISTAKES: usize = 64;
 /// Requests that the other side reset before we saw them, before the connection ends.
 const UNSEEN_RESETS: usize = 20;
 
@@ -74,7 +74,13 @@ pub(super) fn connect(head: &mut Parts) -> Option<OnUpgrade> {
 
 /// The answer to an extended CONNECT as HTTP/2 has it (RFC 8441, 5): 200 with a tunnel, or no success. `exchange` lasts as long as the tunnel;
 /// `write`: how long the client may take nothing.
-pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange: Exchange, write: Duration) -> Option<Exchange> {
+pub(super) fn connected(
+    answer: &mut Response<Body>,
+    stream: OnUpgrade,
+    exchange: Exchange,
+    write: Duration,
+    on_event: Arc<dyn Fn(Event) + Send + Sync>,
+) -> Option<Exchange> {
     let Some(tunnel) = answer.body_mut().take_tunnel() else {
         if answer.status().is_success() {
             // The client would take what follows for its tunnel.
@@ -91,6 +97,7 @@ pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange
         let _exchange = exchange;
         // Without one the client is gone, and the tunnel ends here.
         let Ok(stream) = stream.await else { return };
+        let _open = Upgraded::new(on_event, None);
         let end = tunnel.run(TokioIo::new(stream), write).await;
         tracing::debug!(?end, "an upgraded stream has ended");
     });

@@ -19,6 +19,7 @@ use super::h2::{Place, as_h1, as_h2};
 use super::pool::{Connection, Slot};
 use super::{Config, UpstreamError};
 use crate::body::{Body, BodyError, Replay, Watch};
+use crate::credentials::Call;
 
 /// An answer, what it came over, and where that arrives if it was upgraded.
 pub(super) type Sent = (Response<Incoming>, Connection, Option<oneshot::Receiver<Taken>>);
@@ -90,6 +91,7 @@ async fn over_h2(mut place: Place, config: &Config, slot: &Slot, mut head: reque
     }
     let spare = head.clone();
     as_h2(&mut head, slot.member.connector.is_secure());
+    let body = if head.extensions.get::<Call>().is_some() { body.of_call() } else { body };
     let replay = (!body.is_empty()).then(|| Replay::of(body, &slot.room));
     let lent = replay.as_ref().map_or_else(|| Some(Body::empty()), Replay::lend);
     let (body, progress) = watched(lent.unwrap_or_else(Body::empty));

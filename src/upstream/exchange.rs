@@ -5,12 +5,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::header::UPGRADE;
-use http::{HeaderMap, Response, StatusCode, request};
+use http::{HeaderMap, HeaderName, Response, StatusCode, request};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::answer::clean;
+use super::answer::clean_trailers;
 use super::attempt::{Fate, Lost, Sent, attempt};
 use super::choose::{Dice, Group, Tried};
 use super::connect::{Taken, chain};
@@ -206,12 +206,14 @@ pub(super) struct Lease {
     unused: Duration,
     connection: Option<Connection>,
     busy: Option<Busy>,
+    /// By the head's `Connection`.
+    named: Vec<HeaderName>,
 }
 
 impl Lease {
-    pub(super) fn new(connection: Connection, busy: Busy, config: &Config) -> Self {
+    pub(super) fn new(connection: Connection, busy: Busy, config: &Config, named: Vec<HeaderName>) -> Self {
         let idle = config.timeouts.idle;
-        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection: Some(connection), busy: Some(busy) }
+        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection: Some(connection), busy: Some(busy), named }
     }
 }
 
@@ -225,7 +227,7 @@ impl Watch for Lease {
     }
 
     fn trailers(&mut self, trailers: &mut HeaderMap) {
-        clean(trailers);
+        clean_trailers(trailers, &self.named);
     }
 
     fn end(&mut self, complete: bool) {

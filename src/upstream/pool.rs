@@ -100,8 +100,11 @@ impl Pool {
         if config.servers.is_empty() {
             return Err(UpstreamError::NoServer);
         }
-        let seats =
-            config.servers.iter().map(|server| Seat { slot: self.slot(self.fleet.member(config, server), server.address.host()), weight: server.weight });
+        let seats = config.servers.iter().map(|server| {
+            let member = self.fleet.member(config, server);
+            let tag = self.fleet.tag(config, &member);
+            Seat { slot: self.slot(member, server.address.host()), weight: server.weight, tag }
+        });
         let group = Rc::new(Group::new(config, seats.collect(), self.health.dependency("upstream", &config.name), self.fleet.metrics()));
         // Sections that only this list holds belong to a configuration that is gone.
         known.retain(|(section, _)| Arc::strong_count(section) > 1);

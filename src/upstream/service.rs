@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::answer::{relay, switched};
+use super::answer::{named_by_connection, relay, switched};
 use super::connect::Taken;
 use super::exchange::{Answered, Lease, send};
 use super::far::Far;
@@ -118,11 +118,12 @@ async fn ask(
         return Err(UpstreamError::Answer("a handshake that was answered as an ordinary request"));
     }
     // An answer that is refused takes its connection with it: where the next one begins is not certain.
+    let named = named_by_connection(&head.headers);
     let mut head = relay(head, private)?;
     if let Some(cookie) = group.cookie(config, stuck, place, recorder.with(|record| record.scheme)) {
         head.headers.append(SET_COOKIE, cookie);
     }
-    let answer = Body::stream(body).watched(Box::new(Lease::new(connection, busy, config)));
+    let answer = Body::stream(body).watched(Box::new(Lease::new(connection, busy, config, named)));
     Ok(Response::from_parts(head, upload.into_iter().fold(answer, |answer, upload| answer.watched(upload.answered()))))
 }
 

@@ -182,6 +182,7 @@ static STICKY: Section = Section::new(
     "`sticky`",
     &[
         Key::new("cookie", Kind::Text, "By a cookie with this name, which the gateway sets.").example("uma_server"),
+        Key::new("key", Kind::Secret, "What the cookie is made with; gateways that share it keep each other's clients.").default("drawn at each start"),
         Key::new("header", Kind::Text, "By the value of this header.").example("X-Session"),
     ],
 )

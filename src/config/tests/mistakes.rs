@@ -121,6 +121,8 @@ const ROWS: &[Row] = &[
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ unix:content.sock ]", (11, 16), "is not a server", "write   unix:/content.sock"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { cookie: \"a b\" }", (12, 23), "`a b` is not the name of a cookie", "letters, digits"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { cookie: a, header: b }", (12, 26), "exactly one of `cookie`, or `header`", "leave one out"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { header: a, key: { env: PROXY_PASSWORD } }", (12, 26), "`key` has no effect", "leave it out"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { cookie: a, key: { file: proxy-password } }", (12, 31), "this key can be guessed", "16 random characters"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    health_check: { path: health }", (12, 27), "`health` is not a path to ask for", "write   /health"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    health_check: { interval: 1s }", (12, 5), "`path` is missing", "write   path: /health"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    ejection: { server_errors: yes }", (12, 32), "`yes` is not true or false", "write   true"),

@@ -66,7 +66,8 @@ pub struct World {
     pub server: RunningServer,
     content: RunningContentServer,
     identity: ServerIdentity,
-    folder: tempfile::TempDir,
+    /// Where the configuration stands, and what is written beside it.
+    pub folder: tempfile::TempDir,
 }
 
 impl Default for Setup {
