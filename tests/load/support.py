@@ -6,19 +6,25 @@
 A figure is printed by `figure`; what an issue asks for is a check. Nothing here looks into the gateway: it is the release binary, its ports and its metrics.
 """
 import collections
+import itertools
+import json
 import math
 import pathlib
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
 from world import PASSWORD, USERNAME, call, claims, free_port, listens, main, until  # noqa: E402,F401 (handed on to the measurements)
 
 DEEP = "--deep" in sys.argv
+RELOADED = "the configuration was read anew and is in force"
 # Debian's packages of the programs that are started.
 PACKAGES = {"h2load": "nghttp2-client", "nginx": "nginx-light", "h2spec": None}
 
@@ -166,3 +172,65 @@ def metric(gateway, name, **labels):
         if found and all(f'{label}="{value}"' in (found.group(1) or "") for label, value in labels.items()):
             total += float(found.group(2))
     return total
+
+
+class Reloads:
+    """Writes a changed configuration and sends SIGHUP, every so many seconds: a route comes and goes."""
+
+    def __init__(self, gateway, every):
+        self.gateway, self.every, self.sent, self.stop = gateway, every, 0, threading.Event()
+        self.keys = json.loads(gateway.file.read_text())
+        self.thread = threading.Thread(target=self.run)
+
+    def write(self, more):
+        new = self.gateway.file.with_suffix(".new")
+        new.write_text(json.dumps(self.keys | {"routes": self.keys["routes"] + more}, indent=1))
+        new.rename(self.gateway.file)
+
+    def run(self):
+        due = time.monotonic()
+        for number in itertools.count():
+            self.write([{"path": f"/other/{number}", "upstream": "content", "public": True}] if number % 2 else [])
+            self.gateway.process.send_signal(signal.SIGHUP)
+            self.sent += 1
+            due += self.every
+            if self.stop.wait(max(0, due - time.monotonic())):
+                return
+
+    def __enter__(self):
+        self.done = self.count()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def count(self):
+        return self.gateway.log.read_text().count(RELOADED)
+
+
+class Asks:
+    """A client that asks the same again and again, a few times a second, and keeps the statuses that it got."""
+
+    def __init__(self, method, address, rpt=None, pause=0.05):
+        self.statuses, self.stop = {}, threading.Event()
+        headers = {"Authorization": f"Bearer {rpt}"} if rpt else {}
+
+        def run():
+            while not self.stop.wait(pause):
+                try:
+                    came = call(method, address, headers)[0]
+                except OSError as error:
+                    came = repr(error)
+                self.statuses[came] = self.statuses.get(came, 0) + 1
+
+        self.thread = threading.Thread(target=run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
