@@ -352,9 +352,23 @@ fn outcome(result: &Result<Response<Bytes>, AskError>) -> AsOutcome {
     }
 }
 
-/// What an unexpected status becomes; the `error` member is kept where it is one of the short words of RFC 6749.
+/// What an unexpected status becomes; the `error` member is kept where it is made of words, as the codes of RFC 6749 are: a server that puts a token there is
+/// not quoted.
 pub(super) fn status(endpoint: AsEndpoint, response: &Response<Bytes>) -> AskError {
-    AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error_member(response.body()).map(Arc::from) }
+    let error = error_member(response.body()).filter(|error| error.split(['_', '-', '.', ' ']).all(is_word));
+    AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error.map(Arc::from) }
+}
+
+/// Whether a text without separators is a word or a status, as `invalid`, `Unauthorized`, `HTTP`, `401`.
+fn is_word(text: &str) -> bool {
+    let all = |is: fn(&u8) -> bool| text.bytes().all(|byte| is(&byte));
+    let rest_is_small = text.bytes().skip(1).all(|byte| byte.is_ascii_lowercase());
+    match text.len() {
+        0..=3 => all(u8::is_ascii_alphanumeric),
+        4..=8 => all(u8::is_ascii_uppercase) || (all(u8::is_ascii_alphabetic) && rest_is_small),
+        9..=20 => all(u8::is_ascii_alphabetic) && rest_is_small,
+        _ => false,
+    }
 }
 
 /// The `error` member of an error answer, if it has the form of an error code (RFC 6749, 5.2).
