@@ -4,13 +4,14 @@
 //! credential stays here; an answer on a protected route may be kept by the client's own cache only.
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
     TRANSFER_ENCODING, UPGRADE, VARY, WWW_AUTHENTICATE,
 };
 use http::{StatusCode, Version, response};
 
 use super::UpstreamError;
 use crate::holes::{Hole, open};
+use crate::secret::conceal;
 
 /// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11).
 static OURS: [HeaderName; 11] = [
@@ -85,8 +86,9 @@ pub(super) fn switched(head: response::Parts) -> Result<response::Parts, Upstrea
     Ok(switched)
 }
 
-/// Takes out what is not the client's; of a head and of a trailer section.
+/// Takes out what is not the client's, and marks what is secret; of a head and of a trailer section.
 pub(super) fn clean(headers: &mut HeaderMap) {
+    conceal(headers, SET_COOKIE);
     // Most hold none or one of them.
     while let Some(name) = headers.keys().find_map(|name| OURS.iter().find(|ours| *ours == name)) {
         headers.remove(name);
