@@ -25,7 +25,7 @@ use crate::uma::{Introspection, ResourceId, Scope};
 
 pub use entry::{Entry, LiveEntry};
 pub use memo::Memo;
-use shared::{Count, Pool, Turn};
+use shared::{Count, Counts, Pool, Turn};
 
 /// Bytes that the pools may take, roughly.
 const POSITIVE_BYTES: u64 = 256 << 20;
@@ -89,7 +89,7 @@ pub struct Introspections {
     /// Grows with each purge: an answer that was asked for before a purge is not kept after it.
     epoch: Count,
     /// Changes of what is kept, counted by the first octet of the key.
-    changes: Box<[Count]>,
+    changes: Counts,
     /// Whoever keeps or purges: an answer must not slip in between a purge's beginning and its end. Those who only look take no turn.
     turn: Turn,
     /// Of the live decisions; the others are counted from the records.
@@ -178,7 +178,7 @@ impl Introspections {
             .time_to_live(Duration::from_secs(3600))
             .eviction_listener(evicted(counters(CacheKind::Live)))
             .build();
-        let changes = (0..=u8::MAX).map(|_| Count::default()).collect();
+        let changes = Counts::new(256);
         let (positive, negative, live) = (Pool::of(positive), Pool::of(negative), Pool::of(live));
         Ok(Self { key, positive, negative, live, epoch: Count::default(), changes, turn: Turn::default(), live_counters: counters(CacheKind::Live) })
     }
@@ -297,24 +297,17 @@ impl Introspections {
             }
         }
         // A worker that looked while the pools were being emptied looks again.
-        self.changes.iter().for_each(Count::up);
+        self.changes.all_up();
     }
 
     /// To be taken before a pool is read, so that a change in between is noticed at the next use.
     fn stamp(&self, key: &CacheKey) -> Stamp {
-        Stamp { epoch: self.epoch.now(), changes: self.changes_of(key).map_or(0, Count::now) }
+        Stamp { epoch: self.epoch.now(), changes: self.changes.now(place(key)) }
     }
 
     /// To be told after a pool was changed.
     fn changed(&self, key: &CacheKey) {
-        if let Some(count) = self.changes_of(key) {
-            count.up();
-        }
-    }
-
-    fn changes_of(&self, key: &CacheKey) -> Option<&Count> {
-        let [first, ..] = key.0;
-        self.changes.get(usize::from(first))
+        self.changes.up(place(key));
     }
 
     /// Counts whether a live decision was there when it was needed.
@@ -322,6 +315,12 @@ impl Introspections {
         let Some(counters) = &self.live_counters else { return };
         if was_there { counters.hit() } else { counters.miss() }
     }
+}
+
+/// Where changes of a key are counted.
+fn place(key: &CacheKey) -> usize {
+    let [first, ..] = key.0;
+    usize::from(first)
 }
 
 /// Counts what had to make room.

@@ -1,4 +1,4 @@
-//! What is kept, dropped and looked up by several threads at once, in thousands of orders: the control thread keeps answers, whoever revokes purges, workers
+//! What is kept, dropped and looked up by several threads at once, in many orders: the control thread keeps answers, whoever revokes purges, workers
 //! look, each through a memory of its own. The code is that of the binary; `shared.rs` lets the model choose who goes on.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::*;
 
 const TOKEN: &str = "token";
 /// Orders that each model is run in.
-const ORDERS: usize = 3_000;
+const ORDERS: usize = 1_000;
 
 /// The cache, and what the authorization server and the one who revokes have done.
 struct Shared {

@@ -26,6 +26,34 @@ impl Count {
     }
 }
 
+/// Counts in a row. Those that are not there stay at 0.
+pub(super) struct Counts(Box<[AtomicU64]>);
+
+impl Counts {
+    pub fn new(length: usize) -> Self {
+        Self((0..length).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub fn now(&self, at: usize) -> u64 {
+        point();
+        self.0.get(at).map_or(0, |count| count.load(Ordering::Acquire))
+    }
+
+    pub fn up(&self, at: usize) {
+        point();
+        if let Some(count) = self.0.get(at) {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    pub fn all_up(&self) {
+        point();
+        for count in &self.0 {
+            count.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
 /// A flag that is raised once.
 #[derive(Debug)]
 pub(super) struct Flag(AtomicBool);

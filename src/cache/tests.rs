@@ -85,11 +85,13 @@ async fn a_refusal_drops_the_answer_and_is_forgotten_after_its_time() {
 fn refusals_of_sprayed_tokens_do_not_push_out_an_answer() {
     let cache = Introspections::new().expect("randomness");
     let hot = keep(&cache, "hot", Introspection::default());
-    let until = Instant::now() + Duration::from_secs(5);
+    let now = Instant::now();
+    let until = now + Duration::from_secs(5);
     for number in 0..300_000 {
         cache.keep_inactive(cache.key(server(1).identity, &format!("junk-{number}")), until);
     }
-    assert!(is_active(&cache, &hot));
+    // As of then: on a busy machine the loop takes longer than an answer lives.
+    assert!(matches!(cache.look_up(&hot, now), Lookup::Active(_)));
 }
 
 #[tokio::test(start_paused = true)]

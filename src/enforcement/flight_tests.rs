@@ -1,4 +1,4 @@
-//! Askers that come, wait and leave, and calls that land or break off, in thousands of orders, each of which `shuttle` chooses at the points where tasks wait.
+//! Askers that come, wait and leave, and calls that land or break off, in many orders, each of which `shuttle` chooses at the points where tasks wait.
 
 use std::rc::Rc;
 
@@ -7,7 +7,7 @@ use shuttle::future::{block_on, spawn_local, yield_now};
 use super::*;
 
 /// Orders that each model is run in.
-const ORDERS: usize = 3_000;
+const ORDERS: usize = 1_000;
 
 /// What an asker is told: the moment at which the server was asked, or that the call broke off.
 type Told = Result<u64, ()>;

@@ -52,7 +52,8 @@ async fn no_secret_comes_out_of_the_process_by_any_way() {
         assert!(world.planted.kinds().contains(kind), "there was no {kind}");
     }
     let went = world.planted.found(driven.as_bytes());
-    for kind in ["RPT", "payload of a JWT", "unknown token", "client secret", "proxy password (basic)", "proxy token (bearer)", "proxy key (header)", "cookie"] {
+    for kind in ["RPT", "payload of a JWT", "unknown token", "client secret", "proxy password (basic)", "proxy token (bearer)", "proxy key (header)", "cookie"]
+    {
         assert!(went.contains_key(kind), "{kind} went nowhere, so that it could not come out either");
     }
     assert!(requests > 60 && log.lines().count() > 500 && audit.len() > 50_000, "{requests} requests, {} lines", log.lines().count());

@@ -167,7 +167,9 @@ async fn no_table_of_http2_takes_a_secret() {
     let stream = TcpStream::connect(gateway.address(0).expect("a listener")).await.expect("it listens");
     let (mut client, connection) = h2::client::handshake(Recorded { stream, read: Arc::clone(&read) }).await.expect("HTTP/2");
     tokio::spawn(connection);
-    for (path, status) in [("/public/a", StatusCode::OK), ("/public/b", StatusCode::OK), ("/albums/a", StatusCode::UNAUTHORIZED), ("/albums/b", StatusCode::UNAUTHORIZED)] {
+    for (path, status) in
+        [("/public/a", StatusCode::OK), ("/public/b", StatusCode::OK), ("/albums/a", StatusCode::UNAUTHORIZED), ("/albums/b", StatusCode::UNAUTHORIZED)]
+    {
         let request = Request::get(format!("http://gateway.example.org{path}")).header(COOKIE, "session=secret-of-the-client").body(()).expect("a request");
         client = client.ready().await.expect("an open connection");
         let (answer, _) = client.send_request(request, true).expect("it can be sent");

@@ -161,7 +161,10 @@ fn faults(planted: &mut Planted) -> Vec<Fault> {
         Fault::json(bad, &json!({ "error": error })),
         Fault::json(bad, &json!({ "error": opaque })),
         Fault::json(StatusCode::FORBIDDEN, &json!({ "error": opaque, "error_description": description })),
-        Fault::json(bad, &json!({ "error": "invalid_request", "error_description": description, "error_uri": format!("https://as.example.org/?{description}") })),
+        Fault::json(
+            bad,
+            &json!({ "error": "invalid_request", "error_description": description, "error_uri": format!("https://as.example.org/?{description}") }),
+        ),
         Fault::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "message": description })),
         Fault::text(StatusCode::OK, format!("<html>{page}</html>")),
         Fault::text(StatusCode::OK, format!("{{\"active\": {page}")),
@@ -202,17 +205,18 @@ pub async fn failing_authorization_servers(world: &mut World, presented: &Presen
             let authorization = if endpoint == Endpoint::Permission { String::new() } else { format!("Authorization: Bearer {granted}") };
             answers.push(world.say(presented.get(link, &authorization).as_bytes()).await);
             control.heal_all();
-            recovered(world, presented, keycloak).await;
+            recovered(world, presented, keycloak, &format!("{fault:?} at {endpoint:?}")).await;
         }
     }
     answers
 }
 
 /// A failing server is given a rest; what comes next must meet one that is asked again.
-async fn recovered(world: &World, presented: &Presented, keycloak: bool) {
+async fn recovered(world: &World, presented: &Presented, keycloak: bool, after: &str) {
     let (link, token) = if keycloak { (KEYCLOAK, &presented.jwt) } else { (LINK, &presented.rpt) };
     let request = presented.get(link, &format!("Authorization: Bearer {token}"));
-    crate::world::until("it is served again", async || world.say(request.as_bytes()).await.starts_with("HTTP/1.1 200").then_some(())).await;
+    crate::world::until(&format!("{link} is served after {after}"), async || world.say(request.as_bytes()).await.starts_with("HTTP/1.1 200").then_some(()))
+        .await;
 }
 
 /// The discovery document names other issuers and addresses, with secrets in them. The gateway reads it at a start; `check --online` at any time.
@@ -299,7 +303,12 @@ pub fn bad_configurations(world: &mut World) -> Vec<String> {
 pub fn bad_files(world: &mut World) -> Vec<(PathBuf, Vec<u8>)> {
     let secret = world.planted.plant("secret file that cannot be used");
     let file = world.folder.path().join("bearer");
-    let contents = [format!("{secret}\t{secret}").into_bytes(), format!("{secret}\n{secret}\n").into_bytes(), [secret.as_bytes(), b"\xff\xfe"].concat(), format!("{secret}\u{e9}").into_bytes()];
+    let contents = [
+        format!("{secret}\t{secret}").into_bytes(),
+        format!("{secret}\n{secret}\n").into_bytes(),
+        [secret.as_bytes(), b"\xff\xfe"].concat(),
+        format!("{secret}\u{e9}").into_bytes(),
+    ];
     contents.map(|content| (file.clone(), content)).to_vec()
 }
 
@@ -362,7 +371,8 @@ pub async fn reload(world: &mut World) -> Vec<String> {
 pub fn commands(world: &mut World, presented: &Presented) -> Vec<String> {
     let file = world.folder.path().join("rpt");
     std::fs::write(&file, &presented.rpt).expect("it can be written");
-    let (admin, link) = (format!("http://{}", world.admin), format!("http://gateway.example.org{LINK}?access_token={}", presented.query.first().expect("one").1));
+    let (admin, link) =
+        (format!("http://{}", world.admin), format!("http://gateway.example.org{LINK}?access_token={}", presented.query.first().expect("one").1));
     let mut said = Vec::new();
     let commands: [&[&str]; 8] = [
         &["explain", "GET", &link, "--token", "rpt", "--admin", &admin],

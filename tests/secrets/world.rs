@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -129,7 +128,10 @@ impl World {
 
     /// A page of the admin door.
     pub async fn admin(&self, method: &str, path: &str, token: &str, body: &str) -> String {
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         exchange(self.admin, head.as_bytes()).await
     }
 
@@ -256,7 +258,7 @@ upstreams:
   dead: {{ servers: [ "https://localhost:{dead}" ], tls: {{ client_certificate: client-tls.crt, client_key: client-tls.key }} }}
 routes:
   - {{ path: /albums/vacation/**, upstream: basic, protect: {{ authorization_server: server, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view], PUT: [edit] }} }} }}
-  - {{ path: /keycloak/**, upstream: bearer, identity_headers: {{ X-User: sub }}, protect: {{ authorization_server: keycloak, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view] }} }} }}
+  - {{ path: /keycloak/**, rewrite: "/albums/vacation/{{**}}", upstream: bearer, identity_headers: {{ X-User: sub }}, protect: {{ authorization_server: keycloak, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view] }} }} }}
   - {{ path: /public/**, upstream: header, public: true }}
   - {{ path: /socket/**, upstream: header, public: true, upgrade: [websocket] }}
   - {{ path: /token/**, upstream: oauth2, public: true }}
