@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::{Service, ServiceExt};
 
+use super::drain::UnderWay;
 use super::held::Held;
 use super::transport::{Opened, Protocol, open};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
@@ -58,6 +59,7 @@ pub(super) struct Shared<S> {
     pub(super) hsts: Option<HeaderValue>,
     /// TLS handshakes under way.
     pub(super) handshakes: Cell<usize>,
+    pub(super) under_way: Rc<UnderWay>,
     pub(super) draining: Cell<bool>,
     pub(super) drain: Notify,
 }
@@ -70,7 +72,8 @@ impl<S> Shared<S> {
         let settings = terms.now();
         let (http, http2) = (http(&settings), h2::http(&settings));
         let (handshakes, draining, drain) = (Cell::new(0), Cell::new(false), Notify::new());
-        (Self { service, terms, settings, hosts, http, http2, tls, h2c, hsts, handshakes, draining, drain }, listener)
+        let under_way = Rc::default();
+        (Self { service, terms, settings, hosts, http, http2, tls, h2c, hsts, handshakes, under_way, draining, drain }, listener)
     }
 }
 
@@ -94,7 +97,7 @@ where
     // Without it the second of two small writes waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let settings = shared.terms.now();
-    let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings)));
+    let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
     let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
@@ -134,7 +137,7 @@ where
             if ended.is_some() {
                 let parts = connection.into_parts();
                 let io = parts.io.into_inner();
-                after(io, upgraded.take(), parts.read_buf, &settings).await;
+                after(io, upgraded.take(), parts.read_buf, &shared.under_way, &settings).await;
             }
             ended
         }
@@ -352,37 +355,41 @@ impl http_body::Body for Outgoing {
 }
 
 /// What comes after HTTP.
-async fn after(io: Watched, tunnel: Option<Box<Tunnel>>, begun: Bytes, settings: &Settings) {
+async fn after(io: Watched, tunnel: Option<Box<Tunnel>>, begun: Bytes, under_way: &UnderWay, settings: &Settings) {
     match tunnel {
-        Some(tunnel) => tunnelled(*tunnel, io, begun, settings).await,
+        Some(tunnel) => tunnelled(*tunnel, io, begun, Upgraded::new(settings, under_way)).await,
         None => linger(io).await,
     }
 }
 
 /// Carries bytes of another protocol; `begun` came before HTTP had ended.
-async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, settings: &Settings) {
-    let _open = Upgraded::new(settings);
+async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, open: Upgraded<'_>) {
     io.watchdog.no_more_heads();
     if !begun.is_empty() {
         io.begun = begun;
     }
-    let end = tunnel.run(io, settings.write).await;
+    let end = tunnel.run(io, open.settings.write).await;
     tracing::debug!(?end, "an upgraded connection has ended");
 }
 
 /// Tells of an upgraded connection, and of its end, also when its task is dropped.
-struct Upgraded<'s>(&'s Settings);
+struct Upgraded<'s> {
+    settings: &'s Settings,
+    under_way: &'s UnderWay,
+}
 
 impl<'s> Upgraded<'s> {
-    fn new(settings: &'s Settings) -> Self {
+    fn new(settings: &'s Settings, under_way: &'s UnderWay) -> Self {
+        under_way.upgraded();
         (settings.on_event)(Event::TunnelOpened);
-        Self(settings)
+        Self { settings, under_way }
     }
 }
 
 impl Drop for Upgraded<'_> {
     fn drop(&mut self) {
-        (self.0.on_event)(Event::TunnelClosed);
+        self.under_way.closed();
+        (self.settings.on_event)(Event::TunnelClosed);
     }
 }
 

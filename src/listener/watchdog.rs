@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use super::Settings;
+use super::drain::UnderWay;
 use super::frames::Frames;
 use super::raw_head::RawHeads;
 use super::transport::Transport;
@@ -30,6 +31,7 @@ pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 102
 /// What a connection is doing and until when it may.
 pub(super) struct Watchdog {
     settings: Arc<Settings>,
+    under_way: Rc<UnderWay>,
     phase: Cell<Phase>,
     /// Since when the other side takes nothing, and whether a flush found that out.
     stuck: Cell<Option<(Instant, bool)>>,
@@ -70,11 +72,12 @@ enum Phase {
 
 impl Watchdog {
     /// A connection that was accepted now.
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, under_way: Rc<UnderWay>) -> Self {
         let (until, patience) = (Instant::now() + settings.head, settings.whole_write);
         Self {
             heads: RefCell::new(Some(RawHeads::new(settings.head_bytes))),
             settings,
+            under_way,
             phase: Cell::new(Phase::Head(until)),
             stuck: Cell::new(None),
             patience: Cell::new(patience),
@@ -128,6 +131,7 @@ impl Watchdog {
             frames.asked();
         }
         self.exchanges.set(self.exchanges.get().saturating_add(1));
+        self.under_way.asked();
         Exchange { watchdog: Rc::clone(self), answered: false }
     }
 
@@ -149,6 +153,7 @@ impl Watchdog {
         let count = if answered { &self.answered } else { &self.taken_back };
         count.set(count.get().saturating_add(1));
         self.exchanges.set(self.exchanges.get().saturating_sub(1));
+        self.under_way.answered();
         if self.exchanges.get() == 0 {
             self.phase.set(Phase::Idle(Instant::now() + self.settings.idle));
         }
@@ -355,7 +360,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn busy() -> Rc<Watchdog> {
-        Rc::new(Watchdog::new(Arc::new(Settings::default())))
+        Rc::new(Watchdog::new(Arc::new(Settings::default()), Rc::default()))
     }
 
     #[tokio::test(start_paused = true)]

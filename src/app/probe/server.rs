@@ -118,7 +118,7 @@ async fn refused_document(config: &Config, asked: &Asked<'_>, response: &Respons
 fn other_issuer(config: &Config, named: &str, report: &mut Report) {
     // It holds a password, perhaps.
     if named.contains('@') {
-        report.fail("it calls itself by an address with user information, which is not shown here".to_owned(), "correct its issuer at the server".to_owned());
+        report.fail("it calls itself by an address with user information, which is not shown here", "correct its issuer at the server");
         return;
     }
     let what = format!("it calls itself \"{named}\", the configuration calls it \"{}\"", config.issuer);

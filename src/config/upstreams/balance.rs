@@ -57,6 +57,13 @@ fn server(node: &Node, about: &'static Section, checker: &mut Checker<'_>) -> Op
 
 fn address(node: &Node, checker: &mut Checker<'_>) -> Option<Address> {
     parsed(node, checker, "a server", |text| {
+        if let Some((scheme, path)) = text.split_once(':').filter(|(scheme, _)| *scheme != "unix" && scheme.eq_ignore_ascii_case("unix")) {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return Err(Wrong::because(format!("`{scheme}` is written in small letters")).write(format!("unix:{path}")));
+        }
+        if text.starts_with('/') {
+            return Err(Wrong::because("a socket begins with unix:").write(format!("unix:{text}")));
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path.strip_prefix('/') {
@@ -97,11 +104,19 @@ pub(super) fn read(keys: &Keys<'_>, config: Config, checker: &mut Checker<'_>) -
 
 /// RFC 6265, 4.1.1: the name of a cookie is a token, as that of a header is.
 fn sticky(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Sticky> {
-    let token = |text: &str| HeaderName::from_bytes(text.as_bytes()).map_err(|_| Wrong::because("letters, digits and -"));
+    let token = |text: &str| HeaderName::from_bytes(text.as_bytes()).map_err(|_| no_token(text));
     let cookie = keys
         .read("cookie", checker, |node, checker| parsed(node, checker, "the name of a cookie", |text| token(text).map(|_| Sticky::Cookie(Arc::from(text)))));
     let header = keys.read("header", checker, |node, checker| parsed(node, checker, "the name of a header", token).map(Sticky::Header));
     cookie.or(header)
+}
+
+/// A name with characters that it may not have.
+fn no_token(text: &str) -> Wrong {
+    let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|part| !part.is_empty());
+    let instead: String = parts.collect::<Vec<_>>().join("-").chars().take(64).collect();
+    let wrong = Wrong::because("letters, digits, - and _");
+    if instead.is_empty() || !text.is_ascii() { wrong } else { wrong.write(instead) }
 }
 
 fn health_check(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<HealthCheck> {
