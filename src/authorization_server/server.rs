@@ -359,14 +359,12 @@ pub(super) fn status(endpoint: AsEndpoint, response: &Response<Bytes>) -> AskErr
     AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error.map(Arc::from) }
 }
 
-/// Whether a text without separators is a word or a status, as `invalid`, `Unauthorized`, `HTTP`, `401`.
+/// Whether a text without separators is a word or a status, as `invalid`, `clientId`, `HTTP`, `401`.
 fn is_word(text: &str) -> bool {
-    let all = |is: fn(&u8) -> bool| text.bytes().all(|byte| is(&byte));
-    let rest_is_small = text.bytes().skip(1).all(|byte| byte.is_ascii_lowercase());
+    let capitals = text.bytes().filter(u8::is_ascii_uppercase).count();
     match text.len() {
-        0..=3 => all(u8::is_ascii_alphanumeric),
-        4..=8 => all(u8::is_ascii_uppercase) || (all(u8::is_ascii_alphabetic) && rest_is_small),
-        9..=20 => all(u8::is_ascii_alphabetic) && rest_is_small,
+        0..=3 => text.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        4..=20 => text.bytes().all(|byte| byte.is_ascii_alphabetic()) && (capitals <= 2 || (capitals == text.len() && capitals <= 8)),
         _ => false,
     }
 }
