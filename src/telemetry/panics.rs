@@ -37,8 +37,7 @@ mod tests {
             }
         }));
         assert!(std::thread::Builder::new().name(NAME.to_owned()).spawn(act).expect("a thread").join().is_err());
-        let said = heard.lock().expect("no panic").clone();
-        said
+        heard.lock().expect("no panic").clone()
     }
 
     #[test]

@@ -2,14 +2,7 @@
 //! every form in all that the gateway's own process writes at its most talkative level: log, audit log, metrics, health and admin pages, traces, answers, and
 //! what its commands say. What else could carry them out, a memory image or a table of HTTP/2, is held as well.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    reason = "a test stops at the first surprise"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::string_slice, reason = "a test stops at the first surprise")]
 
 mod core;
 mod debug;

@@ -173,7 +173,7 @@ fn faults(planted: &mut Planted) -> Vec<Fault> {
         Fault::json(StatusCode::OK, &json!({ "active": true, "exp": deep, "iss": [deep], "permissions": deep })),
         Fault::json(StatusCode::CREATED, &json!({ "ticket": format!("{deep}\u{e9}\n") })),
         Fault::redirect(&format!("https://as.example.org/login?state={header}")),
-        Fault::text(StatusCode::SERVICE_UNAVAILABLE, page.clone()),
+        Fault::text(StatusCode::SERVICE_UNAVAILABLE, page),
     ]
 }
 
@@ -224,7 +224,7 @@ pub fn odd_discovery(world: &mut World) -> Vec<Fault> {
     let (user, page) = (world.planted.plant("password in a discovery document"), world.planted.plant("page in the place of a discovery document"));
     let endpoint = format!("http://gateway:{user}@127.0.0.1/token");
     vec![
-        Fault::member("token_endpoint", endpoint.clone().into()),
+        Fault::member("token_endpoint", endpoint.into()),
         Fault::member("issuer", format!("http://gateway:{user}@127.0.0.1").into()),
         Fault::member("introspection_endpoint", format!("not an address {user}").into()),
         Fault::text(StatusCode::OK, format!("<html>{page}")),
