@@ -52,6 +52,10 @@ pub trait Watch {
     }
     /// The body has ended in good order (`true`) or was broken off by this side or the other (`false`).
     fn end(&mut self, complete: bool);
+    /// Heard after [`Watch::end`] where this side broke off: what it did not read, for one who wants it. The default passes it on; what nobody wants is dropped.
+    fn unread(&mut self, rest: Incoming) -> Option<Incoming> {
+        Some(rest)
+    }
 }
 
 /// A watch that ends a body which stands still, or drips: no bytes for longer than `limit` while somebody waits for them, or more waiting in all
@@ -113,6 +117,7 @@ pub struct Body {
     kind: Kind,
     watches: [Option<Box<dyn Watch>>; WATCHES],
     trailers: bool,
+    again: bool,
 }
 
 enum Kind {
@@ -172,13 +177,20 @@ impl Body {
     }
 
     const fn new(kind: Kind) -> Self {
-        Self { kind, watches: [const { None }; WATCHES], trailers: true }
+        Self { kind, watches: [const { None }; WATCHES], trailers: true, again: false }
     }
 
     /// The same body without the trailer section that may follow it: nothing may be decided by trailers, so requests lose theirs.
     #[must_use]
     pub fn without_trailers(mut self) -> Self {
         self.trailers = false;
+        self
+    }
+
+    /// The same body, which gives nothing when it is asked first and wants to be asked again: for one that is asked before it is where it will be read.
+    #[must_use]
+    pub const fn asked_again(mut self) -> Self {
+        self.again = true;
         self
     }
 
@@ -208,10 +220,19 @@ impl Body {
         self.watches.iter_mut().flatten().try_for_each(|watch| tell(watch.as_mut()))
     }
 
-    fn finish(&mut self, complete: bool) {
+    /// Takes out what was not read yet, and leaves nothing.
+    fn take_rest(&mut self) -> Option<Incoming> {
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Stream(rest) if !rest.is_end_stream() => Some(rest),
+            _ => None,
+        }
+    }
+
+    fn finish(&mut self, complete: bool, mut rest: Option<Incoming>) {
         for place in &mut self.watches {
             if let Some(mut watch) = place.take() {
                 watch.end(complete);
+                rest = rest.and_then(|rest| watch.unread(rest));
             }
         }
     }
@@ -263,6 +284,10 @@ impl Watch for Pair {
         self.0.end(complete);
         self.1.end(complete);
     }
+
+    fn unread(&mut self, rest: Incoming) -> Option<Incoming> {
+        self.0.unread(rest).and_then(|rest| self.1.unread(rest))
+    }
 }
 
 impl HttpBody for Body {
@@ -271,6 +296,10 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if std::mem::take(&mut this.again) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let frame = match std::task::ready!(this.poll_kind(context)) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
@@ -282,12 +311,12 @@ impl HttpBody for Body {
             frame => frame,
         };
         match &frame {
-            None => this.finish(true),
-            Some(Err(_)) => {
-                this.kind = Kind::Empty;
-                this.finish(false);
+            None => this.finish(true, None),
+            Some(Err(error)) => {
+                let rest = this.take_rest().filter(|_| !matches!(error, BodyError::Broken(_)));
+                this.finish(false, rest);
             }
-            Some(Ok(_)) if this.is_end_stream() => this.finish(true),
+            Some(Ok(_)) if this.is_end_stream() => this.finish(true, None),
             Some(Ok(_)) => {}
         }
         Poll::Ready(frame)
@@ -315,7 +344,8 @@ impl HttpBody for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         let complete = self.is_end_stream();
-        self.finish(complete);
+        let rest = self.take_rest();
+        self.finish(complete, rest);
     }
 }
 

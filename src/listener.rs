@@ -26,6 +26,7 @@ mod terms;
 mod tests;
 mod tls;
 mod transport;
+mod unread;
 mod watchdog;
 
 pub use bind::{BindError, Bound, Socket, adopt, bind, bind_again};

@@ -19,6 +19,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upload;
 mod websocket;
 
 pub use check::Checks;

@@ -1,7 +1,7 @@
 //! One downstream connection: hyper's state machine, our deadlines, and the step from a parsed head to a `routing::Request`.
 //!
 //! A request body that nobody reads to its end closes the connection after the answer; what still arrives is thrown away for a moment,
-//! because a reset would take the answer from a client that is still sending.
+//! because a reset would take the answer from a client that is still sending. Over HTTP/2 it is the stream that ends so (`unread.rs`).
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -30,7 +30,8 @@ use tower::{Service, ServiceExt};
 use super::drain::UnderWay;
 use super::held::Held;
 use super::transport::{Opened, Protocol, open};
-use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
+use super::unread::{PATIENCE, Said};
+use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
 use crate::response::is_grpc;
@@ -107,19 +108,18 @@ where
         let offered = request.headers().contains_key(UPGRADE);
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &settings)).unzip();
+        let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &settings);
         let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
-            let mut answer = match request {
-                Some(request) => {
-                    let Ok(answer) = service.oneshot(request).await;
-                    answer
-                }
-                None => h2::head_too_large(),
+            let mut answer = if many {
+                h2::head_too_large()
+            } else {
+                let Ok(answer) = service.oneshot(request).await;
+                answer
             };
             exchange.answered();
-            let exchange = match stream.flatten() {
+            let exchange = match stream {
                 Some(stream) => h2::connected(&mut answer, stream, exchange, write),
                 None => {
                     upgraded.set(changed(&mut answer, offered, &watchdog));
@@ -153,6 +153,8 @@ where
         _ => Some(Event::Expired),
     };
     event.into_iter().for_each(|event| (shared.settings.on_event)(event));
+    watchdog.unread.close();
+    broken_off(&watchdog).await;
 }
 
 /// What a 101 leaves for its connection.
@@ -206,6 +208,7 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     let mut registered = false;
     let mut told = false;
     let mut expired = false;
+    let mut broken = false;
     poll_fn(move |context| {
         // The task's waker stays the same, so one poll is enough to be woken when the drain begins.
         if !registered {
@@ -217,8 +220,14 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
                 return Poll::Ready(Some(ended));
             }
             if watchdog.is_abused() {
-                return Poll::Ready(None);
+                if broken {
+                    return Poll::Ready(None);
+                }
+                // The stream breaks off when it is read from.
+                broken = true;
+                continue;
             }
+            watchdog.unread.poll(context, if shared.draining.get() { LAST_CALL } else { PATIENCE });
             if shared.draining.get() && !told {
                 // HTTP/2 can say that no more is taken and still answer what is on the way (RFC 9113, 6.8).
                 if watchdog.is_busy() || (watchdog.is_shared() && !watchdog.is_fresh()) {
@@ -262,7 +271,13 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
     Poll::Pending
 }
 
-fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, settings: &Settings) -> (Request, Option<OnUpgrade>) {
+fn arrived(
+    request: http::Request<Incoming>,
+    peer: Peer,
+    exchange: &mut Exchange,
+    watchdog: &Rc<Watchdog>,
+    settings: &Settings,
+) -> (Request, Option<OnUpgrade>) {
     let (mut head, incoming) = request.into_parts();
     // hyper leaves the handle of an upgrade here; ours is the body of a 101.
     let stream = h2::connect(&mut head);
@@ -271,7 +286,7 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>
         let call = is_grpc(&head);
         let pace = if call { Pace::new(settings.call) } else { Pace::bounded(settings.body, settings.whole_body) };
         let watched = if call { body } else { body.without_trailers() };
-        body = watched.watched(Box::new(Inbound { pace, watchdog: Rc::clone(watchdog) }));
+        body = watched.watched(Box::new(Inbound { pace, said: exchange.said(), watchdog: Rc::clone(watchdog) }));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
     (Request { head, body, peer, suspect: watchdog.suspect(), recorder }, stream)
@@ -300,6 +315,7 @@ fn leaving(
 /// Watches a request body: its pace, and whether it is read to its end.
 struct Inbound {
     pace: Pace,
+    said: Option<Said>,
     watchdog: Rc<Watchdog>,
 }
 
@@ -315,6 +331,16 @@ impl Watch for Inbound {
     fn end(&mut self, complete: bool) {
         if !complete {
             self.watchdog.abandon();
+        }
+    }
+
+    fn unread(&mut self, rest: Incoming) -> Option<Incoming> {
+        match self.said.take() {
+            Some(said) => {
+                self.watchdog.unread.keep(rest, said);
+                None
+            }
+            None => Some(rest),
         }
     }
 }
@@ -398,6 +424,14 @@ async fn linger(mut io: Watched) {
     // hyper leaves this out when an upgrade was offered.
     let _ = timeout(LINGER.0, io.shutdown()).await;
     let _ = timeout(LINGER.0, poll_fn(|context| io.poll_forget(context))).await;
+}
+
+/// Waits until one that was told why its connection ends has closed, for a short while.
+async fn broken_off(watchdog: &Watchdog) {
+    if let Some(socket) = watchdog.left.take().and_then(|socket| TcpStream::from_std(socket).ok()) {
+        let mut wasted = 0;
+        let _ = timeout(LINGER.0, poll_fn(|context| poll_forget(&socket, &mut wasted, context))).await;
+    }
 }
 
 /// An IPv4 peer of an IPv6 socket under its own address.

@@ -14,6 +14,7 @@ use hyper::rt::Executor;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::upload;
 use crate::body::Body;
 
 /// Requests at a time on one connection; for more a further one is opened.
@@ -38,9 +39,7 @@ where
     F: Future + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            let _ = future.await;
-        });
+        tokio::task::spawn_local(upload::bounded(future));
     }
 }
 

@@ -8,6 +8,7 @@
 mod answers;
 mod bodies;
 mod connect;
+mod early;
 mod explain;
 mod faults;
 mod figures;
