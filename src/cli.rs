@@ -61,6 +61,11 @@ pub struct Configuration {
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::telemetry::hush_panics();
+    // Before anything is read. A system that forbids even this has its own reasons, and its own limit.
+    if let Err(error) = crate::secret::leave_no_core() {
+        eprintln!("warning: core dumps cannot be turned off: {error}");
+    }
     match Arguments::parse().command {
         Command::Run(configuration) => run::run(&configuration),
         Command::Check(arguments) => check::run(&arguments),

@@ -4,7 +4,7 @@
 //! credential stays here; an answer on a protected route may be kept by the client's own cache only.
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
     TRANSFER_ENCODING, UPGRADE, VARY, WWW_AUTHENTICATE,
 };
 use http::{StatusCode, Version, response};
@@ -12,6 +12,7 @@ use http::{StatusCode, Version, response};
 use super::UpstreamError;
 use crate::body::may_trail;
 use crate::holes::{Hole, open};
+use crate::secret::conceal;
 
 /// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11).
 static OURS: [HeaderName; 11] = [
@@ -94,8 +95,9 @@ pub(super) fn clean_trailers(trailers: &mut HeaderMap, named: &[HeaderName]) {
     }
 }
 
-/// Takes out what is not the client's.
+/// Takes out what is not the client's, and marks what is secret.
 fn clean(headers: &mut HeaderMap) {
+    conceal(headers, SET_COOKIE);
     // Most hold none or one of them.
     while let Some(name) = headers.keys().find_map(|name| OURS.iter().find(|ours| *ours == name)) {
         headers.remove(name);
