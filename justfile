@@ -46,12 +46,25 @@ load *names:
     tests/keycloak/start
     tests/load/run target/release/uma-gateway /dev/null {{ names }}
 
-# what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads, a systemd of its own, the same binary twice
+# is every line that decides held by a test? mutants of admission, path, head, decision, cache and challenge: just mutants --only 'cache'
+mutants *arguments:
+    tests/mutants/run {{ arguments }}
+
+# half of what the machine can do for an hour (SOAK_MINUTES), with reloads and faults
+soak:
+    .ci/run release
+    tests/keycloak/start
+    tests/load/run target/release/uma-gateway /dev/null --deep soak
+
+# what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads, every mutant, an hour's soak, a systemd of its own, the
+# same binary twice
 deep *arguments:
     cargo test --test gateway -- --ignored {{ arguments }}
     .ci/run release
     tests/keycloak/start
     tests/load/run target/release/uma-gateway /dev/null --deep
+    tests/load/run target/release/uma-gateway /dev/null --deep soak
+    tests/mutants/run
     .ci/run image
     tests/deploy/systemd target/{{ arch() }}-unknown-linux-musl/release/uma-gateway
     tests/deploy/reproducible

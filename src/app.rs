@@ -23,12 +23,12 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::admin::Status;
+use crate::admin::{DoorError, Status};
 use crate::authorization_server::Resources;
 use crate::cache::Introspections;
 use crate::config;
 use crate::enforcement::{self, Judge};
-use crate::listener::{self, Drain};
+use crate::listener::{self, Cut, Drain};
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::{Health, Metrics, Telemetry};
 use crate::upstream::Fleet;
@@ -49,6 +49,7 @@ pub struct Gateway {
     status: Arc<Status>,
     in_force: InForce,
     reloads: Reloads,
+    terms: listener::Terms,
 }
 
 /// The configuration in force, as it was read.
@@ -60,9 +61,20 @@ pub enum StartError {
     /// A listener's address cannot be had.
     #[error(transparent)]
     Bind(#[from] listener::BindError),
+    /// A listener's address cannot be had because a socket of the service manager has it, which is at another one.
+    #[error(
+        "{wanted} cannot be had: the service manager has handed over a socket at {handed}, and no listener has exactly this address. Write `address: {}` \
+         here, or `ListenStream={wanted}` in the .socket unit", listener_address(*handed)
+    )]
+    Handed {
+        /// What the configuration says.
+        wanted: SocketAddr,
+        /// Where the socket listens.
+        handed: SocketAddr,
+    },
     /// The admin door.
     #[error(transparent)]
-    Admin(#[from] crate::admin::DoorError),
+    Admin(#[from] DoorError),
     /// The health address cannot be had.
     #[error("the health address {address} cannot be had: {error}")]
     Health {
@@ -93,6 +105,32 @@ pub enum StartError {
     System(String),
 }
 
+impl StartError {
+    /// With its causes, and where the configuration names what cannot be had.
+    #[must_use]
+    pub fn told(&self, places: &config::Places) -> String {
+        let place = match self {
+            Self::Bind(error) => places.of(error.address()),
+            Self::Handed { wanted: address, .. } | Self::Health { address, .. } | Self::Admin(DoorError::Address(address, _)) => places.of(*address),
+            Self::Admin(_) => places.socket(),
+            _ => None,
+        };
+        let mut told = place.map_or_else(String::new, |place| format!("{place}: "));
+        told.push_str(&self.to_string());
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            told = format!("{told}: {cause}");
+            source = cause.source();
+        }
+        told
+    }
+}
+
+/// As YAML has it: a bracket would begin a list.
+fn listener_address(address: SocketAddr) -> String {
+    if address.is_ipv6() { format!("\"{address}\"") } else { address.to_string() }
+}
+
 /// What a start may be given besides the configuration.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -121,6 +159,7 @@ impl Gateway {
         for warning in &control.config.warnings {
             tracing::warn!("{warning}");
         }
+        listeners::tell_unserved(&control.config.listeners, &options.sockets);
 
         let in_force: InForce = Arc::new(ArcSwap::from_pointee(control.config.clone()));
         let (stop, stopped) = watch::channel(false);
@@ -139,7 +178,7 @@ impl Gateway {
         let serving = control::Serving {
             workers,
             listeners: listeners.clone(),
-            terms,
+            terms: terms.clone(),
             certificates: certificates.clone(),
             inherited: Arc::clone(&options.sockets),
             addresses: bound.announce(&doors),
@@ -157,7 +196,7 @@ impl Gateway {
         certificates.look_after(listeners.tls(), &current.load().upstreams);
         telemetry.metrics().config_loaded(true);
         status.started();
-        Ok(Self { listeners, doors, workers: threads, control, telemetry, judge, current, status, in_force, reloads })
+        Ok(Self { listeners, doors, workers: threads, control, telemetry, judge, current, status, in_force, reloads, terms })
     }
 
     /// The address of a listener, by its place in the configuration.
@@ -231,8 +270,19 @@ impl Gateway {
     }
 
     fn halt(&mut self, drain: Duration) {
+        if self.workers.is_empty() {
+            return;
+        }
+        // What a listener that went earlier has cut off is another matter.
+        self.terms.take_cut();
         self.listeners.stop(drain);
         join(&mut self.workers, drain.saturating_add(Duration::from_secs(1)));
+        match self.terms.take_cut() {
+            nothing if nothing == Cut::default() => tracing::info!("stopped: nothing was cut off"),
+            Cut { connections, requests, tunnels } => {
+                tracing::warn!(connections, requests, tunnels, ?drain, "stopped: what was still under way when the time for it was over was cut off");
+            }
+        }
         self.control.stop(Duration::from_secs(1));
         self.telemetry.flush(Duration::from_secs(1));
     }

@@ -3,6 +3,8 @@
 //! A body may carry several [`Watch`]es, which hear of every piece and of the end; records, limits and deadlines hang on them.
 //! Rooms are not generic over bodies. Nothing here keeps more than the piece that is passing.
 
+mod replay;
+mod trailers;
 mod tunnel;
 
 use std::pin::Pin;
@@ -15,6 +17,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
+pub use replay::{Replay, Room};
+pub use trailers::may_trail;
 pub use tunnel::{Duplex, Leash, Tunnel, TunnelEnd};
 
 /// Watches that a body carries without further allocation: a pace, a limit, a record.
@@ -43,6 +47,8 @@ pub trait Watch {
     fn data(&mut self, bytes: usize) -> Result<(), BodyError>;
     /// The trailer section is about to be handed on; fields may be taken out. The default lets all pass.
     fn trailers(&mut self, _trailers: &mut HeaderMap) {}
+    /// The body turns out to be that of a call (gRPC): a conversation, which may last. The default takes no notice.
+    fn call(&mut self) {}
     /// Called while the body waits for more; an error ends it (a deadline has passed). The default waits for ever.
     ///
     /// # Errors
@@ -52,6 +58,10 @@ pub trait Watch {
     }
     /// The body has ended in good order (`true`) or was broken off by this side or the other (`false`).
     fn end(&mut self, complete: bool);
+    /// Heard after [`Watch::end`] where this side broke off: what it did not read, for one who wants it. The default passes it on; what nobody wants is dropped.
+    fn unread(&mut self, rest: Incoming) -> Option<Incoming> {
+        Some(rest)
+    }
 }
 
 /// A watch that ends a body which stands still, or drips: no bytes for longer than `limit` while somebody waits for them, or more waiting in all
@@ -113,12 +123,15 @@ pub struct Body {
     kind: Kind,
     watches: [Option<Box<dyn Watch>>; WATCHES],
     trailers: bool,
+    again: bool,
 }
 
 enum Kind {
     Empty,
     Full(Bytes),
     Stream(Incoming),
+    /// One that may be begun again.
+    Lent(replay::Lent),
     /// The body of a 101.
     Tunnel(Box<Tunnel>),
 }
@@ -172,13 +185,29 @@ impl Body {
     }
 
     const fn new(kind: Kind) -> Self {
-        Self { kind, watches: [const { None }; WATCHES], trailers: true }
+        Self { kind, watches: [const { None }; WATCHES], trailers: true, again: false }
     }
 
     /// The same body without the trailer section that may follow it: nothing may be decided by trailers, so requests lose theirs.
     #[must_use]
     pub fn without_trailers(mut self) -> Self {
         self.trailers = false;
+        self
+    }
+
+    /// The same body, which gives nothing when it is asked first and wants to be asked again: for one that is asked before it is where it will be read.
+    #[must_use]
+    pub const fn asked_again(mut self) -> Self {
+        self.again = true;
+        self
+    }
+
+    /// The same body as that of a gRPC call, whose trailers go on and whose watches know that it may last. Not by a client's word alone: whoever says so
+    /// knows that the server speaks HTTP/2.
+    #[must_use]
+    pub fn of_call(mut self) -> Self {
+        self.trailers = true;
+        self.watches.iter_mut().flatten().for_each(|watch| watch.call());
         self
     }
 
@@ -208,10 +237,19 @@ impl Body {
         self.watches.iter_mut().flatten().try_for_each(|watch| tell(watch.as_mut()))
     }
 
-    fn finish(&mut self, complete: bool) {
+    /// Takes out what was not read yet, and leaves nothing.
+    fn take_rest(&mut self) -> Option<Incoming> {
+        match std::mem::replace(&mut self.kind, Kind::Empty) {
+            Kind::Stream(rest) if !rest.is_end_stream() => Some(rest),
+            _ => None,
+        }
+    }
+
+    fn finish(&mut self, complete: bool, mut rest: Option<Incoming>) {
         for place in &mut self.watches {
             if let Some(mut watch) = place.take() {
                 watch.end(complete);
+                rest = rest.and_then(|rest| watch.unread(rest));
             }
         }
     }
@@ -220,6 +258,7 @@ impl Body {
         match &mut self.kind {
             // Only whoever takes the tunnel out can use it.
             Kind::Empty | Kind::Tunnel(_) => Poll::Ready(None),
+            Kind::Lent(lent) => lent.poll(context),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Empty;
@@ -259,9 +298,18 @@ impl Watch for Pair {
         self.1.trailers(trailers);
     }
 
+    fn call(&mut self) {
+        self.0.call();
+        self.1.call();
+    }
+
     fn end(&mut self, complete: bool) {
         self.0.end(complete);
         self.1.end(complete);
+    }
+
+    fn unread(&mut self, rest: Incoming) -> Option<Incoming> {
+        self.0.unread(rest).and_then(|rest| self.1.unread(rest))
     }
 }
 
@@ -271,6 +319,10 @@ impl HttpBody for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = &mut *self;
+        if std::mem::take(&mut this.again) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let frame = match std::task::ready!(this.poll_kind(context)) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
@@ -282,12 +334,12 @@ impl HttpBody for Body {
             frame => frame,
         };
         match &frame {
-            None => this.finish(true),
-            Some(Err(_)) => {
-                this.kind = Kind::Empty;
-                this.finish(false);
+            None => this.finish(true, None),
+            Some(Err(error)) => {
+                let rest = this.take_rest().filter(|_| !matches!(error, BodyError::Broken(_)));
+                this.finish(false, rest);
             }
-            Some(Ok(_)) if this.is_end_stream() => this.finish(true),
+            Some(Ok(_)) if this.is_end_stream() => this.finish(true, None),
             Some(Ok(_)) => {}
         }
         Poll::Ready(frame)
@@ -298,6 +350,7 @@ impl HttpBody for Body {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Stream(incoming) => incoming.is_end_stream(),
+            Kind::Lent(lent) => lent.is_end(),
             Kind::Tunnel(_) => false,
         }
     }
@@ -307,6 +360,7 @@ impl HttpBody for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(incoming) => incoming.size_hint(),
+            Kind::Lent(lent) => lent.size_hint(),
             Kind::Tunnel(_) => SizeHint::default(),
         }
     }
@@ -315,7 +369,8 @@ impl HttpBody for Body {
 impl Drop for Body {
     fn drop(&mut self) {
         let complete = self.is_end_stream();
-        self.finish(complete);
+        let rest = self.take_rest();
+        self.finish(complete, rest);
     }
 }
 
@@ -325,6 +380,7 @@ impl std::fmt::Debug for Body {
             Kind::Empty => "Body(empty)",
             Kind::Full(_) => "Body(full)",
             Kind::Stream(_) => "Body(stream)",
+            Kind::Lent(_) => "Body(lent)",
             Kind::Tunnel(_) => "Body(tunnel)",
         })
     }

@@ -7,9 +7,11 @@
 
 mod entry;
 mod memo;
+#[cfg(test)]
+mod races;
+mod shared;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant as StdInstant};
 
 use aws_lc_rs::hmac;
@@ -23,6 +25,7 @@ use crate::uma::{Introspection, ResourceId, Scope};
 
 pub use entry::{Entry, LiveEntry};
 pub use memo::Memo;
+use shared::{Count, Counts, Pool, Turn};
 
 /// Bytes that the pools may take, roughly.
 const POSITIVE_BYTES: u64 = 256 << 20;
@@ -80,20 +83,22 @@ pub enum Purge<'a> {
 /// The pools, shared by all threads.
 pub struct Introspections {
     key: hmac::Key,
-    positive: moka::sync::Cache<CacheKey, Arc<Entry>>,
-    negative: moka::sync::Cache<CacheKey, Instant>,
-    live: moka::sync::Cache<(CacheKey, ResourceId), Arc<LiveEntry>>,
+    positive: Pool<CacheKey, Arc<Entry>>,
+    negative: Pool<CacheKey, Instant>,
+    live: Pool<(CacheKey, ResourceId), Arc<LiveEntry>>,
     /// Grows with each purge: an answer that was asked for before a purge is not kept after it.
-    epoch: AtomicU64,
+    epoch: Count,
     /// Changes of what is kept, counted by the first octet of the key.
-    changes: Box<[AtomicU64]>,
+    changes: Counts,
+    /// Whoever keeps or purges: an answer must not slip in between a purge's beginning and its end. Those who only look take no turn.
+    turn: Turn,
     /// Of the live decisions; the others are counted from the records.
     live_counters: Option<CacheCounters>,
 }
 
 impl std::fmt::Debug for Introspections {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Introspections").field("active", &self.positive.entry_count()).finish_non_exhaustive()
+        f.debug_struct("Introspections").field("active", &self.positive).finish_non_exhaustive()
     }
 }
 
@@ -109,6 +114,12 @@ impl Asking {
     #[must_use]
     pub const fn at(&self) -> Instant {
         self.at
+    }
+
+    /// The same for a call whose answer is not to be kept, since a later call asks the same.
+    #[must_use]
+    pub const fn overtaken(self) -> Self {
+        Self { epoch: u64::MAX, ..self }
     }
 }
 
@@ -167,8 +178,9 @@ impl Introspections {
             .time_to_live(Duration::from_secs(3600))
             .eviction_listener(evicted(counters(CacheKind::Live)))
             .build();
-        let changes = (0..=u8::MAX).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { key, positive, negative, live, epoch: AtomicU64::new(0), changes, live_counters: counters(CacheKind::Live) })
+        let changes = Counts::new(256);
+        let (positive, negative, live) = (Pool::of(positive), Pool::of(negative), Pool::of(live));
+        Ok(Self { key, positive, negative, live, epoch: Count::default(), changes, turn: Turn::default(), live_counters: counters(CacheKind::Live) })
     }
 
     /// The key of a token at a server.
@@ -200,28 +212,34 @@ impl Introspections {
     /// The moment now; to be taken before a call and given back with its answer.
     #[must_use]
     pub fn asking(&self) -> Asking {
-        Asking { at: Instant::now(), epoch: self.epoch.load(Ordering::Acquire) }
+        Asking { at: Instant::now(), epoch: self.epoch.now() }
     }
 
-    fn is_current(&self, asking: Asking) -> bool {
-        self.epoch.load(Ordering::Acquire) == asking.epoch
+    /// Whether an answer to this call may be kept: nothing has been purged since.
+    #[must_use]
+    pub fn is_current(&self, asking: Asking) -> bool {
+        self.epoch.now() == asking.epoch
     }
 
     /// Keeps an answer. After a purge in between it is handed on but not kept.
     pub fn keep_active(&self, key: CacheKey, introspection: Introspection, server: &Config, asks_live: bool, asking: Asking) -> Arc<Entry> {
         let entry = Arc::new(Entry::new(introspection, server, asks_live, asking.at));
-        self.negative.invalidate(&key);
-        if self.is_current(asking) && entry.is_fresh(Instant::now()) {
-            self.positive.insert(key, Arc::clone(&entry));
-        } else {
-            self.positive.invalidate(&key);
+        let _turn = self.turn.take();
+        if self.is_current(asking) {
+            self.negative.invalidate(&key);
+            if entry.is_fresh(Instant::now()) {
+                self.positive.insert(key, Arc::clone(&entry));
+            } else {
+                self.positive.invalidate(&key);
+            }
+            self.changed(&key);
         }
-        self.changed(&key);
         entry
     }
 
     /// Keeps a refusal, and drops what was known before.
     pub fn keep_inactive(&self, key: CacheKey, until: Instant) {
+        let _turn = self.turn.take();
         self.positive.invalidate(&key);
         self.negative.insert(key, until);
         self.changed(&key);
@@ -236,6 +254,7 @@ impl Introspections {
     /// Keeps a live decision.
     pub fn keep_live(&self, key: CacheKey, resource: &ResourceId, granted: Option<Vec<Scope>>, asking: Asking) -> Arc<LiveEntry> {
         let entry = Arc::new(LiveEntry::new(granted, asking.at));
+        let _turn = self.turn.take();
         if self.is_current(asking) {
             self.live.insert((key, resource.clone()), Arc::clone(&entry));
         }
@@ -251,7 +270,8 @@ impl Introspections {
 
     /// Forgets tokens. Calls that are under way do not bring them back.
     pub fn purge(&self, what: &Purge<'_>) {
-        self.epoch.fetch_add(1, Ordering::AcqRel);
+        let _turn = self.turn.take();
+        self.epoch.up();
         let matches = |entry: &Entry| match what {
             Purge::Subject(server, subject) => entry.server() == *server && entry.introspection().subject.as_deref() == Some(subject),
             Purge::Session(server, session) => entry.server() == *server && entry.introspection().session.as_deref() == Some(session),
@@ -277,24 +297,17 @@ impl Introspections {
             }
         }
         // A worker that looked while the pools were being emptied looks again.
-        self.changes.iter().for_each(|count| _ = count.fetch_add(1, Ordering::AcqRel));
+        self.changes.all_up();
     }
 
     /// To be taken before a pool is read, so that a change in between is noticed at the next use.
     fn stamp(&self, key: &CacheKey) -> Stamp {
-        Stamp { epoch: self.epoch.load(Ordering::Acquire), changes: self.changes_of(key).map_or(0, |count| count.load(Ordering::Acquire)) }
+        Stamp { epoch: self.epoch.now(), changes: self.changes.now(place(key)) }
     }
 
     /// To be told after a pool was changed.
     fn changed(&self, key: &CacheKey) {
-        if let Some(count) = self.changes_of(key) {
-            count.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    fn changes_of(&self, key: &CacheKey) -> Option<&AtomicU64> {
-        let [first, ..] = key.0;
-        self.changes.get(usize::from(first))
+        self.changes.up(place(key));
     }
 
     /// Counts whether a live decision was there when it was needed.
@@ -302,6 +315,12 @@ impl Introspections {
         let Some(counters) = &self.live_counters else { return };
         if was_there { counters.hit() } else { counters.miss() }
     }
+}
+
+/// Where changes of a key are counted.
+fn place(key: &CacheKey) -> usize {
+    let [first, ..] = key.0;
+    usize::from(first)
 }
 
 /// Counts what had to make room.

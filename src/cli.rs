@@ -61,6 +61,11 @@ pub struct Configuration {
 /// Runs the command that the arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
+    crate::telemetry::hush_panics();
+    // Before anything is read. A system that forbids even this has its own reasons, and its own limit.
+    if let Err(error) = crate::secret::leave_no_core() {
+        eprintln!("warning: core dumps cannot be turned off: {error}");
+    }
     match Arguments::parse().command {
         Command::Run(configuration) => run::run(&configuration),
         Command::Check(arguments) => check::run(&arguments),
@@ -91,9 +96,9 @@ fn load(configuration: &Configuration) -> Result<crate::config::Gateway, ExitCod
     crate::config::load(&configuration.config).map_err(|problems| wrong(&problems))
 }
 
-/// The same for a command that only asks where things are.
-fn load_without_secrets(configuration: &Configuration) -> Result<crate::config::Gateway, ExitCode> {
-    crate::config::load_without_secrets(&configuration.config).map_err(|problems| wrong(&problems))
+/// The operator's door of the gateway that runs with this configuration, or with the one before its last mistake.
+fn admin_door(configuration: &Configuration) -> Result<Option<crate::admin::AdminDoor>, ExitCode> {
+    crate::config::admin(&configuration.config).map_err(|problems| wrong(&problems))
 }
 
 fn wrong(problems: &crate::config::Problems) -> ExitCode {

@@ -3,6 +3,7 @@
 //! [`load`] gives a [`Gateway`] or all [`Problems`] at once. After it no room parses a setting. Secrets are read here, from the files and variables that the
 //! configuration names, and never printed. Nothing here opens a socket or asks a server.
 
+mod alone;
 mod checker;
 mod description;
 mod doors;
@@ -10,6 +11,7 @@ mod hosts;
 mod mask;
 mod methods;
 mod names;
+mod places;
 mod problem;
 mod render;
 mod resource;
@@ -34,8 +36,10 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+pub use alone::{admin, health};
 pub use description::schema::schema;
 pub use description::table::table;
+pub use places::Places;
 pub use problem::{Problem, Problems};
 pub use suggest::nearest;
 
@@ -77,6 +81,8 @@ pub struct Gateway {
     pub drain: listener::Drain,
     /// `workers`.
     pub workers: Option<usize>,
+    /// Where what the gateway opens is named.
+    pub places: Places,
     /// The files besides that were read: secrets, certificates, keys.
     pub files: Vec<PathBuf>,
     /// Warnings, one line each, with file, line and column: a world-readable secret, for instance.

@@ -23,7 +23,7 @@ pub use forwarding::Way;
 pub use head::{Framing, HeadInput, Via, outbound_head};
 pub use layer::{Credentials, CredentialsLayer, Snapshot};
 pub use names::{Reserved, may_be_set};
-pub use outbound::{Outbound, OutboundParts};
+pub use outbound::{Call, Outbound, OutboundParts};
 pub use proxy::Proxy;
 pub use rotation::Trial;
 

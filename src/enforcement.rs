@@ -7,6 +7,7 @@ mod ask;
 mod config;
 mod control;
 mod decision;
+mod flight;
 mod judge;
 mod limits;
 mod permit;

@@ -26,11 +26,13 @@ mod terms;
 mod tests;
 mod tls;
 mod transport;
+mod unread;
+mod uploads;
 mod watchdog;
 
 pub use bind::{BindError, Bound, Socket, adopt, bind, bind_again};
 pub use config::{Config, Event, Limits, Settings};
-pub use drain::Drain;
+pub use drain::{Cut, Drain};
 pub use serve::serve;
 pub use terms::Terms;
 pub use tls::{Certificate, CertificateFiles, ClientAuth, Refresh, Tls, TlsConfig, TlsError, TlsVersion};

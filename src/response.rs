@@ -16,7 +16,7 @@ use http::{Response, StatusCode};
 
 use crate::body::Body;
 
-pub use grpc::is_grpc;
+pub use grpc::{grpc_status, is_grpc};
 pub use layer::{Rejecting, RejectingFuture, RejectionLayer};
 pub use row::{Row, Trail};
 

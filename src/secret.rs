@@ -3,6 +3,8 @@
 //! A [`Secret`] is a text that `Debug` shows as `Secret(..)`; its memory is wiped when it is dropped. Comparison takes constant time.
 //! Nothing here reads files or the environment: `config/` does, and hands the finished value on.
 
+mod fields;
+mod memory;
 mod rotating;
 
 use std::sync::Arc;
@@ -10,6 +12,8 @@ use std::sync::Arc;
 use secrecy::{ExposeSecret, SecretString};
 use subtle::ConstantTimeEq;
 
+pub use fields::conceal;
+pub use memory::leave_no_core;
 pub use rotating::Rotating;
 
 /// A password, client secret or token.

@@ -12,6 +12,7 @@ mod layer;
 mod line;
 mod log;
 mod metrics;
+mod panics;
 mod record;
 mod ring;
 mod sink;
@@ -30,6 +31,7 @@ pub use metrics::{
     AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, Counting, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters,
     SecretKind, ServerCounters,
 };
+pub use panics::hush_panics;
 pub use record::{CacheState, Record, Recorder, RequestId};
 pub use ring::Ring;
 pub use trace::{SpanId, Step, Stopwatch, TRACEPARENT, TRACESTATE, Timed, Trace, TraceId, TraceParent};

@@ -4,6 +4,7 @@
 //! Bodies stream both ways at the pace of the slower side. Nothing here decides who may ask, and no header of a request is made here but `Host`.
 
 mod answer;
+mod attempt;
 mod check;
 mod choose;
 mod config;
@@ -19,10 +20,11 @@ mod service;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upload;
 mod websocket;
 
 pub use check::Checks;
-pub use config::{Address, Config, Ejection, HealthCheck, Protocol, Queue, Server, Sticky, Timeouts};
+pub use config::{Address, Config, Ejection, HealthCheck, Protocol, Queue, Server, Sticky, StickyKey, Timeouts};
 pub use error::UpstreamError;
 pub use fleet::Fleet;
 pub use pool::Pool;

@@ -76,3 +76,136 @@ fn a_health_check_says_why_it_is_not_ready() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("not ready: 503 Service Unavailable\nauthorization server"), "{output:?}");
     assert!(asked.join().unwrap().starts_with("GET /readyz?verbose "));
 }
+
+/// A gateway in a process of its own, with a health address and an operator's socket.
+struct Running {
+    process: std::process::Child,
+    folder: tempfile::TempDir,
+    address: std::net::SocketAddr,
+    text: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn free() -> std::net::SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
+}
+
+impl Running {
+    fn start() -> Self {
+        let (folder, address, health) = (tempfile::tempdir().unwrap(), free(), free());
+        let text = format!(
+            "version: 1\nlisteners: [ {{ address: {address} }} ]\nhealth: {{ address: {health} }}\nadmin: {{ socket: admin.sock }}\n\
+             upstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}\nroutes:\n  - {{ path: /a, public: true }}\n"
+        );
+        std::fs::write(folder.path().join("gateway.yaml"), &text).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
+        command.args(["run", "--config", "gateway.yaml"]).current_dir(folder.path()).stdout(std::process::Stdio::null());
+        let running = Self { process: command.spawn().expect("it runs"), folder, address, text };
+        let began = std::time::Instant::now();
+        while gateway(running.folder.path(), &["healthcheck"]).status.code() != Some(0) {
+            assert!(began.elapsed().as_secs() < 60, "it is not ready");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        running
+    }
+
+    /// The id of a request.
+    fn ask(&self) -> String {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.address).unwrap();
+        stream.write_all(b"GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let id = answer.lines().find_map(|line| line.to_lowercase().strip_prefix("x-request-id: ").map(str::to_owned));
+        id.expect("an id")
+    }
+
+    fn write(&self, text: &str) {
+        std::fs::write(self.folder.path().join("gateway.yaml"), text).unwrap();
+    }
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_gateway_that_runs_is_asked_though_its_file_has_mistakes_elsewhere() {
+    let running = Running::start();
+    let (id, folder) = (running.ask(), running.folder.path());
+    for (mistake, place) in [
+        (running.text.replace("routes:", "rutes:"), "gateway.yaml:6:1: unknown key `rutes`"),
+        (running.text.replace("public: true }", "public: true"), "gateway.yaml:"),
+    ] {
+        running.write(&mistake);
+        let health = gateway(folder, &["healthcheck"]);
+        assert_eq!(health.status.code(), Some(0), "{health:?}");
+        let explained = gateway(folder, &["explain", &id]);
+        assert!(explained.status.success() && said(&explained).contains("/nowhere"), "{explained:?}");
+        for arguments in [&["reload"][..], &["reload", "--admin", "admin.sock"]] {
+            let refused = gateway(folder, arguments);
+            assert_eq!(refused.status.code(), Some(78), "{refused:?}");
+            assert!(errors(&refused).contains(place), "{refused:?}");
+        }
+    }
+    running.write(&running.text);
+    assert_eq!(gateway(folder, &["reload"]).status.code(), Some(0));
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_with_its_place_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (taken, other) = (held.local_addr().unwrap(), free());
+    let start = |listener: std::net::SocketAddr, health: std::net::SocketAddr| {
+        let text = format!(
+            "version: 1\nlisteners:\n  - address: {listener}\nhealth: {{ address: {health} }}\nupstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}\n\
+             routes: [ {{ path: /a, public: true }} ]\n"
+        );
+        std::fs::write(folder.path().join("gateway.yaml"), text).unwrap();
+        gateway(folder.path(), &["run"])
+    };
+    let output = start(taken, other);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(errors(&output).contains(&format!("error: gateway.yaml:3:14: {taken} is taken by another program")), "{output:?}");
+    let output = start(other, taken);
+    assert!(errors(&output).contains(&format!("error: gateway.yaml:4:20: the health address {taken} cannot be had: Address already in use")), "{output:?}");
+}
+
+#[test]
+fn a_socket_that_was_handed_over_at_another_address_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let handed = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = handed.local_addr().unwrap().port();
+    let text = format!(
+        "version: 1\nlisteners:\n  - address: 127.0.0.1:{port}\nupstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}\nroutes: [ {{ path: /a, public: true }} ]\n"
+    );
+    std::fs::write(folder.path().join("gateway.yaml"), text).unwrap();
+    // As systemd does it: the first socket is file descriptor 3, and LISTEN_PID is the process itself.
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh", env!("CARGO_BIN_EXE_uma-gateway"), "run"]);
+    let output = command.current_dir(folder.path()).stdin(std::os::fd::OwnedFd::from(handed)).output().expect("it runs");
+    let said = errors(&output);
+    assert!(
+        said.contains(&format!("gateway.yaml:3:14: 127.0.0.1:{port} cannot be had: the service manager has handed over a socket at 0.0.0.0:{port}")),
+        "{said}"
+    );
+    assert!(said.contains(&format!("`address: 0.0.0.0:{port}`")) && said.contains(&format!("`ListenStream=127.0.0.1:{port}`")), "{said}");
+}
+
+#[test]
+fn a_row_that_does_not_exist_and_a_method_without_an_address_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let unknown = gateway(folder.path(), &["explain", "XX"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(errors(&unknown).contains("`XX` is neither the id of a request nor a row") && errors(&unknown).contains(" E8 E8a "), "{unknown:?}");
+    assert!(said(&gateway(folder.path(), &["explain", "e8"])).starts_with("E8 "));
+    let method = gateway(folder.path(), &["explain", "get"]);
+    assert!(method.status.code() == Some(2) && errors(&method).contains("the address is missing: uma-gateway explain GET http://HOST/PATH"), "{method:?}");
+}

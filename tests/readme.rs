@@ -35,3 +35,13 @@ fn code_below(folder: &Path) -> String {
     let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     entries.map(|path| if path.is_dir() { code_below(&path) } else { fs::read_to_string(&path).unwrap_or_default() }).collect()
 }
+
+#[test]
+fn the_socket_unit_has_the_address_of_the_shipped_configuration() {
+    let file = |name: &str| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).expect(name);
+    let config = uma_gateway::config::parse(&file("gateway.yaml"), Path::new("gateway.yaml"), &|_| Some("x".into())).expect("it is right");
+    let unit = file("deploy/systemd/uma-gateway.socket");
+    let streams: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ListenStream=")).collect();
+    let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(streams, addresses);
+}

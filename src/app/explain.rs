@@ -77,7 +77,7 @@ fn request(question: Question, recorder: Recorder) -> Result<Request, http::Erro
     let (head, ()) = builder.body(())?.into_parts();
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default() };
-    Ok(Request { head, body: Body::empty(), peer, suspect: None, recorder })
+    Ok(Request { head, body: Body::empty(), peer, refusal: None, recorder })
 }
 
 /// Explains by the configuration alone, for when no gateway runs: the same rooms, without listeners. Runs where tasks may be spawned locally.

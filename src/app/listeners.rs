@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::StartError;
-use crate::listener::{self, Bound, Config, Socket, Tls};
+use crate::listener::{self, BindError, Bound, Config, Socket, Tls};
 
 /// A socket for one worker, and the word that ends it: the time for what is under way then.
 pub struct Serve {
@@ -54,11 +54,27 @@ impl Inner {
             (_, Some(socket)) => listener::adopt(config, socket)?,
             (Some(address), None) => listener::bind_again(config, address)?,
             (None, None) if self.shares_a_port(config, going) => listener::bind_again(config, config.address)?,
-            (None, None) => listener::bind(config)?,
+            (None, None) => listener::bind(config).map_err(|error| handed_elsewhere(error, inherited))?,
         };
         let (address, tls) = (bound.local_addr(), bound.tls().cloned());
         let sockets = bound.sockets(workers).map_err(|error| StartError::System(format!("a worker's socket: {error}")))?;
         Ok(Step::Open { config: config.clone(), address, tls, sockets })
+    }
+}
+
+/// A taken address whose port belongs to a socket of the service manager: it is we who have it.
+fn handed_elsewhere(error: BindError, inherited: &[TcpListener]) -> StartError {
+    let BindError::Taken(wanted) = error else { return error.into() };
+    let mut handed = inherited.iter().filter_map(|socket| socket.local_addr().ok());
+    handed.find(|handed| handed.port() == wanted.port()).map_or(error.into(), |handed| StartError::Handed { wanted, handed })
+}
+
+/// Tells of sockets of the service manager that no listener has taken: the system accepts connections there, and nobody answers.
+pub fn tell_unserved(configs: &[Config], inherited: &[TcpListener]) {
+    for address in inherited.iter().filter_map(|socket| socket.local_addr().ok()) {
+        if !configs.iter().any(|config| config.address == address) {
+            tracing::warn!(%address, "the service manager has handed over a socket that no listener has the address of: who connects there is not answered");
+        }
     }
 }
 

@@ -163,7 +163,7 @@ impl Running {
 
     async fn prepare(&self) -> Result<Prepared, Refused> {
         let (config, built) = self.read().await?;
-        let failed = |error: super::StartError| Refused::because(&error);
+        let failed = |error: super::StartError| Refused { mistakes: vec![error.told(&config.places)] };
         let clients = self.keeping.clients(&config.authorization_servers).map_err(failed)?;
         let doors = self.doors.plan(&config).map_err(failed)?;
         // Last: a socket that listens takes connections, and they would be lost if anything failed after it.

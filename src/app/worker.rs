@@ -106,8 +106,9 @@ where
                         // Whoever could say it is gone: then there is nothing to wait for.
                         stopped.wait_for(Option::is_some).await.ok().and_then(|patience| *patience).unwrap_or_default()
                     };
-                    if let Err(error) = listener::serve(socket, terms, move || service, shutdown).await {
-                        tracing::error!(%error, "a listener's socket cannot be served");
+                    match listener::serve(socket, terms.clone(), move || service, shutdown).await {
+                        Ok(cut) => terms.cut(cut),
+                        Err(error) => tracing::error!(%error, "a listener's socket cannot be served"),
                     }
                 });
             }

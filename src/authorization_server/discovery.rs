@@ -67,7 +67,8 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
             .iter()
             .find_map(|name| document.get(*name).and_then(Value::as_str))
             .ok_or_else(|| AskError::Discovery(format!("the document has no `{}`", names.first().unwrap_or(&"")).into()))?;
-        let uri: Uri = text.parse().map_err(|_| AskError::Discovery(format!("`{}` is not an address", shorten(text)).into()))?;
+        // Not quoted: whatever stands there may hold a password.
+        let uri: Uri = text.parse().map_err(|_| AskError::Discovery(format!("`{}` is not an address", names.first().unwrap_or(&"")).into()))?;
         endpoint(config, uri)
     };
     Ok(Metadata {
@@ -81,7 +82,7 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
 
 fn endpoint(config: &Config, uri: Uri) -> Result<Endpoint, AskError> {
     let (Some(scheme), Some(authority)) = (uri.scheme().cloned(), uri.authority().cloned()) else {
-        return Err(AskError::Discovery(format!("`{uri}` is not an absolute address").into()));
+        return Err(AskError::Discovery("an endpoint's address is not absolute".into()));
     };
     if authority.as_str().contains('@') {
         return Err(AskError::Discovery("an endpoint's address holds user information".into()));
@@ -90,12 +91,17 @@ fn endpoint(config: &Config, uri: Uri) -> Result<Endpoint, AskError> {
     let Some(backchannel) = &config.backchannel else {
         if !named(config, &authority) {
             return Err(AskError::Discovery(
-                format!("the endpoint `{uri}` is on another host than the issuer; where that is meant, name the host by `discovery` or use `backchannel`")
-                    .into(),
+                format!(
+                    "an endpoint is on `{}`, another host than the issuer; where that is meant, name the host by `discovery` or use `backchannel`",
+                    place(&authority)
+                )
+                .into(),
             ));
         }
         if scheme != Scheme::HTTPS && !config.allow_insecure && !is_loopback(authority.host()) {
-            return Err(AskError::Discovery(format!("the endpoint `{uri}` is plain http; write `allow_insecure: true` if that is meant").into()));
+            return Err(AskError::Discovery(
+                format!("an endpoint on `{}` is plain http; write `allow_insecure: true` if that is meant", place(&authority)).into(),
+            ));
         }
         return Ok(Endpoint { uri, host });
     };
@@ -111,6 +117,15 @@ fn named(config: &Config, authority: &Authority) -> bool {
     [issuer.as_ref(), config.discovery.as_ref()].into_iter().flatten().filter_map(Uri::authority).any(|known| known == authority)
 }
 
+/// Host and port alone, as far as they can be told.
+fn place(authority: &Authority) -> String {
+    authority.port_u16().map_or_else(|| shorten(authority.host()), |port| shorten(&format!("{}:{port}", authority.host())))
+}
+
+/// A text of the server's for a message. One with user information holds a password, and is not quoted.
 fn shorten(text: &str) -> String {
+    if text.contains('@') {
+        return "an address with user information".to_owned();
+    }
     text.chars().filter(|character| !character.is_control()).take(120).collect()
 }

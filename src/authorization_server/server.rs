@@ -352,9 +352,21 @@ fn outcome(result: &Result<Response<Bytes>, AskError>) -> AsOutcome {
     }
 }
 
-/// What an unexpected status becomes; the `error` member is kept where it is one of the short words of RFC 6749.
+/// What an unexpected status becomes; the `error` member is kept where it is made of words, as the codes of RFC 6749 are: a server that puts a token there is
+/// not quoted.
 pub(super) fn status(endpoint: AsEndpoint, response: &Response<Bytes>) -> AskError {
-    AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error_member(response.body()).map(Arc::from) }
+    let error = error_member(response.body()).filter(|error| error.split(['_', '-', '.', ' ']).all(is_word));
+    AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error.map(Arc::from) }
+}
+
+/// Whether a text without separators is a word or a status, as `invalid`, `clientId`, `HTTP`, `401`.
+fn is_word(text: &str) -> bool {
+    let capitals = text.bytes().filter(u8::is_ascii_uppercase).count();
+    match text.len() {
+        0..=3 => text.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        4..=20 => text.bytes().all(|byte| byte.is_ascii_alphabetic()) && (capitals <= 2 || (capitals == text.len() && capitals <= 8)),
+        _ => false,
+    }
 }
 
 /// The `error` member of an error answer, if it has the form of an error code (RFC 6749, 5.2).

@@ -33,6 +33,7 @@ pub struct Tunnel {
     pub(super) idle: Duration,
     pub(super) leash: Option<Leash>,
     pub(super) watches: [Option<Box<dyn Watch>>; WATCHES],
+    passed: Rc<Passed>,
 }
 
 /// How a tunnel ended.
@@ -50,13 +51,15 @@ pub enum TunnelEnd {
 
 impl Tunnel {
     pub(super) fn new(far: Box<dyn Duplex>, idle: Duration) -> Self {
-        Self { far, idle, leash: None, watches: [const { None }; WATCHES] }
+        let passed = Rc::new(Passed { last: Cell::new(Instant::now()), ended: Cell::new(None), bytes: Cell::new(0) });
+        Self { far, idle, leash: None, watches: [const { None }; WATCHES], passed }
     }
 
     /// Carries bytes between `near` and the far end until it ends: a while after one of them has ended, though the other goes on; or when one takes no
     /// byte of what the other says for as long as `write`.
     pub async fn run(mut self, near: impl Duplex, write: Duration) -> TunnelEnd {
-        let passed = Rc::new(Passed { last: Cell::new(Instant::now()), ended: Cell::new(None), bytes: Cell::new(0) });
+        let passed = Rc::clone(&self.passed);
+        passed.last.set(Instant::now());
         let mut leash = self.leash.take().unwrap_or_else(|| Box::pin(pending()));
         let (end, whole) = {
             let (to_near, to_far) = (Rc::default(), Rc::default());
@@ -71,17 +74,16 @@ impl Tunnel {
                 end = struck(bounds) => (end, false),
             }
         };
-        for watch in self.watches.iter_mut().flatten() {
-            // There is no more to end.
-            let _ = watch.data(passed.bytes.get());
-        }
         self.finish(whole);
         end
     }
 
+    /// Tells what has passed, and that it is over; also of one that is dropped in the middle.
     fn finish(&mut self, complete: bool) {
         for place in &mut self.watches {
             if let Some(mut watch) = place.take() {
+                // There is no more to end.
+                let _ = watch.data(self.passed.bytes.get());
                 watch.end(complete);
             }
         }
@@ -193,9 +195,12 @@ impl<T: Duplex> AsyncWrite for Metered<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::body::BodyError;
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_a_tunnel_and_a_word_in_either_direction_puts_it_off() {
@@ -267,6 +272,35 @@ mod tests {
             let (end, ()) = tokio::join!(Tunnel::new(Box::new(far), Duration::ZERO).run(near, FAREWELL), talk);
             assert_eq!((end, started.elapsed() <= 2 * FAREWELL), (TunnelEnd::Stuck, true));
         }
+    }
+
+    struct Diary(Rc<RefCell<Vec<String>>>);
+
+    impl Watch for Diary {
+        fn data(&mut self, bytes: usize) -> Result<(), BodyError> {
+            self.0.borrow_mut().push(format!("{bytes} bytes"));
+            Ok(())
+        }
+
+        fn end(&mut self, complete: bool) {
+            self.0.borrow_mut().push(format!("end {complete}"));
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_watches_one_that_is_dropped_in_the_middle_hears_what_has_passed() {
+        let diary = Rc::default();
+        let (near, mut client) = duplex(64);
+        let (far, mut server) = duplex(64);
+        let mut tunnel = Tunnel::new(Box::new(far), Duration::ZERO);
+        tunnel.watches[0] = Some(Box::new(Diary(Rc::clone(&diary))));
+        server.write_all(b"hello").await.unwrap();
+        let mut heard = [0; 5];
+        tokio::select! {
+            end = tunnel.run(near, FAREWELL) => panic!("{end:?}"),
+            read = client.read_exact(&mut heard) => assert_eq!(read.unwrap(), 5),
+        }
+        assert_eq!(*diary.borrow(), ["5 bytes", "end false"].map(String::from));
     }
 
     #[tokio::test]

@@ -1,10 +1,10 @@
 //! One kept answer and its own times.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::shared::Flag;
 use crate::authorization_server::{Config, ServerIdentity};
 use crate::holes::{Hole, open};
 use crate::uma::{Introspection, Scope, Timestamp};
@@ -19,7 +19,7 @@ pub struct Entry {
     max_age: Duration,
     renew_after: Duration,
     asks_live: bool,
-    renewing: AtomicBool,
+    renewing: Flag,
 }
 
 impl Entry {
@@ -36,7 +36,7 @@ impl Entry {
             max_age: server.max_age,
             renew_after: server.max_age.saturating_sub(window),
             asks_live,
-            renewing: AtomicBool::new(false),
+            renewing: Flag::lowered(),
         }
     }
 
@@ -73,7 +73,7 @@ impl Entry {
     /// Whether it is in the last part of its life and nobody renews it yet. Only one caller is told so.
     #[must_use]
     pub fn wants_renewal(&self, now: Instant) -> bool {
-        self.age(now) >= self.renew_after && !self.renewing.swap(true, Ordering::Relaxed)
+        self.age(now) >= self.renew_after && self.renewing.raise()
     }
 
     pub(super) const fn max_age(&self) -> Duration {
@@ -97,12 +97,12 @@ impl Entry {
 pub struct LiveEntry {
     granted: Option<Vec<Scope>>,
     asked: Instant,
-    renewing: AtomicBool,
+    renewing: Flag,
 }
 
 impl LiveEntry {
     pub(super) const fn new(granted: Option<Vec<Scope>>, asked: Instant) -> Self {
-        Self { granted, asked, renewing: AtomicBool::new(false) }
+        Self { granted, asked, renewing: Flag::lowered() }
     }
 
     /// The granted scopes; `None`: the server said no.
@@ -120,7 +120,7 @@ impl LiveEntry {
     /// As [`Entry::wants_renewal`].
     #[must_use]
     pub fn wants_renewal(&self, server: &Config, now: Instant) -> bool {
-        self.age(now) >= server.max_age.saturating_sub(window(server)) && !self.renewing.swap(true, Ordering::Relaxed)
+        self.age(now) >= server.max_age.saturating_sub(window(server)) && self.renewing.raise()
     }
 
     pub(super) fn bytes(&self) -> u32 {

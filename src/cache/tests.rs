@@ -81,12 +81,12 @@ async fn a_refusal_drops_the_answer_and_is_forgotten_after_its_time() {
     assert!(matches!(cache.look_up(&key, Instant::now()), Lookup::Unknown));
 }
 
-#[test]
-fn refusals_of_sprayed_tokens_do_not_push_out_an_answer() {
+#[tokio::test(start_paused = true)]
+async fn refusals_of_sprayed_tokens_do_not_push_out_an_answer() {
     let cache = Introspections::new().expect("randomness");
     let hot = keep(&cache, "hot", Introspection::default());
     let until = Instant::now() + Duration::from_secs(5);
-    for number in 0..300_000 {
+    for number in 0..270_000 {
         cache.keep_inactive(cache.key(server(1).identity, &format!("junk-{number}")), until);
     }
     assert!(is_active(&cache, &hot));
@@ -140,4 +140,30 @@ fn purging_a_token_takes_its_live_decisions_along() {
     assert!(cache.live(key, &resource).is_some());
     cache.purge(&Purge::Token(key));
     assert!(cache.live(key, &resource).is_none());
+}
+
+#[test]
+fn the_name_of_a_token_in_the_log_is_the_beginning_of_its_key() {
+    let mut key = [0; 32];
+    key[..5].copy_from_slice(&[0x01, 0x9a, 0xbc, 0xdf, 0x77]);
+    assert_eq!(&CacheKey(key).short(), b"019abcdf");
+}
+
+#[test]
+fn the_cache_shows_how_much_it_holds_and_nothing_of_it() {
+    let cache = Introspections::new().expect("randomness");
+    keep(&cache, "t", of("bob", "s1"));
+    let shown = format!("{cache:?}");
+    assert!(shown.starts_with("Introspections { active: ") && shown.ends_with(", .. }"), "{shown}");
+}
+
+/// An entry is looked at by its own times, so this is only about memory.
+#[test]
+fn an_answer_leaves_the_memory_a_while_after_it_is_too_old() {
+    let cache = Introspections::new().expect("randomness");
+    let key = keep(&cache, "t", Introspection::default());
+    let Lookup::Active(entry) = cache.look_up(&key, Instant::now()) else { panic!("kept") };
+    let lasts = Some(entry.max_age() + STALE);
+    assert_eq!(Lifetime.expire_after_create(&key, &entry, StdInstant::now()), lasts);
+    assert_eq!(Lifetime.expire_after_update(&key, &entry, StdInstant::now(), None), lasts);
 }

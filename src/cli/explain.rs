@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::place::{Places, print};
-use super::{Configuration, block_on, load, load_without_secrets};
+use super::{Configuration, admin_door, block_on, load};
 use crate::admin::{AdminClient, AdminDoor};
 use crate::app::Question;
 use crate::response::Row;
@@ -45,6 +45,23 @@ impl Arguments {
         self.what.as_deref().unwrap_or_default()
     }
 
+    /// What was meant by a word alone that is neither a row nor an id, which has ten characters.
+    fn misread(&self) -> Option<String> {
+        const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let what = self.what();
+        if self.url.is_some() || what.contains('-') || what.len() >= 8 {
+            return None;
+        }
+        if METHODS.contains(&&*what.to_ascii_uppercase()) {
+            return Some(format!("the address is missing: uma-gateway explain {} http://HOST/PATH", what.to_ascii_uppercase()));
+        }
+        let rows = Row::ALL.iter().map(|row| row.label()).collect::<Vec<_>>().join(" ");
+        Some(format!(
+            "`{}` is neither the id of a request nor a row. The rows are\n{rows}\n`uma-gateway explain --rows` says what they mean.",
+            what.escape_debug()
+        ))
+    }
+
     /// Where the configuration is. Somebody who runs the demo stands in a folder with an example of a configuration more often than not.
     fn configuration(&self) -> Configuration {
         let demo = || crate::demo::running_configuration().filter(|_| self.admin.is_none());
@@ -57,8 +74,12 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     if arguments.rows {
         return super::print(&Row::ALL.iter().map(line).collect::<String>());
     }
-    if let Some(row) = Row::ALL.iter().find(|row| row.label() == arguments.what()).filter(|_| arguments.url.is_none()) {
+    if let Some(row) = Row::ALL.iter().find(|row| row.label().eq_ignore_ascii_case(arguments.what())).filter(|_| arguments.url.is_none()) {
         return super::print(&line(row));
+    }
+    if let Some(why) = arguments.misread() {
+        eprintln!("error: {why}");
+        return ExitCode::from(2);
     }
     match answer(arguments) {
         Ok((record, _)) if arguments.json => super::print(&format!("{record:#}\n")),
@@ -75,15 +96,15 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
     let configuration = arguments.configuration();
-    let config = if arguments.admin.is_some() && !configuration.config.exists() { None } else { Some(load_without_secrets(&configuration)?) };
-    let places = config.as_ref().map(Places::of).unwrap_or_default();
     let door = match &arguments.admin {
         Some(admin) => Some(door(admin)?),
-        None => match config.as_ref().and_then(|config| config.admin.as_ref()) {
-            // The door's own token is a secret that must be read.
-            Some(AdminDoor::Address { .. }) => load(&configuration)?.admin,
-            door => door.cloned(),
-        },
+        None => admin_door(&configuration)?,
+    };
+    // The running gateway knows what it did. Only the places are the file's, and one with mistakes has none to show.
+    let places = match crate::config::load_without_secrets(&configuration.config) {
+        Ok(config) => Places::of(&config),
+        Err(_) if arguments.admin.is_some() && !configuration.config.exists() => Places::default(),
+        Err(_) => Places::without_routes(&configuration.config),
     };
     let record = match (&arguments.url, door) {
         (None, None) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Configuration, block_on, load_without_secrets};
+use super::{Configuration, block_on, wrong};
 use crate::http_client::{HttpClient, TlsFiles};
 
 #[derive(clap::Args)]
@@ -14,7 +14,7 @@ pub struct Arguments {
     #[command(flatten)]
     configuration: Configuration,
     /// The address to ask, instead of the configuration's `health`
-    #[arg(long, value_name = "URL", conflicts_with = "config")]
+    #[arg(long, value_name = "URL")]
     url: Option<http::Uri>,
 }
 
@@ -40,8 +40,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 }
 
 fn configured(configuration: &Configuration) -> Result<http::Uri, ExitCode> {
-    let config = load_without_secrets(configuration)?;
-    let Some(health) = config.health else {
+    let Some(health) = crate::config::health(&configuration.config).map_err(|problems| wrong(&problems))? else {
         eprintln!("error: {} has no `health`; write health: {{ address: 127.0.0.1:9090 }}, or give --url", configuration.config.display());
         return Err(ExitCode::from(super::BAD_CONFIGURATION));
     };

@@ -40,6 +40,11 @@ impl Places {
         Self { file, path: config.file.display().to_string(), routes: routes.collect() }
     }
 
+    /// Those of a configuration whose routes are not known, since it has mistakes.
+    pub fn without_routes(path: &std::path::Path) -> Self {
+        Self { path: path.display().to_string(), ..Self::default() }
+    }
+
     /// `check --online` of the same configuration.
     fn online(&self, why: &str) -> String {
         let safe = |character: char| character.is_ascii_alphanumeric() || "/._-+,:@%".contains(character);

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::{Configuration, block_on, explain, load, load_without_secrets};
-use crate::admin::{AdminClient, AdminDoor};
+use http::StatusCode;
+
+use super::{Configuration, admin_door, block_on, explain};
+use crate::admin::{AdminClient, AdminClientError, AdminDoor};
 
 #[derive(clap::Args)]
 #[command(after_help = super::EXIT_CODES)]
@@ -25,6 +27,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             println!("the configuration was read anew and is in force");
             ExitCode::SUCCESS
         }
+        // The running gateway has read the file: what it says is wrong is what `check` would say.
+        Ok(Err(AdminClientError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, detail })) => {
+            eprintln!("error: the configuration is refused, the one before stays in force\n{detail}");
+            ExitCode::from(super::BAD_CONFIGURATION)
+        }
         Ok(Err(error)) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE
@@ -37,13 +44,8 @@ fn door(arguments: &Arguments) -> Result<AdminDoor, ExitCode> {
     if let Some(admin) = &arguments.admin {
         return explain::door(admin);
     }
-    let door = match load_without_secrets(&arguments.configuration)?.admin {
-        // The door's own token is a secret that must be read.
-        Some(AdminDoor::Address { .. }) => load(&arguments.configuration)?.admin,
-        door => door,
-    };
-    door.ok_or_else(|| {
-        eprintln!("error: the running gateway has no admin door: send it SIGHUP, or give --admin");
+    admin_door(&arguments.configuration)?.ok_or_else(|| {
+        eprintln!("error: {} gives the running gateway no admin door: send it SIGHUP, or give --admin", arguments.configuration.config.display());
         ExitCode::from(super::BAD_CONFIGURATION)
     })
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Configuration, block_on, load};
 use crate::app::{Gateway, Options, Why};
+use crate::telemetry::Telemetry;
 
 pub fn run(configuration: &Configuration) -> ExitCode {
     // Before any thread runs, since it takes the variables out of the environment.
@@ -33,11 +35,11 @@ async fn serve(configuration: &Configuration, sockets: Vec<TcpListener>) -> Exit
         Ok(config) => config,
         Err(code) => return code,
     };
-    let listeners = config.listeners.len();
+    let (listeners, places) = (config.listeners.len(), config.places.clone());
     let gateway = match Gateway::start(config, &Options { watch: true, sockets: Arc::new(sockets), ..Options::default() }) {
         Ok(gateway) => gateway,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", error.told(&places));
             return ExitCode::FAILURE;
         }
     };
@@ -71,17 +73,14 @@ async fn reload(gateway: &Gateway) {
 
 /// Drains: not ready, then no new connections, then the end when nothing is under way any more.
 async fn end(gateway: Gateway, name: &'static str, signals: &mut Signals) -> ExitCode {
-    let drain = gateway.drain();
+    let (drain, telemetry) = (gateway.drain(), gateway.telemetry().clone());
     tell(&[NotifyState::Stopping]);
     gateway.draining();
     if name == SIGTERM && !drain.delay.is_zero() {
         tracing::info!(signal = name, delay = ?drain.delay, "not ready any more; connections are still accepted for a while");
         tokio::select! {
             () = tokio::time::sleep(drain.delay) => {}
-            name = signals.end() => {
-                tracing::warn!(signal = name, "ending now");
-                return ExitCode::FAILURE;
-            }
+            name = signals.end() => return now(name, &telemetry),
         }
     }
     tracing::info!(signal = name, timeout = ?drain.timeout, "stopping: no new connections, requests under way are finished");
@@ -92,9 +91,16 @@ async fn end(gateway: Gateway, name: &'static str, signals: &mut Signals) -> Exi
     });
     tokio::select! {
         _ = all => ExitCode::SUCCESS,
-        // Whoever is still served is cut off with the process.
-        _ = signals.end() => ExitCode::FAILURE,
+        name = signals.end() => now(name, &telemetry),
     }
+}
+
+/// Whoever is still served is cut off with the process.
+fn now(signal: &'static str, telemetry: &Telemetry) -> ExitCode {
+    let (connections, requests, tunnels) = telemetry.metrics().under_way();
+    tracing::warn!(signal, connections, requests, tunnels, "ending now: what is under way is cut off");
+    telemetry.flush(Duration::from_secs(1));
+    ExitCode::FAILURE
 }
 
 const SIGTERM: &str = "SIGTERM";

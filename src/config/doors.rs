@@ -1,6 +1,7 @@
 //! What the gateway opens and writes: `listeners`, `health`, `admin`, `log`, and its `limits`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::checker::{Checker, Keys};
@@ -9,7 +10,7 @@ use super::problem::{Problem, Span};
 use super::secrets::secret;
 use super::tls;
 use super::tree::{Node, Value};
-use super::values::{Wrong, address, boolean, duration, file, host, list, network, number, parse_url, parsed, rate, size, word, writable};
+use super::values::{Wrong, address, boolean, duration, host, list, network, number, parse_url, parsed, rate, size, socket, word, writable};
 use crate::admin::{AdminDoor, HealthConfig};
 use crate::enforcement::{Limits, Rate};
 use crate::listener::{self, Drain};
@@ -77,7 +78,7 @@ pub(super) fn health(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'
 
 /// `admin`.
 pub(super) fn admin(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<AdminDoor> {
-    let socket = keys.read("socket", checker, file);
+    let socket = keys.read("socket", checker, socket);
     let address = free_address(keys, taken, checker);
     let token = keys.read("token", checker, secret);
     match (socket, address, token) {
@@ -95,15 +96,25 @@ pub(super) fn log(keys: &Keys<'_>, checker: &mut Checker<'_>) -> LogConfig {
         word(node, checker, &levels)
     });
     let access = keys.read("access", checker, |node, checker| word(node, checker, &[("on", Access::On), ("denied", Access::Denied), ("off", Access::Off)]));
-    let to = keys.read("to", checker, |node, checker| match &node.value {
-        Value::Scalar { text, .. } if text == "stdout" => Some(To::Stdout),
-        _ => writable(node, checker).map(To::File),
-    });
-    let audit = keys.read("audit", checker, |node, checker| match &node.value {
-        Value::Scalar { text, .. } if text == "stdout" => Some(Audit::Stdout),
-        _ => writable(node, checker).map(Audit::File),
-    });
+    let to = keys.read("to", checker, |node, checker| output(node, checker).map(|file| file.map_or(To::Stdout, To::File)));
+    let audit = keys.read("audit", checker, |node, checker| output(node, checker).map(|file| file.map_or(Audit::Stdout, Audit::File)));
     LogConfig { format: format.unwrap_or_default(), level: level.unwrap_or_default(), access: access.unwrap_or_default(), to: to.unwrap_or_default(), audit }
+}
+
+/// `stdout` (`None`), or a file. What other programs call their outputs would be a file of that name here, which nobody means.
+fn output(node: &Node, checker: &mut Checker<'_>) -> Option<Option<PathBuf>> {
+    const MEANT: [&str; 12] = ["stdout", "stderr", "console", "syslog", "journal", "journald", "none", "off", "no", "false", "true", "-"];
+    let Value::Scalar { text, .. } = &node.value else { return writable(node, checker).map(Some) };
+    if text == "stdout" {
+        return Some(None);
+    }
+    if !MEANT.contains(&&*text.to_ascii_lowercase()) {
+        return writable(node, checker).map(Some);
+    }
+    parsed(node, checker, "`stdout` or a file", |text| match text.to_ascii_lowercase().as_str() {
+        "none" | "off" | "no" | "false" => Err(Wrong::because("leave the key out for none; `access: off` is for the access log")),
+        _ => Err(Wrong::because(format!("did you mean `stdout`? A file of this name is `./{text}`"))),
+    })
 }
 
 /// `limits`; the largest body beside them, and what they say of connections.

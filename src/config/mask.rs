@@ -5,7 +5,7 @@
 
 use super::problem::{Span, holds_user};
 use super::suggest::distance;
-use super::tree::{Node, Value};
+use super::tree::{Entry, Node, Value};
 
 /// The hidden stretches of the source.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ impl Hidden {
     /// Everything in the tree that stands under a key which sounds like a secret.
     pub(super) fn by_name(root: &Node) -> Self {
         let mut hidden = Self::default();
-        hidden.walk(root, false, 0);
+        hidden.walk(root, "", false, 0);
         hidden
     }
 
@@ -53,18 +53,19 @@ impl Hidden {
         self.0.iter().filter_map(of_line).collect()
     }
 
-    fn walk(&mut self, node: &Node, secret: bool, depth: usize) {
+    /// `key`: under which the node stands.
+    fn walk(&mut self, node: &Node, key: &str, secret: bool, depth: usize) {
         match &node.value {
             Value::Scalar { text, .. } if secret || holds_user(text) => self.0.push(node.span),
             Value::Scalar { .. } => {}
-            Value::List(items) => items.iter().for_each(|item| self.walk(item, secret, depth + 1)),
+            Value::List(items) => items.iter().for_each(|item| self.walk(item, key, secret, depth + 1)),
             Value::Map(entries) => {
                 for entry in entries {
                     // Names that the user chose, such as that of an upstream, say nothing about what they hold.
                     let chosen = depth == 1;
                     let scalar = matches!(entry.value.value, Value::Scalar { .. });
-                    let named = !chosen && (sounds_secret(&entry.key) || (scalar && holds_secrets(&entry.key)));
-                    self.walk(&entry.value, (secret || named) && !harmless(&entry.key), depth + 1);
+                    let named = !chosen && !sounds_only(key, entry) && (sounds_secret(&entry.key) || (scalar && holds_secrets(&entry.key)));
+                    self.walk(&entry.value, &entry.key, (secret || named) && !harmless(&entry.key), depth + 1);
                 }
             }
         }
@@ -123,6 +124,20 @@ fn enclosing_keys(lines: &[&str], index: usize) -> Vec<String> {
 /// Keys beside a secret whose values are none.
 fn harmless(key: &str) -> bool {
     matches!(key, "env" | "file" | "username" | "id" | "token_endpoint" | "scopes" | "address" | "socket")
+}
+
+/// Keys that sound like a secret and hold none where they stand: a mistake in them has to be seen. A key of TLS is the name of a file, unless somebody
+/// wrote the key itself.
+fn sounds_only(section: &str, entry: &Entry) -> bool {
+    let Value::Scalar { text, .. } = &entry.value.value else { return false };
+    match (section, entry.key.as_str()) {
+        ("sticky", "cookie") | ("cors", "credentials") => text.len() < 64,
+        ("certificates", "key") | ("tls", "client_key") => {
+            let one_line = entry.value.span.place.line == entry.value.span.last_line;
+            one_line && !text.contains("-----") && (text.len() < 40 || (text.len() < 256 && text.contains('.')))
+        }
+        _ => false,
+    }
 }
 
 /// Sections that hold secrets: a scalar in their place may be one.

@@ -107,7 +107,9 @@ fn method(name: &str) -> Result<Method, Box<dyn Fn(Span) -> Problem>> {
     let near = KNOWN.iter().find(|known| distance(&upper, known) == 1).copied().filter(|_| !KNOWN.contains(&upper.as_str()));
     match Method::from_bytes(name.as_bytes()) {
         _ if name.is_empty() => Err(Box::new(|span| Problem::at(span, "a method is missing between the commas").write("\"PUT, DELETE\""))),
-        _ if name == "*" => Err(Box::new(|span| Problem::at(span, "`*` is not a method: name each one").write("\"GET, POST, PUT, PATCH, DELETE\""))),
+        _ if matches!(upper.as_str(), "*" | "ANY" | "ALL" | "DEFAULT") => {
+            Err(Box::new(move |span| Problem::at(span, format!("`{text}` is not a method: name each one")).write("\"GET, POST, PUT, PATCH, DELETE\"")))
+        }
         _ if name.contains(char::is_whitespace) => {
             let commas = shown(&upper.split_whitespace().collect::<Vec<_>>().join(", "));
             Err(Box::new(move |span| {

@@ -19,8 +19,8 @@ use super::values::{duration_or_zero, host, list, only_true, scalar, word};
 use crate::authorization_server;
 use crate::path::OptIns;
 use crate::routing::{
-    Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Upgrade,
-    unused_parameters,
+    Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, PatternProblemKind, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable,
+    ScopesMatch, Upgrade, unused_parameters,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -138,6 +138,10 @@ fn pattern(node: &Node, checker: &mut Checker<'_>) -> Option<Pattern> {
 
 fn pattern_problem(node: &Node, problem: &PatternProblem) -> Problem {
     let shown = Problem::at(resource::part(node, problem.offset, problem.length), problem.to_string());
+    let shown = match problem.kind {
+        PatternProblemKind::RestNotLast => shown.label("one segment in the middle is `{name}`"),
+        _ => shown,
+    };
     match &problem.instead {
         Some(instead) => shown.write(super::problem::shown(instead)),
         None => shown,

@@ -6,6 +6,7 @@ use serde_yaml::granit_parser::{ErrorKind, ScanError};
 
 use super::mask::Hidden;
 use super::problem::{Problem, Span, shown};
+use super::values::bracketed;
 
 /// The mistake behind a parser's error. What may be a secret is not repeated.
 pub(super) fn explain(lines: &[&str], error: &ScanError) -> Problem {
@@ -23,7 +24,8 @@ fn cause(lines: &[&str], error: &ScanError) -> Problem {
     let line = line(lines, number);
     // A flow collection is noticed to be broken at its end, often on the next line.
     for candidate in [number, number.saturating_sub(1)] {
-        if let Some(problem) = unquoted_braces(candidate, self::line(lines, candidate)) {
+        let line = self::line(lines, candidate);
+        if let Some(problem) = unquoted_braces(candidate, line).or_else(|| unquoted_brackets(candidate, line)) {
             return problem;
         }
     }
@@ -93,6 +95,47 @@ fn unquoted_braces(number: u32, line: &str) -> Option<Problem> {
         }
     }
     None
+}
+
+/// `address: [::1]:8080`: without quotes the bracket of an IPv6 address begins a list, also one that is not closed.
+fn unquoted_brackets(number: u32, line: &str) -> Option<Problem> {
+    let characters: Vec<char> = line.chars().collect();
+    let mut quote = None::<char>;
+    for (index, &character) in characters.iter().enumerate() {
+        match (quote, character) {
+            (Some(ended), _) if ended == character => quote = None,
+            (None, '"' | '\'') => quote = Some(character),
+            (None, '[') => {
+                let inner: String = characters.iter().skip(index + 1).take_while(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.')).collect();
+                if inner.matches(':').count() > 1 {
+                    return Some(address_in_quotes(number, &characters, index));
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The text around a bracket, closed and in quotes.
+fn address_in_quotes(number: u32, characters: &[char], bracket: usize) -> Problem {
+    let before = characters.iter().take(bracket).rev().take_while(|c| !c.is_whitespace() && !"{[,".contains(**c)).count();
+    let start = bracket - before;
+    let (scheme, rest) = (characters.get(start..bracket).unwrap_or_default(), characters.get(bracket..).unwrap_or_default());
+    let inner = rest.iter().skip(1).take_while(|c| c.is_ascii_hexdigit() || matches!(c, ':' | '.')).count() + 1;
+    let closed = if rest.get(inner) == Some(&']') { inner + 1 } else { 0 };
+    let ends = |c: &char| c.is_whitespace() || ",]}".contains(*c);
+    let length = closed + rest.iter().skip(closed).take_while(|c| !ends(c)).count();
+    let (scheme, written): (String, String) = (scheme.iter().collect(), rest.iter().take(length).collect());
+    let (address, behind) = written.split_once('/').map_or((&*written, String::new()), |(address, path)| (address, format!("/{path}")));
+    let address = match bracketed(address) {
+        Some((ip, Some(port))) => format!("[{ip}]:{port}"),
+        Some((ip, None)) => format!("[{ip}]"),
+        None => address.to_owned(),
+    };
+    let span = Span::new(number, u32::try_from(start).unwrap_or(0) + 1, u32::try_from(before + length).unwrap_or(1));
+    let problem = Problem::at(span, "an IPv6 address in brackets needs quotes: a bracket begins a list");
+    problem.write(format!("\"{}\"", shown(&format!("{scheme}{address}{behind}"))))
 }
 
 fn quotes_needed(number: u32, characters: &[char], brace: usize) -> Problem {

@@ -48,6 +48,8 @@ fn folder() -> tempfile::TempDir {
         std::fs::write(&path, text).expect("a file");
         close(&path);
     }
+    std::fs::write(folder.path().join("sticky-key"), "nobody-guesses-this\n").expect("a file");
+    close(&folder.path().join("sticky-key"));
     std::fs::write(folder.path().join("empty"), "\n").expect("a file");
     close(&folder.path().join("empty"));
     folder

@@ -3,7 +3,8 @@
 //! A reader takes a node and gives the value, or reports where it stands, what is wrong and what to write instead.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use super::checker::Checker;
 use super::problem::{Problem, shown};
 use super::suggest::nearest;
 use super::tree::{Node, Value};
+
+mod time;
 
 /// Why a scalar is refused, and what to write instead.
 pub(super) struct Wrong {
@@ -50,7 +53,9 @@ pub(super) fn scalar<'t>(node: &'t Node, checker: &mut Checker<'_>, wanted: &str
             None
         }
         Value::Map(_) | Value::List(_) => {
-            checker.error(Problem::at(node.span, format!("{wanted} is wanted, and here stands {}", node.kind())));
+            let problem = Problem::at(node.span, format!("{wanted} is wanted, and here stands {}", node.kind()));
+            let list = matches!(node.value, Value::List(_));
+            checker.error(if list { problem.label("a text that begins with [ needs quotes") } else { problem });
             None
         }
     }
@@ -109,11 +114,13 @@ pub(super) fn only_true(node: &Node, checker: &mut Checker<'_>) -> Option<()> {
 /// A whole number between `least` and `most`.
 pub(super) fn number(node: &Node, checker: &mut Checker<'_>, least: u64, most: u64) -> Option<u64> {
     let plain = matches!(&node.value, Value::Scalar { plain: true, .. });
-    parsed(node, checker, "a whole number", |text| match text.parse::<u64>() {
+    parsed(node, checker, &format!("a whole number from {least} to {most}"), |text| match text.parse::<u64>() {
+        Ok(number) if number < least => Err(Wrong::because(format!("the least is {least}"))),
+        Ok(number) if number > most => Err(Wrong::because(format!("the most is {most}"))),
+        Ok(number) if number.to_string() != text => Err(Wrong::because("without a zero or a sign in front").write(number.to_string())),
         Ok(_) if !plain => Err(Wrong::because("without quotes").write(text)),
-        Ok(number) if (least..=most).contains(&number) && !(text.len() > 1 && text.starts_with('0')) && !text.starts_with('+') => Ok(number),
-        Ok(_) => Err(Wrong::because(format!("write a number from {least} to {most}, without a zero in front"))),
-        Err(_) => Err(Wrong::because(format!("write a number from {least} to {most}"))),
+        Ok(number) => Ok(number),
+        Err(_) => Err(Wrong::because("digits alone, without a sign, a point or a unit")),
     })
 }
 
@@ -125,7 +132,13 @@ pub(super) fn word<T: Copy>(node: &Node, checker: &mut Checker<'_>, words: &[(&'
         _ => format!("one of {}", names().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")),
     };
     parsed(node, checker, &wanted, |text| {
-        words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| match nearest(text, names()) {
+        // `TLS1.2` and `warning` hold the word that is meant, `http2` spells out its letter.
+        let near = || {
+            let folded = text.to_ascii_lowercase();
+            let within = || names().find(|name| name.len() > 2 && folded.contains(name));
+            nearest(text, names()).or_else(within).or_else(|| nearest(&folded.replace("http", "h").replace('/', ""), names()))
+        };
+        words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| match near() {
             Some(near) => Wrong::because(format!("did you mean `{near}`?")),
             None => Wrong::because("these are all there are"),
         })
@@ -135,30 +148,10 @@ pub(super) fn word<T: Copy>(node: &Node, checker: &mut Checker<'_>, words: &[(&'
 /// A number and a unit, such as `500ms`, `30s`, `5m`, `1h`, `180d`, between `least` and `most`.
 pub(super) fn duration(node: &Node, checker: &mut Checker<'_>, least: Duration, most: Duration) -> Option<Duration> {
     parsed(node, checker, "a duration", |text| {
-        let (digits, unit) = split_unit(text);
-        let milliseconds = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            "" if !digits.is_empty() => return Err(Wrong::because("the unit is missing").write(format!("{digits}s"))),
-            _ => {
-                let short = unit.trim_start().to_ascii_lowercase();
-                let unit = ["ms", "s", "m", "h", "d"].into_iter().rfind(|unit| short.starts_with(unit)).filter(|_| !digits.is_empty());
-                let wrong = Wrong::because("a whole number and one of ms, s, m, h, d");
-                return Err(
-                    unit.map_or_else(|| Wrong::because("a whole number and one of ms, s, m, h, d").write("30s"), |unit| wrong.write(format!("{digits}{unit}")))
-                );
-            }
-        };
-        let whole = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(milliseconds)).map(Duration::from_millis);
-        match whole {
-            Some(duration) if duration < least => Err(Wrong::because(format!("at least {least:?}"))),
-            Some(duration) if duration <= most => Ok(duration),
-            _ if digits.is_empty() => Err(Wrong::because("a whole number and one of ms, s, m, h, d").write("30s")),
-            _ => Err(Wrong::because(format!("at most {most:?}"))),
-        }
+        // Where zero is too short, a unit would not help.
+        let zero = (text == "0" && !least.is_zero()).then_some(Duration::ZERO);
+        let duration = zero.or_else(|| time::exact(text)).ok_or_else(|| time::wrong(text))?;
+        time::between(duration, least, most)
     })
 }
 
@@ -166,6 +159,9 @@ pub(super) fn duration(node: &Node, checker: &mut Checker<'_>, least: Duration, 
 pub(super) fn duration_or_zero(node: &Node, checker: &mut Checker<'_>, most: Duration) -> Option<Duration> {
     match &node.value {
         Value::Scalar { text, plain: true } if text == "0" => Some(Duration::ZERO),
+        Value::Scalar { text, .. } if matches!(&*text.to_ascii_lowercase(), "never" | "none" | "off" | "infinite" | "unlimited" | "forever") => {
+            parsed(node, checker, "a duration", |_| Err(Wrong::because("never is 0").write("0")))
+        }
         _ => duration(node, checker, Duration::ZERO, most),
     }
 }
@@ -219,16 +215,45 @@ pub(super) fn percent(node: &Node, checker: &mut Checker<'_>) -> Option<u8> {
 
 /// An address and a port.
 pub(super) fn address(node: &Node, checker: &mut Checker<'_>) -> Option<SocketAddr> {
-    parsed(node, checker, "an address and a port", |text| {
-        text.parse().map_err(|_| {
-            let port = text.rsplit(':').next().and_then(|port| port.parse::<u16>().ok());
-            match (text.parse::<IpAddr>(), port) {
-                (Ok(ip), _) => Wrong::because("the port is missing").write(SocketAddr::new(ip, 8080).to_string()),
-                (_, Some(port)) if text.starts_with("localhost") => Wrong::because("an address, not a name").write(format!("127.0.0.1:{port}")),
-                (_, Some(port)) => Wrong::because("an address, not a name; 0.0.0.0 is every address of this machine").write(format!("0.0.0.0:{port}")),
-                _ => Wrong::because("an IP address and a port").write("127.0.0.1:8080"),
-            }
-        })
+    parsed(node, checker, "an address and a port", |text| text.parse().map_err(|_| wrong_address(text)))
+}
+
+fn wrong_address(text: &str) -> Wrong {
+    const EVERY: &str = "0.0.0.0 is every address of this machine";
+    if let Some((ip, port)) = bracketed(text) {
+        // In quotes, since a bracket begins a list of YAML.
+        return brackets(text, true).write(format!("\"{}\"", SocketAddr::new(ip.into(), port.unwrap_or(8080))));
+    }
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
+    match (host.parse::<IpAddr>(), port.parse::<u16>()) {
+        (Ok(ip), _) if port.is_empty() => Wrong::because("the port is missing").write(SocketAddr::new(ip, 8080).to_string()),
+        (Ok(_), _) => Wrong::because("the port is a number up to 65535"),
+        _ if text.parse::<u16>().is_ok() => Wrong::because(format!("the address is missing; {EVERY}")).write(format!("0.0.0.0:{text}")),
+        (_, Ok(port)) if host == "localhost" => Wrong::because("an address, not a name").write(format!("127.0.0.1:{port}")),
+        (_, Ok(port)) => Wrong::because(format!("an address, not a name; {EVERY}")).write(format!("0.0.0.0:{port}")),
+        _ => Wrong::because("an IP address and a port").write("127.0.0.1:8080"),
+    }
+}
+
+/// The IPv6 address that is meant, and the port, where brackets are missing or not closed: `[::1`, `[::1:8080`, `::1:8080`, `[::1]8080`.
+pub(super) fn bracketed(text: &str) -> Option<(Ipv6Addr, Option<u16>)> {
+    let rest = text.strip_prefix('[').unwrap_or(text);
+    if let Some((ip, port)) = rest.split_once(']') {
+        return Some((ip.parse().ok()?, port.trim_start_matches(':').parse().ok()));
+    }
+    // A port has more digits than the last group of most addresses.
+    let split = rest.rsplit_once(':').and_then(|(ip, port)| Some((ip.parse().ok()?, port.parse().ok().filter(|port| *port >= 80)?)));
+    split.map(|(ip, port)| (ip, Some(port))).or_else(|| Some((rest.parse().ok()?, None)))
+}
+
+/// What is wrong with the brackets of such an address.
+fn brackets(text: &str, wants_port: bool) -> Wrong {
+    Wrong::because(match (text.starts_with('['), text.split_once(']')) {
+        (true, None) => "the [ is not closed",
+        (false, _) => "an IPv6 address stands in brackets",
+        (true, Some((_, ""))) if wants_port => "the port is missing",
+        (true, Some((_, port))) if port.starts_with(':') => "the port is a number up to 65535",
+        (true, Some(_)) => "a colon stands before the port",
     })
 }
 
@@ -236,7 +261,7 @@ pub(super) fn address(node: &Node, checker: &mut Checker<'_>) -> Option<SocketAd
 pub(super) fn network(node: &Node, checker: &mut Checker<'_>) -> Option<IpNet> {
     parsed(node, checker, "a network", |text| {
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let network = network.map_err(|_| Wrong::because("an address and how many of its bits count").write("10.0.0.0/8"))?;
+        let network = network.map_err(|_| wrong_network(text))?;
         if let IpNet::V6(v6) = network
             && let (Some(v4), Some(length)) = (v6.addr().to_ipv4_mapped(), v6.prefix_len().checked_sub(96))
         {
@@ -247,6 +272,18 @@ pub(super) fn network(node: &Node, checker: &mut Checker<'_>) -> Option<IpNet> {
         }
         Ok(network)
     })
+}
+
+fn wrong_network(text: &str) -> Wrong {
+    let bare = text.replace(['[', ']'], "");
+    if bare != text && bare.parse::<IpNet>().is_ok() {
+        return Wrong::because("without brackets").write(bare);
+    }
+    let most = |ip| if matches!(ip, IpAddr::V4(_)) { ("IPv4", 32) } else { ("IPv6", 128) };
+    match text.split_once('/').map(|(ip, length)| (ip.parse().map(most), length.parse::<u32>())) {
+        Some((Ok((kind, most)), Ok(_))) => Wrong::because(format!("an {kind} address has {most} bits")),
+        _ => Wrong::because("an address and how many of its bits count").write("10.0.0.0/8"),
+    }
 }
 
 /// An `http://` or `https://` URL, without user, fragment and white space.
@@ -260,15 +297,29 @@ pub(super) fn parse_url(text: &str) -> Result<Uri, Wrong> {
         let scheme = if text.starts_with("127.") || text.starts_with("localhost") || text.starts_with("[::1]") { "http" } else { "https" };
         return Err(Wrong::because("the scheme is missing").write(format!("{scheme}://{text}")));
     }
-    let uri: Uri = text.parse().map_err(|_| Wrong::because("it cannot be read"))?;
+    let uri: Uri = text.parse().map_err(|_| unreadable(text))?;
     let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
     match uri.scheme_str() {
         _ if text.contains('#') => Err(Wrong::because("it has a fragment (`#…`)")),
         _ if authority.contains('@') => Err(Wrong::because("a user name or password has no place in it")),
         _ if uri.host().unwrap_or_default().is_empty() || authority.ends_with(':') => Err(Wrong::because("the host is missing")),
+        _ if authority.split_once(']').is_some_and(|(_, port)| !port.is_empty() && !port.starts_with(':')) => Err(unreadable(text)),
         _ if authority_port_is_wrong(authority) => Err(Wrong::because("the port is a number up to 65535")),
         Some("http" | "https") => Ok(uri),
         _ => Err(Wrong::because("it begins with https:// or http://")),
+    }
+}
+
+/// A URL that is none, mostly for the brackets of an IPv6 address.
+fn unreadable(text: &str) -> Wrong {
+    let (scheme, rest) = text.split_once("://").unwrap_or_default();
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).unwrap_or_default();
+    match bracketed(authority) {
+        Some((ip, port)) => {
+            brackets(authority, false).write(format!("\"{scheme}://[{ip}]{}{path}\"", port.map_or_else(String::new, |port| format!(":{port}"))))
+        }
+        None => Wrong::because("it cannot be read"),
     }
 }
 
@@ -300,6 +351,12 @@ pub(super) fn parse_host(text: &str) -> Result<Box<str>, Wrong> {
     if let Some(before) = lower.strip_suffix('.').filter(|before| !before.is_empty()) {
         return Err(Wrong::because("without the dot at the end").write(before));
     }
+    if name.starts_with('[')
+        && !name.contains(']')
+        && let Some((ip, _)) = bracketed(name)
+    {
+        return Err(brackets(name, false).write(format!("\"[{ip}]\"")));
+    }
     let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
     let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
     match () {
@@ -311,10 +368,42 @@ pub(super) fn parse_host(text: &str) -> Result<Box<str>, Wrong> {
     }
 }
 
+/// Bytes of a path (`PATH_MAX`).
+const MOST_PATH: usize = 4096;
+/// Bytes of the path of a Unix socket (`sun_path`, with a zero at its end).
+const MOST_SOCKET: usize = 107;
+
 /// A path of the file system; a relative one begins at the directory of the file that names it.
 pub(super) fn file(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> {
-    let text = parsed(node, checker, "a file", |text| if text.contains('\0') { Err(Wrong::because("it holds a zero byte")) } else { Ok(text.to_owned()) })?;
+    let text = scalar(node, checker, "a file")?;
+    if text.len() > MOST_PATH || text.contains(['\0', '\n']) || text.contains("-----BEGIN") {
+        // Perhaps the key itself.
+        checker.hidden.hide(node);
+        checker.error(Problem::at(node.span, "this is not the name of a file").label("what belongs into a file is not written out").write("PATH"));
+        return None;
+    }
     Some(checker.directory.join(text))
+}
+
+/// A Unix socket that the gateway opens: its folder has to be there, and nothing else in its place.
+pub(super) fn socket(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf> {
+    let path = file(node, checker)?;
+    // Whoever only asks the gateway makes no socket.
+    if checker.environment.is_none() {
+        return Some(path);
+    }
+    let why = match std::fs::symlink_metadata(&path) {
+        _ if path.as_os_str().len() > MOST_SOCKET => Some(format!("the path of a socket has {MOST_SOCKET} bytes at most")),
+        Ok(there) if !there.file_type().is_socket() => Some("there is a file already, and it is not a socket".to_owned()),
+        _ => may_make(&path).err().map(|error| unwritable(&error)),
+    };
+    if let Some(why) = why {
+        let problem = Problem::at(node.span, format!("the socket {} cannot be made", shown(&path.display().to_string()))).label(why);
+        let temporary = path.starts_with("/run") && path.parent().is_none_or(|folder| !folder.is_dir());
+        checker.error(if temporary { problem.hint("systemd makes a folder there with `RuntimeDirectory=uma-gateway`") } else { problem });
+        return None;
+    }
+    Some(path)
 }
 
 /// A file that is there and can be read.
@@ -324,7 +413,8 @@ pub(super) fn readable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf
     match std::fs::File::open(&path) {
         Ok(_) => Some(path),
         Err(error) => {
-            checker.error(Problem::at(node.span, format!("{} cannot be read", path.display())).label(super::secrets::reason(&error)));
+            let path = shown(&path.display().to_string());
+            checker.error(Problem::at(node.span, format!("{path} cannot be read")).label(super::secrets::reason(&error)));
             None
         }
     }
@@ -342,15 +432,19 @@ pub(super) fn writable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf
         other => other.map(|_| ()),
     };
     if let Err(error) = tried {
-        let why = match error.kind() {
-            ErrorKind::NotFound => "there is no such folder".to_owned(),
-            ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
-            kind => kind.to_string(),
-        };
-        checker.error(Problem::at(node.span, format!("{} cannot be written", path.display())).label(why));
+        checker.error(Problem::at(node.span, format!("{} cannot be written", shown(&path.display().to_string()))).label(unwritable(&error)));
         return None;
     }
     Some(path)
+}
+
+/// Why nothing can be made or written in a folder.
+fn unwritable(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::NotFound => "there is no such folder".to_owned(),
+        ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
+        kind => kind.to_string(),
+    }
 }
 
 /// Whether a file may be made beside this one. The file itself is left to whoever writes it: it would be taken away under his hands.
@@ -381,6 +475,7 @@ pub(super) fn list<'t, T>(node: &'t Node, checker: &mut Checker<'_>, mut reader:
     }
 }
 
+/// A number in front, and what follows it.
 fn split_unit(text: &str) -> (&str, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     text.split_at(digits)

@@ -15,7 +15,7 @@ use super::render::Source;
 use super::routes::{self, Surroundings};
 use super::tree::Tree;
 use super::values::{list, network, number};
-use super::{Gateway, doors, servers, upstreams};
+use super::{Gateway, Places, doors, servers, upstreams};
 use crate::routing::{RouteConfig, ServedHosts};
 use crate::{authorization_server, credentials, listener, upstream};
 
@@ -64,7 +64,11 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let mut taken = Vec::new();
     let listeners = keys.read("listeners", checker, |node, checker| doors::listeners(node, keys.section_of("listeners")?, &mut taken, checker));
     let health = keys.open("health", checker).and_then(|keys| doors::health(&keys, &mut taken, checker));
-    let admin = keys.open("admin", checker).and_then(|keys| doors::admin(&keys, &mut taken, checker));
+    let mut socket = None;
+    let admin = keys.open("admin", checker).and_then(|keys| {
+        socket = keys.entry("socket").map(|entry| entry.value.span);
+        doors::admin(&keys, &mut taken, checker)
+    });
     let servers = read_servers(keys, checker);
     let (upstream_names, upstreams) = read_upstreams(keys, checker);
     let hosts: Hosts = keys
@@ -101,6 +105,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         log,
         drain,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
+        places: Places::new(file, &taken, socket),
         files: Vec::new(),
         warnings: Vec::new(),
     })

@@ -3,7 +3,7 @@
 //! First what may go on is taken over, then ours is set: no field of the client's, in whatever spelling or order, survives under a name of ours,
 //! and none can take one of ours away, since `Connection` is read before ours are there (RFC 9110, 7.6.1).
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE, VIA};
 use http::uri::PathAndQuery;
 use http::{Method, Version, request};
 
@@ -12,6 +12,7 @@ use super::{HostPolicy, Proxy, Way, forwarding, identity, target};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, X_REQUEST_ID};
 use crate::routing::{Claim, Extended, Upgrade};
+use crate::secret::conceal;
 use crate::telemetry::Trace;
 
 /// All that the outbound head is made from.
@@ -147,6 +148,9 @@ fn taken_over(client: HeaderMap, proxy: &Proxy, trusted: bool) -> HeaderMap {
             Some((name, Fate::Forwarding)) if trusted => drop(headers.append(name.clone(), value)),
             _ => {}
         }
+    }
+    for name in [AUTHORIZATION, COOKIE] {
+        conceal(&mut headers, name);
     }
     headers
 }

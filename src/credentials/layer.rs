@@ -8,19 +8,21 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
-use http::{HeaderValue, Method, Response};
+use http::{HeaderValue, Method, Response, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
 use super::limit::limited;
 use super::names::Trailers;
+use super::outbound::Call;
 use super::{Framing, HeadInput, Outbound, OutboundParts, Proxy, Via, Way, outbound_head};
 use crate::body::Body;
 use crate::enforcement::{Permit, Permitted};
 use crate::holes::{Hole, open};
-use crate::response::{Rejection, Row, is_grpc};
+use crate::response::{Rejection, Row, grpc_status, is_grpc};
 use crate::routing::{Claim, RoutedParts};
+use crate::telemetry::Recorder;
 
 /// A public route's budget for calls that a request causes; a protected one has that of its authorization server.
 const BUDGET: Duration = Duration::from_secs(2);
@@ -126,17 +128,19 @@ where
 /// Sends while the credential is being replaced: with one of the two, and again with the other if the upstream refuses it and the request may be repeated.
 async fn with_either<S, Inner>(mut leaving: Leaving<S>, before: Arc<Proxy>, mut inner: Inner) -> Answer
 where
-    S: Snapshot,
-    Inner: Service<Outbound<S>, Response = Response<Body>, Error = Rejection>,
+    S: Snapshot + 'static,
+    Inner: Service<Outbound<S>, Response = Response<Body>, Error = Rejection> + Clone + 'static,
 {
     let new = Arc::clone(&leaving.proxy);
     let (rotation, again, recorder) = (&new.rotation, leaving.again(), leaving.routed.recorder.clone());
     let new_first = rotation.prefers_new() || (again.is_some() && rotation.try_now());
+    let bare = if new_first { leaving.bare() } else { None };
     let second = if new_first { before } else { std::mem::replace(&mut leaving.proxy, before) };
     let answer = inner.call(leaving.outbound(None)?).await;
-    if !matches!(answer, Err(Rejection::UpstreamCredentialRefused)) {
-        if new_first && proves(&answer) {
-            rotation.new_worked();
+    if !refuses(&answer) {
+        if let Some(bare) = bare.filter(|_| succeeds(&answer) && rotation.go_without_now()) {
+            // Nobody waits for it.
+            tokio::task::spawn_local(without(bare, Arc::clone(&new), inner));
         }
         return answer;
     }
@@ -151,16 +155,38 @@ where
     std::future::poll_fn(|context| inner.poll_ready(context)).await?;
     let answer = inner.call(again.outbound(None)?).await;
     match &answer {
-        Err(Rejection::UpstreamCredentialRefused) if !new_first => rotation.new_was_refused(),
-        answer if !new_first && proves(answer) => rotation.new_worked(),
+        answer if refuses(answer) && !new_first => rotation.new_was_refused(),
+        answer if succeeds(answer) && !new_first => rotation.new_worked(),
         _ => {}
     }
     answer
 }
 
-/// Whether an answer shows that the credential was accepted: a server in trouble may not have looked at it.
-fn proves(answer: &Answer) -> bool {
-    answer.as_ref().is_ok_and(|answer| !answer.status().is_server_error())
+/// Sends a request that has succeeded with the `new` credential once more without one: if that is refused, the server has looked at it.
+async fn without<S, Inner>(bare: Leaving<S>, new: Arc<Proxy>, mut inner: Inner)
+where
+    S: Snapshot,
+    Inner: Service<Outbound<S>, Response = Response<Body>, Error = Rejection>,
+{
+    let Ok(outbound) = bare.outbound(None) else { return };
+    let Ok(()) = std::future::poll_fn(|context| inner.poll_ready(context)).await else { return };
+    let answer = inner.call(outbound).await;
+    if refuses(&answer) || answer.is_ok_and(|answer| answer.status() == StatusCode::FORBIDDEN) {
+        new.rotation.new_worked();
+    }
+}
+
+/// Whether the server refuses the credential. gRPC has no 401 (UNAUTHENTICATED is 16).
+fn refuses(answer: &Answer) -> bool {
+    match answer {
+        Ok(answer) => grpc_status(answer.headers()) == Some(16),
+        Err(rejection) => matches!(rejection, Rejection::UpstreamCredentialRefused),
+    }
+}
+
+/// Whether an answer may come of the credential: a front, or a server in trouble, answers all else without looking at it.
+fn succeeds(answer: &Answer) -> bool {
+    answer.as_ref().is_ok_and(|answer| answer.status().is_success() && grpc_status(answer.headers()).is_none_or(|status| status == 0))
 }
 
 /// A request on its last steps in this room.
@@ -176,6 +202,16 @@ impl<S> Leaving<S> {
     fn deadline(&self) -> Instant {
         let budget = self.routed.route.protect().map_or(BUDGET, |protect| protect.server.timeout);
         Instant::from_std(self.routed.recorder.with(|record| record.started)) + budget
+    }
+
+    /// The same request without any credential, of which nobody hears; if it changes nothing (RFC 9110, 9.2.1).
+    fn bare(&self) -> Option<Self> {
+        let mut bare = self.again().filter(|_| matches!(self.routed.head.method, Method::GET | Method::HEAD))?;
+        bare.proxy = Arc::new(self.proxy.bare());
+        let recorder = &self.routed.recorder;
+        let scheme = recorder.with(|record| record.scheme);
+        bare.routed.recorder = Recorder::new(recorder.id(), self.routed.head.method.clone(), None, scheme);
+        Some(bare)
     }
 
     /// The same request once more, if it has no body and may be repeated.
@@ -211,10 +247,11 @@ impl<S> Leaving<S> {
         let rewritten = config.rewrite.as_ref().map(|rewrite| rewrite.apply(&params, &path)).transpose();
         let rewritten = rewritten.map_err(|problem| Rejection::UnsafePath(problem.reason()))?;
         let body = limited(body, config.body_limit)?;
-        // Only the bodies of calls still have trailers here; the listener takes them from all others.
-        let body = if is_grpc(&head) && !body.is_empty() { body.watched(Box::new(Trailers(Arc::clone(&proxy)))) } else { body };
+        // Whoever finds that the server speaks HTTP/2 makes a call of it; until then the body is one like others, without trailers.
+        let call = is_grpc(&head).then_some(Call(()));
+        let body = if call.is_some() && !body.is_empty() { body.watched(Box::new(Trailers(Arc::clone(&proxy)))) } else { body };
         let raw = if open(Hole::RawPathForwarded) { head.uri.path_and_query().cloned() } else { None };
-        let head = outbound_head(HeadInput {
+        let mut head = outbound_head(HeadInput {
             head,
             target: raw.unwrap_or_else(|| rewritten.as_ref().unwrap_or(&path).with_query(query.as_ref())),
             authority: authority.as_str(),
@@ -235,6 +272,9 @@ impl<S> Leaving<S> {
             via: &via,
             trace: recorder.with(|record| record.trace.clone()).as_deref(),
         })?;
+        if let Some(call) = call {
+            head.extensions.insert(call);
+        }
         let private = route.protect().is_some();
         Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, recorder, snapshot }))
     }

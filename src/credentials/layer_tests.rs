@@ -7,8 +7,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderValue};
-use http::{Method, Response};
+use http::{Method, Response, StatusCode};
 use ipnet::IpNet;
+use tokio::task::LocalSet;
 use tower::{Layer, Service, ServiceExt};
 
 use super::oauth2::{Progress, Token};
@@ -55,13 +56,26 @@ fn world(credential: Credential, token: Option<Arc<Token>>) -> World {
     World { routes: RouteTable::new(vec![route]).unwrap(), proxy: Arc::new(proxy) }
 }
 
-/// Sends a request through the layer; `upstream` answers what comes out, each time it comes.
+type Answer = Result<Response<Body>, Rejection>;
+
+/// Sends a request through the layer; `upstream` takes or refuses what comes out, each time it comes.
 async fn send(
     world: World,
     method: Method,
     body: &'static str,
     upstream: impl Fn(&OutboundParts<World>) -> Result<(), Rejection> + 'static,
-) -> (Result<Response<Body>, Rejection>, Vec<http::request::Parts>, Recorder) {
+) -> (Answer, Vec<http::request::Parts>, Recorder) {
+    send_to(world, method, "/albums/7/a%2Db?x=1&access_token=rpt", body, move |parts| upstream(parts).map(|()| Response::new(Body::empty()))).await
+}
+
+/// The same with any target and answers of any kind; what the layer does besides has ended as well.
+async fn send_to(
+    world: World,
+    method: Method,
+    target: &str,
+    body: &'static str,
+    upstream: impl Fn(&OutboundParts<World>) -> Answer + 'static,
+) -> (Answer, Vec<http::request::Parts>, Recorder) {
     let seen = Rc::new(RefCell::new(Vec::new()));
     let list = Rc::clone(&seen);
     let upstream = Rc::new(upstream);
@@ -69,14 +83,14 @@ async fn send(
         let parts = outbound.into_parts();
         let answer = upstream(&parts);
         list.borrow_mut().push(parts.head);
-        std::future::ready(answer.map(|()| Response::new(Body::empty())))
+        std::future::ready(answer)
     });
     let credentials = CredentialsLayer::new("gw-1").layer(inner);
     let permit = tower::service_fn(move |routed: Routed<World>| credentials.clone().call(Permitted::public_for_tests(routed)));
     let service = AdmissionLayer::new("gw-1".into()).layer(RoutingLayer::new(Arc::new(ArcSwap::from_pointee(world))).layer(permit));
     let request = http::Request::builder()
         .method(method.clone())
-        .uri("/albums/7/a%2Db?x=1&access_token=rpt")
+        .uri(target)
         .header("Host", "photos.example.org")
         .header("Authorization", "Bearer rpt")
         .header("Cookie", "a=1");
@@ -84,7 +98,9 @@ async fn send(
     let peer = Peer { address: "192.0.2.7:1".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: Default::default() };
     let recorder = Recorder::new(RequestId("abc123".into()), method, None, "http");
     let body = Body::full(Bytes::from_static(body.as_bytes()));
-    let answer = service.oneshot(Request { head, body, peer, suspect: None, recorder: recorder.clone() }).await;
+    let local = LocalSet::new();
+    let answer = local.run_until(service.oneshot(Request { head, body, peer, refusal: None, recorder: recorder.clone() })).await;
+    local.await;
     (answer, seen.take(), recorder)
 }
 
@@ -184,8 +200,21 @@ fn again(proxy: &Arc<Proxy>) -> World {
 }
 
 fn shown(seen: &[http::request::Parts]) -> Vec<&str> {
-    seen.iter().map(|head| head.headers[AUTHORIZATION].to_str().unwrap()).collect()
+    seen.iter().map(credential_of).collect()
 }
+
+fn credential_of(head: &http::request::Parts) -> &str {
+    head.headers.get(AUTHORIZATION).map_or("none", |value| value.to_str().unwrap())
+}
+
+fn says(status: u16) -> Answer {
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+    Ok(answer)
+}
+
+const HERE: &str = "/albums/7/here";
+const THERE: &str = "/albums/7/there";
 
 fn takes(text: &'static str) -> impl Fn(&OutboundParts<World>) -> Result<(), Rejection> {
     move |parts| if parts.head.headers[AUTHORIZATION] == text { Ok(()) } else { Err(Rejection::UpstreamCredentialRefused) }
@@ -233,6 +262,95 @@ async fn after_a_refusal_of_the_old_credential_what_cannot_be_repeated_goes_with
     let (answer, seen, _) = send(again(&proxy), Method::POST, "1234", takes("new")).await;
     assert!(answer.is_ok());
     assert_eq!(shown(&seen), ["new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_server_says_to_anybody_proves_nothing() {
+    for status in [200, 204, 206, 301, 302, 304, 400, 403, 404, 405, 410, 412, 429, 500, 502, 503] {
+        let world = replaced();
+        let proxy = Arc::clone(&world.proxy);
+        let (answer, seen, _) = send_to(world, Method::GET, HERE, "", move |_| says(status)).await;
+        assert_eq!((answer.unwrap().status().as_u16(), credential_of(&seen[0])), (status, "new"));
+        assert!(proxy.is_on_trial(), "{status}");
+        let (_, seen, _) = send_to(again(&proxy), Method::PUT, HERE, "1234", move |_| says(status)).await;
+        assert_eq!(shown(&seen), ["old"], "after {status}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_it_is_refused_without_a_credential_a_success_proves_and_nothing_else_does() {
+    for bare in [401, 403] {
+        for (status, proves) in [(200, true), (204, true), (206, true), (302, false), (304, false), (400, false), (403, false), (404, false), (502, false)] {
+            let world = replaced();
+            let proxy = Arc::clone(&world.proxy);
+            let (answer, seen, recorder) = send_to(world, Method::GET, HERE, "", move |parts| match credential_of(&parts.head) {
+                "none" if bare == 401 => Err(Rejection::UpstreamCredentialRefused),
+                "none" => says(bare),
+                _ => says(status),
+            })
+            .await;
+            assert_eq!(answer.unwrap().status(), status);
+            assert_eq!(proxy.is_on_trial(), !proves, "{status}, and {bare} without");
+            assert_eq!(shown(&seen), if seen.len() == 1 { vec!["new"] } else { vec!["new", "none"] });
+            assert_eq!(recorder.snapshot().rows.iter().count(), 0, "that is no part of the client's request");
+            let [asked, .., bare] = seen.as_slice() else { continue };
+            assert_eq!((&asked.method, &asked.uri, asked.headers.len()), (&bare.method, &bare.uri, bare.headers.len() + 1));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_that_changes_something_is_sent_without_a_credential_and_others_once_a_second() {
+    let world = replaced();
+    let proxy = Arc::clone(&world.proxy);
+    let (_, seen, _) = send_to(world, Method::DELETE, HERE, "", |_| says(204)).await;
+    assert_eq!(shown(&seen), ["new"]);
+    for (wait, expected) in [(1000, &["new", "none"][..]), (10, &["old"]), (1000, &["new", "none"])] {
+        tokio::time::advance(std::time::Duration::from_millis(wait)).await;
+        let (_, seen, _) = send_to(again(&proxy), Method::HEAD, HERE, "", |_| says(200)).await;
+        assert_eq!(shown(&seen), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_other_requests_were_told_proves_nothing() {
+    let world = replaced();
+    let proxy = Arc::clone(&world.proxy);
+    // Elsewhere the server looks at no credential.
+    let upstream = |parts: &OutboundParts<World>| match (credential_of(&parts.head), parts.head.uri.path().ends_with("/here")) {
+        ("old" | "none", true) => Err(Rejection::UpstreamCredentialRefused),
+        _ => says(200),
+    };
+    let (answer, ..) = send_to(world, Method::POST, HERE, "1234", upstream).await;
+    assert!(matches!(answer, Err(Rejection::UpstreamCredentialRefused)));
+    for (method, target, body, expected) in
+        [(Method::POST, HERE, "1234", &["new"][..]), (Method::POST, THERE, "1234", &["new"]), (Method::GET, THERE, "", &["new", "none"])]
+    {
+        let (answer, seen, _) = send_to(again(&proxy), method, target, body, upstream).await;
+        assert!(answer.is_ok());
+        assert_eq!((shown(&seen).as_slice(), proxy.is_on_trial()), (expected, true), "{target}");
+    }
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    assert!(send_to(again(&proxy), Method::GET, HERE, "", upstream).await.0.is_ok());
+    assert!(!proxy.is_on_trial());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_by_its_grpc_status_is_refused() {
+    let proxy = Arc::clone(&replaced().proxy);
+    let upstream = |parts: &OutboundParts<World>| {
+        let mut answer = says(200)?;
+        if credential_of(&parts.head) == "old" {
+            answer.headers_mut().insert("grpc-status", HeaderValue::from_static("16"));
+        }
+        Ok(answer)
+    };
+    for expected in ["old", "new", "new"] {
+        let (answer, seen, _) = send_to(again(&proxy), Method::POST, HERE, "1234", upstream).await;
+        assert!(answer.is_ok());
+        assert_eq!(shown(&seen), [expected]);
+    }
+    assert!(proxy.is_on_trial());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::body::{BodyError, Watch};
+use crate::body::{BodyError, Watch, may_trail};
 use crate::holes::{Hole, open};
 
 /// What becomes of a client's field.
@@ -91,7 +91,8 @@ fn of_family(name: &str) -> Fate {
     }
 }
 
-/// A trailer section as it may go on: nothing in it that could not stand in a client's head, nothing of where the request came from.
+/// A trailer section as it may go on: nothing in it that could not go on in a client's head or means something there only, nothing of where the request
+/// came from.
 pub(crate) struct Trailers(pub(crate) std::sync::Arc<super::Proxy>);
 
 impl Watch for Trailers {
@@ -100,7 +101,7 @@ impl Watch for Trailers {
     }
 
     fn trailers(&mut self, trailers: &mut HeaderMap) {
-        let others: Vec<HeaderName> = trailers.keys().filter(|name| self.0.reserved.fate(name) != Fate::Pass).cloned().collect();
+        let others: Vec<HeaderName> = trailers.keys().filter(|name| self.0.reserved.fate(name) != Fate::Pass || !may_trail(name)).cloned().collect();
         for name in others {
             trailers.remove(name);
         }

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use crate::body::Body;
 use crate::telemetry::Recorder;
 
+/// Marks, among a head's extensions, a gRPC call: where the server is asked over HTTP/2, its body may take long and end in trailers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call(pub(super) ());
+
 /// A request that may leave: its head was built by [`super::outbound_head`], the proxy credential is in it.
 pub struct Outbound<S>(OutboundParts<S>);
 

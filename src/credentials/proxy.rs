@@ -56,6 +56,11 @@ impl Proxy {
         self
     }
 
+    /// The same proxy without any credential, to see whether a server asks for one.
+    pub(super) fn bare(&self) -> Self {
+        Self { source: Source::None, host: self.host.clone(), reserved: Arc::clone(&self.reserved), rotation: Rotation::default() }
+    }
+
     /// Whether its credential has not worked yet, while another one has.
     #[must_use]
     pub fn is_on_trial(&self) -> bool {

@@ -2,6 +2,11 @@
 //!
 //! Requests that may be repeated try the new one, once a second at most, and go again with the old one where it is refused; all others go with the one
 //! that worked last. So it does not matter whether the content server or the gateway's file is changed first.
+//!
+//! A success alone proves nothing: the server may serve that resource to anybody, or a cache in front of it may. The new one has worked when a request with
+//! it is answered 2xx, and the very same request is refused (401, 407) with the old one; or refused (401, 403, 407) with none at all, which is tried in the
+//! background, once a second at most, with GET and HEAD. So neither who asks for what is public nor who asks for what is not there can take the old one
+//! away. Where nothing is ever asked that may be repeated, both stay, and the one that was not refused last is used.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +17,7 @@ use tokio::time::Instant;
 
 use super::Proxy;
 
-/// Between two trials of a credential that was refused.
+/// Between two trials of a credential that was refused, and between two requests without one.
 const PACE: Duration = Duration::from_secs(1);
 
 /// The credential before this one, while there is one. Read by workers for each request: at rest it costs one load.
@@ -23,6 +28,7 @@ pub(super) struct Rotation {
     /// The old one was refused last: what cannot be repeated goes with the new one.
     old_refused: AtomicBool,
     tried: Mutex<Option<Instant>>,
+    gone_without: Mutex<Option<Instant>>,
     refused_before: AtomicBool,
     told: Option<Arc<dyn Fn(Trial) + Send + Sync>>,
 }
@@ -49,12 +55,12 @@ impl Rotation {
 
     /// Whether a request that may be repeated shows the new one first; asking counts as trying.
     pub(super) fn try_now(&self) -> bool {
-        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = tried.is_none_or(|tried| tried.elapsed() >= PACE);
-        if due {
-            *tried = Some(Instant::now());
-        }
-        due
+        due(&self.tried)
+    }
+
+    /// Whether a request may be sent without a credential, to see whether the server looks at it; asking counts as sending.
+    pub(super) fn go_without_now(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) && due(&self.gone_without)
     }
 
     /// Whether a request that may not be repeated goes with the new one.
@@ -87,6 +93,16 @@ impl Rotation {
             told(trial);
         }
     }
+}
+
+/// Whether it was longer ago than the pace; now it is not.
+fn due(last: &Mutex<Option<Instant>>) -> bool {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let due = last.is_none_or(|last| last.elapsed() >= PACE);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
 }
 
 impl std::fmt::Debug for Rotation {

@@ -4,25 +4,22 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::ask::{Control, Failed, Introspected, NoTicket, Question, Refused, Ticketed, WAITING};
 use super::config::Limits;
+use super::flight::{Flights, Start};
 use super::limits::{Kind, Limiters};
 use crate::authorization_server::{self, Answer, AskError, Declared, ResourceKey, Resources, Server, ServerIdentity, TicketError};
-use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup};
+use crate::cache::{Asking, CacheKey, Entry, Introspections, LiveEntry, Lookup};
 use crate::routing::LimitKey;
 use crate::uma::{ResourceId, Rpt};
-
-/// Those who wait for one call.
-type Waiting<K, T> = RefCell<HashMap<K, Vec<oneshot::Sender<T>>>>;
 
 /// Calls that one client may have under way at one server: a quarter of all, so that nobody takes the others' place while the server is slow.
 const SHARE: usize = authorization_server::CONCURRENT_CALLS / 4;
@@ -35,9 +32,9 @@ pub struct Desk {
     cache: Arc<Introspections>,
     resources: Resources,
     limiters: RefCell<(Limits, Limiters)>,
-    introspections: Waiting<CacheKey, Result<Introspected, Failed>>,
-    live: Waiting<(CacheKey, ResourceId), Result<Arc<LiveEntry>, AskError>>,
-    lookups: Waiting<ResourceKey, Result<Option<ResourceId>, Failed>>,
+    introspections: Flights<CacheKey, Asking, Result<Introspected, Failed>>,
+    live: Flights<(CacheKey, ResourceId), Asking, Result<Arc<LiveEntry>, AskError>>,
+    lookups: Flights<ResourceKey, (), Result<Option<ResourceId>, Failed>>,
     shares: Shares,
 }
 
@@ -61,9 +58,9 @@ impl Desk {
             cache,
             resources,
             limiters: RefCell::new((limits.clone(), Limiters::new(limits))),
-            introspections: RefCell::default(),
-            live: RefCell::default(),
-            lookups: RefCell::default(),
+            introspections: Flights::default(),
+            live: Flights::default(),
+            lookups: Flights::default(),
             shares: Shares::default(),
         })
     }
@@ -104,47 +101,52 @@ impl Desk {
     fn take(self: Rc<Self>, question: Question) {
         match question {
             Question::Introspect { server, token, key, known, bucket, reply } => {
-                let joins = self.introspections.borrow().contains_key(&key);
+                let (now, may_join) = (self.cache.asking(), self.joinable(server));
+                let joins = self.introspections.has(&key, &may_join);
                 // The call that this question would have joined may have ended just before.
                 if let Some(outcome) = self.answered(&key, known.as_ref()) {
                     let _ = reply.send(Ok(Introspected { outcome, renewed: false }));
                 } else if let Err(after) = self.limit(Kind::Introspections, bucket.as_ref()) {
                     let _ = reply.send(Err(Failed::Limited(after)));
                 } else if let Some(share) = self.shares.take(server, bucket, joins) {
-                    if join(&self.introspections, key, Some(reply)) {
-                        spawn_local(share.with(self.introspect(server, token, key)));
+                    if let Some(start) = self.introspections.join(&key, Some(reply), now, &may_join) {
+                        spawn_local(share.with(self.introspect(server, token, key, start)));
                     }
                 } else {
                     let _ = reply.send(Err(Failed::Limited(LATER)));
                 }
             }
             Question::RenewIntrospection { server, token, key } => {
-                if join(&self.introspections, key, None) {
-                    spawn_local(self.introspect(server, token, key));
+                // Whatever is under way is younger than what it is to renew.
+                if let Some(start) = self.introspections.join(&key, None, self.cache.asking(), |_| true) {
+                    spawn_local(self.introspect(server, token, key, start));
                 }
             }
             Question::Live { server, token, key, resource, known, reply } => {
                 let max_age = self.server(server).map(|server| server.config().max_age).unwrap_or_default();
                 let is_news = |live: &Arc<LiveEntry>| live.age(Instant::now()) < max_age && known.is_none_or(|known| !Arc::ptr_eq(live, &known));
                 let news = self.cache.live(key, &resource).filter(is_news);
+                let (now, may_join) = (self.cache.asking(), self.joinable(server));
+                let flight = (key, resource);
                 if let Some(live) = news {
                     let _ = reply.send(Ok(live));
-                } else if join(&self.live, (key, resource.clone()), Some(reply)) {
-                    spawn_local(self.decide_live(server, token, key, resource));
+                } else if let Some(start) = self.live.join(&flight, Some(reply), now, &may_join) {
+                    spawn_local(self.decide_live(server, token, flight, start));
                 }
             }
             Question::RenewLive { server, token, key, resource } => {
-                if join(&self.live, (key, resource.clone()), None) {
-                    spawn_local(self.decide_live(server, token, key, resource));
+                let flight = (key, resource);
+                if let Some(start) = self.live.join(&flight, None, self.cache.asking(), |_| true) {
+                    spawn_local(self.decide_live(server, token, flight, start));
                 }
             }
             Question::Resource { server, key, declared, bucket, reply } => {
-                let joins = self.lookups.borrow().contains_key(&key);
+                let joins = self.lookups.has(&key, |()| true);
                 if let Err(after) = self.limit(Kind::LookUps, bucket.as_ref()) {
                     let _ = reply.send(Err(Failed::Limited(after)));
                 } else if let Some(share) = self.shares.take(server, bucket, joins) {
-                    if join(&self.lookups, key.clone(), Some(reply)) {
-                        spawn_local(share.with(self.look_up(server, key, declared)));
+                    if let Some(start) = self.lookups.join(&key, Some(reply), (), |()| true) {
+                        spawn_local(share.with(self.look_up(server, key, declared, start)));
                     }
                 } else {
                     let _ = reply.send(Err(Failed::Limited(LATER)));
@@ -187,45 +189,61 @@ impl Desk {
         }
     }
 
-    async fn introspect(self: Rc<Self>, server: ServerIdentity, token: Rpt, key: CacheKey) {
-        let landing = Landing::new(&self.introspections, key, || Err(Failed::Server(AskError::ShuttingDown)));
+    /// Which calls a question may join: those whose answer will be no older, and no more overtaken by a purge, than one from the cache.
+    fn joinable(&self, server: ServerIdentity) -> impl Fn(&Asking) -> bool + use<> {
+        let (cache, max_age, now) = (Arc::clone(&self.cache), self.server(server).map(|server| server.config().max_age), Instant::now());
+        move |began| cache.is_current(*began) && max_age.is_some_and(|max_age| now.saturating_duration_since(began.at()) <= max_age)
+    }
+
+    async fn introspect(self: Rc<Self>, server: ServerIdentity, token: Rpt, key: CacheKey, start: Start<Asking>) {
+        let landing = self.introspections.begin(key, start, || Err(Failed::Server(AskError::ShuttingDown)));
         let result = match self.server(server) {
             None => Err(Failed::Server(AskError::ShuttingDown)),
             Some(server) => {
-                let (asking, mut renewed) = (self.cache.asking(), false);
-                let config = server.config();
-                match server.introspect(&token, asking.at() + config.timeout, &mut renewed).await {
-                    Ok(authorization_server::Introspected::Answer(Answer::Active(introspection))) => {
-                        Ok(Introspected { outcome: Ok(self.cache.keep_active(key, *introspection, config, server.live_decision(), asking)), renewed })
-                    }
-                    Ok(authorization_server::Introspected::Answer(Answer::Inactive)) => {
-                        self.cache.keep_inactive(key, asking.at() + config.negative_max_age);
-                        Ok(Introspected { outcome: Err(Refused::Inactive), renewed })
-                    }
-                    // An error is no word on the token that could be used again (row I9).
-                    Ok(authorization_server::Introspected::TokenRefused) => Ok(Introspected { outcome: Err(Refused::Malformed), renewed }),
-                    Err(error) => Err(Failed::Server(error)),
-                }
+                let (asking, mut renewed) = (landing.began(), false);
+                let answer = server.introspect(&token, asking.at() + server.config().timeout, &mut renewed).await;
+                // Overtaken by a later call: what this one was told is handed on and not kept.
+                let asking = if landing.is_latest() { asking } else { asking.overtaken() };
+                answer.map(|answer| Introspected { outcome: self.keep(&server, key, answer, asking), renewed }).map_err(Failed::Server)
             }
         };
-        landing.lands(result);
+        landing.lands(&result);
     }
 
-    async fn decide_live(self: Rc<Self>, server: ServerIdentity, token: Rpt, key: CacheKey, resource: ResourceId) {
-        let landing = Landing::new(&self.live, (key, resource.clone()), || Err(AskError::ShuttingDown));
+    /// Keeps what a server said of a token.
+    fn keep(&self, server: &Server, key: CacheKey, answer: authorization_server::Introspected, asking: Asking) -> Result<Arc<Entry>, Refused> {
+        let config = server.config();
+        match answer {
+            authorization_server::Introspected::Answer(Answer::Active(introspection)) => {
+                Ok(self.cache.keep_active(key, *introspection, config, server.live_decision(), asking))
+            }
+            authorization_server::Introspected::Answer(Answer::Inactive) => {
+                if self.cache.is_current(asking) {
+                    self.cache.keep_inactive(key, asking.at() + config.negative_max_age);
+                }
+                Err(Refused::Inactive)
+            }
+            // An error is no word on the token that could be used again (row I9).
+            authorization_server::Introspected::TokenRefused => Err(Refused::Malformed),
+        }
+    }
+
+    async fn decide_live(self: Rc<Self>, server: ServerIdentity, token: Rpt, flight: (CacheKey, ResourceId), start: Start<Asking>) {
+        let landing = self.live.begin(flight.clone(), start, || Err(AskError::ShuttingDown));
         let result = match self.server(server) {
             None => Err(AskError::ShuttingDown),
             Some(server) => {
-                let asking = self.cache.asking();
+                let (asking, (key, resource)) = (landing.began(), flight);
                 let granted = server.granted_now(&token, &resource, asking.at() + server.config().timeout).await;
+                let asking = if landing.is_latest() { asking } else { asking.overtaken() };
                 granted.map(|granted| self.cache.keep_live(key, &resource, granted, asking))
             }
         };
-        landing.lands(result);
+        landing.lands(&result);
     }
 
-    async fn look_up(self: Rc<Self>, server: ServerIdentity, key: ResourceKey, declared: Option<Arc<Declared>>) {
-        let landing = Landing::new(&self.lookups, key.clone(), || Err(Failed::Server(AskError::ShuttingDown)));
+    async fn look_up(self: Rc<Self>, server: ServerIdentity, key: ResourceKey, declared: Option<Arc<Declared>>, start: Start<()>) {
+        let landing = self.lookups.begin(key.clone(), start, || Err(Failed::Server(AskError::ShuttingDown)));
         let result = match self.server(server) {
             None => Err(Failed::Server(AskError::ShuttingDown)),
             Some(server) => {
@@ -233,7 +251,7 @@ impl Desk {
                 server.resolve(&self.resources, &key, declared.as_deref(), deadline).await.map_err(Failed::Server)
             }
         };
-        landing.lands(result);
+        landing.lands(&result);
     }
 }
 
@@ -275,46 +293,6 @@ impl Drop for Share {
             if *count == 0 {
                 all.remove(&key);
             }
-        }
-    }
-}
-
-/// Waits for a call that is under way; `true`: there is none, and the caller is to start it.
-fn join<K: Hash + Eq, T>(waiting: &Waiting<K, T>, key: K, reply: Option<oneshot::Sender<T>>) -> bool {
-    let mut waiting = waiting.borrow_mut();
-    let first = !waiting.contains_key(&key);
-    waiting.entry(key).or_default().extend(reply);
-    first
-}
-
-/// Tells everyone who waits for a call when it ends; one that breaks off in a panic must not leave its key taken for ever.
-struct Landing<'a, K: Hash + Eq, T: Clone> {
-    waiting: &'a Waiting<K, T>,
-    key: K,
-    broken_off: fn() -> T,
-}
-
-impl<'a, K: Hash + Eq, T: Clone> Landing<'a, K, T> {
-    const fn new(waiting: &'a Waiting<K, T>, key: K, broken_off: fn() -> T) -> Self {
-        Self { waiting, key, broken_off }
-    }
-
-    fn lands(self, result: T) {
-        self.tell(&result);
-    }
-
-    fn tell(&self, result: &T) {
-        let waiting = self.waiting.borrow_mut().remove(&self.key);
-        for reply in waiting.unwrap_or_default() {
-            let _ = reply.send(result.clone());
-        }
-    }
-}
-
-impl<K: Hash + Eq, T: Clone> Drop for Landing<'_, K, T> {
-    fn drop(&mut self) {
-        if self.waiting.borrow().contains_key(&self.key) {
-            self.tell(&(self.broken_off)());
         }
     }
 }

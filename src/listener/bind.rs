@@ -19,7 +19,7 @@ const BACKLOG: i32 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Another program listens there.
-    #[error("{0} is taken by another program")]
+    #[error("{0} is taken by another program (`ss -ltnp` names it)")]
     Taken(SocketAddr),
     /// The system says no.
     #[error("cannot listen on {address}")]
@@ -48,6 +48,16 @@ pub enum BindError {
         #[source]
         cause: TlsError,
     },
+}
+
+impl BindError {
+    /// Which address.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        match self {
+            Self::Taken(address) | Self::System { address, .. } | Self::Hosts { address, .. } | Self::Tls { address, .. } => *address,
+        }
+    }
 }
 
 /// An address that is ours. It listens already; connections wait until workers serve them.

@@ -101,6 +101,8 @@ pub struct Settings {
     pub handshakes: usize,
     /// Requests at a time on one HTTP/2 connection (100).
     pub streams: u32,
+    /// Request bodies under way at a time over HTTP/2, beyond 16 of each connection; all workers and listeners together (4,096).
+    pub uploads: usize,
     /// Bytes of a request head (32 KiB).
     pub head_bytes: usize,
     /// Fields of a request head (100).
@@ -127,6 +129,7 @@ impl Default for Settings {
             off_for: Vec::new(),
             handshakes: 1_000,
             streams: 100,
+            uploads: 4096,
             head_bytes: 32 * 1024,
             head_fields: 100,
             on_event: Arc::new(|_| ()),

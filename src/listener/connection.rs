@@ -1,7 +1,7 @@
 //! One downstream connection: hyper's state machine, our deadlines, and the step from a parsed head to a `routing::Request`.
 //!
 //! A request body that nobody reads to its end closes the connection after the answer; what still arrives is thrown away for a moment,
-//! because a reset would take the answer from a client that is still sending.
+//! because a reset would take the answer from a client that is still sending. Over HTTP/2 it is the stream that ends so (`unread.rs`).
 
 use std::cell::Cell;
 use std::convert::Infallible;
@@ -27,12 +27,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::{Service, ServiceExt};
 
+use super::drain::UnderWay;
 use super::held::Held;
 use super::transport::{Opened, Protocol, open};
-use super::watchdog::{Exchange, LINGER, Watchdog, Watched};
+use super::unread::{PATIENCE, Said};
+use super::uploads::{Upload, Uploads};
+use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
-use crate::response::is_grpc;
+use crate::response::Rejection;
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
 
@@ -58,6 +61,7 @@ pub(super) struct Shared<S> {
     pub(super) hsts: Option<HeaderValue>,
     /// TLS handshakes under way.
     pub(super) handshakes: Cell<usize>,
+    pub(super) under_way: Rc<UnderWay>,
     pub(super) draining: Cell<bool>,
     pub(super) drain: Notify,
 }
@@ -70,7 +74,8 @@ impl<S> Shared<S> {
         let settings = terms.now();
         let (http, http2) = (http(&settings), h2::http(&settings));
         let (handshakes, draining, drain) = (Cell::new(0), Cell::new(false), Notify::new());
-        (Self { service, terms, settings, hosts, http, http2, tls, h2c, hsts, handshakes, draining, drain }, listener)
+        let under_way = Rc::default();
+        (Self { service, terms, settings, hosts, http, http2, tls, h2c, hsts, handshakes, under_way, draining, drain }, listener)
     }
 }
 
@@ -94,30 +99,31 @@ where
     // Without it the second of two small writes waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let settings = shared.terms.now();
-    let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings)));
+    let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(Instant::now), &shared).await else { return };
     let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
+    let uploads = shared.terms.uploads();
     let service = hyper::service::service_fn(|request| {
         let offered = request.headers().contains_key(UPGRADE);
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let (request, stream) = (!many).then(|| arrived(request, peer.clone(), &watchdog, &settings)).unzip();
+        let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &uploads);
         let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
+        let stream = stream.map(|stream| (stream, Arc::clone(&settings.on_event)));
         async move {
-            let mut answer = match request {
-                Some(request) => {
-                    let Ok(answer) = service.oneshot(request).await;
-                    answer
-                }
-                None => h2::head_too_large(),
+            let mut answer = if many {
+                h2::head_too_large()
+            } else {
+                let Ok(answer) = service.oneshot(request).await;
+                answer
             };
             exchange.answered();
-            let exchange = match stream.flatten() {
-                Some(stream) => h2::connected(&mut answer, stream, exchange, write),
+            let exchange = match stream {
+                Some((stream, on_event)) => h2::connected(&mut answer, stream, exchange, write, on_event),
                 None => {
                     upgraded.set(changed(&mut answer, offered, &watchdog));
                     Some(exchange)
@@ -134,7 +140,7 @@ where
             if ended.is_some() {
                 let parts = connection.into_parts();
                 let io = parts.io.into_inner();
-                after(io, upgraded.take(), parts.read_buf, &settings).await;
+                after(io, upgraded.take(), parts.read_buf, &shared.under_way, &settings).await;
             }
             ended
         }
@@ -150,6 +156,8 @@ where
         _ => Some(Event::Expired),
     };
     event.into_iter().for_each(|event| (shared.settings.on_event)(event));
+    watchdog.unread.close();
+    broken_off(&watchdog).await;
 }
 
 /// What a 101 leaves for its connection.
@@ -203,6 +211,8 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     let mut registered = false;
     let mut told = false;
     let mut expired = false;
+    let mut broken = false;
+    let mut mistakes = 0_usize;
     poll_fn(move |context| {
         // The task's waker stays the same, so one poll is enough to be woken when the drain begins.
         if !registered {
@@ -211,11 +221,23 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
         }
         loop {
             if let Poll::Ready(ended) = connection.as_mut().drive(context) {
+                // At a CONNECT that announces content hyper resets the stream, which is right, and leaves off as if the connection had ended, which is not:
+                // asked again it goes on. One that has really ended says so again, so it is not asked for ever.
+                if ended.is_ok() && watchdog.is_shared() && !watchdog.is_leaving() && !watchdog.is_abused() && mistakes < h2::MISTAKES {
+                    mistakes = mistakes.saturating_add(1);
+                    continue;
+                }
                 return Poll::Ready(Some(ended));
             }
             if watchdog.is_abused() {
-                return Poll::Ready(None);
+                if broken {
+                    return Poll::Ready(None);
+                }
+                // The stream breaks off when it is read from.
+                broken = true;
+                continue;
             }
+            watchdog.unread.poll(context, if shared.draining.get() { LAST_CALL } else { PATIENCE });
             if shared.draining.get() && !told {
                 // HTTP/2 can say that no more is taken and still answer what is on the way (RFC 9113, 6.8).
                 if watchdog.is_busy() || (watchdog.is_shared() && !watchdog.is_fresh()) {
@@ -259,19 +281,25 @@ fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog,
     Poll::Pending
 }
 
-fn arrived(request: http::Request<Incoming>, peer: Peer, watchdog: &Rc<Watchdog>, settings: &Settings) -> (Request, Option<OnUpgrade>) {
+fn arrived(request: http::Request<Incoming>, peer: Peer, exchange: &mut Exchange, watchdog: &Rc<Watchdog>, uploads: &Uploads) -> (Request, Option<OnUpgrade>) {
     let (mut head, incoming) = request.into_parts();
     // hyper leaves the handle of an upgrade here; ours is the body of a 101.
     let stream = h2::connect(&mut head);
     let mut body = Body::stream(incoming);
+    let mut refusal = watchdog.suspect().map(Rejection::Malformed);
     if !body.is_empty() {
-        let call = is_grpc(&head);
-        let pace = if call { Pace::new(settings.call) } else { Pace::bounded(settings.body, settings.whole_body) };
-        let watched = if call { body } else { body.without_trailers() };
-        body = watched.watched(Box::new(Inbound { pace, watchdog: Rc::clone(watchdog) }));
+        let settings = watchdog.settings();
+        // Over HTTP/1 there is one at a time.
+        let upload = watchdog.is_shared().then(|| uploads.begin());
+        if matches!(upload, Some(None)) {
+            refusal = refusal.or(Some(Rejection::Overloaded));
+        }
+        let pace = Pace::bounded(settings.body, settings.whole_body);
+        let inbound = Inbound { pace, of_call: settings.call, said: exchange.said(), watchdog: Rc::clone(watchdog), _upload: upload.flatten() };
+        body = body.without_trailers().watched(Box::new(inbound));
     }
     let recorder = Recorder::new(id::next(), head.method.clone(), Some(peer.address.ip()), peer.scheme);
-    (Request { head, body, peer, suspect: watchdog.suspect(), recorder }, stream)
+    (Request { head, body, peer, refusal, recorder }, stream)
 }
 
 fn leaving(
@@ -297,7 +325,11 @@ fn leaving(
 /// Watches a request body: its pace, and whether it is read to its end.
 struct Inbound {
     pace: Pace,
+    /// Without a message in a call.
+    of_call: Duration,
+    said: Option<Said>,
     watchdog: Rc<Watchdog>,
+    _upload: Option<Upload>,
 }
 
 impl Watch for Inbound {
@@ -309,9 +341,23 @@ impl Watch for Inbound {
         self.pace.waiting(context)
     }
 
+    fn call(&mut self) {
+        self.pace = Pace::new(self.of_call);
+    }
+
     fn end(&mut self, complete: bool) {
         if !complete {
             self.watchdog.abandon();
+        }
+    }
+
+    fn unread(&mut self, rest: Incoming) -> Option<Incoming> {
+        match self.said.take() {
+            Some(said) => {
+                self.watchdog.unread.keep(rest, said);
+                None
+            }
+            None => Some(rest),
         }
     }
 }
@@ -352,37 +398,49 @@ impl http_body::Body for Outgoing {
 }
 
 /// What comes after HTTP.
-async fn after(io: Watched, tunnel: Option<Box<Tunnel>>, begun: Bytes, settings: &Settings) {
+async fn after(io: Watched, tunnel: Option<Box<Tunnel>>, begun: Bytes, under_way: &Rc<UnderWay>, settings: &Settings) {
     match tunnel {
-        Some(tunnel) => tunnelled(*tunnel, io, begun, settings).await,
+        Some(tunnel) => {
+            let _open = Upgraded::new(Arc::clone(&settings.on_event), Some(Rc::clone(under_way)));
+            tunnelled(*tunnel, io, begun, settings.write).await;
+        }
         None => linger(io).await,
     }
 }
 
 /// Carries bytes of another protocol; `begun` came before HTTP had ended.
-async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, settings: &Settings) {
-    let _open = Upgraded::new(settings);
+async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, write: Duration) {
     io.watchdog.no_more_heads();
     if !begun.is_empty() {
         io.begun = begun;
     }
-    let end = tunnel.run(io, settings.write).await;
+    let end = tunnel.run(io, write).await;
     tracing::debug!(?end, "an upgraded connection has ended");
 }
 
 /// Tells of an upgraded connection, and of its end, also when its task is dropped.
-struct Upgraded<'s>(&'s Settings);
+pub(super) struct Upgraded {
+    on_event: Arc<dyn Fn(Event) + Send + Sync>,
+    /// Where it is a connection; a stream is a request under way.
+    under_way: Option<Rc<UnderWay>>,
+}
 
-impl<'s> Upgraded<'s> {
-    fn new(settings: &'s Settings) -> Self {
-        (settings.on_event)(Event::TunnelOpened);
-        Self(settings)
+impl Upgraded {
+    pub(super) fn new(on_event: Arc<dyn Fn(Event) + Send + Sync>, under_way: Option<Rc<UnderWay>>) -> Self {
+        if let Some(under_way) = &under_way {
+            under_way.upgraded();
+        }
+        on_event(Event::TunnelOpened);
+        Self { on_event, under_way }
     }
 }
 
-impl Drop for Upgraded<'_> {
+impl Drop for Upgraded {
     fn drop(&mut self) {
-        (self.0.on_event)(Event::TunnelClosed);
+        if let Some(under_way) = &self.under_way {
+            under_way.closed();
+        }
+        (self.on_event)(Event::TunnelClosed);
     }
 }
 
@@ -391,6 +449,14 @@ async fn linger(mut io: Watched) {
     // hyper leaves this out when an upgrade was offered.
     let _ = timeout(LINGER.0, io.shutdown()).await;
     let _ = timeout(LINGER.0, poll_fn(|context| io.poll_forget(context))).await;
+}
+
+/// Waits until one that was told why its connection ends has closed, for a short while.
+async fn broken_off(watchdog: &Watchdog) {
+    if let Some(socket) = watchdog.left.take().and_then(|socket| TcpStream::from_std(socket).ok()) {
+        let mut wasted = 0;
+        let _ = timeout(LINGER.0, poll_fn(|context| poll_forget(&socket, &mut wasted, context))).await;
+    }
 }
 
 /// An IPv4 peer of an IPv6 socket under its own address.

@@ -15,7 +15,13 @@ pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// `:method` GET, `:scheme` http, `:path` /, `:authority` a.
 pub(super) const GET_BLOCK: &[u8] = b"\x82\x86\x84\x41\x01a";
 pub(super) const POST_BLOCK: &[u8] = b"\x83\x86\x84\x41\x01a";
+/// CONNECT to `a` that announces five octets of content.
+const CONNECT_BLOCK: &[u8] = b"\x02\x07CONNECT\x01\x01a\x0f\x0d\x015";
+/// The same as a WebSocket's (RFC 8441).
+const WEBSOCKET_BLOCK: &[u8] = b"\x02\x07CONNECT\x86\x84\x01\x01a\x00\x09:protocol\x09websocket\x0f\x0d\x015";
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
+/// RFC 9113, 7.
+const ENHANCE_YOUR_CALM: u32 = 11;
 /// Frames within which a flood has to end.
 const MOST: u32 = 1_000;
 
@@ -38,6 +44,18 @@ pub(super) fn patient() -> Settings {
     Settings { head: HOUR, idle: HOUR, body: HOUR, whole_body: HOUR, write: HOUR, ..Settings::default() }
 }
 
+/// Why the connection ended, as its last frame says.
+fn goodbye(mut said: &[u8]) -> Option<u32> {
+    let mut reason = None;
+    while let Some((head, rest)) = said.split_first_chunk::<9>() {
+        let length = usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).unwrap();
+        let (payload, next) = rest.split_at(length);
+        reason = (head[3] == 7).then(|| u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+        said = next;
+    }
+    reason
+}
+
 /// Sends `first`, and then frames until the connection ends: after a thousand it has to.
 async fn flood(first: Vec<u8>, each: impl Fn(u32) -> Vec<u8>) {
     let frames: Vec<u8> = (0..MOST).flat_map(each).collect();
@@ -47,15 +65,18 @@ async fn flood(first: Vec<u8>, each: impl Fn(u32) -> Vec<u8>) {
         answer(&mut other, 1).await;
         let (mut said, mut says) = connect(address).await.into_split();
         let ends = async {
-            let mut waste = vec![0; 4096];
-            while said.read(&mut waste).await.is_ok_and(|bytes| bytes > 0) {}
+            let mut all = Vec::new();
+            // A reset may come behind the last words.
+            let _ = said.read_to_end(&mut all).await;
+            all
         };
         let flood = async {
             // It may end before all is said.
             let _ = says.write_all(&[PREFACE, &frame(4, 0, 0, &[]), &first, &frames].concat()).await;
         };
         let ended = timeout(LONG / 2, async { tokio::join!(ends, flood) }).await;
-        assert!(ended.is_ok(), "{MOST} frames were borne");
+        let Ok((said, ())) = ended else { panic!("{MOST} frames were borne") };
+        assert_eq!(goodbye(&said), Some(ENHANCE_YOUR_CALM), "it is told why");
         other.write_all(GET).await.unwrap();
         answer(&mut other, 1).await;
     })
@@ -112,6 +133,43 @@ async fn a_flood_of_window_updates_ends() {
 #[tokio::test]
 async fn a_flood_of_empty_data_ends() {
     flood(frame(1, 4, 1, POST_BLOCK), |_| frame(0, 0, 1, &[])).await;
+}
+
+#[tokio::test]
+async fn a_connect_that_announces_content_ends_and_nothing_else_on_its_connection() {
+    beside_that(&Config { h2c: true, ..config() }, patient(), reader(), async |address| {
+        for block in [CONNECT_BLOCK, WEBSOCKET_BLOCK] {
+            let mut stream = connect(address).await;
+            let begun = [PREFACE, &frame(4, 0, 0, &[]), &frame(1, 4, 1, POST_BLOCK), &frame(1, 4, 3, block), &frame(1, 4, 5, block)].concat();
+            stream.write_all(&begun).await.unwrap();
+            stream.write_all(&frame(1, 5, 7, GET_BLOCK)).await.unwrap();
+            let (mut resets, mut answers) = (Vec::new(), Vec::new());
+            while resets.len() < 2 || answers.len() < 2 {
+                let mut head = [0; 9];
+                stream.read_exact(&mut head).await.expect("the connection stays");
+                let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+                stream.read_exact(&mut payload).await.unwrap();
+                match (head[3], head[8]) {
+                    (3, stream) => resets.push(stream),
+                    (1, number) => {
+                        answers.push(number);
+                        if number == 7 {
+                            stream.write_all(&frame(0, 1, 1, b"abc")).await.unwrap();
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            assert_eq!((resets, answers), (vec![3, 5], vec![7, 1]));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_flood_of_connects_that_announce_content_ends() {
+    flood(Vec::new(), |number| frame(1, 5, number * 2 + 1, CONNECT_BLOCK)).await;
+    flood(Vec::new(), |number| frame(1, 4, number * 2 + 1, WEBSOCKET_BLOCK)).await;
 }
 
 #[tokio::test]

@@ -23,33 +23,41 @@ const BYTES: usize = 128;
 /// In which one is earned by waiting, up to the burst: a call that is silent for hours is kept alive by pings.
 const REFILL: Duration = Duration::from_secs(1);
 
-/// RFC 9113, 6.
+/// RFC 9113, 4.1 and 6.
 const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const GOAWAY: u8 = 7;
 const END_STREAM: u8 = 1;
+/// RFC 9113, 7.
+const ENHANCE_YOUR_CALM: u8 = 11;
+/// Takes the reserved bit from a stream's number.
+const NUMBER: u32 = u32::MAX >> 1;
 
-/// The frames of one connection, from its first byte on.
-pub(crate) struct Frames {
+/// Where heads of frames stand in the bytes of one direction.
+pub(crate) struct Heads {
     /// Bytes of a payload that come before the next head.
     skip: u64,
     head: [u8; 9],
     begun: usize,
-    left: i64,
-    filled: Instant,
 }
 
-impl Frames {
-    /// A connection on which nothing has been read.
-    pub(crate) fn new() -> Self {
-        Self { skip: PREFACE, head: [0; 9], begun: 0, left: BURST, filled: Instant::now() }
+impl Heads {
+    /// Of the server's direction, which begins with a frame.
+    pub(crate) const fn of_answers() -> Self {
+        Self { skip: 0, head: [0; 9], begun: 0 }
     }
 
-    /// These bytes were read; none may be left out. Whether there were too many frames for nothing.
-    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> bool {
+    /// Of the client's, from its first byte on.
+    const fn of_requests() -> Self {
+        Self { skip: PREFACE, ..Self::of_answers() }
+    }
+
+    /// These bytes passed; none may be left out. The next head that is complete, and what came behind it.
+    pub(crate) fn next<'b>(&mut self, mut bytes: &'b [u8]) -> Option<([u8; 9], &'b [u8])> {
         loop {
             let step = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
             self.skip = self.skip.saturating_sub(step as u64);
-            bytes = bytes.get(step..).unwrap_or_default();
-            let Some((byte, rest)) = bytes.split_first() else { return false };
+            let (byte, rest) = bytes.get(step..).unwrap_or_default().split_first()?;
             bytes = rest;
             if let Some(place) = self.head.get_mut(self.begun) {
                 *place = *byte;
@@ -57,20 +65,64 @@ impl Frames {
             self.begun = self.begun.saturating_add(1);
             if self.begun == self.head.len() {
                 self.begun = 0;
-                if self.frame() {
-                    return true;
-                }
+                let [a, b, c, ..] = self.head;
+                self.skip = u32::from_be_bytes([0, a, b, c]).into();
+                return Some((self.head, bytes));
             }
         }
     }
 
-    fn frame(&mut self) -> bool {
-        let [a, b, c, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, a, b, c]);
-        self.skip = length.into();
+    /// Whether no frame has begun that is not whole.
+    pub(crate) const fn is_between(&self) -> bool {
+        self.skip == 0 && self.begun == 0
+    }
+}
+
+/// The last words to one that asks too much (RFC 9113, 6.8 and 7): GOAWAY with `ENHANCE_YOUR_CALM`; `last`: the last stream that was begun.
+pub(crate) fn calm(last: u32) -> [u8; 17] {
+    let [a, b, c, d] = last.to_be_bytes();
+    [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM]
+}
+
+/// The frames of one connection, from its first byte on.
+pub(crate) struct Frames {
+    heads: Heads,
+    left: i64,
+    filled: Instant,
+    last: u32,
+}
+
+impl Frames {
+    /// A connection on which nothing has been read.
+    pub(crate) fn new() -> Self {
+        Self { heads: Heads::of_requests(), left: BURST, filled: Instant::now(), last: 0 }
+    }
+
+    /// These bytes were read; none may be left out. Whether there were too many frames for nothing.
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> bool {
+        while let Some((head, rest)) = self.heads.next(bytes) {
+            bytes = rest;
+            if self.frame(head) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The last stream that was begun.
+    pub(crate) const fn last(&self) -> u32 {
+        self.last
+    }
+
+    fn frame(&mut self, head: [u8; 9]) -> bool {
+        let [a, b, c, kind, flags, stream @ ..] = head;
         let carries = match kind {
-            DATA => length > 0 || flags & END_STREAM != 0,
-            // A head counts until it has become a request: the library answers those that are too large by itself.
+            DATA => [a, b, c] != [0; 3] || flags & END_STREAM != 0,
+            HEADERS => {
+                self.last = self.last.max(u32::from_be_bytes(stream) & NUMBER);
+                // A head counts until it has become a request: the library answers those that are too large by itself.
+                false
+            }
             _ => false,
         };
         if carries {

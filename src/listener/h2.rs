@@ -20,20 +20,21 @@ use hyper::server::conn::http2;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
-use super::connection::{Drive, Outgoing};
+use super::connection::{Drive, Outgoing, Upgraded};
 use super::held::bounded;
 use super::watchdog::{Exchange, Watched};
 use super::{Event, Settings};
 use crate::body::Body;
 
-/// Bytes of one request's body that may be on the way (RFC 9113, 5.2).
+/// Bytes of one request's body that may be on the way (RFC 9113, 5.2). A connection has as much for each request that it may carry at a time: a body that
+/// nobody takes holds up no other. How many bodies there are is bounded by `uploads`.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same for all requests of a connection.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// RFC 9113, 6.9.1.
+const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of one answer that wait to be sent.
 const SEND_BUFFER: usize = 64 * 1024;
 /// Requests that we had to reset for mistakes of the other side, before the connection ends.
-const MISTAKES: usize = 64;
+pub(super) const MISTAKES: usize = 64;
 /// Requests that the other side reset before we saw them, before the connection ends.
 const UNSEEN_RESETS: usize = 20;
 
@@ -45,7 +46,7 @@ pub(super) fn http(settings: &Settings) -> http2::Builder<OnWorker> {
         .keep_alive_timeout(settings.pong)
         .max_concurrent_streams(settings.streams)
         .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW.saturating_mul(settings.streams).min(LARGEST_WINDOW))
         .max_send_buf_size(SEND_BUFFER)
         // Always: what is said here stands as long as the connection, and a reload may bring the first route that allows it.
         .enable_connect_protocol()
@@ -73,7 +74,13 @@ pub(super) fn connect(head: &mut Parts) -> Option<OnUpgrade> {
 
 /// The answer to an extended CONNECT as HTTP/2 has it (RFC 8441, 5): 200 with a tunnel, or no success. `exchange` lasts as long as the tunnel;
 /// `write`: how long the client may take nothing.
-pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange: Exchange, write: Duration) -> Option<Exchange> {
+pub(super) fn connected(
+    answer: &mut Response<Body>,
+    stream: OnUpgrade,
+    exchange: Exchange,
+    write: Duration,
+    on_event: Arc<dyn Fn(Event) + Send + Sync>,
+) -> Option<Exchange> {
     let Some(tunnel) = answer.body_mut().take_tunnel() else {
         if answer.status().is_success() {
             // The client would take what follows for its tunnel.
@@ -90,6 +97,7 @@ pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange
         let _exchange = exchange;
         // Without one the client is gone, and the tunnel ends here.
         let Ok(stream) = stream.await else { return };
+        let _open = Upgraded::new(on_event, None);
         let end = tunnel.run(TokioIo::new(stream), write).await;
         tracing::debug!(?end, "an upgraded stream has ended");
     });

@@ -23,9 +23,21 @@ pub(super) struct Seat {
     client: IpAddr,
 }
 
+/// Which bound is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// `limits.connections`.
+    OfAll,
+    /// `limits.connections_per_client`.
+    OfClient,
+}
+
 impl Seats {
-    /// A place for one more connection of this client, unless there are too many.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr, settings: &Settings) -> Option<Seat> {
+    /// A place for one more connection of this client.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr, settings: &Settings) -> Result<Seat, Full> {
         let client = client(address);
         {
             let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,12 +47,15 @@ impl Seats {
         // From here on the seat's drop gives back what was counted.
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
         let seat = Seat { seats: Arc::clone(self), client };
+        if before >= settings.connections {
+            return Err(Full::OfAll);
+        }
         let address = address.to_canonical();
         if settings.off_for.iter().any(|network| network.contains(&address)) {
-            return (before < settings.connections).then_some(seat);
+            return Ok(seat);
         }
         let of_client = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&client).copied().unwrap_or(0);
-        (before < settings.connections && of_client <= settings.connections_per_client).then_some(seat)
+        if of_client > settings.connections_per_client { Err(Full::OfClient) } else { Ok(seat) }
     }
 }
 
@@ -83,18 +98,18 @@ mod tests {
         let settings = settings(10, 2);
         let first = seats.take(ip("192.0.2.1"), &settings);
         let second = seats.take(ip("192.0.2.1"), &settings);
-        assert!(first.is_some() && second.is_some());
-        assert!(seats.take(ip("192.0.2.1"), &settings).is_none());
-        assert!(seats.take(ip("192.0.2.2"), &settings).is_some());
+        assert!(first.is_ok() && second.is_ok());
+        assert!(seats.take(ip("192.0.2.1"), &settings).is_err());
+        assert!(seats.take(ip("192.0.2.2"), &settings).is_ok());
         drop(first);
-        assert!(seats.take(ip("192.0.2.1"), &settings).is_some());
+        assert!(seats.take(ip("192.0.2.1"), &settings).is_ok());
     }
 
     #[test]
     fn refusals_leave_no_count_behind() {
         let seats = Arc::new(Seats::default());
         for _ in 0..5 {
-            assert!(seats.take(ip("192.0.2.1"), &settings(0, 9)).is_none());
+            assert!(seats.take(ip("192.0.2.1"), &settings(0, 9)).is_err());
         }
         assert_eq!(seats.taken.load(Ordering::Relaxed), 0);
         assert!(seats.clients.lock().unwrap().is_empty());
@@ -105,11 +120,11 @@ mod tests {
         let seats = Arc::new(Seats::default());
         let settings = Settings { off_for: vec!["192.0.2.0/25".parse().unwrap()], ..settings(4, 1) };
         let held: Vec<_> = (0..3).map(|_| seats.take(ip("::ffff:192.0.2.1"), &settings)).collect();
-        assert!(held.iter().all(Option::is_some));
-        assert!(seats.take(ip("192.0.2.200"), &settings).is_some(), "another client");
+        assert!(held.iter().all(Result::is_ok));
+        assert!(seats.take(ip("192.0.2.200"), &settings).is_ok(), "another client");
         let other = seats.take(ip("192.0.2.200"), &settings);
-        assert!(seats.take(ip("192.0.2.200"), &settings).is_none());
-        assert!(other.is_some() && seats.take(ip("192.0.2.1"), &settings).is_none(), "there are four");
+        assert!(seats.take(ip("192.0.2.200"), &settings).is_err());
+        assert!(other.is_ok() && seats.take(ip("192.0.2.1"), &settings).is_err(), "there are four");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tower::Service;
 
 use super::connection::{self, Shared};
+use super::drain::{Cut, UnderWay};
 use super::{Event, Settings, Socket, Terms};
 use crate::body::Body;
 use crate::routing::Request;
@@ -23,11 +24,11 @@ const REST: Duration = Duration::from_millis(100);
 
 /// Serves a socket until `shutdown` is ready, then finishes what is under way, for the time that it gives and `settings.drain` at most. Runs where tasks may be spawned locally.
 ///
-/// `make` builds the worker's service once; each request takes a clone of it.
+/// `make` builds the worker's service once; each request takes a clone of it. Gives what had to be cut off.
 ///
 /// # Errors
 /// When the socket cannot be used at all.
-pub async fn serve<S>(socket: Socket, terms: impl Into<Terms>, make: impl FnOnce() -> S, shutdown: impl Future<Output = Duration>) -> io::Result<()>
+pub async fn serve<S>(socket: Socket, terms: impl Into<Terms>, make: impl FnOnce() -> S, shutdown: impl Future<Output = Duration>) -> io::Result<Cut>
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -36,9 +37,14 @@ where
     let settings = Arc::clone(&shared.settings);
     let mut tasks = JoinSet::new();
     let admit = |tasks: &mut JoinSet<()>, stream: TcpStream, address: SocketAddr| {
-        let Some(seat) = shared.terms.seats().take(address.ip(), &shared.terms.now()) else {
-            (shared.settings.on_event)(Event::Refused);
-            return;
+        let settings = shared.terms.now();
+        let seat = match shared.terms.seats().take(address.ip(), &settings) {
+            Ok(seat) => seat,
+            Err(full) => {
+                shared.terms.refused(full, address.ip(), &settings);
+                (shared.settings.on_event)(Event::Refused);
+                return;
+            }
         };
         (shared.settings.on_event)(Event::Opened);
         let shared = Rc::clone(&shared);
@@ -78,21 +84,22 @@ where
     }
     shared.draining.set(true);
     shared.drain.notify_waiters();
-    drained(tasks, &settings, patience.min(settings.drain)).await;
-    Ok(())
+    Ok(drained(tasks, &shared.under_way, &settings, patience.min(settings.drain)).await)
 }
 
 /// Waits for the connections that are left, for as long as they may take; then they are dropped.
-async fn drained(mut tasks: JoinSet<()>, settings: &Settings, patience: Duration) {
+async fn drained(mut tasks: JoinSet<()>, under_way: &UnderWay, settings: &Settings, patience: Duration) -> Cut {
     let _ = timeout(patience, async {
         while let Some(ended) = tasks.join_next().await {
             closed(ended, settings);
         }
     })
     .await;
+    let cut = under_way.cut(tasks.len());
     for _ in 0..tasks.len() {
         (settings.on_event)(Event::Closed);
     }
+    cut
 }
 
 fn closed(ended: Result<(), JoinError>, settings: &Settings) {

@@ -39,6 +39,33 @@ async fn an_upload_ends_when_the_server_has_answered_and_neither_reads_nor_close
 }
 
 #[tokio::test]
+async fn an_upload_ends_when_the_server_neither_reads_nor_answers() {
+    let (end, done) = oneshot::channel::<()>();
+    let server = async move |mut stream: TcpStream| {
+        head(&mut stream).await;
+        let _ = done.await;
+    };
+    between(patient(), timeouts(SHORT), server, async move |client| {
+        let (mut reader, mut writer) = client.into_split();
+        let upload = async {
+            let piece = vec![b'x'; 64 * 1024];
+            writer.write_all(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n").await.unwrap();
+            while writer.write_all(&piece).await.is_ok() {}
+        };
+        let answer = async {
+            let mut all = Vec::new();
+            // What was not taken may come back as a reset.
+            let _ = reader.read_to_end(&mut all).await;
+            // Whichever is found first: that it takes nothing, or that it says nothing.
+            assert!([b"HTTP/1.1 502 ", b"HTTP/1.1 504 "].iter().any(|line| all.starts_with(*line)), "{:?}", String::from_utf8_lossy(&all));
+        };
+        tokio::join!(upload, answer);
+        drop(end);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn over_http2_it_is_the_request_that_ends_and_others_go_on() {
     let (end, done) = oneshot::channel();
     between_at(true, patient(), timeouts(SHORT), early(done), async move |client| {

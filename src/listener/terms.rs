@@ -3,17 +3,23 @@
 //! One for all workers and listeners of a gateway. A connection keeps the settings that it began with.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::seats::Seats;
+use super::drain::Cut;
+use super::seats::{Full, Seats};
+use super::uploads::Uploads;
 use super::{Limits, Settings};
 
 /// Between two words on the same trouble.
 const CALM: Duration = Duration::from_secs(10);
+
+/// Between two words on connections that are refused.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Settings in force. Clones share them.
 #[derive(Clone, Debug)]
@@ -25,7 +31,18 @@ struct Inner {
     base: Settings,
     now: ArcSwap<Settings>,
     seats: Arc<Seats>,
+    /// Request bodies beyond those that each connection has of its own.
+    uploads: Arc<AtomicUsize>,
     trouble: Trouble,
+    refusals: [Refusals; 2],
+    cut: Mutex<Cut>,
+}
+
+/// Connections that were refused since the log told of it.
+#[derive(Debug, Default)]
+struct Refusals {
+    count: AtomicUsize,
+    told: Mutex<Option<Instant>>,
 }
 
 /// Whether the system gives connections, as the log has it.
@@ -37,7 +54,15 @@ struct Trouble {
 
 impl From<Settings> for Terms {
     fn from(settings: Settings) -> Self {
-        Self(Arc::new(Inner { now: ArcSwap::from_pointee(settings.clone()), base: settings, seats: Arc::default(), trouble: Trouble::default() }))
+        Self(Arc::new(Inner {
+            now: ArcSwap::from_pointee(settings.clone()),
+            base: settings,
+            seats: Arc::default(),
+            uploads: Arc::default(),
+            trouble: Trouble::default(),
+            refusals: Default::default(),
+            cut: Mutex::default(),
+        }))
     }
 }
 
@@ -72,6 +97,42 @@ impl Terms {
         if told.load(Ordering::Relaxed) && told.swap(false, Ordering::Relaxed) {
             tracing::info!("connections are accepted again");
         }
+    }
+
+    /// Request bodies of a new connection.
+    pub(super) fn uploads(&self) -> Uploads {
+        Uploads::new(&self.0.uploads, self.0.base.uploads)
+    }
+
+    /// A connection was closed at once: said at the first, and once a minute while it goes on.
+    pub(super) fn refused(&self, full: Full, client: IpAddr, settings: &Settings) {
+        let [of_all, of_client] = &self.0.refusals;
+        let refusals = if full == Full::OfAll { of_all } else { of_client };
+        refusals.count.fetch_add(1, Ordering::Relaxed);
+        // Another worker that is about to tell counts this one.
+        let Ok(mut told) = refusals.told.try_lock() else { return };
+        if told.is_some_and(|told| told.elapsed() < MINUTE) {
+            return;
+        }
+        *told = Some(Instant::now());
+        let refused = refusals.count.swap(0, Ordering::Relaxed);
+        match full {
+            Full::OfAll => tracing::warn!(refused, limit = settings.connections, "connections are refused: `limits.connections` are open"),
+            Full::OfClient => {
+                let limit = settings.connections_per_client;
+                tracing::warn!(refused, limit, client.address = %client.to_canonical(), "connections are refused: a client has `limits.connections_per_client` open");
+            }
+        }
+    }
+
+    /// Something was cut off when the time for its end was over.
+    pub fn cut(&self, cut: Cut) {
+        *self.0.cut.lock().unwrap_or_else(PoisonError::into_inner) += cut;
+    }
+
+    /// All of that since it was asked last.
+    pub fn take_cut(&self) -> Cut {
+        std::mem::take(&mut *self.0.cut.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The count of connections.

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,12 +15,15 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Settings;
-use super::frames::Frames;
+use super::drain::UnderWay;
+use super::frames::{Frames, Heads, calm};
 use super::raw_head::RawHeads;
 use super::transport::Transport;
+use super::unread::{Said, Unread};
 use crate::holes::{Hole, open};
 
 /// Requests that the other side of an HTTP/2 connection may call and take back unanswered; beyond it there must be more that were answered.
@@ -30,6 +34,7 @@ pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 102
 /// What a connection is doing and until when it may.
 pub(super) struct Watchdog {
     settings: Arc<Settings>,
+    under_way: Rc<UnderWay>,
     phase: Cell<Phase>,
     /// Since when the other side takes nothing, and whether a flush found that out.
     stuck: Cell<Option<(Instant, bool)>>,
@@ -49,13 +54,20 @@ pub(super) struct Watchdog {
     suspect: Cell<Option<&'static str>>,
     /// What comes over HTTP/2 and carries nothing.
     frames: RefCell<Option<Frames>>,
+    /// What goes out over HTTP/2.
+    said: RefCell<Option<Heads>>,
     flooded: Cell<bool>,
+    /// What is still sent over HTTP/2 of requests that were answered.
+    pub(super) unread: Unread,
+    /// The socket of a connection that was broken off, while its other side may still take the last words.
+    pub(super) left: Cell<Option<std::net::TcpStream>>,
 }
 
 /// A request that is being answered, to the end of the answer.
 pub(super) struct Exchange {
     watchdog: Rc<Watchdog>,
     answered: bool,
+    said: Option<Said>,
 }
 
 #[derive(Clone, Copy)]
@@ -70,11 +82,12 @@ enum Phase {
 
 impl Watchdog {
     /// A connection that was accepted now.
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    pub(super) fn new(settings: Arc<Settings>, under_way: Rc<UnderWay>) -> Self {
         let (until, patience) = (Instant::now() + settings.head, settings.whole_write);
         Self {
             heads: RefCell::new(Some(RawHeads::new(settings.head_bytes))),
             settings,
+            under_way,
             phase: Cell::new(Phase::Head(until)),
             stuck: Cell::new(None),
             patience: Cell::new(patience),
@@ -87,8 +100,16 @@ impl Watchdog {
             taken_back: Cell::new(0),
             suspect: Cell::new(None),
             frames: RefCell::new(None),
+            said: RefCell::new(None),
             flooded: Cell::new(false),
+            unread: Unread::default(),
+            left: Cell::new(None),
         }
+    }
+
+    /// What holds for the connection.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// When the connection must be ended, as things stand.
@@ -102,6 +123,13 @@ impl Watchdog {
         [phase, write, self.leave.get()].into_iter().flatten().min()
     }
 
+    /// The frame that tells one that asks too much why the connection ends; none in the middle of another frame.
+    fn last_words(&self) -> Bytes {
+        let between = self.said.borrow().as_ref().is_some_and(Heads::is_between);
+        let last = self.frames.borrow().as_ref().map_or(0, Frames::last);
+        if between { Bytes::copy_from_slice(&calm(last)) } else { Bytes::new() }
+    }
+
     /// Whether all has been said, and only the other side's end is waited for.
     pub(super) fn is_leaving(&self) -> bool {
         self.leave.get().is_some()
@@ -112,6 +140,7 @@ impl Watchdog {
         self.shared.set(true);
         self.no_more_heads();
         self.frames.replace(Some(Frames::new()));
+        self.said.replace(Some(Heads::of_answers()));
     }
 
     /// Whether HTTP/2 is spoken.
@@ -128,7 +157,8 @@ impl Watchdog {
             frames.asked();
         }
         self.exchanges.set(self.exchanges.get().saturating_add(1));
-        Exchange { watchdog: Rc::clone(self), answered: false }
+        self.under_way.asked();
+        Exchange { watchdog: Rc::clone(self), answered: false, said: None }
     }
 
     /// What the head of the request that was asked last holds and hyper does not show, if that must be refused.
@@ -149,6 +179,7 @@ impl Watchdog {
         let count = if answered { &self.answered } else { &self.taken_back };
         count.set(count.get().saturating_add(1));
         self.exchanges.set(self.exchanges.get().saturating_sub(1));
+        self.under_way.answered();
         if self.exchanges.get() == 0 {
             self.phase.set(Phase::Idle(Instant::now() + self.settings.idle));
         }
@@ -251,6 +282,11 @@ impl Exchange {
         self.answered = true;
     }
 
+    /// Where it will stand when the answer was said; nothing over HTTP/1.1, which ends the connection with a request that was not read.
+    pub(super) fn said(&mut self) -> Option<Said> {
+        self.watchdog.is_shared().then(|| Rc::clone(self.said.get_or_insert_default()))
+    }
+
     /// A piece of it goes out.
     pub(super) fn sent(&self, bytes: usize) {
         if let Some(frames) = self.watchdog.frames.borrow_mut().as_mut() {
@@ -262,6 +298,10 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         self.watchdog.ended(self.answered);
+        if let Some(said) = &self.said {
+            said.set(Some(Instant::now()));
+            self.watchdog.unread.look();
+        }
     }
 }
 
@@ -275,28 +315,65 @@ pub(super) struct Watched {
     pub(super) wasted: usize,
 }
 
+/// Reads and forgets until the peer has closed, or has sent too much. A close with bytes that nobody read would be a reset, and take from the
+/// peer what it has not read yet (RFC 9112, 9.6).
+pub(super) fn poll_forget(socket: &TcpStream, wasted: &mut usize, context: &mut Context<'_>) -> Poll<()> {
+    let mut waste = [0; 8 * 1024];
+    while *wasted < LINGER.1 {
+        if ready!(socket.poll_read_ready(context)).is_err() {
+            break;
+        }
+        match socket.try_read(&mut waste) {
+            Ok(0) => break,
+            Ok(bytes) => *wasted = wasted.saturating_add(bytes),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => break,
+        }
+    }
+    Poll::Ready(())
+}
+
 impl Watched {
-    /// Reads and forgets until the peer has closed, or has sent too much. A close with bytes that nobody read would be a reset, and take from the
-    /// peer what it has not read yet (RFC 9112, 9.6).
+    /// Reads and forgets, as [`poll_forget`].
     pub(super) fn poll_forget(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let mut waste = [0; 8 * 1024];
-        while self.wasted < LINGER.1 {
-            if ready!(self.stream.socket().poll_read_ready(context)).is_err() {
-                break;
-            }
-            match self.stream.socket().try_read(&mut waste) {
-                Ok(0) => break,
-                Ok(bytes) => self.wasted = self.wasted.saturating_add(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => break,
+        poll_forget(self.stream.socket(), &mut self.wasted, context)
+    }
+
+    /// Ends a connection of HTTP/2 whose other side asks too much, and says why if that can be said at once. What it has under way ends now; the socket is left
+    /// to the watchdog.
+    fn break_off(&mut self, context: &mut Context<'_>) -> io::Error {
+        let mut words = self.watchdog.last_words();
+        while words.has_remaining()
+            && let Poll::Ready(Ok(bytes @ 1..)) = Pin::new(&mut self.stream).poll_write(context, &words)
+        {
+            words.advance(bytes);
+        }
+        let _ = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.watchdog.left.set(self.stream.socket().as_fd().try_clone_to_owned().ok().map(Into::into));
+        io::ErrorKind::ConnectionAborted.into()
+    }
+
+    /// These bytes are on their way.
+    fn wrote(&self, slices: &[IoSlice<'_>], outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let (Poll::Ready(Ok(bytes)), Some(heads)) = (&outcome, self.watchdog.said.borrow_mut().as_mut()) {
+            let mut left = *bytes;
+            for slice in slices {
+                let mut bytes = slice.get(..left.min(slice.len())).unwrap_or_default();
+                left = left.saturating_sub(bytes.len());
+                while let Some((_, rest)) = heads.next(bytes) {
+                    bytes = rest;
+                }
             }
         }
-        Poll::Ready(())
+        self.watchdog.wrote(outcome)
     }
 }
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.watchdog.is_shared() && self.watchdog.is_abused() {
+            return Poll::Ready(Err(self.break_off(context)));
+        }
         if self.begun.has_remaining() {
             let bytes = self.begun.len().min(buffer.remaining());
             let bytes = self.begun.split_to(bytes);
@@ -309,7 +386,7 @@ impl AsyncRead for Watched {
         self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
         if self.watchdog.flooded.get() {
             // What has come is not looked at: the library would go on while there is more.
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+            return Poll::Ready(Err(self.break_off(context)));
         }
         outcome
     }
@@ -318,12 +395,12 @@ impl AsyncRead for Watched {
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watchdog.wrote(outcome)
+        self.wrote(&[IoSlice::new(bytes)], outcome)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watchdog.wrote(outcome)
+        self.wrote(slices, outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -355,7 +432,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn busy() -> Rc<Watchdog> {
-        Rc::new(Watchdog::new(Arc::new(Settings::default())))
+        Rc::new(Watchdog::new(Arc::new(Settings::default()), Rc::default()))
     }
 
     #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@
 //! `WWW-Authenticate` still brings the ticket. Nothing here decides anything.
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, request};
 
 use super::Rejection;
 use crate::body::Body;
@@ -22,6 +22,12 @@ pub fn is_grpc(head: &request::Parts) -> bool {
         named && matches!(value.get(GRPC.len()), None | Some(b'+' | b';' | b' '))
     };
     head.version == Version::HTTP_2 && head.method == Method::POST && head.headers.get(CONTENT_TYPE).is_some_and(of_grpc)
+}
+
+/// The `grpc-status` of a head: a call that ended before its first message has it there ("Trailers-Only").
+#[must_use]
+pub fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get(GRPC_STATUS)?.to_str().ok()?.parse().ok()
 }
 
 /// The code of a rejection (gRPC, "Status codes and their use", and the mapping of HTTP statuses).

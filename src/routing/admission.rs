@@ -4,7 +4,7 @@
 //! transfer codings that do not end in `chunked` or come with HTTP/1.0, lengths that differ, too many or too long fields. It lets through, so it is
 //! checked here: two Hosts or none, Hosts that are no host, lower-case methods, TRACE, codings in front of `chunked`, lengths with odd digits, every path.
 //! It also settles three things silently, and `head` shows no trace of them: beside a Transfer-Encoding it drops Content-Length, of equal lengths it keeps
-//! one, and it cuts a target at `#`. The listener sees them in the bytes, and they come here as the request's `suspect`.
+//! one, and it cuts a target at `#`. The listener sees them in the bytes, and they come here as the request's `refusal`.
 //!
 //! Over HTTP/2 h2 refuses, beside all that RFC 9113 calls malformed, every field that concerns a connection. The authority is `:authority`, and a `Host`
 //! beside it names the same; the crumbs of a cookie are put together again.
@@ -52,10 +52,10 @@ pub struct Admitted {
 /// # Errors
 /// The answer of rows D1, D2, D3, D5, or of 414, 501, 508.
 pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
-    let Request { mut head, body, peer, suspect, recorder } = request;
+    let Request { mut head, body, peer, refusal, recorder } = request;
     note_user_agent(&head.headers, &recorder);
-    if let Some(reason) = suspect {
-        return Err(Rejection::Malformed(reason));
+    if let Some(rejection) = refusal {
+        return Err(rejection);
     }
     method(&head.method)?;
     framing(&head.headers, head.version)?;

@@ -17,7 +17,7 @@ fn request(head: http::request::Parts, body: Body, hosts: &[&str]) -> Request {
     let peer =
         Peer { address: "192.0.2.1:4000".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: ServedHosts::new(hosts).unwrap() };
     let recorder = Recorder::new(RequestId("r1".into()), head.method.clone(), None, "http");
-    Request { head, body, peer, suspect: None, recorder }
+    Request { head, body, peer, refusal: None, recorder }
 }
 
 /// One connection on which these bytes are sent; the whole answer. An admitted request is answered with what was read of it.
@@ -197,7 +197,7 @@ fn admitted(request_line: (&str, &str), headers: &[(&str, &[u8])]) -> (Result<Ad
 #[test]
 fn what_the_listener_suspects_is_refused_whatever_the_head_shows() {
     let (head, ()) = http::Request::builder().uri("/").header(HOST, "a").body(()).unwrap().into_parts();
-    let request = Request { suspect: Some("the target holds a fragment"), ..request(head, Body::empty(), &[]) };
+    let request = Request { refusal: Some(Rejection::Malformed("the target holds a fragment")), ..request(head, Body::empty(), &[]) };
     assert!(matches!(admit(request, "gw-1"), Err(Rejection::Malformed("the target holds a fragment"))));
 }
 

@@ -89,8 +89,9 @@ impl Pattern {
         while let Some(piece) = pieces.next() {
             if piece == "**" {
                 if pieces.peek().is_some() {
-                    let instead = text.get(..offset + 2).map(str::to_owned);
-                    return Err(problem(PatternProblemKind::RestNotLast, offset, 2, instead));
+                    // A prefix alone would be more than was meant; one segment is the nearest that can be said.
+                    let instead = text.get(..offset).zip(text.get(offset + 2..)).map(|(before, after)| format!("{before}{{segment}}{after}"));
+                    return Err(problem(PatternProblemKind::RestNotLast, offset, 2, instead.filter(|instead| Self::parse(instead).is_ok())));
                 }
                 pattern.rest = true;
                 return Ok(pattern);
@@ -224,7 +225,10 @@ mod tests {
             ("albums/**", Kind::NotRooted, 0, Some("/albums/**")),
             ("/albums/", Kind::TrailingSlash, 7, Some("/albums")),
             ("//", Kind::TrailingSlash, 1, Some("/")),
-            ("/a/**/b", Kind::RestNotLast, 3, Some("/a/**")),
+            ("/a/**/b", Kind::RestNotLast, 3, Some("/a/{segment}/b")),
+            ("/**/b", Kind::RestNotLast, 1, Some("/{segment}/b")),
+            ("/a/**/**", Kind::RestNotLast, 3, Some("/a/{segment}/**")),
+            ("/a/**/b/**/c", Kind::RestNotLast, 3, None),
             ("/a/*/b", Kind::Asterisk, 3, None),
             ("/k/*", Kind::Asterisk, 3, None),
             ("/file/*.suffix", Kind::Asterisk, 6, None),

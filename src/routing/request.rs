@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::authority::ServedHosts;
 use crate::body::Body;
+use crate::response::Rejection;
 use crate::telemetry::{Recorded, Recorder};
 
 /// A request that nothing has looked at yet.
@@ -15,8 +16,9 @@ pub struct Request {
     pub body: Body,
     /// The connection that it came by.
     pub peer: Peer,
-    /// Why it must be refused although `head` does not show it: what the listener saw in the bytes and the HTTP library settled silently.
-    pub suspect: Option<&'static str>,
+    /// Why it must be refused although `head` does not show it: what the listener saw in the bytes and the HTTP library settled silently, or that there is
+    /// no room for it.
+    pub refusal: Option<Rejection>,
     /// Its record.
     pub recorder: Recorder,
 }

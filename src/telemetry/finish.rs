@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, StatusCode, Version};
 
 use super::metrics::{Active, Handles};
 use super::{Recorder, Telemetry};
@@ -52,9 +52,11 @@ impl Finish {
     /// The answer's head is there: the record waits for the end of the body, if there is one.
     #[must_use]
     pub fn answer(mut self, response: Response<Body>) -> Response<Body> {
-        let status = response.status().as_u16();
+        let status = response.status();
         self.recorder.with(|record| {
-            record.status = status;
+            // Over HTTP/2 a tunnel is answered 200 (RFC 8441, 5), and there is no 101 (RFC 9113, 8.6): only between rooms it has that form.
+            let tunnel = status == StatusCode::SWITCHING_PROTOCOLS && record.version == Version::HTTP_2;
+            record.status = if tunnel { StatusCode::OK } else { status }.as_u16();
             let waits = record.authorization_server.saturating_add(record.upstream_duration.unwrap_or(Duration::ZERO));
             record.overhead = record.started.elapsed().saturating_sub(waits);
         });

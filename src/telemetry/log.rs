@@ -57,6 +57,8 @@ struct Shared {
     ring: Ring,
     /// Files are to be opened anew; the thread looks before it writes.
     reopen: Arc<AtomicBool>,
+    /// Whether it was said that lines are lost because the thread is behind.
+    lossy: AtomicBool,
     sampling: Option<Sampling>,
 }
 
@@ -110,9 +112,10 @@ impl Telemetry {
             reopen: Arc::clone(&reopen),
             metrics: Arc::clone(&metrics),
             ring: ring.clone(),
+            lossy: AtomicBool::new(false),
         };
         let thread = thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&receiver)).map_err(LogError::Thread)?.thread().clone();
-        Ok(Self(Arc::new(Shared { sender, thread, metrics, ring, reopen, sampling })))
+        Ok(Self(Arc::new(Shared { sender, thread, metrics, ring, reopen, lossy: AtomicBool::new(false), sampling })))
     }
 
     /// The metrics.
@@ -189,8 +192,19 @@ impl Telemetry {
     fn hand_over(&self, message: Message) {
         if self.0.sender.try_send(message).is_err() {
             self.0.metrics.line_dropped();
+            lost(&self.0.lossy, || "whoever reads the log is slower than it is written".to_owned());
         }
     }
+}
+
+/// Says on standard error that lines are lost, once for each cause: the log itself cannot.
+fn lost(said: &AtomicBool, why: impl FnOnce() -> String) {
+    if said.load(Ordering::Relaxed) || said.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let line = format!("uma-gateway: log lines are lost, {}; uma_gateway_log_lines_dropped_total counts them, and this is said once\n", why());
+    // On a thread of its own: standard error may have the same slow reader, and a request must not wait for it.
+    let _ = thread::Builder::new().name("log-lost".to_owned()).spawn(move || io::stderr().write_all(line.as_bytes()));
 }
 
 fn open(path: &Path) -> Result<Sink, LogError> {
@@ -214,6 +228,8 @@ struct Writer {
     reopen: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
     ring: Ring,
+    /// Whether it was said that lines are lost because they cannot be written.
+    lossy: AtomicBool,
 }
 
 impl Writer {
@@ -260,7 +276,7 @@ impl Writer {
             }
             Message::Event(line) => {
                 let lost = self.out.line(|out| out.extend_from_slice(&line));
-                self.metrics.lines_unwritten(lost);
+                self.unwritten(lost);
             }
             Message::Settled(then) => {
                 self.flush();
@@ -291,7 +307,17 @@ impl Writer {
         if self.audit && record.row().is_some() {
             lost += write(self.audit_file.as_mut().unwrap_or(&mut self.out), Kind::Audit);
         }
-        self.metrics.lines_unwritten(lost);
+        self.unwritten(lost);
+    }
+
+    /// So many lines could not be written.
+    fn unwritten(&self, lines: u64) {
+        if lines == 0 {
+            return;
+        }
+        self.metrics.lines_unwritten(lines);
+        let trouble = || std::iter::once(&self.out).chain(&self.audit_file).find_map(Sink::trouble);
+        lost(&self.lossy, || trouble().unwrap_or_else(|| "they cannot be written".to_owned()));
     }
 
     /// What has come together still goes to the old files.
@@ -306,7 +332,7 @@ impl Writer {
 
     fn flush(&mut self) {
         let lost = self.out.flush() + self.audit_file.as_mut().map_or(0, Sink::flush);
-        self.metrics.lines_unwritten(lost);
+        self.unwritten(lost);
     }
 }
 

@@ -307,6 +307,16 @@ impl Metrics {
         self.tunnels.dec();
     }
 
+    /// What is under way: downstream connections, requests, upgraded connections.
+    #[must_use]
+    pub fn under_way(&self) -> (i64, i64, i64) {
+        use prometheus::core::Collector as _;
+        let families = self.active.collect();
+        let requests = families.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_gauge().get_value()).sum::<f64>();
+        #[expect(clippy::cast_possible_truncation, reason = "a gauge of whole numbers")]
+        (self.connections.get(), requests as i64, self.tunnels.get())
+    }
+
     /// Lines or records were lost because the log's thread did not keep up.
     pub(super) fn line_dropped(&self) {
         increment(&self.lines_dropped, &["full"]);

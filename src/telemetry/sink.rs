@@ -16,12 +16,13 @@ pub struct Sink {
     buffer: Vec<u8>,
     lines: u64,
     torn: bool,
+    trouble: Option<io::Error>,
 }
 
 impl Sink {
     /// Lines go to `out`.
     pub fn new(out: Box<dyn Write + Send>) -> Self {
-        Self { out, path: None, buffer: Vec::with_capacity(BUFFER), lines: 0, torn: false }
+        Self { out, path: None, buffer: Vec::with_capacity(BUFFER), lines: 0, torn: false, trouble: None }
     }
 
     /// Lines go to `file`, which was opened at `path`.
@@ -35,6 +36,12 @@ impl Sink {
         self.out = append(path).map_err(|error| (path.as_path(), error))?;
         self.torn = false;
         Ok(())
+    }
+
+    /// Where lines were lost the last time that they were written, and why.
+    pub fn trouble(&self) -> Option<String> {
+        let path = self.path.as_ref().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+        self.trouble.as_ref().map(|error| format!("{path}: {error}"))
     }
 
     /// Adds a line: `write` puts it into the buffer without its end. Gives the number of lines that were lost.
@@ -54,6 +61,7 @@ impl Sink {
         let mended = if self.torn { self.out.write_all(b"\n") } else { Ok(()) };
         let written = mended.and_then(|()| self.out.write_all(&self.buffer)).and_then(|()| self.out.flush());
         self.torn = written.is_err();
+        self.trouble = written.err();
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER);
         let lines = std::mem::take(&mut self.lines);

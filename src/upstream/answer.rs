@@ -4,13 +4,15 @@
 //! credential stays here; an answer on a protected route may be kept by the client's own cache only.
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
     TRANSFER_ENCODING, UPGRADE, VARY, WWW_AUTHENTICATE,
 };
 use http::{StatusCode, Version, response};
 
 use super::UpstreamError;
+use crate::body::may_trail;
 use crate::holes::{Hole, open};
+use crate::secret::conceal;
 
 /// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11).
 static OURS: [HeaderName; 11] = [
@@ -85,8 +87,17 @@ pub(super) fn switched(head: response::Parts) -> Result<response::Parts, Upstrea
     Ok(switched)
 }
 
-/// Takes out what is not the client's; of a head and of a trailer section.
-pub(super) fn clean(headers: &mut HeaderMap) {
+/// Takes out of a trailer section what means something in a head only, and what the head's `Connection` has named.
+pub(super) fn clean_trailers(trailers: &mut HeaderMap, named: &[HeaderName]) {
+    let others: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name) || named.contains(name)).cloned().collect();
+    for name in others {
+        trailers.remove(name);
+    }
+}
+
+/// Takes out what is not the client's, and marks what is secret.
+fn clean(headers: &mut HeaderMap) {
+    conceal(headers, SET_COOKIE);
     // Most hold none or one of them.
     while let Some(name) = headers.keys().find_map(|name| OURS.iter().find(|ours| *ours == name)) {
         headers.remove(name);
@@ -116,7 +127,7 @@ fn framing(headers: &HeaderMap) -> Result<(), UpstreamError> {
 }
 
 /// The fields that `Connection` names.
-fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     // `keep-alive` is ours in any case.
     let names = values.flat_map(|value| value.split(',')).filter(|name| !name.trim().eq_ignore_ascii_case("keep-alive"));

@@ -34,6 +34,8 @@ pub(super) struct Group {
 pub(super) struct Seat {
     pub(super) slot: Rc<Slot>,
     pub(super) weight: u32,
+    /// What a sticky cookie calls it, where there is one.
+    pub(super) tag: Option<Box<str>>,
 }
 
 /// Servers that are out of the question: a bit for each place.
@@ -157,7 +159,7 @@ impl Group {
             }),
             Some(Sticky::Cookie(name)) => {
                 let tag = cookie(headers, name);
-                let place = tag.and_then(|tag| self.seats.iter().position(|seat| *seat.slot.member.tag == *tag));
+                let place = tag.and_then(|tag| self.seats.iter().position(|seat| seat.tag.as_ref().is_some_and(|own| own.as_bytes() == tag)));
                 place.map_or(Wish::None, Wish::Place)
             }
         }
@@ -176,9 +178,9 @@ impl Group {
     /// The cookie that an answer from this place is to set; none where the client has it.
     pub(super) fn cookie(&self, config: &Config, stuck: Option<usize>, place: usize, scheme: &str) -> Option<HeaderValue> {
         let Some(Sticky::Cookie(name)) = &config.sticky else { return None };
-        let seat = self.seats.get(place).filter(|_| stuck != Some(place))?;
+        let tag = self.seats.get(place).filter(|_| stuck != Some(place))?.tag.as_ref()?;
         let secure = if scheme == "https" { "; Secure" } else { "" };
-        HeaderValue::try_from(format!("{name}={}; Path=/; HttpOnly; SameSite=Lax{secure}", seat.slot.member.tag)).ok()
+        HeaderValue::try_from(format!("{name}={tag}; Path=/; HttpOnly; SameSite=Lax{secure}")).ok()
     }
 }
 
@@ -188,15 +190,16 @@ impl std::fmt::Debug for Group {
     }
 }
 
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let pairs = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-    pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(given, _)| *given == name).map(|(_, value)| value)
+/// The value of the client's cookie with this name. What else is in the field need not be text (RFC 6265, 5.4).
+fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let mut pairs = headers.get_all(COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    pairs.find_map(|pair| pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
 }
 
 /// Weighted rendezvous hashing: when a server goes, only its own clients move.
 fn score(hash: u64, seat: &Seat) -> f64 {
     let mut hasher = DefaultHasher::new();
-    (hash, &*seat.slot.member.tag).hash(&mut hasher);
+    (hash, &*seat.slot.member.label).hash(&mut hasher);
     // 32 bits are exact in a float; 0 < share < 1.
     let [a, b, c, d, ..] = hasher.finish().to_be_bytes();
     let share = (f64::from(u32::from_be_bytes([a, b, c, d])) + 0.5) / (f64::from(u32::MAX) + 1.0);
@@ -317,12 +320,24 @@ mod tests {
         let (config, group, pool) = group(&[1, 1], |config| config.sticky = Some(Sticky::Cookie("server".into())));
         let mut headers = HeaderMap::new();
         assert_eq!(group.wish(config.sticky.as_ref(), &headers), Wish::None);
-        headers.insert(COOKIE, format!("a=b; server={}", group.seats[1].slot.member.tag).parse().unwrap());
+        headers.insert(COOKIE, format!("a=b; server={}", group.seats[1].tag.as_deref().unwrap()).parse().unwrap());
         let wish = group.wish(config.sticky.as_ref(), &headers);
         assert_eq!(wish, Wish::Place(1));
         assert_eq!(counts(&config, &group, &pool, 50, wish), [0, 50]);
         headers.insert(COOKIE, "server=another".parse().unwrap());
         assert_eq!(group.wish(config.sticky.as_ref(), &headers), Wish::None);
+    }
+
+    #[test]
+    fn other_cookies_of_the_client_need_not_be_text() {
+        let (config, group, _pool) = group(&[1, 1], |config| config.sticky = Some(Sticky::Cookie("server".into())));
+        let set = group.cookie(&config, None, 1, "http").unwrap();
+        let pair = set.as_bytes().split(|byte| *byte == b';').next().unwrap();
+        for (before, after) in [(&b"name=J\xf6rg; "[..], &b""[..]), (b"", b"; \xff=\xff"), (b"\xff; ;=;", b"")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(COOKIE, HeaderValue::from_bytes(&[before, pair, after].concat()).unwrap());
+            assert_eq!(group.wish(config.sticky.as_ref(), &headers), Wish::Place(1), "{headers:?}");
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use http::uri::{Authority, PathAndQuery};
 
 use super::UpstreamTls;
 use crate::credentials::HostPolicy;
+use crate::secret::Secret;
 
 /// One section of `upstreams`, but for its credentials, which `credentials/` keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// What keeps a client with one server.
     pub sticky: Option<Sticky>,
+    /// What sticky cookies are made with; without it each process draws its own.
+    pub sticky_key: Option<StickyKey>,
     /// Whether the servers are asked how they are.
     pub health_check: Option<HealthCheck>,
     /// When a server that fails is left alone.
@@ -52,6 +55,7 @@ impl Config {
             tls: Arc::default(),
             timeouts: Timeouts::default(),
             sticky: None,
+            sticky_key: None,
             health_check: None,
             ejection: Ejection::default(),
             max_connections: 1024,
@@ -171,6 +175,18 @@ pub enum Sticky {
     /// Requests with the same value of this header go to the same server.
     Header(HeaderName),
 }
+
+/// `upstreams.*.sticky.key`: gateways that share it understand each other's cookies.
+#[derive(Clone, Debug)]
+pub struct StickyKey(pub Secret);
+
+impl PartialEq for StickyKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.matches(other.0.expose())
+    }
+}
+
+impl Eq for StickyKey {}
 
 /// `upstreams.*.health_check`: GET of a path, without the credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

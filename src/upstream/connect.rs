@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -118,30 +118,15 @@ impl Connector {
             Protocol::H2 => true,
             Protocol::Auto => agreed == Some(true),
         };
-        let received = Rc::new(Cell::new(0));
-        let io = TokioIo::new(Counted::new(stream, Rc::clone(&received), config.timeouts.response));
+        let came = Rc::<h2::Came>::default();
+        let received = Rc::clone(&came.octets);
+        let io = TokioIo::new(Counted::new(stream, Rc::clone(&came), config.timeouts.response));
         if h2 {
             let (sender, connection) =
                 h2::bounded(http2::Builder::new(OnWorker).timer(TokioTimer::new())).handshake(io).await.map_err(UpstreamError::Exchange)?;
-            let said = h2::Said::nothing(received);
-            let tells = Rc::clone(&said);
-            let mut connection = Box::pin(connection);
-            tokio::task::spawn_local(async move {
-                let _while_open = while_open;
-                loop {
-                    let driven = poll_fn(|context| {
-                        let ended = connection.as_mut().poll(context);
-                        tells.most.set(connection.current_max_send_streams());
-                        tells.takes_connect.set(connection.is_extended_connect_protocol_enabled());
-                        ended
-                    });
-                    tokio::select! {
-                        _ = driven => break,
-                        // Nothing wakes this task when settings come: whoever wants to know them has it look again.
-                        () = tells.look.notified() => {}
-                    }
-                }
-            });
+            let said = h2::Said::nothing(came);
+            tokio::task::spawn_local(drive_h2(connection, while_open, Rc::clone(&said)));
+            said.settings().await.map_err(UpstreamError::Connect)?;
             return Ok(Made::H2(sender, said, peer));
         }
         let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await.map_err(UpstreamError::Exchange)?;
@@ -187,6 +172,28 @@ impl Connector {
 
 async fn unix(path: &Path) -> io::Result<(Stream, Option<SocketAddr>)> {
     Ok((Stream::Unix(UnixStream::connect(path).await?), None))
+}
+
+/// Runs a connection of HTTP/2 as long as it takes new requests; what is under way then goes on without it. `while_open` is dropped when nothing new is
+/// taken on it.
+async fn drive_h2(connection: http2::Connection<TokioIo<Counted>, Body, OnWorker>, while_open: Box<dyn Any>, said: Rc<h2::Said>) {
+    let mut connection = pin!(connection);
+    loop {
+        let driven = poll_fn(|context| {
+            let ended = connection.as_mut().poll(context);
+            said.most.set(connection.current_max_send_streams());
+            said.takes_connect.set(connection.is_extended_connect_protocol_enabled());
+            said.ended.set(ended.is_ready());
+            said.looked.notify_waiters();
+            ended
+        });
+        tokio::select! {
+            biased;
+            _ = driven => break,
+            () = said.look.notified() => {}
+        }
+    }
+    drop(while_open);
 }
 
 /// Runs a connection to its end. How it ends is told to whoever waits for an answer; an idle one may end as it likes.

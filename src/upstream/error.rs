@@ -35,6 +35,9 @@ pub enum UpstreamError {
     /// The exchange broke off, or the answer is not HTTP.
     #[error("the exchange with the upstream failed")]
     Exchange(#[source] hyper::Error),
+    /// The client's body broke off on its way.
+    #[error("the request's body did not come to its end")]
+    Client(#[source] BodyError),
     /// No head of an answer came in time.
     #[error("the upstream did not answer within {0:?}")]
     AnswerTimeout(Duration),
@@ -58,13 +61,18 @@ impl From<UpstreamError> for Rejection {
             UpstreamError::Full => Self::Overloaded,
             UpstreamError::ConnectTimeout(_) | UpstreamError::AnswerTimeout(_) => Self::UpstreamTimeout,
             UpstreamError::CredentialRefused => Self::UpstreamCredentialRefused,
-            UpstreamError::Exchange(error) => match of_the_client(&error) {
-                Some(BodyError::Broken(_)) => Self::Malformed("the body broke off or its framing is malformed"),
-                Some(BodyError::TooLarge) => Self::BodyTooLarge,
-                Some(BodyError::Stalled) => Self::RequestTimeout,
-                None => Self::BadUpstream,
-            },
+            UpstreamError::Exchange(error) => of_the_client(&error).map_or(Self::BadUpstream, blamed),
+            UpstreamError::Client(error) => blamed(&error),
         }
+    }
+}
+
+/// What the client is told that did not send its body as it should.
+const fn blamed(error: &BodyError) -> Rejection {
+    match error {
+        BodyError::Broken(_) => Rejection::Malformed("the body broke off or its framing is malformed"),
+        BodyError::TooLarge => Rejection::BodyTooLarge,
+        BodyError::Stalled => Rejection::RequestTimeout,
     }
 }
 

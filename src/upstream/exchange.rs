@@ -1,22 +1,21 @@
-//! One request and its answer: over one connection, or over a second one when the first turns out to be dead, or from another server.
+//! One request and its answer: over one connection, or over another one when the first turns out to be dead or turns the request away, or from another
+//! server. What a server may have begun to act on is not sent again.
 
-use std::cell::Cell;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::future::Either;
 use http::header::UPGRADE;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http::{HeaderMap, HeaderName, Response, StatusCode, request};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::answer::clean;
+use super::answer::clean_trailers;
+use super::attempt::{Fate, Lost, Sent, attempt};
 use super::choose::{Dice, Group, Tried};
 use super::connect::{Taken, chain};
 use super::error::of_the_client;
-use super::h2::{as_h1, as_h2};
+use super::h2::as_h1;
 use super::pool::{Busy, Connection, Slot};
 use super::{Config, Protocol, UpstreamError};
 use crate::body::{Body, BodyError, Pace, Watch};
@@ -31,9 +30,6 @@ pub(super) struct Answered {
     /// Where the bare stream arrives, if an upgrade was asked for and the answer is 101.
     pub(super) taken: Option<oneshot::Receiver<Taken>>,
 }
-
-/// An answer, what it came over, and where that arrives if it was upgraded.
-type Sent = (Response<Incoming>, Connection, Option<oneshot::Receiver<Taken>>);
 
 /// What became of an attempt that gave no answer.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart at once, and a box would cost an allocation")]
@@ -81,8 +77,12 @@ pub(super) async fn send(
                 note(slot, config, &error);
                 (head, body) = (unsent, whole);
                 tried.add(place);
+                if error.is_of_connecting() {
+                    group.retries.connect();
+                } else {
+                    group.retries.unprocessed();
+                }
                 last = Some(error);
-                group.retries.connect();
             }
         }
     }
@@ -114,132 +114,88 @@ fn note(slot: &Slot, config: &Config, error: &UpstreamError) {
     }
 }
 
-/// One server: an idle connection, and a new one when that turns out to be dead.
-async fn at(group: &Group, slot: &Rc<Slot>, config: &Config, head: request::Parts, body: Body) -> Result<Sent, Failed> {
+/// How often a request may be moved from connections that go away, which takes nothing from the budget.
+const MOVES: u32 = 32;
+
+/// One server: a connection that stands, and another one when that turns out to be dead or turns the request away.
+async fn at(group: &Group, slot: &Rc<Slot>, config: &Config, mut head: request::Parts, mut body: Body) -> Result<Sent, Failed> {
     // Over HTTP/2 no connection changes its protocol; a stream may, where the server must speak it (RFC 8441).
     let exclusive = head.headers.contains_key(UPGRADE) && config.protocol != Protocol::H2;
-    let secure = slot.member.connector.is_secure();
-    let (head, body) = match slot.take(config.timeouts.unused(), exclusive) {
-        None => (head, body),
-        Some(connection) => match reuse(connection, config, secure, head, body).await {
-            Err(Failed::Unsent(error, head, body)) => {
-                if !group.spend() {
-                    return Err(Failed::For(error));
+    let mut again = Again { group, config, moves: 0, turned_away: false, until: Instant::now() + config.timeouts.response };
+    let mut standing = slot.take(config.timeouts.unused(), exclusive);
+    loop {
+        let reused = standing.is_some();
+        let connection = match standing.take() {
+            Some(connection) => connection,
+            // A new connection, not the next idle one: when a server was restarted, all idle ones are dead.
+            None => match slot.connect(config, exclusive).await {
+                Ok(connection) => {
+                    group.dependency.recovered();
+                    if !config.ejection.server_errors {
+                        slot.member.succeeded();
+                    }
+                    connection
                 }
-                group.retries.stale();
-                (head, body)
-            }
-            outcome => return outcome,
-        },
-    };
-    // A new connection, not the next idle one: when a server was restarted, all idle ones are dead.
-    match slot.connect(config, exclusive).await {
-        Ok(connection) => {
-            group.dependency.recovered();
-            if !config.ejection.server_errors {
-                slot.member.succeeded();
-            }
-            attempt(connection, config, secure, head, body).await.map_err(|(error, _)| Failed::For(error))
-        }
-        Err(error) => Err(Failed::Unsent(error, head, body)),
-    }
-}
-
-/// Tries a connection that was there. It may have died unnoticed; a request that was not answered at all and has no body is then given back.
-async fn reuse(connection: Connection, config: &Config, secure: bool, head: request::Parts, body: Body) -> Result<Sent, Failed> {
-    let spare = (body.is_empty() && is_idempotent(&head.method)).then(|| head.clone());
-    let received = match &connection {
-        Connection::H1(single) => Some((Rc::clone(&single.received), single.received.get())),
-        // What comes on a shared connection may be for others.
-        Connection::H2(_) => None,
-    };
-    match attempt(connection, config, secure, head, body).await {
-        Ok(answered) => Ok(answered),
-        // hyper had not begun with it.
-        Err((error, Some(unsent))) => {
-            let (head, body) = unsent.into_parts();
-            Err(Failed::Unsent(error, head, body))
-        }
-        Err((error, None)) => match (error, spare) {
-            (UpstreamError::Exchange(cause), Some(head))
-                if received.is_none_or(|(received, before)| received.get() == before) && of_the_client(&cause).is_none() =>
-            {
-                Err(Failed::Unsent(UpstreamError::Exchange(cause), head, Body::empty()))
-            }
-            (error, _) => Err(Failed::For(error)),
-        },
-    }
-}
-
-type Unsent = Option<Request<Body>>;
-
-async fn attempt(mut connection: Connection, config: &Config, secure: bool, mut head: request::Parts, body: Body) -> Result<Sent, (UpstreamError, Unsent)> {
-    let limit = config.timeouts.response;
-    let (body, progress) = if body.is_empty() {
-        (body, None)
-    } else {
-        let progress = Rc::new(Cell::new(Instant::now()));
-        (body.watched(Box::new(Progress(Rc::clone(&progress)))), Some(progress))
-    };
-    let (mut taken, mut as_it_was) = (None, None);
-    let sending = match &mut connection {
-        Connection::H1(single) => {
-            as_h1(&mut head);
-            taken = head.headers.contains_key(UPGRADE).then(|| single.taken());
-            Either::Left(single.sender.try_send_request(Request::from_parts(head, body)))
-        }
-        Connection::H2(place) => {
-            if head.headers.contains_key(UPGRADE) {
-                if !place.takes_connect(config.timeouts.connect).await {
-                    return Err((UpstreamError::Answer("the server takes no WebSocket over HTTP/2, which `protocol: h2` wants"), None));
-                }
-                as_it_was = Some(head.clone());
-            }
-            as_h2(&mut head, secure);
-            Either::Right(place.sender.try_send_request(Request::from_parts(head, body)))
-        }
-    };
-    let mut answer = pin!(sending);
-    let mut timer = pin!(sleep(limit));
-    let outcome = loop {
-        tokio::select! {
-            biased;
-            outcome = &mut answer => break outcome,
-            () = &mut timer => match progress.as_ref().map(|progress| progress.get() + limit) {
-                // The client is still sending; the server has its time from the last piece on.
-                Some(later) if later > Instant::now() => timer.as_mut().reset(later),
-                _ => return Err((UpstreamError::AnswerTimeout(limit), None)),
+                Err(error) => return Err(Failed::Unsent(error, head, body)),
             },
-        }
-    };
-    match outcome {
-        Ok(answer) => Ok((answer, connection, taken)),
-        Err(mut error) => {
-            let unsent = error.take_message().map(|unsent| match as_it_was {
-                Some(head) => Request::from_parts(head, unsent.into_body()),
-                None => unsent,
-            });
-            Err((UpstreamError::Exchange(error.into_error()), unsent))
-        }
+        };
+        let lost = match attempt(connection, config, slot, head, body, reused).await {
+            Ok(sent) => return Ok(sent),
+            Err(lost) => lost,
+        };
+        (head, body) = match (again.may(&lost, reused), lost.again) {
+            (Next::Here, Some(request)) => request,
+            (Next::Elsewhere, Some((head, body))) => return Err(Failed::Unsent(lost.error, head, body)),
+            _ => return Err(Failed::For(lost.error)),
+        };
     }
 }
 
-/// RFC 9110, 9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE | Method::TRACE)
+/// Whether a request is sent to the same server once more.
+struct Again<'a> {
+    group: &'a Group,
+    config: &'a Config,
+    moves: u32,
+    /// A connection has turned it away that serves nobody, or a server that may serve nobody.
+    turned_away: bool,
+    until: Instant,
 }
 
-/// Notes when the last piece of a request body went out.
-struct Progress(Rc<Cell<Instant>>);
+enum Next {
+    /// Over another connection.
+    Here,
+    /// To another server, if there is one.
+    Elsewhere,
+    No,
+}
 
-impl Watch for Progress {
-    fn data(&mut self, _bytes: usize) -> Result<(), BodyError> {
-        self.0.set(Instant::now());
-        Ok(())
-    }
-
-    fn end(&mut self, _complete: bool) {
-        self.0.set(Instant::now());
+impl Again<'_> {
+    fn may(&mut self, lost: &Lost, reused: bool) -> Next {
+        let retries = &self.group.retries;
+        let count = || if lost.fate == Fate::Unsent { retries.stale() } else { retries.unprocessed() };
+        // A connection that ends after so many requests, or since its server does, says nothing against the server. What was never sent is sent once.
+        let moves = match lost.fate {
+            Fate::Unsent => lost.served,
+            Fate::LeftOut => lost.served && self.config.retry_budget > 0,
+            Fate::Refused | Fate::Silent | Fate::Over => false,
+        };
+        match lost.fate {
+            Fate::Over => return Next::No,
+            Fate::Silent if reused && self.group.spend() => retries.stale(),
+            Fate::Silent => return Next::No,
+            _ if lost.again.is_none() => return Next::No,
+            _ if moves && self.moves < MOVES && Instant::now() < self.until => {
+                self.moves += 1;
+                count();
+            }
+            _ if self.turned_away => return Next::Elsewhere,
+            _ if self.group.spend() => {
+                self.turned_away = true;
+                count();
+            }
+            _ => return Next::No,
+        }
+        Next::Here
     }
 }
 
@@ -250,12 +206,14 @@ pub(super) struct Lease {
     unused: Duration,
     connection: Option<Connection>,
     busy: Option<Busy>,
+    /// By the head's `Connection`.
+    named: Vec<HeaderName>,
 }
 
 impl Lease {
-    pub(super) fn new(connection: Connection, busy: Busy, config: &Config) -> Self {
+    pub(super) fn new(connection: Connection, busy: Busy, config: &Config, named: Vec<HeaderName>) -> Self {
         let idle = config.timeouts.idle;
-        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection: Some(connection), busy: Some(busy) }
+        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection: Some(connection), busy: Some(busy), named }
     }
 }
 
@@ -269,7 +227,7 @@ impl Watch for Lease {
     }
 
     fn trailers(&mut self, trailers: &mut HeaderMap) {
-        clean(trailers);
+        clean_trailers(trailers, &self.named);
     }
 
     fn end(&mut self, complete: bool) {

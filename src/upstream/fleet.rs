@@ -8,17 +8,21 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::connect::Connector;
-use super::{Address, Config, Ejection, Protocol, Server, ServerName};
+use super::{Address, Config, Ejection, Protocol, Server, ServerName, Sticky};
 use crate::http_client::TlsFiles;
 use crate::telemetry::{Metrics, ServerCounters};
 
 /// All servers, shared by all threads.
 pub struct Fleet {
     metrics: Arc<Metrics>,
+    /// Of the names of servers in sticky cookies, where the configuration has none; nothing when the system gives no random octets.
+    key: Option<hmac::Key>,
     origin: Instant,
     members: Mutex<HashMap<Key, Arc<Member>>>,
 }
@@ -37,8 +41,6 @@ struct Key {
 pub(super) struct Member {
     /// The server as the configuration names it.
     pub(super) label: Arc<str>,
-    /// What a sticky cookie calls it: the same in every process, and no address.
-    pub(super) tag: Box<str>,
     pub(super) connector: Connector,
     pub(super) counters: ServerCounters,
     upstream: Arc<str>,
@@ -69,7 +71,8 @@ impl Fleet {
     /// Nothing is known of any server.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { metrics, origin: Instant::now(), members: Mutex::default() })
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
+        Arc::new(Self { metrics, key, origin: Instant::now(), members: Mutex::default() })
     }
 
     /// The server's state; the same one for every worker.
@@ -90,6 +93,15 @@ impl Fleet {
         let member = Arc::new(Member::new(config, server, self.origin, &self.metrics));
         members.insert(key, Arc::clone(&member));
         member
+    }
+
+    /// What a sticky cookie calls the server: whoever has not the key cannot tell whether an address that was guessed is right.
+    pub(super) fn tag(&self, config: &Config, member: &Member) -> Option<Box<str>> {
+        match (&config.sticky, &config.sticky_key) {
+            (Some(Sticky::Cookie(_)), Some(key)) => Some(tag(&hmac::Key::new(hmac::HMAC_SHA256, key.0.expose().as_bytes()), &config.name, &member.label)),
+            (Some(Sticky::Cookie(_)), None) => self.key.as_ref().map(|key| tag(key, &config.name, &member.label)),
+            _ => None,
+        }
     }
 
     /// Forgets the servers of a configuration that is gone: their series end, lest an alert goes on for what nobody asks any more. To be called when this
@@ -124,7 +136,6 @@ impl Member {
         let counters = metrics.server(&config.name, &label);
         counters.fit(true);
         Self {
-            tag: tag(&config.name, &label),
             label,
             connector: Connector::new(&server.address),
             counters,
@@ -246,9 +257,9 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn tag(upstream: &str, server: &str) -> Box<str> {
+fn tag(key: &hmac::Key, upstream: &str, server: &str) -> Box<str> {
     use std::fmt::Write as _;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{upstream}\n{server}").as_bytes());
+    let digest = hmac::sign(key, format!("{upstream}\n{server}").as_bytes());
     let mut tag = String::with_capacity(16);
     for byte in digest.as_ref().iter().take(8) {
         // Writing into a text cannot fail.
@@ -302,7 +313,6 @@ mod tests {
         assert!(Arc::ptr_eq(&member, &fleet.member(&config, &server)));
         let other = Config { max_connections: 5, ..config };
         assert!(!Arc::ptr_eq(&member, &fleet.member(&other, &server)));
-        assert_eq!(member.tag.len(), 16);
     }
 
     #[test]

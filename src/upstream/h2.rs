@@ -1,6 +1,7 @@
 //! HTTP/2 towards content servers: bounds of our own, a connection that several requests share, and the form that a head takes on it.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,22 +13,26 @@ use hyper::client::conn::http2;
 use hyper::ext::Protocol;
 use hyper::rt::Executor;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
+use super::upload;
 use crate::body::Body;
 
 /// Requests at a time on one connection; for more a further one is opened.
-pub(super) const STREAMS: usize = 100;
-/// Bytes of one answer that may be on the way (RFC 9113, 5.2), and of all answers of a connection.
-const WINDOWS: (u32, u32) = (64 * 1024, 1024 * 1024);
+const MOST: u32 = 100;
+/// The same as a count.
+const STREAMS: usize = MOST as usize;
+/// Bytes of one answer that may be on the way (RFC 9113, 5.2). It is what a client that does not read holds up here.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same for all answers of a connection: each has room for its whole window, so that answers which nobody reads hold up no other. Memory is bounded
+/// by the requests under way, 64 KiB for each, whichever connections they share.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * MOST;
 /// Bytes of an answer's head.
 const HEAD: u32 = 64 * 1024;
 /// Between pings while requests are under way, and how long the server may take to answer one.
 const PING: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
 /// The head of a frame, in octets: with it, what came is the beginning of settings (RFC 9113, 3.4 and 4.1).
 const FRAME_HEAD: u64 = 9;
-/// How long one that waits for settings waits between two looks.
-const LOOK: Duration = Duration::from_millis(2);
 
 /// Runs what hyper wants run, on this worker's thread.
 #[derive(Clone, Copy)]
@@ -38,17 +43,15 @@ where
     F: Future + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            let _ = future.await;
-        });
+        tokio::task::spawn_local(upload::bounded(future));
     }
 }
 
 /// hyper's client side with our bounds.
 pub(super) fn bounded(builder: &mut http2::Builder<OnWorker>) -> &mut http2::Builder<OnWorker> {
     builder
-        .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEAD)
         .max_send_buf_size(64 * 1024)
         .keep_alive_interval(PING.0)
@@ -58,9 +61,34 @@ pub(super) fn bounded(builder: &mut http2::Builder<OnWorker>) -> &mut http2::Bui
         .max_concurrent_streams(0)
 }
 
+/// How long it is believed that a server ends its connections after so many requests.
+const BELIEVED: Duration = Duration::from_secs(60);
+
 /// The connections to one server.
 #[derive(Default)]
-pub(super) struct Connections(RefCell<Vec<Rc<Connection>>>);
+pub(super) struct Connections {
+    all: RefCell<Vec<Rc<Connection>>>,
+    life: Rc<Life>,
+}
+
+/// After how many requests the server ended a connection that left out others, and until when that is believed: further connections are left in time.
+#[derive(Default)]
+struct Life(Cell<Option<(u64, Instant)>>);
+
+impl Life {
+    fn learn(&self, requests: u64) {
+        let known = self.requests();
+        // One that takes none is another matter.
+        if requests > 0 && known.is_none_or(|known| requests < known) {
+            self.0.set(Some((requests, Instant::now() + BELIEVED)));
+        }
+    }
+
+    /// How many requests a connection lasts; none where nothing is known.
+    fn requests(&self) -> Option<u64> {
+        self.0.get().filter(|(_, until)| *until > Instant::now()).map(|(requests, _)| requests)
+    }
+}
 
 /// What a server says of itself while a connection lives.
 pub(super) struct Said {
@@ -68,30 +96,65 @@ pub(super) struct Said {
     pub(super) most: Cell<usize>,
     /// Whether it takes extended CONNECT (RFC 8441, 3).
     pub(super) takes_connect: Cell<bool>,
-    /// Has the connection's task look at its settings again.
+    /// Has the connection's task look at its settings again, and whether new requests are taken.
     pub(super) look: Notify,
-    /// The octets that came.
-    came: Rc<Cell<u64>>,
-    /// Its settings were read.
-    settled: Cell<bool>,
+    /// Tells that it has looked, or has ended.
+    pub(super) looked: Notify,
+    /// Nothing new is taken.
+    pub(super) ended: Cell<bool>,
+    came: Rc<Came>,
+}
+
+/// The octets that came.
+#[derive(Default)]
+pub(super) struct Came {
+    pub(super) octets: Rc<Cell<u64>>,
+    more: Notify,
+}
+
+impl Came {
+    /// So many more.
+    pub(super) fn add(&self, octets: usize) {
+        let before = self.octets.get();
+        self.octets.set(before.wrapping_add(octets as u64));
+        // Nobody waits for what comes later.
+        if before < FRAME_HEAD {
+            self.more.notify_waiters();
+        }
+    }
 }
 
 impl Said {
     /// Nothing yet; `came` counts the octets that come.
-    pub(super) fn nothing(came: Rc<Cell<u64>>) -> Rc<Self> {
-        Rc::new(Self { most: Cell::new(STREAMS), takes_connect: Cell::new(false), look: Notify::new(), came, settled: Cell::new(false) })
+    pub(super) fn nothing(came: Rc<Came>) -> Rc<Self> {
+        let (look, looked) = (Notify::new(), Notify::new());
+        Rc::new(Self { most: Cell::new(STREAMS), takes_connect: Cell::new(false), look, looked, ended: Cell::new(false), came })
     }
 
-    /// Whether the server takes extended CONNECT, as its settings say, which are the first that it sends (RFC 9113, 3.4); no without them within `time`.
-    async fn connect(&self, time: Duration) -> bool {
-        let last = Instant::now() + time;
-        while !self.takes_connect.get() && !self.settled.get() && Instant::now() < last {
-            let here = self.came.get() >= FRAME_HEAD;
+    /// Waits for the server's settings, which are the first that it sends (RFC 9113, 3.4): before they are known, more requests than it takes might be sent.
+    ///
+    /// # Errors
+    /// When the connection ends before.
+    pub(super) async fn settings(&self) -> io::Result<()> {
+        while !self.ended.get() {
+            let (more, looked) = (self.came.more.notified(), self.looked.notified());
+            let here = self.came.octets.get() >= FRAME_HEAD;
+            // Nothing wakes the connection's task when settings come.
             self.look.notify_one();
-            sleep(LOOK).await;
-            self.settled.set(here);
+            looked.await;
+            if self.ended.get() {
+                // Nobody would tell of it again.
+                break;
+            }
+            if here {
+                return Ok(());
+            }
+            tokio::select! {
+                () = more => {}
+                () = self.looked.notified() => {}
+            }
         }
-        self.takes_connect.get()
+        Err(io::Error::new(io::ErrorKind::ConnectionReset, "the connection ended before settings of HTTP/2 came"))
     }
 }
 
@@ -99,8 +162,29 @@ struct Connection {
     sender: http2::SendRequest<Body>,
     said: Rc<Said>,
     peer: Option<SocketAddr>,
+    life: Rc<Life>,
     streams: Cell<usize>,
     idle_until: Cell<Instant>,
+    /// Requests that it has carried.
+    carried: Cell<u64>,
+    answered: Cell<bool>,
+    /// Its first request was not answered.
+    in_vain: Cell<bool>,
+    /// It goes away: it takes no new request.
+    retired: Cell<bool>,
+    /// The server refused a stream, and has answered none since.
+    full: Cell<bool>,
+}
+
+impl Connection {
+    fn stands(&self) -> bool {
+        let spent = self.life.requests().is_some_and(|most| self.carried.get() >= most);
+        !spent && !self.retired.get() && !self.sender.is_closed()
+    }
+
+    fn has_room(&self) -> bool {
+        !self.full.get() && self.streams.get() < STREAMS.min(self.said.most.get())
+    }
 }
 
 /// A place on a connection for one request; given back when dropped.
@@ -108,6 +192,8 @@ pub(super) struct Place {
     pub(super) sender: http2::SendRequest<Body>,
     connection: Rc<Connection>,
     idle: Duration,
+    /// Which of the connection's requests it is, from 1.
+    number: u64,
 }
 
 impl Connections {
@@ -115,30 +201,42 @@ impl Connections {
     ///
     /// `leads`: whether a connection to this address still leads to the server.
     pub(super) fn take(&self, idle: Duration, leads: impl Fn(Option<&SocketAddr>) -> bool) -> Option<Place> {
-        let mut all = self.0.borrow_mut();
-        all.retain(|connection| !connection.sender.is_closed());
-        let roomy = all.iter().filter(|connection| connection.streams.get() < STREAMS.min(connection.said.most.get()) && leads(connection.peer.as_ref()));
+        let mut all = self.all.borrow_mut();
+        all.retain(|connection| connection.stands());
+        let roomy = all.iter().filter(|connection| connection.has_room() && leads(connection.peer.as_ref()));
         roomy.max_by_key(|connection| connection.streams.get()).map(|connection| Place::on(connection, idle))
     }
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.all.borrow().is_empty()
     }
 
     /// Keeps a new connection, of which the server says what `said` holds; gives the first place on it.
     pub(super) fn keep(&self, sender: http2::SendRequest<Body>, said: Rc<Said>, peer: Option<SocketAddr>, idle: Duration) -> Place {
-        let connection = Rc::new(Connection { sender, said, peer, streams: Cell::new(0), idle_until: Cell::new(Instant::now() + idle) });
+        let connection = Rc::new(Connection {
+            sender,
+            said,
+            peer,
+            life: Rc::clone(&self.life),
+            streams: Cell::new(0),
+            idle_until: Cell::new(Instant::now() + idle),
+            carried: Cell::new(0),
+            answered: Cell::new(false),
+            in_vain: Cell::new(false),
+            retired: Cell::new(false),
+            full: Cell::new(false),
+        });
         let place = Place::on(&connection, idle);
-        self.0.borrow_mut().push(connection);
+        self.all.borrow_mut().push(connection);
         place
     }
 
     /// Drops connections that are over, and tells when to look again; nothing when there is none.
     pub(super) fn next_end(&self) -> Option<Instant> {
         let now = Instant::now();
-        let mut all = self.0.borrow_mut();
-        all.retain(|connection| !connection.sender.is_closed() && (connection.streams.get() > 0 || connection.idle_until.get() > now));
+        let mut all = self.all.borrow_mut();
+        all.retain(|connection| connection.stands() && (connection.streams.get() > 0 || connection.idle_until.get() > now));
         // One that is in use now has its whole time from the end of that use on.
         all.iter().map(|connection| connection.idle_until.get().max(now + Duration::from_secs(1))).min()
     }
@@ -147,12 +245,47 @@ impl Connections {
 impl Place {
     fn on(connection: &Rc<Connection>, idle: Duration) -> Self {
         connection.streams.set(connection.streams.get().saturating_add(1));
-        Self { sender: connection.sender.clone(), connection: Rc::clone(connection), idle }
+        connection.carried.set(connection.carried.get().saturating_add(1));
+        Self { sender: connection.sender.clone(), connection: Rc::clone(connection), idle, number: connection.carried.get() }
     }
 
-    /// Whether the server takes extended CONNECT (RFC 8441, 3), as it says at the beginning of a connection; within `time`.
-    pub(super) async fn takes_connect(&self, time: Duration) -> bool {
-        self.connection.said.connect(time).await
+    /// Whether the server takes extended CONNECT (RFC 8441, 3), as its settings say.
+    pub(super) fn takes_connect(&self) -> bool {
+        self.connection.said.takes_connect.get()
+    }
+
+    /// The request was answered.
+    pub(super) fn answered(&self) {
+        self.connection.answered.set(true);
+        self.connection.full.set(false);
+    }
+
+    /// The request was not answered.
+    pub(super) fn unanswered(&self) {
+        if self.number == 1 {
+            self.connection.in_vain.set(true);
+        }
+    }
+
+    /// Whether the connection serves others, as far as is known: it has answered, or has not turned away its first request. Streams are numbered as they
+    /// begin, so a server that leaves out the first one leaves out all (RFC 9113, 6.8).
+    pub(super) fn serves(&self) -> bool {
+        self.connection.answered.get() || !self.connection.in_vain.get()
+    }
+
+    /// The connection goes away: it takes nothing new, and its place among all connections is free for another one. `left_out`: the request was sent on it,
+    /// after the last one that the server took.
+    pub(super) fn retire(&self, left_out: bool) {
+        self.connection.retired.set(true);
+        self.connection.said.look.notify_one();
+        if left_out {
+            self.connection.life.learn(self.number.saturating_sub(1));
+        }
+    }
+
+    /// The server refused a stream: the connection has no room until it has answered another one.
+    pub(super) fn fill(&self) {
+        self.connection.full.set(true);
     }
 }
 

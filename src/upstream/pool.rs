@@ -17,6 +17,7 @@ use super::choose::{Dice, Group, Seat};
 use super::connect::{Made, Single};
 use super::fleet::{Fleet, Member};
 use super::{Config, Protocol, UpstreamError, h2};
+use crate::body::Room;
 use crate::telemetry::{Counting, Health};
 
 mod counted;
@@ -25,6 +26,8 @@ pub(super) use counted::Counted;
 
 /// Idle connections kept for one server, by each worker.
 const MOST_IDLE: usize = 128;
+/// Octets of request bodies that a worker keeps, to send them again where a server of HTTP/2 has not processed them.
+const KEPT: usize = 4 * 1024 * 1024;
 /// Upstreams remembered by their section's address; more than a configuration has, even shortly after a reload.
 const REMEMBERED: usize = 256;
 
@@ -34,6 +37,7 @@ pub struct Pool {
     health: Health,
     fleet: Arc<Fleet>,
     pub(super) dice: Dice,
+    room: Room,
     // By the member's address, which is not used again while the slot holds the member.
     slots: RefCell<HashMap<usize, Weak<Slot>>>,
     // Finding a section by its address spares hashing its name for each request; holding the section keeps the address from being used again.
@@ -45,6 +49,8 @@ pub(super) struct Slot {
     pub(super) member: Arc<Member>,
     /// Its own `Host`.
     pub(super) host: Option<HeaderValue>,
+    /// What the worker's request bodies may keep, to be sent again.
+    pub(super) room: Room,
     /// Requests under way, as far as this worker knows.
     active: Cell<u32>,
     waiting: Cell<usize>,
@@ -82,7 +88,7 @@ impl Pool {
     /// An empty pool of one worker; what it learns of servers goes to `fleet`, and of upstreams to `health`.
     #[must_use]
     pub fn new(health: Health, fleet: Arc<Fleet>) -> Rc<Self> {
-        Rc::new(Self { health, fleet, dice: Dice::new(), slots: RefCell::default(), known: RefCell::default() })
+        Rc::new(Self { health, fleet, dice: Dice::new(), room: Room::of(KEPT), slots: RefCell::default(), known: RefCell::default() })
     }
 
     /// The servers of an upstream.
@@ -94,8 +100,11 @@ impl Pool {
         if config.servers.is_empty() {
             return Err(UpstreamError::NoServer);
         }
-        let seats =
-            config.servers.iter().map(|server| Seat { slot: self.slot(self.fleet.member(config, server), server.address.host()), weight: server.weight });
+        let seats = config.servers.iter().map(|server| {
+            let member = self.fleet.member(config, server);
+            let tag = self.fleet.tag(config, &member);
+            Seat { slot: self.slot(member, server.address.host()), weight: server.weight, tag }
+        });
         let group = Rc::new(Group::new(config, seats.collect(), self.health.dependency("upstream", &config.name), self.fleet.metrics()));
         // Sections that only this list holds belong to a configuration that is gone.
         known.retain(|(section, _)| Arc::strong_count(section) > 1);
@@ -112,15 +121,16 @@ impl Pool {
             return slot;
         }
         slots.retain(|_, slot| slot.strong_count() > 0);
-        let slot = Rc::new(Slot::new(member, host));
+        let slot = Rc::new(Slot::new(member, host, self.room.clone()));
         slots.insert(key, Rc::downgrade(&slot));
         slot
     }
 }
 
 impl Slot {
-    fn new(member: Arc<Member>, host: &str) -> Self {
+    fn new(member: Arc<Member>, host: &str, room: Room) -> Self {
         Self {
+            room,
             host: HeaderValue::from_str(host).ok(),
             member,
             active: Cell::new(0),
@@ -216,8 +226,8 @@ impl Slot {
                 return self.open(config, protocol, permit).await;
             }
             match self.wait(config, exclusive).await? {
-                Room::Place(permit) => permit,
-                Room::Connection(connection) => return Ok(connection),
+                Found::Place(permit) => permit,
+                Found::Connection(connection) => return Ok(connection),
             }
         };
         let _turn = self.turn(shares, config).await?;
@@ -257,7 +267,7 @@ impl Slot {
     }
 
     /// Waits in the queue.
-    async fn wait(&self, config: &Config, exclusive: bool) -> Result<Room, UpstreamError> {
+    async fn wait(&self, config: &Config, exclusive: bool) -> Result<Found, UpstreamError> {
         if self.waiting.get() >= config.queue.length {
             self.member.counters.full();
             return Err(UpstreamError::Full);
@@ -267,17 +277,17 @@ impl Slot {
             let mut place = std::pin::pin!(self.member.next_place());
             loop {
                 tokio::select! {
-                    permit = &mut place => return permit.map(Room::Place),
+                    permit = &mut place => return permit.map(Found::Place),
                     () = self.released.notified() => {}
                 }
                 if let Some(place) = (!exclusive).then(|| self.take_place(config.timeouts.unused())).flatten() {
-                    return Some(Room::Connection(Connection::H2(place)));
+                    return Some(Found::Connection(Connection::H2(place)));
                 }
                 let newest = self.idle.borrow_mut().pop_back();
                 if let Some(Idle { mut connection, .. }) = newest
                     && connection.sender.ready().await.is_ok()
                 {
-                    return Some(Room::Connection(Connection::H1(connection)));
+                    return Some(Found::Connection(Connection::H1(connection)));
                 }
             }
         };
@@ -309,7 +319,7 @@ impl Slot {
 }
 
 /// What whoever waited gets.
-enum Room {
+enum Found {
     Place(OwnedSemaphorePermit),
     Connection(Connection),
 }

@@ -14,13 +14,14 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::answer::{relay, switched};
+use super::answer::{named_by_connection, relay, switched};
 use super::connect::Taken;
 use super::exchange::{Answered, Lease, send};
 use super::far::Far;
 use super::pool::{Busy, Connection, Slot};
+use super::upload::Upload;
 use super::websocket::Handshake;
-use super::{Config, Pool, UpstreamError};
+use super::{Config, Pool, Protocol, UpstreamError};
 use crate::body::Body;
 use crate::credentials::{Outbound, OutboundParts};
 use crate::response::{Rejection, Row};
@@ -95,6 +96,7 @@ async fn ask(
     };
     let handshake = Handshake::of(&mut head)?;
     let stuck = group.stuck_to(config, &head.headers);
+    let (body, upload) = if config.protocol == Protocol::H1 { (body, None) } else { Upload::of(body, config.timeouts.response) };
     let Answered { answer, connection, busy, place, taken } = send(&group, config, &pool.dice, head, body, asking).await?;
     if let (Some(handshake), Connection::H2(_), true) = (&handshake, &connection, answer.status().is_success()) {
         return over_h2(answer, handshake, config, connection, busy).await;
@@ -116,12 +118,13 @@ async fn ask(
         return Err(UpstreamError::Answer("a handshake that was answered as an ordinary request"));
     }
     // An answer that is refused takes its connection with it: where the next one begins is not certain.
+    let named = named_by_connection(&head.headers);
     let mut head = relay(head, private)?;
     if let Some(cookie) = group.cookie(config, stuck, place, recorder.with(|record| record.scheme)) {
         head.headers.append(SET_COOKIE, cookie);
     }
-    let lease = Lease::new(connection, busy, config);
-    Ok(Response::from_parts(head, Body::stream(body).watched(Box::new(lease))))
+    let answer = Body::stream(body).watched(Box::new(Lease::new(connection, busy, config, named)));
+    Ok(Response::from_parts(head, upload.into_iter().fold(answer, |answer, upload| answer.watched(upload.answered()))))
 }
 
 /// The tunnel that a stream of HTTP/2 has become (RFC 8441, 5).

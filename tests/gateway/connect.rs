@@ -89,9 +89,11 @@ async fn messages_go_both_ways_beside_other_requests_and_the_server_sees_a_hands
     }
     let plain = Request::get("http://gateway.example.org/public/welcome.txt").body(Empty::new()).unwrap();
     assert_eq!(answer(&mut client, plain).await.status(), 200);
+    assert!(world.metrics().await.contains("\numa_gateway_tunnels 1\n"));
     socket.close(None).await.expect("it closes");
     while let Some(Ok(_)) = socket.next().await {}
     drop(socket);
+    until("the tunnel's end", async || world.metrics().await.contains("\numa_gateway_tunnels 0\n").then_some(())).await;
     let heads = echo.heads();
     assert_eq!(heads.len(), 1);
     for field in ["authorization: Basic ", "upgrade: websocket", "connection: upgrade", "sec-websocket-key: ", "sec-websocket-protocol: chat", "via: 2 uma-"] {
@@ -100,7 +102,7 @@ async fn messages_go_both_ways_beside_other_requests_and_the_server_sees_a_hands
     assert!(!heads[0].contains(&rpt));
     let line = until("the record", async || world.audit().await.into_iter().find(|line| line["url.path"] == "/live/chat")).await;
     assert_eq!(line["uma.rows"], serde_json::json!(["I4", "E10", "U1"]));
-    assert_eq!(line["http.response.status_code"], 101);
+    assert_eq!(line["http.response.status_code"], 200);
 }
 
 #[tokio::test]
@@ -206,16 +208,16 @@ async fn stream(world: &World) -> (h2::SendStream<Bytes>, h2::RecvStream) {
     (sending, answer.into_body())
 }
 
-async fn raw_world() -> (World, TcpListener) {
+async fn raw_world(change: impl FnOnce(Setup) -> Setup) -> (World, TcpListener) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let upstream = format!("raw: {{ servers: [ \"http://{}\" ] }}", listener.local_addr().unwrap());
     let route = "{ path: /open/**, upstream: raw, upgrade: [websocket], public: true }";
-    (Setup::default().listener("h2c: true").another_upstream(&upstream).route(route).start().await, listener)
+    (change(Setup::default().listener("h2c: true").another_upstream(&upstream).route(route)).start().await, listener)
 }
 
 #[tokio::test]
 async fn a_stream_that_the_client_resets_ends_the_servers_connection() {
-    let (world, listener) = raw_world().await;
+    let (world, listener) = raw_world(|setup| setup).await;
     let ((mut sending, _receiving), mut server) = tokio::join!(stream(&world), one_handshake(listener));
     sending.send_data(Bytes::from_static(b"hi"), false).unwrap();
     let mut two = [0; 2];
@@ -229,7 +231,7 @@ async fn a_stream_that_the_client_resets_ends_the_servers_connection() {
 #[tokio::test]
 async fn a_connection_that_the_server_ends_or_breaks_off_ends_the_stream() {
     for breaks in [false, true] {
-        let (world, listener) = raw_world().await;
+        let (world, listener) = raw_world(|setup| setup).await;
         let ((_sending, mut receiving), mut server) = tokio::join!(stream(&world), one_handshake(listener));
         server.write_all(b"bye").await.unwrap();
         let first = timeout(PATIENCE, receiving.data()).await.expect("in time").unwrap().unwrap();
@@ -313,4 +315,76 @@ async fn a_gateway_that_stops_cuts_it_at_the_end_of_its_patience() {
     let stopping = tokio::task::spawn_blocking(move || gateway.stop(Duration::from_millis(200)));
     ends(&mut socket).await;
     stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn one_that_a_stopping_gateway_cuts_is_recorded_as_it_was_answered_in_either_protocol() {
+    let echo = Echo::start().await;
+    let world = world(&echo, "", h2c).await;
+    let rpt = world.rpt(&["view"]);
+    let mut client = client(&world).await;
+    let (_, mut socket) = open(&mut client, "/live/h2", Some(&rpt)).await;
+    let mut old = crate::websocket::open(&world, "/live/h1", Some(&rpt)).await.expect("it is opened");
+    says_back(&mut socket, "one").await;
+    says_back(&mut old, "one").await;
+    let log = world.file("audit.log");
+    let World { gateway, folder, .. } = world;
+    tokio::task::spawn_blocking(move || gateway.stop(Duration::from_millis(200))).await.unwrap();
+    let lines: Vec<serde_json::Value> = std::fs::read_to_string(log).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (path, status) in [("/live/h2", 200), ("/live/h1", 101)] {
+        let line = lines.iter().find(|line| line["url.path"] == path).unwrap_or_else(|| panic!("{path}: {lines:?}"));
+        assert_eq!(line["http.response.status_code"], status);
+    }
+    drop(folder);
+}
+
+/// The handshake of a client of HTTP/1.1.
+async fn handshake(world: &World) -> TcpStream {
+    let mut stream = TcpStream::connect(world.address()).await.unwrap();
+    let text = "GET /open/x HTTP/1.1\r\nHost: gateway.example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "));
+    stream
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_or_takes_nothing_does_not_hold_the_server_for_ever_in_either_protocol() {
+    for (over_h2, client_ends) in [(false, true), (true, true), (false, false), (true, false)] {
+        let (world, listener) = raw_world(|setup| setup.settings(|settings| settings.write = Duration::from_millis(500))).await;
+        let (mut old, mut new, mut server) = if over_h2 {
+            let (new, server) = tokio::join!(stream(&world), one_handshake(listener));
+            (None, Some(new), server)
+        } else {
+            let (old, server) = tokio::join!(handshake(&world), one_handshake(listener));
+            (Some(old), None, server)
+        };
+        match (&mut old, &mut new) {
+            (Some(old), _) if client_ends => old.shutdown().await.unwrap(),
+            (_, Some((sending, _))) if client_ends => sending.send_data(Bytes::new(), true).unwrap(),
+            _ => {}
+        }
+        // It never stops: little, which is taken, or more than all buffers hold.
+        let piece = if client_ends { &b"more"[..] } else { &[b'x'; 64 * 1024] };
+        let talk = async {
+            while server.write_all(piece).await.is_ok() {
+                if client_ends {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        timeout(3 * PATIENCE, talk).await.unwrap_or_else(|_| panic!("over HTTP/2: {over_h2}, the client ends: {client_ends}"));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_takes_nothing_does_not_hold_the_client_for_ever() {
+    let (world, listener) = raw_world(|setup| setup.settings(|settings| settings.write = Duration::from_millis(500))).await;
+    let (mut client, _server) = tokio::join!(handshake(&world), one_handshake(listener));
+    let piece = [b'x'; 64 * 1024];
+    let talk = async { while client.write_all(&piece).await.is_ok() {} };
+    timeout(3 * PATIENCE, talk).await.expect("it ends");
 }

@@ -3,28 +3,23 @@
 //! `rows/` has a test for each row of the decision table, which asserts five things; the other files hold the figures and the flows. `support/` builds the
 //! [`support::World`] that they all live in.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::string_slice,
-    clippy::unwrap_used,
-    reason = "a test stops at the first surprise"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 mod answers;
 mod bodies;
 mod connect;
+mod early;
 mod explain;
+mod faults;
 mod figures;
 mod flows;
 mod framing;
+mod h2_upstream;
 mod http2;
 mod matrix;
 mod outage;
 mod records;
 mod rows;
-mod secrets;
 mod servers;
 mod support;
 mod tls;

@@ -63,7 +63,7 @@ async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin, seen: Arc<Mutex<Vec<S
     }
 }
 
-type Socket = WebSocketStream<TcpStream>;
+pub type Socket = WebSocketStream<TcpStream>;
 
 pub async fn world(echo: &Echo, route: &str, change: impl FnOnce(Setup) -> Setup) -> World {
     let upstream =
@@ -76,7 +76,7 @@ pub async fn world(echo: &Echo, route: &str, change: impl FnOnce(Setup) -> Setup
     change(Setup::default().another_upstream(&upstream).route(&protected).route(open).route(plain)).start().await
 }
 
-async fn open(world: &World, path: &str, token: Option<&str>) -> Result<Socket, Error> {
+pub async fn open(world: &World, path: &str, token: Option<&str>) -> Result<Socket, Error> {
     let stream = TcpStream::connect(world.address()).await.expect("the gateway listens");
     let mut request = format!("ws://gateway.example.org{path}").into_client_request().expect("a request");
     if let Some(token) = token {

@@ -3,79 +3,12 @@
 Each reload brings or takes a route, so that there is a new table each time. Beside the load a client without an RPT and one whose RPT lacks the scope ask
 on: what they get must not change either. Kept is the cache: while only known RPTs come, nobody asks the authorization server about one.
 """
-import itertools
-import json
 import signal
-import threading
-import time
 
-from support import DEEP, Load, call, configuration, figure, main, metric, nginx, shared_album, until
+from support import DEEP, Asks, Load, Reloads, call, configuration, figure, main, metric, nginx, shared_album, until
 
 SECONDS = 20 if DEEP else 3
 EVERY = 0.1
-RELOADED = "the configuration was read anew and is in force"
-
-
-class Reloads:
-    """Writes a changed configuration and sends SIGHUP, ten times a second."""
-
-    def __init__(self, gateway):
-        self.gateway, self.sent, self.stop = gateway, 0, threading.Event()
-        self.keys = json.loads(gateway.file.read_text())
-        self.thread = threading.Thread(target=self.run)
-
-    def write(self, more):
-        new = self.gateway.file.with_suffix(".new")
-        new.write_text(json.dumps(self.keys | {"routes": self.keys["routes"] + more}, indent=1))
-        new.rename(self.gateway.file)
-
-    def run(self):
-        due = time.monotonic()
-        for number in itertools.count():
-            self.write([{"path": f"/other/{number}", "upstream": "content", "public": True}] if number % 2 else [])
-            self.gateway.process.send_signal(signal.SIGHUP)
-            self.sent += 1
-            due += EVERY
-            if self.stop.wait(max(0, due - time.monotonic())):
-                return
-
-    def __enter__(self):
-        self.done = self.count()
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        self.thread.join()
-
-    def count(self):
-        return self.gateway.log.read_text().count(RELOADED)
-
-
-class Asks:
-    """A client that asks the same again and again, a few times a second, and keeps the statuses that it got."""
-
-    def __init__(self, method, address, rpt=None, pause=0.05):
-        self.statuses, self.stop = {}, threading.Event()
-        headers = {"Authorization": f"Bearer {rpt}"} if rpt else {}
-
-        def run():
-            while not self.stop.wait(pause):
-                try:
-                    came = call(method, address, headers)[0]
-                except OSError as error:
-                    came = repr(error)
-                self.statuses[came] = self.statuses.get(came, 0) + 1
-
-        self.thread = threading.Thread(target=run)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        self.thread.join()
 
 
 def questions(gateway):
@@ -100,7 +33,7 @@ def checks(world, check):
     asked = questions(gateway)
     check("somebody did ask for the first time", asked >= 1, asked)
     for protocol, port in ways:
-        with Reloads(gateway) as reloads, Asks("GET", link) as without:
+        with Reloads(gateway, EVERY) as reloads, Asks("GET", link) as without:
             Load(world, protocol, port, "/album/beach", rpt, seconds=SECONDS).whole(check, " while SIGHUP comes")
         check(f"{protocol}: whoever has no RPT sees 401 only", set(without.statuses) == {401}, without.statuses)
         reloads.write([])
@@ -113,7 +46,7 @@ def checks(world, check):
     check.equal("the cache was kept: nobody asked again about the RPT", questions(gateway), asked)
 
     # Whoever lacks a scope is asked about again by design, so this one stands apart.
-    with Reloads(gateway), Asks("PUT", link, rpt) as small, Asks("GET", link) as without:
+    with Reloads(gateway, EVERY), Asks("PUT", link, rpt) as small, Asks("GET", link) as without:
         Load(world, "h2", tls, "/album/beach", rpt, seconds=SECONDS).whole(check, " while SIGHUP comes and others are refused")
     check("whoever lacks the scope sees 401 or 403 only", small.statuses and set(small.statuses) <= {401, 403}, small.statuses)
     check("whoever has no RPT sees 401 only", set(without.statuses) == {401}, without.statuses)

@@ -6,19 +6,25 @@
 A figure is printed by `figure`; what an issue asks for is a check. Nothing here looks into the gateway: it is the release binary, its ports and its metrics.
 """
 import collections
+import itertools
+import json
 import math
 import pathlib
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
 from world import PASSWORD, USERNAME, call, claims, free_port, listens, main, until  # noqa: E402,F401 (handed on to the measurements)
 
 DEEP = "--deep" in sys.argv
+RELOADED = "the configuration was read anew and is in force"
 # Debian's packages of the programs that are started.
 PACKAGES = {"h2load": "nghttp2-client", "nginx": "nginx-light", "h2spec": None}
 
@@ -77,27 +83,32 @@ def configuration(world, album, upstreams, **more):
     } | more
 
 
-def nginx(world, name="content", size=1024):
-    """A content server that wants the gateway's credential. Answers any path with `size` bytes; returns its port and its file of passwords."""
-    folder, port = world.folder / name, free_port()
-    (folder / "root").mkdir(parents=True)
+def nginx_of(world, name, http):
+    """Starts an nginx with this inside of `http { … }`."""
+    folder = world.folder / name
+    folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
-    passwords = folder / "passwords"
-    passwords.write_text(f"{USERNAME}:{{PLAIN}}{PASSWORD}\n")
-    (folder / "root/content").write_bytes(b"x" * size)
     temporary = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
     (folder / "nginx.conf").write_text(f"""
         daemon off; worker_processes 1; pid {folder}/pid;
         events {{ worker_connections 4096; }}
-        http {{
-            {temporary}
-            access_log off; keepalive_requests 1000000000; default_type application/octet-stream;
-            server {{
-                listen 127.0.0.1:{port}; root {folder}/root;
-                location / {{ auth_basic content; auth_basic_user_file {passwords}; try_files /content =404; }}
-            }}
-        }}""")
+        http {{ {temporary} access_log off; default_type application/octet-stream; {http} }}""")
     world.start(name, [tool("nginx"), "-p", folder, "-c", folder / "nginx.conf", "-e", folder / "error.log"])
+
+
+def nginx(world, name="content", size=1024):
+    """A content server that wants the gateway's credential. Answers any path with `size` bytes; returns its port and its file of passwords."""
+    folder, port = world.folder / name, free_port()
+    (folder / "root").mkdir(parents=True)
+    passwords = folder / "passwords"
+    passwords.write_text(f"{USERNAME}:{{PLAIN}}{PASSWORD}\n")
+    (folder / "root/content").write_bytes(b"x" * size)
+    nginx_of(world, name, f"""
+        keepalive_requests 1000000000;
+        server {{
+            listen 127.0.0.1:{port}; root {folder}/root;
+            location / {{ auth_basic content; auth_basic_user_file {passwords}; try_files /content =404; }}
+        }}""")
     until("nginx listens", lambda: listens(port))
     return port, passwords
 
@@ -106,9 +117,9 @@ Row = collections.namedtuple("Row", "began status took")
 
 
 class Load:
-    """One run of h2load: how it speaks (`h1`, `h2c` or `h2`), where, for how long, and what came of it."""
+    """One run of h2load: how it speaks (`h1`, `h2c` or `h2`), where, for how long, and what came of it. With `data`, a file, it is POST."""
 
-    def __init__(self, world, protocol, port, path, rpt=None, *, seconds, clients=32, streams=10, rate=None, requests=None):
+    def __init__(self, world, protocol, port, path, rpt=None, *, seconds, clients=32, streams=10, rate=None, requests=None, data=None):
         scheme = "https" if protocol == "h2" else "http"
         self.name = f"{protocol} {path}"
         self._rows = world.folder / f"h2load-{free_port()}.rows"
@@ -116,6 +127,7 @@ class Load:
         command += ["-n", requests] if requests else ["-D", f"{seconds * 1000:.0f}ms"]
         command += ["--h1"] if protocol == "h1" else []
         command += ["--rps", rate] if rate else []
+        command += ["-d", data] if data else []
         command += ["-H", f"Authorization: Bearer {rpt}"] if rpt else []
         # By file, so that an end by force is not needed where nobody reads a full pipe.
         self._output = open(self._rows.with_suffix(".log"), "w+")
@@ -160,3 +172,65 @@ def metric(gateway, name, **labels):
         if found and all(f'{label}="{value}"' in (found.group(1) or "") for label, value in labels.items()):
             total += float(found.group(2))
     return total
+
+
+class Reloads:
+    """Writes a changed configuration and sends SIGHUP, every so many seconds: a route comes and goes."""
+
+    def __init__(self, gateway, every):
+        self.gateway, self.every, self.sent, self.stop = gateway, every, 0, threading.Event()
+        self.keys = json.loads(gateway.file.read_text())
+        self.thread = threading.Thread(target=self.run)
+
+    def write(self, more):
+        new = self.gateway.file.with_suffix(".new")
+        new.write_text(json.dumps(self.keys | {"routes": self.keys["routes"] + more}, indent=1))
+        new.rename(self.gateway.file)
+
+    def run(self):
+        due = time.monotonic()
+        for number in itertools.count():
+            self.write([{"path": f"/other/{number}", "upstream": "content", "public": True}] if number % 2 else [])
+            self.gateway.process.send_signal(signal.SIGHUP)
+            self.sent += 1
+            due += self.every
+            if self.stop.wait(max(0, due - time.monotonic())):
+                return
+
+    def __enter__(self):
+        self.done = self.count()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def count(self):
+        return self.gateway.log.read_text().count(RELOADED)
+
+
+class Asks:
+    """A client that asks the same again and again, a few times a second, and keeps the statuses that it got."""
+
+    def __init__(self, method, address, rpt=None, pause=0.05):
+        self.statuses, self.stop = {}, threading.Event()
+        headers = {"Authorization": f"Bearer {rpt}"} if rpt else {}
+
+        def run():
+            while not self.stop.wait(pause):
+                try:
+                    came = call(method, address, headers)[0]
+                except OSError as error:
+                    came = repr(error)
+                self.statuses[came] = self.statuses.get(came, 0) + 1
+
+        self.thread = threading.Thread(target=run)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()

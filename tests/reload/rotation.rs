@@ -6,8 +6,9 @@ use tokio::time::sleep;
 use uma_gateway::admin::{AdminClient, AdminDoor};
 use uma_gateway::app::Why;
 use uma_gateway::demo::authorization_server::{Endpoint, Kind};
+use uma_gateway::demo::content_server::Reply;
 
-use super::support::{LINK, Load, Plan, World, free_port, get, until};
+use super::support::{Connection, LINK, Load, Plan, World, free_port, get, until};
 
 /// Long enough for many requests, short enough for a test.
 const WHILE: Duration = Duration::from_millis(500);
@@ -80,6 +81,32 @@ async fn the_proxy_credential_is_changed_in_the_file_first() {
     let bad = load.end().await.bad;
     let early: Vec<_> = bad.iter().filter(|(_, what)| !what.starts_with("502")).collect();
     assert!(early.is_empty(), "{:?}", early.first());
+}
+
+#[tokio::test]
+async fn what_the_content_server_says_to_anybody_does_not_take_the_old_proxy_credential_away() {
+    let world = World::start(Kind::Uma2, &Plan::default()).await;
+    let content = world.around.content();
+    world.around.write("proxy-password", "wrong-password");
+    reload(&world).await;
+    let shown = || content.requests().iter().map(|request| request.header("authorization").unwrap_or_default().to_owned()).collect::<Vec<_>>();
+    let trials = || shown().iter().filter(|shown| **shown == "Basic Z2F0ZXdheTp3cm9uZy1wYXNzd29yZA==").count();
+    for status in [404, 304, 400, 200] {
+        content.reply_as_usual();
+        content.reply(Reply::status(status));
+        let before = trials();
+        until("the new one is tried", async || {
+            assert_eq!(get(world.address(), "/public/x", None).await.status, status);
+            (trials() > before).then_some(())
+        })
+        .await;
+        // What cannot be repeated goes with the one that has worked.
+        let mut connection = Connection::open(world.address(), None).await;
+        connection.send(b"PUT /public/x HTTP/1.1\r\nHost: gateway.example.org\r\nContent-Length: 1\r\n\r\nx").await;
+        assert_eq!(connection.answer(false).await.status, status);
+        let put = content.requests().into_iter().rfind(|request| request.method == "PUT").expect("it came");
+        assert_eq!(put.header("authorization"), Some("Basic Z2F0ZXdheTpwcm94eS1zZWNyZXQ="), "after {status}");
+    }
 }
 
 #[tokio::test]

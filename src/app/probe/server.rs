@@ -116,6 +116,11 @@ async fn refused_document(config: &Config, asked: &Asked<'_>, response: &Respons
 }
 
 fn other_issuer(config: &Config, named: &str, report: &mut Report) {
+    // It holds a password, perhaps.
+    if named.contains('@') {
+        report.fail("it calls itself by an address with user information, which is not shown here", "correct its issuer at the server");
+        return;
+    }
     let what = format!("it calls itself \"{named}\", the configuration calls it \"{}\"", config.issuer);
     // Whoever writes the other issuer may need the address of now to reach it.
     let host = |text: &str| text.parse::<Uri>().ok().and_then(|uri| uri.authority().map(ToString::to_string));

@@ -147,17 +147,25 @@ static UPSTREAM: Section = Section::new(
             .required()
             .example("[http://127.0.0.1:9101]"),
         Key::new("credentials", Kind::Section(&CREDENTIALS), "What the gateway presents to it in the place of the client's token.").default("none"),
-        Key::new("host", Kind::WordOr(&["preserve", "upstream"], "host"), "The `Host` that it sees: the one asked for, the server's own, or a fixed one.")
-            .default("upstream"),
+        Key::new(
+            "host",
+            Kind::WordOr(&["preserve", "upstream"], "host"),
+            "The `Host` that it sees: the one asked for, the server's own (`localhost` for a server at a Unix socket), or a fixed one.",
+        )
+        .default("upstream"),
         Key::new("protocol", Kind::Word(&["h1", "h2", "auto"]), "HTTP/1.1, HTTP/2 (which gRPC needs), or what a TLS handshake agrees on.").default("h1"),
         Key::new("tls", Kind::Section(&UPSTREAM_TLS), "For servers with `https://`."),
         Key::new("timeouts", Kind::Section(&TIMEOUTS), "Deadlines."),
         Key::new("sticky", Kind::Section(&STICKY), "Keeps a client with one server, while that one is fit.").default("the less busy of two"),
         Key::new("health_check", Kind::Section(&HEALTH_CHECK), "Asks each server how it is; one that fails is left alone until it answers.").default("none"),
-        Key::new("ejection", Kind::Section(&EJECTION), "Leaves a server alone for a while when requests to it fail, if there are others."),
+        Key::new(
+            "ejection",
+            Kind::Section(&EJECTION),
+            "Leaves a server alone for a while when requests to it fail, if there are others; also where this section is left out.",
+        ),
         Key::new("max_connections", Kind::Number(1, 65_535), "Connections to one server at a time, all workers together.").default("1024"),
         Key::new("queue", Kind::Section(&QUEUE), "Requests that wait for one of them."),
-        Key::new("retry_budget", Kind::Percent, "Requests that may be sent once more, of all; only what no server has begun with is sent again.")
+        Key::new("retry_budget", Kind::Percent, "Requests that may be sent once more, of all; only what no server has begun with is sent again. Those that a connection of HTTP/2 leaves out when it ends do not count, unless it is 0%.")
             .default("20%"),
     ],
 );
@@ -174,6 +182,7 @@ static STICKY: Section = Section::new(
     "`sticky`",
     &[
         Key::new("cookie", Kind::Text, "By a cookie with this name, which the gateway sets.").example("uma_server"),
+        Key::new("key", Kind::Secret, "What the cookie is made with; gateways that share it keep each other's clients.").default("drawn at each start"),
         Key::new("header", Kind::Text, "By the value of this header.").example("X-Session"),
     ],
 )
@@ -293,7 +302,7 @@ static ROUTE: Section = Section::new(
         .default("none")
         .example("{ X-Forwarded-User: sub }"),
         Key::new("scopes_match", Kind::Word(&["all", "any"]), "Whether all scopes of a method are needed, or one of them.").default("all"),
-        Key::new("upgrade", Kind::List(&Kind::Word(&["websocket"])), "Protocols that a connection may change to; decided at the handshake.")
+        Key::new("upgrade", Kind::List(&Kind::Word(&["websocket"])), "Protocols that a connection may change to; decided at the handshake. Without it the offer goes no further, and the content server sees an ordinary GET; over HTTP/2 the answer is 405.")
             .default("none")
             .example("[websocket]"),
         Key::new("upgrade_grace", Kind::DurationOrZero, "How long an upgraded connection goes on when its permission has ended or was withdrawn.")

@@ -59,7 +59,7 @@ const ROWS: &[Row] = &[
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ], hsts: 180 }", (4, 76), "`180` is not a duration", "write   180s"),
     ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    h2c: true\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ] }", (4, 5), "`h2c` is HTTP/2 without TLS", "leave it out"),
     // Values of the top.
-    ("health: { address: 127.0.0.1:9090 }", "workers: 0", (4, 10), "`0` is not a whole number", "from 1 to 1024"),
+    ("health: { address: 127.0.0.1:9090 }", "workers: 0", (4, 10), "`0` is not a whole number from 1 to 1024", "the least is 1"),
     ("health: { address: 127.0.0.1:9090 }", "workers: \"4\"", (4, 10), "`4` is not a whole number", "without quotes"),
     ("health: { address: 127.0.0.1:9090 }", "trusted_proxies: [ 10.0.0.1/8 ]", (4, 20), "`10.0.0.1/8` is not a network", "write   10.0.0.0/8"),
     ("health: { address: 127.0.0.1:9090 }", "trusted_proxies: [ ::ffff:10.0.0.0/104 ]", (4, 20), "is not a network", "write   10.0.0.0/8"),
@@ -68,7 +68,7 @@ const ROWS: &[Row] = &[
     ("health: { address: 127.0.0.1:9090 }", "limits: { body: 1000 }", (4, 17), "`1000` is not a size", "write   1000B"),
     ("health: { address: 127.0.0.1:9090 }", "limits: { tickets: { rate: 20 } }", (4, 28), "`20` is not a rate", "write   20/s"),
     ("health: { address: 127.0.0.1:9090 }", "limits: { tickets: { rate: 20/m } }", (4, 28), "`20/m` is not a rate", "write   20/s"),
-    ("health: { address: 127.0.0.1:9090 }", "limits: { connections: 0 }", (4, 24), "`0` is not a whole number", "from 1 to 1000000"),
+    ("health: { address: 127.0.0.1:9090 }", "limits: { connections: 0 }", (4, 24), "`0` is not a whole number from 1 to 1000000", "the least is 1"),
     ("health: { address: 127.0.0.1:9090 }", "limits: { connections: 100, connections_per_client: 200 }", (4, 29), "one client may have 200 connections, and all together 100", "more than all"),
     ("health: { address: 127.0.0.1:9090 }", "limits: { timeouts: { idle: 60 } }", (4, 29), "`60` is not a duration", "write   60s"),
     ("health: { address: 127.0.0.1:9090 }", "log: { level: verbose }", (4, 15), "`verbose` is not one of `error`", "these are all"),
@@ -115,16 +115,18 @@ const ROWS: &[Row] = &[
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ https://127.0.0.1:9101 ]\n    protocol: h3", (12, 15), "`h3` is not one of `h1`, `h2`, `auto`", "did you mean"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    tls: { ca: ca.pem }", (12, 5), "`tls` has no effect", "https://"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101, \"http://127.0.0.1:9101/\" ]", (11, 39), "the server 127.0.0.1:9101 stands twice", "`weight` gives it a larger share"),
-    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ { url: http://127.0.0.1:9101, weight: 0 } ]", (11, 54), "`0` is not a whole number", "from 1 to 1000"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ { url: http://127.0.0.1:9101, weight: 0 } ]", (11, 54), "`0` is not a whole number from 1 to 1000", "the least is 1"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ { url: http://127.0.0.1:9101, wieght: 2 } ]", (11, 46), "unknown key `wieght`", "did you mean `weight`?"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ { weight: 2 } ]", (11, 16), "`url` is missing", "write   url: http://127.0.0.1:9101"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ unix:content.sock ]", (11, 16), "is not a server", "write   unix:/content.sock"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { cookie: \"a b\" }", (12, 23), "`a b` is not the name of a cookie", "letters, digits"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { cookie: a, header: b }", (12, 26), "exactly one of `cookie`, or `header`", "leave one out"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { header: a, key: { env: PROXY_PASSWORD } }", (12, 26), "`key` has no effect", "leave it out"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { cookie: a, key: { file: proxy-password } }", (12, 31), "this key can be guessed", "16 random characters"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    health_check: { path: health }", (12, 27), "`health` is not a path to ask for", "write   /health"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    health_check: { interval: 1s }", (12, 5), "`path` is missing", "write   path: /health"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    ejection: { server_errors: yes }", (12, 32), "`yes` is not true or false", "write   true"),
-    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    max_connections: 0", (12, 22), "`0` is not a whole number", "from 1 to 65535"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    max_connections: 0", (12, 22), "`0` is not a whole number from 1 to 65535", "the least is 1"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    retry_budget: 20", (12, 19), "`20` is not a percentage", "write   20%"),
     ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    timeouts: { idle: 5 }", (12, 23), "`5` is not a duration", "write   5s"),
     ("path: /albums/{album}/**", "path: /albums/{album}/**\n    upgrade: [h2c]", (16, 15), "`h2c` is not `websocket`", "these are all"),
@@ -172,6 +174,43 @@ const ROWS: &[Row] = &[
     ("path: /albums/{album}/**", "path: /albums/{album}/**\n    identity_headers: { X-User: \"{sub}\" }", (16, 33), "`{sub}` is not a claim", "write   sub"),
     ("    public: true", "    public: true\n  - path: /public\n    public: true\n  - path: /public/{x}/**\n    public: true", (19, 11), "can never match", "remove it"),
     ("basic: { username: gateway, password: { file: proxy } }\nroutes:\n", "headers: { X-User: { file: proxy } }\nroutes:\n  - path: /x\n    public: true\n    identity_headers: { x-user: sub }\n", (17, 5), "`x-user` carries the credential", "another header"),
+    // What a person writes who knows other programs, or forgets a bracket.
+    ("path: /public/**", "path: /public/**/b", (19, 19), "`**` stands only at the end", "write   /public/{segment}/b"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ UNIX:/run/x.sock ]", (11, 16), "`UNIX:/run/x.sock` is not a server", "write   unix:/run/x.sock"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ /run/x.sock ]", (11, 16), "is not a server", "write   unix:/run/x.sock"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { cookie: \"uma;server\" }", (12, 23), "`uma;server` is not the name of a cookie", "letters, digits, - and _ write   uma-server"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    sticky: { header: \"X Session\" }", (12, 23), "`X Session` is not the name of a header", "write   X-Session"),
+    ("address: 127.0.0.1:8080", "address: \"[::1\"", (3, 14), "`[::1` is not an address and a port", "the [ is not closed write   \"[::1]:8080\""),
+    ("address: 127.0.0.1:8080", "address: \"[::1:8443\"", (3, 14), "is not an address and a port", "the [ is not closed write   \"[::1]:8443\""),
+    ("address: 127.0.0.1:8080", "address: \"::1:8443\"", (3, 14), "is not an address and a port", "an IPv6 address stands in brackets write   \"[::1]:8443\""),
+    ("address: 127.0.0.1:8080", "address: [::1]:8443", (3, 14), "an IPv6 address in brackets needs quotes", "write   \"[::1]:8443\""),
+    ("address: 127.0.0.1:8080", "address: [::1:8443", (3, 14), "an IPv6 address in brackets needs quotes", "write   \"[::1]:8443\""),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:80808", (3, 14), "is not an address and a port", "the port is a number up to 65535"),
+    ("address: 127.0.0.1:8080", "address: 8080", (3, 14), "is not an address and a port", "the address is missing; 0.0.0.0 is every address of this machine write   0.0.0.0:8080"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    hosts: [\"[::1\"]", (4, 13), "`[::1` is not a host", "the [ is not closed write   \"[::1]\""),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ \"http://[::1:9101\" ]", (11, 16), "is not a server", "the [ is not closed write   \"http://[::1]:9101\""),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://[::1]:9101 ]", (11, 16), "an IPv6 address in brackets needs quotes", "write   \"http://[::1]:9101\""),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ \"http://[::1]9101\" ]", (11, 16), "is not a server", "a colon stands before the port write   \"http://[::1]:9101\""),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: \"https://[::1/realms/photoz\"", (7, 13), "is not an issuer", "the [ is not closed write   \"https://[::1]/realms/photoz\""),
+    ("health: { address: 127.0.0.1:9090 }", "trusted_proxies: [ \"[::1]/128\" ]", (4, 20), "is not a network", "without brackets write   ::1/128"),
+    ("health: { address: 127.0.0.1:9090 }", "trusted_proxies: [ 10.0.0.0/33 ]", (4, 20), "is not a network", "an IPv4 address has 32 bits"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ { url: http://127.0.0.1:9101, weight: 1001 } ]", (11, 54), "`1001` is not a whole number from 1 to 1000", "the most is 1000"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ { url: http://127.0.0.1:9101, weight: 1.5 } ]", (11, 54), "`1.5` is not a whole number from 1 to 1000", "digits alone"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ { url: http://127.0.0.1:9101, weight: 03 } ]", (11, 54), "`03` is not a whole number from 1 to 1000", "write   3"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    timeouts: { connect: 1m30s }", (12, 26), "`1m30s` is not a duration", "write   90s"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    timeouts: { connect: 500 msec }", (12, 26), "`500 msec` is not a duration", "write   500ms"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    timeouts: { connect: 2h }", (12, 26), "`2h` is not a duration", "at most 1h"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    timeouts: { connect: 0 }", (12, 26), "`0` is not a duration", "at least 1ms"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    timeouts: { idle: never }", (12, 23), "`never` is not a duration", "write   0"),
+    ("servers: [ http://127.0.0.1:9101 ]", "servers: [ http://127.0.0.1:9101 ]\n    protocol: http2", (12, 15), "`http2` is not one of `h1`, `h2`, `auto`", "did you mean `h2`?"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ], min_version: TLS1.2 }", (4, 83), "`TLS1.2` is not one of", "did you mean `1.2`?"),
+    ("address: 127.0.0.1:8080", "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: \"-----BEGIN PRIVATE KEY-----\" } ] }", (4, 57), "this is not the name of a file", "write   PATH"),
+    ("health: { address: 127.0.0.1:9090 }", "log: { level: warning }", (4, 15), "`warning` is not one of", "did you mean `warn`?"),
+    ("health: { address: 127.0.0.1:9090 }", "log: { to: stderr }", (4, 12), "`stderr` is not `stdout` or a file", "`./stderr`"),
+    ("health: { address: 127.0.0.1:9090 }", "log: { audit: off }", (4, 15), "`off` is not `stdout` or a file", "leave the key out"),
+    ("health: { address: 127.0.0.1:9090 }", "admin: { socket: nowhere/admin.sock }", (4, 18), "nowhere/admin.sock cannot be made", "there is no such folder"),
+    ("health: { address: 127.0.0.1:9090 }", "admin: { socket: client }", (4, 18), "client cannot be made", "it is not a socket"),
+    ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { ANY: [view] }", (18, 17), "`ANY` is not a method: name each one", "write   \"GET, POST"),
     // YAML itself.
     ("path: /public/**", "path: /public/**\n    rewrite: {**}", (20, 14), "`{**}` needs quotes", "write   \"{**}\""),
     ("health: { address: 127.0.0.1:9090 }", "hosts:\n  *.example.org: { upstream: albums }", (5, 3), "a text that begins with * needs quotes", "write   \"*.example.org\""),
@@ -236,8 +275,8 @@ fn a_route_for_a_host_that_no_listener_serves_can_never_match() {
 fn the_schema_refuses_unknown_keys_and_exclusive_ones_as_the_checker_does() {
     let shapes = ["unknown key", "exactly one of", "is missing:", "a list is wanted", "is not a duration", "is not a size", "is not a rate", "upper case"];
     for (right, wrong, _, message, instead) in ROWS {
-        // Whether `hosts` gives the scopes, and how small a duration may be, is beyond it.
-        let known_to_routes_alone = message.contains("`scopes` is missing") || instead.contains("at least");
+        // Whether `hosts` gives the scopes, and how short or long a duration may be, is beyond it.
+        let known_to_routes_alone = message.contains("`scopes` is missing") || instead.contains("at least") || instead.contains("at most");
         if shapes.iter().any(|shape| message.contains(shape)) && !known_to_routes_alone {
             assert!(!schema_accepts(&RIGHT.replace(right, wrong)), "{wrong}");
         }
@@ -269,6 +308,54 @@ fn what_has_no_effect_is_a_warning_with_its_line() {
     assert!(warning.contains("`covers: all` has no effect here: the resource uses every parameter") && warning.contains("gateway.yaml:16:5"), "{warning}");
     let meant = covers.replace("name: \"album {album}\"", "name: albums");
     assert!(warnings(&meant).is_empty());
+}
+
+#[test]
+fn what_only_sounds_like_a_secret_is_shown_and_what_stands_in_the_place_of_one_is_not() {
+    let folder = folder();
+    let shown = |right: &str, wrong: &str| read_in(folder.path(), &RIGHT.replace(right, wrong)).expect_err("a mistake").to_string();
+    let servers = "servers: [ http://127.0.0.1:9101 ]";
+    assert!(shown(servers, &format!("{servers}\n    sticky: {{ cookie: \"a b\" }}")).contains("12 |     sticky: { cookie: \"a b\" }\n"));
+    let tls = |key: &str| shown("127.0.0.1:8080", &format!("127.0.0.1:8080\n    tls: {{ certificates: [ {{ certificate: tls.crt, key: {key} }} ] }}"));
+    assert!(tls("nowhere.key").contains("key: nowhere.key }"), "{}", tls("nowhere.key"));
+    let text = "MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v";
+    for key in [
+        format!("\"-----BEGIN PRIVATE KEY-----{text}\""),
+        format!("|\n      -----BEGIN PRIVATE KEY-----\n      {text}\n    "),
+        format!("\"-----BEGIN PRIVATE KEY-----\\n{text}\""),
+    ] {
+        assert!(!tls(&key).contains(text), "{}", tls(&key));
+    }
+    let cors = shown("    public: true", "    public: true\n    cors: { origins: [ \"https://app.example.org\" ], credentials: maybe }");
+    assert!(cors.contains("credentials: maybe }"), "{cors}");
+}
+
+#[test]
+fn a_door_is_found_whatever_is_wrong_elsewhere() {
+    let folder = folder();
+    let file = folder.path().join("gateway.yaml");
+    let admin = RIGHT.replace("health:", "admin: { address: 127.0.0.1:9091, token: { file: client } }\nhealth:");
+    for (right, wrong) in [
+        ("routes:", "rutes:"),
+        ("version: 1", "version: 1\nlog: { to: nowhere/x.log }"),
+        ("secret: { file: client }", "secret: { env: UNSET }"),
+        ("    public: true", "    public true"),
+        ("listeners:", "listeners: {"),
+        ("  - path: /public/**", "\t- path: /public/**"),
+    ] {
+        let text = admin.replace(right, wrong);
+        std::fs::write(&file, &text).expect("written");
+        assert!(crate::config::load(&file).is_err(), "{wrong}");
+        let health = crate::config::health(&file).unwrap_or_else(|problems| panic!("{problems}")).expect("a section");
+        assert_eq!(health.address.port(), 9090, "{wrong}");
+        assert!(matches!(crate::config::admin(&file), Ok(Some(crate::admin::AdminDoor::Address { token, .. })) if token.expose() == "open-sesame"), "{wrong}");
+    }
+    // A mistake in the section itself, and none to be found.
+    std::fs::write(&file, admin.replace("127.0.0.1:9090", "localhost:9090")).expect("written");
+    let problems = crate::config::health(&file).expect_err("a name").to_string();
+    assert!(problems.contains("gateway.yaml:5:20") && problems.contains("write   127.0.0.1:9090"), "{problems}");
+    std::fs::write(&file, "version: 1\n").expect("written");
+    assert!(matches!(crate::config::health(&file), Ok(None)) && matches!(crate::config::admin(&file), Ok(None)));
 }
 
 #[test]

@@ -11,10 +11,13 @@ use super::HOUR;
 use crate::config::checker::{Checker, Keys};
 use crate::config::description::Section;
 use crate::config::problem::Problem;
+use crate::config::secrets::secret;
 use crate::config::tree::{Node, Value};
 use crate::config::values::{Wrong, boolean, duration, list, number, parse_url, parsed, percent};
-use crate::upstream::{Address, Config, Ejection, HealthCheck, Queue, Server, Sticky};
+use crate::upstream::{Address, Config, Ejection, HealthCheck, Queue, Server, Sticky, StickyKey};
 
+/// Characters of a key of sticky cookies.
+const LEAST_KEY: usize = 16;
 /// More are not looked at for one request.
 const MOST_SERVERS: usize = 64;
 
@@ -57,6 +60,13 @@ fn server(node: &Node, about: &'static Section, checker: &mut Checker<'_>) -> Op
 
 fn address(node: &Node, checker: &mut Checker<'_>) -> Option<Address> {
     parsed(node, checker, "a server", |text| {
+        if let Some((scheme, path)) = text.split_once(':').filter(|(scheme, _)| *scheme != "unix" && scheme.eq_ignore_ascii_case("unix")) {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return Err(Wrong::because(format!("`{scheme}` is written in small letters")).write(format!("unix:{path}")));
+        }
+        if text.starts_with('/') {
+            return Err(Wrong::because("a socket begins with unix:").write(format!("unix:{text}")));
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path.strip_prefix('/') {
@@ -84,8 +94,10 @@ fn address(node: &Node, checker: &mut Checker<'_>) -> Option<Address> {
 
 /// Everything about several servers.
 pub(super) fn read(keys: &Keys<'_>, config: Config, checker: &mut Checker<'_>) -> Config {
+    let (sticky, sticky_key) = keys.open("sticky", checker).map(|keys| sticky(&keys, checker)).unwrap_or_default();
     Config {
-        sticky: keys.open("sticky", checker).and_then(|keys| sticky(&keys, checker)),
+        sticky,
+        sticky_key,
         health_check: keys.open("health_check", checker).and_then(|keys| health_check(&keys, checker)),
         ejection: keys.open("ejection", checker).map_or(config.ejection, |keys| ejection(&keys, checker)),
         max_connections: size(keys, "max_connections", checker, 1, 65_535).unwrap_or(config.max_connections),
@@ -96,12 +108,31 @@ pub(super) fn read(keys: &Keys<'_>, config: Config, checker: &mut Checker<'_>) -
 }
 
 /// RFC 6265, 4.1.1: the name of a cookie is a token, as that of a header is.
-fn sticky(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Sticky> {
-    let token = |text: &str| HeaderName::from_bytes(text.as_bytes()).map_err(|_| Wrong::because("letters, digits and -"));
+fn sticky(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Option<Sticky>, Option<StickyKey>) {
+    let token = |text: &str| HeaderName::from_bytes(text.as_bytes()).map_err(|_| no_token(text));
     let cookie = keys
         .read("cookie", checker, |node, checker| parsed(node, checker, "the name of a cookie", |text| token(text).map(|_| Sticky::Cookie(Arc::from(text)))));
     let header = keys.read("header", checker, |node, checker| parsed(node, checker, "the name of a header", token).map(Sticky::Header));
-    cookie.or(header)
+    let key = keys.read("key", checker, |node, checker| {
+        let key = secret(node, checker)?;
+        if checker.environment.is_some() && key.expose().len() < LEAST_KEY {
+            checker.error(Problem::at(node.span, "this key can be guessed").label(format!("{LEAST_KEY} random characters at least")));
+            return None;
+        }
+        Some(StickyKey(key))
+    });
+    if let (Some(span), true) = (keys.key_span("key"), header.is_some()) {
+        checker.error(Problem::at(span, "`key` has no effect: it is a cookie that is made with it").label("leave it out"));
+    }
+    (cookie.or(header), key)
+}
+
+/// A name with characters that it may not have.
+fn no_token(text: &str) -> Wrong {
+    let parts = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|part| !part.is_empty());
+    let instead: String = parts.collect::<Vec<_>>().join("-").chars().take(64).collect();
+    let wrong = Wrong::because("letters, digits, - and _");
+    if instead.is_empty() || !text.is_ascii() { wrong } else { wrong.write(instead) }
 }
 
 fn health_check(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<HealthCheck> {

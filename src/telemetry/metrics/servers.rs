@@ -34,6 +34,7 @@ pub struct ServerCounters {
 #[derive(Clone)]
 pub struct RetryCounters {
     stale: Option<IntCounter>,
+    unprocessed: Option<IntCounter>,
     connect: Option<IntCounter>,
     refused: Option<IntCounter>,
 }
@@ -100,7 +101,7 @@ impl Metrics {
     #[must_use]
     pub fn retries(&self, upstream: &str) -> RetryCounters {
         let counter = |reason| self.servers.retries.get_metric_with_label_values(&[upstream, reason]).ok();
-        RetryCounters { stale: counter("stale_connection"), connect: counter("connect"), refused: counter("budget_spent") }
+        RetryCounters { stale: counter("stale_connection"), unprocessed: counter("unprocessed"), connect: counter("connect"), refused: counter("budget_spent") }
     }
 }
 
@@ -157,6 +158,11 @@ impl RetryCounters {
     /// An unused connection turned out to be dead.
     pub fn stale(&self) {
         increment(self.stale.as_ref());
+    }
+
+    /// A server of HTTP/2 said that it has not processed a request.
+    pub fn unprocessed(&self) {
+        increment(self.unprocessed.as_ref());
     }
 
     /// A server took no connection.

@@ -1,7 +1,6 @@
 //! A stream that counts what comes in, so that "nothing was answered" can be told from "a part of an answer was"; and that breaks off when the server
 //! neither takes nor says anything for too long: an early answer does not release it from the rest of the request.
 
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,10 +11,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
 use crate::upstream::connect::Stream;
+use crate::upstream::h2::Came;
 
 pub(in crate::upstream) struct Counted {
     stream: Stream,
-    received: Rc<Cell<u64>>,
+    came: Rc<Came>,
     /// How long the server may take nothing.
     patience: Duration,
     stuck: Option<Stuck>,
@@ -29,8 +29,8 @@ struct Stuck {
 }
 
 impl Counted {
-    pub(in crate::upstream) const fn new(stream: Stream, received: Rc<Cell<u64>>, patience: Duration) -> Self {
-        Self { stream, received, patience, stuck: None }
+    pub(in crate::upstream) const fn new(stream: Stream, came: Rc<Came>, patience: Duration) -> Self {
+        Self { stream, came, patience, stuck: None }
     }
 
     fn wrote<T>(&mut self, outcome: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -38,7 +38,7 @@ impl Counted {
             self.stuck = None;
             return outcome;
         }
-        let (patience, received) = (self.patience, self.received.get());
+        let (patience, received) = (self.patience, self.came.octets.get());
         let stuck = self.stuck.get_or_insert_with(|| Stuck { timer: Box::pin(sleep(patience)), received });
         while stuck.timer.as_mut().poll(context).is_ready() {
             if stuck.received == received {
@@ -57,7 +57,7 @@ impl AsyncRead for Counted {
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
         let bytes = buffer.filled().len() - before;
-        self.received.set(self.received.get().wrapping_add(bytes as u64));
+        self.came.add(bytes);
         outcome
     }
 }

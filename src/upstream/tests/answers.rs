@@ -119,3 +119,29 @@ async fn a_cut_answer_is_an_error_and_one_that_ends_with_the_connection_is_not()
     })
     .await;
 }
+
+#[tokio::test]
+async fn nothing_that_belongs_into_a_head_comes_in_trailers() {
+    on_worker(async {
+        let kept = "X-Sum: 1\r\nServer-Timing: db\r\nContent-Digest: sha-256=:x:\r\nETag: \"1\"\r\nGrpc-Status: 0\r\n";
+        let dropped = "Set-Cookie: a=1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\nHost: a\r\nConnection: x-sum\r\nX-Hop: 1\r\nKeep-Alive: 5\r\n\
+            Upgrade: h2c\r\nTrailer: X\r\nWWW-Authenticate: Basic\r\nAuthentication-Info: x\r\nX-Request-Id: theirs\r\nX-Forwarded-For: 10.0.0.1\r\n\
+            Forwarded: for=x\r\nVia: 1.1 x\r\nTraceparent: 00\r\nCache-Control: public\r\nCDN-Cache-Control: public\r\nVary: *\r\nLocation: /x\r\n\
+            Access-Control-Allow-Origin: *\r\nStrict-Transport-Security: max-age=0\r\nContent-Security-Policy: x\r\nContent-Encoding: gzip\r\n\
+            Content-Type: text/html\r\nClear-Site-Data: *\r\nAlt-Svc: clear\r\nX-Accel-Redirect: /x\r\n";
+        let text = format!("HTTP/1.1 200 OK\r\nConnection: X-Hop\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n{dropped}{kept}\r\n");
+        let mut world = World::new(Timeouts::default(), move |connection| {
+            let text = text.clone();
+            async move { connection.always(&text).await }
+        })
+        .await;
+        for _ in 0..2 {
+            let all = world.get().await.unwrap().into_body().collect().await.unwrap();
+            let mut names: Vec<_> = all.trailers().unwrap().keys().map(http::HeaderName::as_str).collect();
+            names.sort_unstable();
+            assert_eq!(names, ["content-digest", "etag", "grpc-status", "server-timing", "x-sum"]);
+        }
+        assert_eq!(world.connections(), [1, 1]);
+    })
+    .await;
+}

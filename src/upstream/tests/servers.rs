@@ -282,6 +282,45 @@ async fn a_sticky_client_gets_a_cookie_and_its_server() {
     .await;
 }
 
+/// The sticky cookie of an answer.
+async fn sticky_cookie(world: &mut World) -> String {
+    let answer = world.get().await.unwrap();
+    let cookie = answer.headers().get("set-cookie").unwrap().to_str().unwrap().to_owned();
+    read(answer).await.unwrap();
+    cookie
+}
+
+#[tokio::test]
+async fn whoever_guesses_a_servers_address_cannot_tell_from_the_sticky_cookie_that_it_is_right() {
+    on_worker(async {
+        let peer = Peer::start("one").await;
+        let process = || world(&[&peer], |config| config.sticky = Some(Sticky::Cookie("server".into())));
+        let (mut one, mut another) = (process(), process());
+        let cookie = sticky_cookie(&mut one).await;
+        assert_eq!(sticky_cookie(&mut one).await, cookie);
+        assert_ne!(sticky_cookie(&mut another).await, cookie, "it follows from the address");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn gateways_that_share_a_key_understand_each_others_sticky_cookies() {
+    on_worker(async {
+        let peer = Peer::start("one").await;
+        let process = |key: &str| {
+            world(&[&peer], |config| {
+                config.sticky = Some(Sticky::Cookie("server".into()));
+                config.sticky_key = Some(StickyKey(key.into()));
+            })
+        };
+        let (mut one, mut another, mut third) = (process("of these two"), process("of these two"), process("another"));
+        let cookie = sticky_cookie(&mut one).await;
+        assert_eq!(sticky_cookie(&mut another).await, cookie);
+        assert_ne!(sticky_cookie(&mut third).await, cookie);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_server_may_be_a_socket_of_the_file_system() {
     on_worker(async {

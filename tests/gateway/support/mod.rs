@@ -1,5 +1,6 @@
 //! What the tests share: the world around a gateway, requests over real sockets, and what a row must prove.
 
+pub mod h2_server;
 mod http;
 mod proof;
 pub mod tls;

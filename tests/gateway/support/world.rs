@@ -13,7 +13,7 @@ use uma_gateway::app::{Gateway, Options};
 use uma_gateway::authorization_server::ServerIdentity;
 use uma_gateway::cache::CacheKey;
 use uma_gateway::config;
-use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control, Endpoint, Kind, RunningServer};
+use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control, Endpoint, Fault, Kind, RunningServer};
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 use uma_gateway::listener::Settings;
 
@@ -57,6 +57,7 @@ pub struct Setup {
     listener: String,
     settings: Settings,
     watch: bool,
+    broken: Vec<(Endpoint, Fault)>,
 }
 
 /// Two servers and the gateway between them.
@@ -66,7 +67,8 @@ pub struct World {
     pub server: RunningServer,
     content: RunningContentServer,
     identity: ServerIdentity,
-    folder: tempfile::TempDir,
+    /// Where the configuration stands, and what is written beside it.
+    pub folder: tempfile::TempDir,
 }
 
 impl Default for Setup {
@@ -75,7 +77,8 @@ impl Default for Setup {
         let limits = "{ off_for: [127.0.0.1/32] }".to_owned();
         let nothing = Vec::new;
         let (server, upstream, upstreams, routes, top) = (nothing(), nothing(), nothing(), nothing(), nothing());
-        Self { kind: Kind::Uma2, server, upstream, upstreams, routes, top, limits, listener: String::new(), settings, watch: false }
+        let (listener, broken) = (String::new(), Vec::new());
+        Self { kind: Kind::Uma2, server, upstream, upstreams, routes, top, limits, listener, settings, watch: false, broken }
     }
 }
 
@@ -134,6 +137,12 @@ impl Setup {
         self
     }
 
+    /// The authorization server fails in this way before the gateway has seen it.
+    pub fn broken(mut self, endpoint: Endpoint, fault: Fault) -> Self {
+        self.broken.push((endpoint, fault));
+        self
+    }
+
     /// Bounds and deadlines of connections.
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
@@ -181,6 +190,9 @@ impl Setup {
         let options = authorization_server::Options { kind: self.kind.clone(), ..authorization_server::Options::default() };
         let server = AuthorizationServer::start(options).await.expect("a port is free");
         server.control().register("alice", "vacation", &["view", "edit"]);
+        for (endpoint, fault) in &self.broken {
+            server.control().fail(*endpoint, fault.clone());
+        }
         let content = ContentServer::start(content_server::Options::default()).await.expect("a port is free");
         let folder = tempfile::tempdir().expect("a folder");
         let text = self.yaml(server.issuer(), content.address());
