@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::accepted::Tables;
 use super::rules;
 use crate::body::Body;
+use crate::response::Rejection;
 use crate::routing::{self, Peer, Request, RouteTable, RoutedParts, ServedHosts, Step, admit, route};
 use crate::telemetry::{Recorder, RequestId};
 
@@ -54,9 +55,9 @@ pub fn admission(input: &[u8]) {
     let address = SocketAddr::from(([192, 0, 2, if has("proxy") { 1 } else { 7 }], 4711));
     let peer = Peer { address, local: SocketAddr::from(([192, 0, 2, 2], 80)), scheme: if has("tls") { "https" } else { "http" }, hosts: hosts.expect("hosts") };
     let recorder = Recorder::new(RequestId("1".into()), head.method.clone(), Some(address.ip()), peer.scheme);
-    let suspect = has("suspect").then_some("seen in the bytes");
-    let Ok(admitted) = admit(Request { head, body: Body::empty(), peer, suspect, recorder }, NAME) else { return };
-    assert!(suspect.is_none(), "suspect, and let in");
+    let refusal = has("suspect").then_some(Rejection::Malformed("seen in the bytes"));
+    let Ok(admitted) = admit(Request { head, body: Body::empty(), peer, refusal, recorder }, NAME) else { return };
+    assert!(!has("suspect"), "suspect, and let in");
     one_reading(&sent, version, &method);
     let snapshot = snapshot();
     match route(admitted, Arc::clone(&snapshot)) {
