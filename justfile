@@ -16,6 +16,10 @@ corpus *arguments:
     cargo test --test corpus {{ arguments }}
     cargo test --test corpus --features holes {{ arguments }}
 
+# bytes that nobody has thought of: every fuzz target for so many seconds
+fuzz seconds="60":
+    fuzz/run all {{ seconds }}
+
 # starts a real Keycloak on loopback and walks it; it stays up (tests/keycloak/stop ends it)
 keycloak *arguments:
     tests/keycloak/start

@@ -30,3 +30,6 @@ pub use pat::Held;
 pub use profile::Profile;
 pub use resources::{Declared, Description, Reconciled, ResourceKey, Resources, Seen};
 pub use server::{CONCURRENT_CALLS, Introspected, Server, TicketError};
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use introspection::read as read_introspection;

@@ -15,6 +15,8 @@ mod places;
 mod problem;
 mod render;
 mod resource;
+#[cfg(any(test, feature = "fuzzing"))]
+mod round_trip;
 mod routes;
 mod secrets;
 mod servers;
@@ -40,6 +42,9 @@ pub use description::table::table;
 pub use places::Places;
 pub use problem::{Problem, Problems};
 pub use suggest::nearest;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use round_trip::round_trip;
 
 use crate::{admin, authorization_server, credentials, enforcement, listener, routing, telemetry, upstream};
 

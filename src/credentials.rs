@@ -26,3 +26,6 @@ pub use names::{Reserved, may_be_set};
 pub use outbound::{Call, Outbound, OutboundParts};
 pub use proxy::Proxy;
 pub use rotation::Trial;
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use names::Trailers;

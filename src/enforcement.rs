@@ -21,3 +21,6 @@ pub use decision::{Decision, Need, decide, granted, suffices};
 pub use judge::Judge;
 pub use permit::{Permit, Permitted};
 pub use service::{Enforcement, EnforcementLayer, Snapshot};
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use token::present;

@@ -27,6 +27,8 @@ pub mod config;
 pub mod credentials;
 pub mod demo;
 pub mod enforcement;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod holes;
 pub mod http_client;
 pub mod listener;

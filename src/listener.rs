@@ -36,3 +36,6 @@ pub use drain::{Cut, Drain};
 pub use serve::serve;
 pub use terms::Terms;
 pub use tls::{Certificate, CertificateFiles, ClientAuth, Refresh, Tls, TlsConfig, TlsError, TlsVersion};
+
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use {frames::Frames, raw_head::RawHeads};

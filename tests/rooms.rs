@@ -7,7 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right. `client` stands apart: it names quiet rooms only, and `demo` and `cli` name it.
-const ROOMS: [&str; 13] = ["main", "cli", "demo", "app", "config", "admin", "listener", "stack", "upstream", "credentials", "enforcement", "routing", "cache"];
+const ROOMS: [&str; 14] =
+    ["main", "cli", "fuzz", "demo", "app", "config", "admin", "listener", "stack", "upstream", "credentials", "enforcement", "routing", "cache"];
 const RIGHTMOST: &str = "authorization_server";
 const QUIET: [&str; 8] = ["holes", "response", "path", "body", "http_client", "secret", "uma", "telemetry"];
 

@@ -93,7 +93,7 @@ fn of_family(name: &str) -> Fate {
 
 /// A trailer section as it may go on: nothing in it that could not go on in a client's head or means something there only, nothing of where the request
 /// came from.
-pub(super) struct Trailers(pub(super) std::sync::Arc<super::Proxy>);
+pub(crate) struct Trailers(pub(crate) std::sync::Arc<super::Proxy>);
 
 impl Watch for Trailers {
     fn data(&mut self, _bytes: usize) -> Result<(), BodyError> {

@@ -40,10 +40,7 @@ pub fn present<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<Option
 }
 
 fn is_list_with_bearer(field: &str) -> bool {
-    field.split(',').skip(1).any(|part| {
-        let part = part.trim_start();
-        part.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("bearer "))
-    })
+    field.split(',').skip(1).any(|part| part.trim_start().split_once([' ', '\t']).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")))
 }
 
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`.
@@ -95,6 +92,7 @@ mod tests {
         assert_eq!(presented(&["Bearer a", "Basic b"], None), Err("D12"));
         assert_eq!(presented(&["Bearer a, Bearer b"], None), Err("D12"));
         assert_eq!(presented(&["Basic a, Bearer b"], None), Err("D12"));
+        assert_eq!(presented(&["Basic a,bearer\tb"], None), Err("D12"));
         assert_eq!(presented(&["Bearer a"], Some("x=1&access_token=b")), Err("D12"));
     }
 

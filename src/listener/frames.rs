@@ -34,7 +34,7 @@ const ENHANCE_YOUR_CALM: u8 = 11;
 const NUMBER: u32 = u32::MAX >> 1;
 
 /// Where heads of frames stand in the bytes of one direction.
-pub(super) struct Heads {
+pub(crate) struct Heads {
     /// Bytes of a payload that come before the next head.
     skip: u64,
     head: [u8; 9],
@@ -43,7 +43,7 @@ pub(super) struct Heads {
 
 impl Heads {
     /// Of the server's direction, which begins with a frame.
-    pub(super) const fn of_answers() -> Self {
+    pub(crate) const fn of_answers() -> Self {
         Self { skip: 0, head: [0; 9], begun: 0 }
     }
 
@@ -53,7 +53,7 @@ impl Heads {
     }
 
     /// These bytes passed; none may be left out. The next head that is complete, and what came behind it.
-    pub(super) fn next<'b>(&mut self, mut bytes: &'b [u8]) -> Option<([u8; 9], &'b [u8])> {
+    pub(crate) fn next<'b>(&mut self, mut bytes: &'b [u8]) -> Option<([u8; 9], &'b [u8])> {
         loop {
             let step = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
             self.skip = self.skip.saturating_sub(step as u64);
@@ -73,19 +73,19 @@ impl Heads {
     }
 
     /// Whether no frame has begun that is not whole.
-    pub(super) const fn is_between(&self) -> bool {
+    pub(crate) const fn is_between(&self) -> bool {
         self.skip == 0 && self.begun == 0
     }
 }
 
 /// The last words to one that asks too much (RFC 9113, 6.8 and 7): GOAWAY with `ENHANCE_YOUR_CALM`; `last`: the last stream that was begun.
-pub(super) fn calm(last: u32) -> [u8; 17] {
+pub(crate) fn calm(last: u32) -> [u8; 17] {
     let [a, b, c, d] = last.to_be_bytes();
     [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM]
 }
 
 /// The frames of one connection, from its first byte on.
-pub(super) struct Frames {
+pub(crate) struct Frames {
     heads: Heads,
     left: i64,
     filled: Instant,
@@ -94,12 +94,12 @@ pub(super) struct Frames {
 
 impl Frames {
     /// A connection on which nothing has been read.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { heads: Heads::of_requests(), left: BURST, filled: Instant::now(), last: 0 }
     }
 
     /// These bytes were read; none may be left out. Whether there were too many frames for nothing.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> bool {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) -> bool {
         while let Some((head, rest)) = self.heads.next(bytes) {
             bytes = rest;
             if self.frame(head) {
@@ -110,7 +110,7 @@ impl Frames {
     }
 
     /// The last stream that was begun.
-    pub(super) const fn last(&self) -> u32 {
+    pub(crate) const fn last(&self) -> u32 {
         self.last
     }
 
@@ -144,17 +144,17 @@ impl Frames {
     }
 
     /// A head has become a request; trailers may follow it.
-    pub(super) fn asked(&mut self) {
+    pub(crate) fn asked(&mut self) {
         self.left = self.left.saturating_add(BY_HEAD);
     }
 
     /// A request was answered.
-    pub(super) fn answered(&mut self) {
+    pub(crate) fn answered(&mut self) {
         self.left = self.left.saturating_add(BY_REQUEST);
     }
 
     /// A piece of an answer goes out.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    pub(crate) fn sent(&mut self, bytes: usize) {
         self.left = self.left.saturating_add(BY_PIECE).saturating_add(i64::try_from(bytes / BYTES).unwrap_or(0));
     }
 }

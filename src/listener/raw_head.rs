@@ -22,7 +22,7 @@ const FRAGMENT: &str = "the target holds a fragment";
 const LOST: &str = "there is no telling where the message begins";
 
 /// The messages of one connection, from its first byte on. No `Debug`: a line that has begun may hold a token.
-pub(super) struct RawHeads {
+pub(crate) struct RawHeads {
     awaited: Line,
     /// Bytes of a body that come before that line.
     skip: u64,
@@ -60,7 +60,7 @@ struct Head {
 
 impl RawHeads {
     /// A connection on which nothing has been read; `head_bytes` is the most that a head may have.
-    pub(super) fn new(head_bytes: usize) -> Self {
+    pub(crate) fn new(head_bytes: usize) -> Self {
         Self {
             awaited: Line::Request,
             skip: 0,
@@ -74,7 +74,7 @@ impl RawHeads {
     }
 
     /// These bytes were read; none may be left out.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() && self.awaited != Line::Ignored {
             if self.skip > 0 {
                 let step = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
@@ -97,7 +97,7 @@ impl RawHeads {
     }
 
     /// The library has handed over the next request: why it must be refused, if it must. Once per request, in their order.
-    pub(super) fn asked(&mut self) -> Option<&'static str> {
+    pub(crate) fn asked(&mut self) -> Option<&'static str> {
         self.asked = self.asked.saturating_add(1);
         match self.suspect {
             Some((from, reason)) if self.asked >= from => Some(reason),
@@ -191,9 +191,9 @@ impl Head {
     }
 }
 
-/// Whether there is a `#` behind the method, which may hold one.
+/// Whether there is a `#` behind the method, which may hold some.
 fn holds_fragment(line: &[u8]) -> bool {
-    memchr(b'#', line).is_some_and(|at| line.get(..at).is_some_and(|before| before.contains(&b' ')))
+    memchr(b' ', line).and_then(|at| line.get(at..)).is_some_and(|behind| memchr(b'#', behind).is_some())
 }
 
 /// The value if the field has this name, in whatever case; hyper lets no space stand before the colon.

@@ -36,6 +36,7 @@ fn what_hyper_hides_is_seen_however_the_bytes_come() {
         (post("Content-Length: 5\r\nContent-Length: 05", "hello"), TWICE),
         ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n".into(), FRAGMENT),
         ("\r\n\nGET /?a# HTTP/1.1\nHost: a\n\n".into(), FRAGMENT),
+        ("A#B /#x HTTP/1.1\r\n\r\n".into(), FRAGMENT),
         ("GET http://a/#/ HTTP/1.1\r\n\r\n".into(), FRAGMENT),
     ] {
         for piece in 1..=raw.len() {

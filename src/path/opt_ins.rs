@@ -9,6 +9,8 @@ use super::{PathProblem, Segments, unicode};
 
 /// Longest chain of escapes of escapes that is followed; a path that needs more is refused.
 const DEEPEST: usize = 6;
+/// Most texts that are followed on the way; the same.
+const MOST: usize = 64;
 
 /// Spellings that a route admits, or that a path needs to be admitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -74,32 +76,32 @@ impl Reading {
 /// When one of them holds a dot segment, a control or a delimiter in disguise, is not UTF-8, or is escaped too often: no opt-in admits that.
 pub(super) fn readings(path: &str) -> Result<Vec<Reading>, PathProblem> {
     let mut found: Vec<Reading> = Vec::new();
-    let mut add = |text: &str| {
-        let reading = reading(text)?;
+    // Each with how often it was decoded. Servers cut and normalise before, between and behind any steps of decoding, so each text is taken on in every way.
+    let mut texts = vec![(path.to_owned(), 0_usize)];
+    let mut next = 0_usize;
+    while let Some((text, depth)) = texts.get(next).cloned() {
+        next = next.saturating_add(1);
+        let reading = reading(&text)?;
         if !found.contains(&reading) {
             found.push(reading);
         }
-        Ok(())
-    };
-    // Parameters may be cut off before anything is decoded, or behind any step of it.
-    for mut text in [path.to_owned(), cut(path)] {
-        for depth in 0.. {
-            add(&text)?;
-            add(&cut(&text))?;
-            let next = decoded_once_more(&text)?;
-            if next == text {
-                break;
+        let decoded = decoded_once_more(&text)?;
+        let compatible = decoded.nfkc().collect();
+        let deeper = depth.saturating_add(1);
+        for (text, depth) in [(cut(&text), depth), (decoded, deeper), (compatible, deeper)] {
+            if texts.iter().any(|(known, _)| *known == text) {
+                continue;
             }
-            if depth == DEEPEST {
+            if depth > DEEPEST || texts.len() == MOST {
                 return Err(PathProblem::EncodedPercent);
             }
-            text = next;
+            texts.push((text, depth));
         }
     }
     Ok(found)
 }
 
-/// The next step of a server that decodes what it has decoded, and normalises what comes of it.
+/// The next step of a server that decodes what it has decoded.
 fn decoded_once_more(text: &str) -> Result<String, PathProblem> {
     let bytes: Vec<u8> = percent_encoding::percent_decode_str(&wide(text)).collect();
     let decoded = String::from_utf8(bytes).map_err(|_| PathProblem::NotUtf8)?;
@@ -109,7 +111,7 @@ fn decoded_once_more(text: &str) -> Result<String, PathProblem> {
     if decoded.chars().any(|character| !character.is_ascii() && unicode::hides_a_delimiter(character)) {
         return Err(PathProblem::Unicode);
     }
-    Ok(decoded.nfkc().collect())
+    Ok(decoded)
 }
 
 /// `%u002F` as some servers read it: the character with that number, here in the usual escapes.
@@ -169,6 +171,9 @@ mod tests {
         assert!(read("/x;y%2Fsecret").unwrap().contains(&"x/secret".into()));
         assert!(read("/a%25u002Fb").unwrap().contains(&"a/b".into()));
         assert!(read("/a%253Fb").unwrap().contains(&"a".into()));
+        assert!(read("/p%252Fq%3By%252Fz").unwrap().contains(&"p/q".into()), "cut between two steps");
+        assert!(read("/x%2Fa%EF%AC%81").unwrap().contains(&"x/a\u{fb01}".into()), "not normalised");
+        assert!(read("/x%2Fa%EF%AC%81").unwrap().contains(&"x/afi".into()), "normalised");
     }
 
     #[test]

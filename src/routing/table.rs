@@ -295,9 +295,9 @@ impl Node {
     }
 }
 
-/// Small letters, of all scripts that have them.
+/// Small letters, of all scripts that have them. By way of capitals: some servers compare those, and then `ı` is `i`, and `ß` is `ss`.
 fn small(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.chars().flat_map(char::to_lowercase)
+    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
 /// The names that literals use, for telling look-alikes.
@@ -309,7 +309,7 @@ struct Names {
     folded: HashSet<Box<str>>,
     /// Whether a literal itself changes when normalised, so that a plain segment may be its other spelling.
     unusual: bool,
-    /// Whether a literal holds a capital, so that small letters may be its other spelling.
+    /// Whether a literal holds a capital, or another letter that folds, so that plain small letters may be its other spelling.
     upper: bool,
 }
 
@@ -317,8 +317,8 @@ impl Names {
     fn add(&mut self, name: &str) {
         let form = compatible(name);
         self.unusual |= form != name;
-        self.upper |= name.chars().any(char::is_uppercase);
-        self.folded.insert(form.to_lowercase().into());
+        self.upper |= !small(name).eq(name.chars());
+        self.folded.insert(small(&form).collect());
         self.compatible.insert(form.into());
         self.literals.insert(name.into());
     }
@@ -327,7 +327,7 @@ impl Names {
         let text = decoded(segment);
         let form = compatible(&text);
         // Where only the case differs, it matters where the path leads, which is looked at later.
-        let is_name = (form != text && self.folded.contains(&*form.to_lowercase())) || (self.unusual && self.compatible.contains(&*form));
+        let is_name = (form != text && self.folded.contains(&*small(&form).collect::<String>())) || (self.unusual && self.compatible.contains(&*form));
         is_name && !self.literals.contains(&*text)
     }
 }

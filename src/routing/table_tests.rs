@@ -345,6 +345,22 @@ fn an_opt_in_never_leads_to_another_route() {
 }
 
 #[test]
+fn letters_that_are_one_only_as_capitals_are_another_case_too() {
+    let open = |line, pattern: &str| RouteConfig { covers_protected: true, ..public(line, "", pattern) };
+    let table = RouteTable::new(vec![open(1, "/**"), protected(2, "", "/%C4%B1d/**"), protected(5, "", "/stra%C3%9Fe"), protected(8, "", "/strom")]).unwrap();
+    let answer = |raw: &str| {
+        let path = path(raw);
+        table.check_readings("h", &path, table.find("h", &path).expect("a route").route)
+    };
+    for raw in ["/id/x", "/ID", "/strasse", "/STRASSE", "/%C4%B1D"] {
+        assert_eq!(answer(raw), Err(PathProblem::Lookalike), "{raw}");
+    }
+    for raw in ["/%C4%B1d/x", "/stra%C3%9Fe", "/strom", "/strase"] {
+        assert_eq!(answer(raw), Ok(()), "{raw}");
+    }
+}
+
+#[test]
 fn another_case_of_a_path_never_leads_past_a_protected_route() {
     let open = |line, pattern: &str| RouteConfig { covers_protected: true, ..public(line, "", pattern) };
     let routes =

@@ -59,6 +59,12 @@ impl Upstream {
         std::mem::take(&mut *self.shared.seen.lock().expect("no panic"))
     }
 
+    /// The same for whoever is on another thread.
+    pub fn taker(&self) -> Box<dyn Fn() -> Vec<Message> + Send + Sync> {
+        let shared = Arc::clone(&self.shared);
+        Box::new(move || std::mem::take(&mut *shared.seen.lock().expect("no panic")))
+    }
+
     /// Answers this path with these bytes, and then ends the connection unless it must be asked for another message on it.
     pub fn script(&self, path: &str, answer: Vec<u8>) {
         self.shared.scripts.lock().expect("no panic").insert(path.to_owned(), answer);

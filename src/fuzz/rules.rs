@@ -1,0 +1,196 @@
+//! Target `rules`: any routes and any requests; the compiled table against a list that is tried route by route.
+//!
+//! One line is one route (`public HOST PATH WORDS…`, `protect HOST PATH WORDS…`; `-` is any host) or one request (`HOST TARGET`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+
+use super::accepted::Tables;
+use super::lenient::{decoded, segments};
+use crate::authorization_server as server;
+use crate::path::{CanonicalPath, OptIns};
+use crate::routing::{
+    Access, Authority, Cors, HostPattern, MethodScopes, Pattern, Place, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Segment,
+    Template, Upgrade, unused_parameters,
+};
+use crate::uma::Scope;
+
+const MOST_LINES: usize = 40;
+
+/// Reads the lines, compiles the routes, and asks for each request in both ways.
+pub fn rules(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let Some(tables) = table(text) else { return };
+    for line in text.lines().take(MOST_LINES) {
+        let mut words = line.split(' ');
+        let (Some(host), Some(target), None) = (words.next(), words.next(), words.next()) else { continue };
+        let Ok(authority) = Authority::parse(host.as_bytes()) else { continue };
+        one_spelling(&authority);
+        let Ok(path) = CanonicalPath::parse_within(target, OptIns { encoded_slash: true, encoded_percent: true, semicolon: true }) else { continue };
+        if target.len() <= 160 {
+            tables.look_up(authority.host(), &path);
+            open_only_inside(&tables, authority.host(), &path);
+            rewritten(&tables, authority.host(), &path);
+        }
+    }
+}
+
+fn one_spelling(authority: &Authority) {
+    assert_eq!(Authority::parse(authority.as_str().as_bytes()).as_ref(), Ok(authority));
+    let host = authority.host();
+    assert!(!host.is_empty() && !host.bytes().any(|byte| byte.is_ascii_uppercase() || b"/\\@?#, \t%".contains(&byte)), "{host}");
+    assert!(authority.same_as(authority, 80));
+}
+
+/// A public route that takes a path which a protected one would take as well lies inside of it, or says that it is meant so.
+fn open_only_inside(tables: &Tables, host: &str, path: &CanonicalPath) {
+    let routes = tables.table.routes();
+    let Some(found) = tables.table.find(host, path) else { return };
+    let public = found.route.config();
+    if found.route.protect().is_some() || public.covers_protected {
+        return;
+    }
+    let own: Vec<Vec<u8>> = segments(path.as_str().as_bytes()).iter().map(|segment| decoded(segment)).collect();
+    for place in tables.naive.matching(host, &own) {
+        let Some(other) = routes.get(place).filter(|route| route.protect().is_some()) else { continue };
+        let inside = samples(public).iter().all(|sample| {
+            let host = if matches!(public.host, HostPattern::Any) { "any.invalid" } else { host };
+            tables.naive.matching(host, sample).contains(&place)
+        });
+        assert!(inside, "{} is open at {path}, which {} protects", public.pattern, other.pattern());
+    }
+}
+
+/// Paths that the pattern takes and that nobody else has thought of.
+fn samples(route: &RouteConfig) -> Vec<Vec<Vec<u8>>> {
+    let own: Vec<Vec<u8>> = route
+        .pattern
+        .segments
+        .iter()
+        .map(|segment| match segment {
+            Segment::Literal(literal) => decoded(literal.as_bytes()),
+            Segment::Parameter(_) => b"\x01nobody".to_vec(),
+        })
+        .collect();
+    let more = [own.clone(), vec![b"\x01nobody".to_vec()]].concat();
+    if route.pattern.rest { vec![own, more] } else { vec![own] }
+}
+
+/// What a rewrite makes of an accepted path is a path with one reading, and holds every parameter that the rewrite names.
+fn rewritten(tables: &Tables, host: &str, path: &CanonicalPath) {
+    let Some(found) = tables.table.find(host, path) else { return };
+    let Some(rewrite) = &found.route.config().rewrite else { return };
+    let Ok(sent) = rewrite.apply(&found.params, path) else { return };
+    assert_eq!(CanonicalPath::parse_within(sent.as_str(), path.needs()).as_ref(), Ok(&sent));
+    let mut expected = rewrite.template.text.strip_suffix("/{**}").unwrap_or(&rewrite.template.text).to_owned();
+    for (place, name) in found.route.config().pattern.parameters().enumerate() {
+        expected = expected.replace(&format!("{{{name}}}"), found.params.value(path, place));
+    }
+    if rewrite.rest {
+        expected.push_str(found.params.rest(path));
+    }
+    let without_slash = |text: &str| text.trim_end_matches('/').to_owned();
+    assert_eq!(without_slash(sent.as_str()), without_slash(&expected), "{path} by {}", rewrite.template.text);
+}
+
+/// The table that the lines make; `None` where a line is wrong or the routes contradict each other.
+pub(super) fn table(text: &str) -> Option<Tables> {
+    let lines = text.lines().take(MOST_LINES).enumerate();
+    let of_routes = lines.filter(|(_, line)| line.starts_with("public ") || line.starts_with("protect "));
+    let routes: Option<Vec<RouteConfig>> = of_routes.map(|(number, line)| route(number, line)).collect();
+    match RouteTable::new(routes?) {
+        Ok(table) => Some(Tables::new(table)),
+        Err(problems) => {
+            for problem in problems {
+                assert!(problem.place().line > 0 && !problem.help().is_empty() && !problem.to_string().is_empty());
+                assert!(problem.others().iter().all(|place| place.line > 0));
+            }
+            None
+        }
+    }
+}
+
+fn route(number: usize, line: &str) -> Option<RouteConfig> {
+    let mut words = line.split(' ');
+    let (access, host, path) = (words.next()?, words.next()?, words.next()?);
+    let words: Vec<&str> = words.collect();
+    let has = |word: &str| words.contains(&word);
+    let value = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
+    let pattern = read_pattern(path)?;
+    let names: Vec<Arc<str>> = pattern.parameters().cloned().collect();
+    let resource = match value("name=") {
+        Some(name) => ResourceChoice::Name { name: Template::parse(name, &names).ok()?, owner: None },
+        None => ResourceChoice::Id("r1".into()),
+    };
+    // As `config/` has it: what is not used must be said.
+    if access == "protect" && !has("all") && !unused_parameters(&pattern, &resource).is_empty() {
+        return None;
+    }
+    let rewrite = match value("rewrite=") {
+        Some(text) => Some(Rewrite::parse(text, &pattern).ok()?),
+        None => None,
+    };
+    let scopes = MethodScopes { methods: vec![(Method::GET, [Scope("view".into())].into(), Place::default())] };
+    let protect = Protect { server: authorization_server(), resource, scopes, scopes_match: ScopesMatch::All };
+    Some(RouteConfig {
+        place: Place { line: u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1), column: 1 },
+        host: if host == "-" { HostPattern::Any } else { HostPattern::parse(host).ok()? },
+        pattern,
+        upstream: 0,
+        upstream_name: "albums".into(),
+        access: if access == "protect" { Access::Protect(protect) } else { Access::Public },
+        rewrite,
+        cors: has("cors").then(|| Cors {
+            origins: vec![HeaderValue::from_static("https://app.example.org")],
+            credentials: true,
+            max_age: Duration::from_secs(60),
+        }),
+        identity_headers: Vec::new(),
+        body_limit: has("limit").then_some(10),
+        upgrades: if has("websocket") { vec![Upgrade::WebSocket] } else { Vec::new() },
+        upgrade_grace: Duration::ZERO,
+        covers_all: has("all"),
+        covers_protected: has("covers"),
+        opt_ins: OptIns { encoded_slash: has("slash"), encoded_percent: has("percent"), semicolon: has("semicolon") },
+    })
+}
+
+/// A problem of a pattern lies inside the text, and what is proposed instead is a pattern.
+fn read_pattern(path: &str) -> Option<Pattern> {
+    match Pattern::parse(path) {
+        Ok(pattern) => {
+            assert_eq!(&*pattern.text, path);
+            Some(pattern)
+        }
+        Err(problem) => {
+            assert!(path.get(problem.offset..problem.offset + problem.length).is_some(), "{path:?}: {problem:?}");
+            None
+        }
+    }
+}
+
+/// A server that nobody asks.
+fn authorization_server() -> Arc<server::Config> {
+    let client = server::ClientCredentials { id: "gateway".into(), secret: "secret".into() };
+    Arc::new(server::Config {
+        name: "server".into(),
+        identity: server::ServerIdentity([0; 16]),
+        profile: server::ProfileChoice::Auto,
+        issuer: "https://id.example.org".into(),
+        discovery: None,
+        backchannel: None,
+        allow_insecure: false,
+        client,
+        tls: crate::http_client::TlsFiles::default(),
+        audience: server::Audience::Any,
+        realm: "photos".into(),
+        max_age: Duration::from_secs(30),
+        negative_max_age: Duration::from_secs(5),
+        refresh_window: 20,
+        timeout: Duration::from_secs(2),
+        live_decision: None,
+        on_unreachable: None,
+    })
+}
