@@ -111,9 +111,8 @@ where
         let mut exchange = watchdog.asked();
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
         let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &uploads);
-        let (write, pace) = (settings.write, Pace::bounded(settings.write, settings.whole_write));
+        let pace = Pace::bounded(settings.write, settings.whole_write);
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
-        let stream = stream.map(|stream| (stream, Arc::clone(&settings.on_event)));
         async move {
             let mut answer = if many {
                 h2::head_too_large()
@@ -123,14 +122,13 @@ where
             };
             exchange.answered();
             let exchange = match stream {
-                Some((stream, on_event)) => h2::connected(&mut answer, stream, exchange, write, on_event),
+                Some(stream) => h2::connected(&mut answer, stream, exchange, watchdog.settings()),
                 None => {
                     upgraded.set(changed(&mut answer, offered, &watchdog));
                     Some(exchange)
                 }
             };
-            let held = Held::here(|| pace);
-            Ok::<_, Infallible>(leaving(answer, exchange, held, &watchdog, hsts))
+            Ok::<_, Infallible>(leaving(answer, exchange, Held::here(|| pace), &watchdog, hsts))
         }
     });
     let ended = match protocol {

@@ -7,7 +7,6 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use http::header::{CONNECTION, COOKIE, SEC_WEBSOCKET_ACCEPT, UPGRADE};
@@ -74,13 +73,7 @@ pub(super) fn connect(head: &mut Parts) -> Option<OnUpgrade> {
 
 /// The answer to an extended CONNECT as HTTP/2 has it (RFC 8441, 5): 200 with a tunnel, or no success. `exchange` lasts as long as the tunnel;
 /// `write`: how long the client may take nothing.
-pub(super) fn connected(
-    answer: &mut Response<Body>,
-    stream: OnUpgrade,
-    exchange: Exchange,
-    write: Duration,
-    on_event: Arc<dyn Fn(Event) + Send + Sync>,
-) -> Option<Exchange> {
+pub(super) fn connected(answer: &mut Response<Body>, stream: OnUpgrade, exchange: Exchange, settings: &Settings) -> Option<Exchange> {
     let Some(tunnel) = answer.body_mut().take_tunnel() else {
         if answer.status().is_success() {
             // The client would take what follows for its tunnel.
@@ -93,6 +86,7 @@ pub(super) fn connected(
         answer.headers_mut().remove(name);
     }
     *answer.body_mut() = Body::empty();
+    let (write, on_event) = (settings.write, Arc::clone(&settings.on_event));
     tokio::task::spawn_local(async move {
         let _exchange = exchange;
         // Without one the client is gone, and the tunnel ends here.
