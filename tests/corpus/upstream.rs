@@ -56,7 +56,7 @@ impl Upstream {
 
     /// What has come since this was asked last.
     pub fn take(&self) -> Vec<Message> {
-        std::mem::take(&mut *self.shared.seen.lock().expect("no panic"))
+        self.taker()()
     }
 
     /// The same for whoever is on another thread.
