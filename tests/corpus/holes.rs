@@ -53,6 +53,7 @@ async fn seen(hole: Hole) -> Option<String> {
     let mut cases = cases::load("hostile");
     cases.sort_by_key(|case: &Case| !nearest(hole).contains(&case.class.as_str()));
     open_only(hole);
+    let _closed = Closed;
     let mut found = None;
     for case in &cases {
         if let Some(fault) = runner::run(&world, case).await.into_iter().next() {
@@ -60,6 +61,14 @@ async fn seen(hole: Hole) -> Option<String> {
             break;
         }
     }
-    close();
     found
+}
+
+/// No hole is open afterwards, also when a case breaks off.
+struct Closed;
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        close();
+    }
 }
