@@ -100,9 +100,7 @@ where
     let _ = stream.set_nodelay(true);
     let settings = shared.terms.now();
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
-    let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.deadline().unwrap_or_else(|| Instant::now() + settings.head), &shared).await else {
-        return;
-    };
+    let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.until_open(), &shared).await else { return };
     let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.

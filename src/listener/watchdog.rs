@@ -123,6 +123,11 @@ impl Watchdog {
         [phase, write, self.leave.get()].into_iter().flatten().min()
     }
 
+    /// When the connection must have become one that carries HTTP.
+    pub(super) fn until_open(&self) -> Instant {
+        self.deadline().unwrap_or_else(|| Instant::now() + self.settings.head)
+    }
+
     /// The frame that tells one that asks too much why the connection ends; none in the middle of another frame.
     fn last_words(&self) -> Bytes {
         let between = self.said.borrow().as_ref().is_some_and(Heads::is_between);
