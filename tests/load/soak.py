@@ -14,38 +14,13 @@ import threading
 import time
 
 from content import __file__ as CONTENT
-from support import DEEP, Asks, Load, Reloads, call, configuration, figure, free_port, listens, main, metric, nginx, shared_album, until
+from support import DEEP, Asks, Beside, Load, Reloads, call, configuration, figure, free_port, listens, main, metric, nginx, shared_album, until
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "60" if DEEP else "0.5"))
 SLICE = min(60, MINUTES * 60 / 3)
 SAMPLE = 10 if DEEP else 1
 # MiB: how much more may be resident in the last quarter of the run than in the second, at the highest; a leak of a byte per request would be above it.
 GROWTH = 1 if MINUTES >= 60 else 4
-KEYCLOAK = pathlib.Path(__file__).resolve().parents[1] / "keycloak"
-
-
-class Beside:
-    """Something that is done again and again in a thread of its own until the end."""
-
-    def __init__(self, every, do):
-        self.every, self.do, self.done, self.failed, self.stop = every, do, 0, [], threading.Event()
-        self.thread = threading.Thread(target=self._run)
-
-    def _run(self):
-        while not self.stop.wait(self.every):
-            try:
-                self.do(self.done)
-                self.done += 1
-            except Exception as error:  # counted, and a check of its own
-                self.failed.append(repr(error))
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        self.thread.join()
 
 
 def leaves(port, number, rpt):

@@ -210,22 +210,20 @@ class Reloads:
         return self.gateway.log.read_text().count(RELOADED)
 
 
-class Asks:
-    """A client that asks the same again and again, a few times a second, and keeps the statuses that it got."""
+class Beside:
+    """Something that is done again and again in a thread of its own until the end."""
 
-    def __init__(self, method, address, rpt=None, pause=0.05):
-        self.statuses, self.stop = {}, threading.Event()
-        headers = {"Authorization": f"Bearer {rpt}"} if rpt else {}
+    def __init__(self, every, do):
+        self.every, self.do, self.done, self.failed, self.stop = every, do, 0, [], threading.Event()
+        self.thread = threading.Thread(target=self._run)
 
-        def run():
-            while not self.stop.wait(pause):
-                try:
-                    came = call(method, address, headers)[0]
-                except OSError as error:
-                    came = repr(error)
-                self.statuses[came] = self.statuses.get(came, 0) + 1
-
-        self.thread = threading.Thread(target=run)
+    def _run(self):
+        while not self.stop.wait(self.every):
+            try:
+                self.do(self.done)
+                self.done += 1
+            except Exception as error:  # counted, and a check of its own
+                self.failed.append(repr(error))
 
     def __enter__(self):
         self.thread.start()
@@ -234,3 +232,20 @@ class Asks:
     def __exit__(self, *_):
         self.stop.set()
         self.thread.join()
+
+
+class Asks(Beside):
+    """A client that asks the same again and again, a few times a second, and keeps the statuses that it got."""
+
+    def __init__(self, method, address, rpt=None, pause=0.05):
+        self.statuses = {}
+        headers = {"Authorization": f"Bearer {rpt}"} if rpt else {}
+
+        def ask(_):
+            try:
+                came = call(method, address, headers)[0]
+            except OSError as error:
+                came = repr(error)
+            self.statuses[came] = self.statuses.get(came, 0) + 1
+
+        super().__init__(pause, ask)

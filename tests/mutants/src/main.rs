@@ -26,7 +26,6 @@ struct Mutant {
 #[derive(Clone, Deserialize)]
 struct Places {
     start: Place,
-    end: Place,
 }
 
 /// As `cargo mutants` counts: from 1.
@@ -40,8 +39,7 @@ struct Place {
 struct Written {
     number: u32,
     file: String,
-    from: usize,
-    to: usize,
+    line: usize,
 }
 
 /// The offset of each line's first byte, to turn places into offsets.
@@ -200,7 +198,7 @@ impl Writer<'_> {
             }
             Change::Unary { operand, mutants } => {
                 let mut out = "(".to_owned();
-                let sign = if mutants.is_empty() { "" } else { &self.text[operand.start - 1..operand.start] };
+                let sign = &self.text[operand.start - 1..operand.start];
                 for mutant in mutants {
                     let on = self.on(mutant);
                     out.push_str(&format!("\nif {on} {{ {} }} else\n", &self.text[operand.clone()]));
@@ -239,7 +237,6 @@ fn switch(source: &Source, mutants: &[Mutant]) -> Result<String> {
     let mut by_start: BTreeMap<usize, Vec<Mutant>> = BTreeMap::new();
     for mutant in mutants {
         by_start.entry(source.offset(mutant.span.start.line, mutant.span.start.column - 1)).or_default().push(mutant.clone());
-        let _ = &mutant.span.end;
     }
     let mut finder = Finder { source, mutants: by_start, changes: Vec::new() };
     finder.visit_file(&file);
@@ -266,7 +263,7 @@ fn main() -> Result<()> {
             let mark = format!("crate::mutants::on({})", mutant.number);
             for (line, content) in text.lines().enumerate() {
                 if content.contains(&mark) {
-                    written.push(Written { number: mutant.number, file: file.clone(), from: line + 1, to: line + 1 });
+                    written.push(Written { number: mutant.number, file: file.clone(), line: line + 1 });
                 }
             }
         }
