@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 pub use replay::{Replay, Room};
-pub use trailers::may_trail;
+pub use trailers::clean_trailers;
 pub use tunnel::{Duplex, Leash, Tunnel, TunnelEnd};
 
 /// Watches that a body carries without further allocation: a pace, a limit, a record.

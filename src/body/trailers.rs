@@ -3,7 +3,7 @@
 //! A careless reader puts trailers among the fields of the head. So nothing may come in them that means something there: what frames a message or concerns a
 //! connection, who asks and what is allowed, how the content is to be read or kept (RFC 9110, 6.5.1), and what gateways set. All else is the two ends' own.
 
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 
 /// Names of a head, in the order of the alphabet.
 const HEAD_ONLY: [&str; 71] = [
@@ -84,9 +84,16 @@ const HEAD_ONLY: [&str; 71] = [
 const FAMILIES: [&str; 11] =
     ["accept", "access-control-", "cross-origin-", "if-", "proxy-", "sec-", "x-accel-", "x-content-type-", "x-forwarded-", "x-frame-", "x-sendfile"];
 
+/// Takes out of a trailer section what may not stand in one, and what does not `pass`.
+pub fn clean_trailers(trailers: &mut HeaderMap, passes: impl Fn(&HeaderName) -> bool) {
+    let others: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name) || !passes(name)).cloned().collect();
+    for name in others {
+        trailers.remove(name);
+    }
+}
+
 /// Whether a field with this name may go on in a trailer section.
-#[must_use]
-pub fn may_trail(name: &HeaderName) -> bool {
+fn may_trail(name: &HeaderName) -> bool {
     let name = name.as_str();
     HEAD_ONLY.binary_search(&name).is_err() && !FAMILIES.iter().any(|family| name.starts_with(family)) && !name.ends_with("-cache-control")
 }

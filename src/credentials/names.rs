@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderName};
 
-use crate::body::{BodyError, Watch, may_trail};
+use crate::body::{BodyError, Watch, clean_trailers};
 use crate::holes::{Hole, open};
 
 /// What becomes of a client's field.
@@ -101,10 +101,7 @@ impl Watch for Trailers {
     }
 
     fn trailers(&mut self, trailers: &mut HeaderMap) {
-        let others: Vec<HeaderName> = trailers.keys().filter(|name| self.0.reserved.fate(name) != Fate::Pass || !may_trail(name)).cloned().collect();
-        for name in others {
-            trailers.remove(name);
-        }
+        clean_trailers(trailers, |name| self.0.reserved.fate(name) == Fate::Pass);
     }
 
     fn end(&mut self, _complete: bool) {}

@@ -10,7 +10,6 @@ use http::header::{
 use http::{StatusCode, Version, response};
 
 use super::UpstreamError;
-use crate::body::may_trail;
 use crate::holes::{Hole, open};
 use crate::secret::conceal;
 
@@ -85,14 +84,6 @@ pub(super) fn switched(head: response::Parts) -> Result<response::Parts, Upstrea
     switched.version = Version::HTTP_11;
     switched.headers = headers;
     Ok(switched)
-}
-
-/// Takes out of a trailer section what means something in a head only, and what the head's `Connection` has named.
-pub(super) fn clean_trailers(trailers: &mut HeaderMap, named: &[HeaderName]) {
-    let others: Vec<HeaderName> = trailers.keys().filter(|name| !may_trail(name) || named.contains(name)).cloned().collect();
-    for name in others {
-        trailers.remove(name);
-    }
 }
 
 /// Takes out what is not the client's, and marks what is secret.

@@ -10,7 +10,6 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::answer::clean_trailers;
 use super::attempt::{Fate, Lost, Sent, attempt};
 use super::choose::{Dice, Group, Tried};
 use super::connect::{Taken, chain};
@@ -18,7 +17,7 @@ use super::error::of_the_client;
 use super::h2::as_h1;
 use super::pool::{Busy, Connection, Slot};
 use super::{Config, Protocol, UpstreamError};
-use crate::body::{Body, BodyError, Pace, Watch};
+use crate::body::{Body, BodyError, Pace, Watch, clean_trailers};
 
 /// An answer's head, and what it came over.
 pub(super) struct Answered {
@@ -227,7 +226,7 @@ impl Watch for Lease {
     }
 
     fn trailers(&mut self, trailers: &mut HeaderMap) {
-        clean_trailers(trailers, &self.named);
+        clean_trailers(trailers, |name| !self.named.contains(name));
     }
 
     fn end(&mut self, complete: bool) {
