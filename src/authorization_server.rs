@@ -16,7 +16,7 @@ mod profile;
 mod resources;
 mod server;
 mod survey;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -28,6 +28,8 @@ mod path;
 mod posing;
 mod raw_head;
 mod rules;
+#[path = "../tests/corpus/steps.rs"]
+mod steps;
 #[cfg(test)]
 mod tests;
 mod www_authenticate;

@@ -4,7 +4,8 @@
 
 use std::collections::HashSet;
 
-use unicode_normalization::UnicodeNormalization as _;
+pub(super) use super::steps::decoded;
+use super::steps::{compatible, cut, forward, wide, without_parameters};
 
 /// Most readings that are followed.
 const MANY: usize = 600;
@@ -57,52 +58,4 @@ pub(super) fn folded(segment: &[u8]) -> Vec<u8> {
         Ok(text) => text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect::<String>().into_bytes(),
         Err(_) => segment.to_ascii_lowercase(),
     }
-}
-
-/// Escapes decoded once.
-pub(super) fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        let octet = if *first == b'%' { behind.get(..2).and_then(hexadecimal).and_then(|octet| u8::try_from(octet).ok()) } else { None };
-        out.push(octet.unwrap_or(*first));
-        rest = behind.get(if octet.is_some() { 2 } else { 0 }..).unwrap_or_default();
-    }
-    out
-}
-
-fn wide(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        let marked = *first == b'%' && matches!(behind.first(), Some(b'u' | b'U'));
-        let character = if marked { behind.get(1..5).and_then(hexadecimal).and_then(char::from_u32) } else { None };
-        match character {
-            Some(character) => out.extend(character.to_string().bytes()),
-            None => out.push(*first),
-        }
-        rest = behind.get(if character.is_some() { 5 } else { 0 }..).unwrap_or_default();
-    }
-    out
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?))
-}
-
-fn compatible(text: &[u8]) -> Vec<u8> {
-    std::str::from_utf8(text).map_or_else(|_| text.to_vec(), |text| text.nfkc().collect::<String>().into_bytes())
-}
-
-fn without_parameters(text: &[u8]) -> Vec<u8> {
-    let segments = text.split(|byte| *byte == b'/').map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
-    segments.collect::<Vec<_>>().join(&b'/')
-}
-
-fn cut(text: &[u8]) -> Vec<u8> {
-    text.split(|byte| matches!(byte, b'?' | b'#' | 0)).next().unwrap_or_default().to_vec()
-}
-
-fn forward(text: &[u8]) -> Vec<u8> {
-    text.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect()
 }

@@ -9,7 +9,7 @@ use http::{HeaderValue, Method};
 
 use super::accepted::Tables;
 use super::lenient::{decoded, segments};
-use crate::authorization_server as server;
+use crate::authorization_server::testing;
 use crate::path::{CanonicalPath, OptIns};
 use crate::routing::{
     Access, Authority, Cors, HostPattern, MethodScopes, Pattern, Place, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Segment,
@@ -133,7 +133,7 @@ fn route(number: usize, line: &str) -> Option<RouteConfig> {
         None => None,
     };
     let scopes = MethodScopes { methods: vec![(Method::GET, [Scope("view".into())].into(), Place::default())] };
-    let protect = Protect { server: authorization_server(), resource, scopes, scopes_match: ScopesMatch::All };
+    let protect = Protect { server: Arc::new(testing::config()), resource, scopes, scopes_match: ScopesMatch::All };
     Some(RouteConfig {
         place: Place { line: u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1), column: 1 },
         host: if host == "-" { HostPattern::Any } else { HostPattern::parse(host).ok()? },
@@ -169,28 +169,4 @@ fn read_pattern(path: &str) -> Option<Pattern> {
             None
         }
     }
-}
-
-/// A server that nobody asks.
-fn authorization_server() -> Arc<server::Config> {
-    let client = server::ClientCredentials { id: "gateway".into(), secret: "secret".into() };
-    Arc::new(server::Config {
-        name: "server".into(),
-        identity: server::ServerIdentity([0; 16]),
-        profile: server::ProfileChoice::Auto,
-        issuer: "https://id.example.org".into(),
-        discovery: None,
-        backchannel: None,
-        allow_insecure: false,
-        client,
-        tls: crate::http_client::TlsFiles::default(),
-        audience: server::Audience::Any,
-        realm: "photos".into(),
-        max_age: Duration::from_secs(30),
-        negative_max_age: Duration::from_secs(5),
-        refresh_window: 20,
-        timeout: Duration::from_secs(2),
-        live_decision: None,
-        on_unreachable: None,
-    })
 }

@@ -7,6 +7,8 @@ use std::collections::HashSet;
 
 use unicode_normalization::UnicodeNormalization;
 
+use crate::steps::{self, compatible, cut, forward, wide, without_parameters};
+
 /// Below these nothing is reached without the right RPT.
 pub const PROTECTED: [&str; 9] = ["/docs", "/open/münze", "/albums", "/named", "/instant", "/tenant", "/live", "/loose/secret", "/open/admin"];
 
@@ -37,7 +39,7 @@ fn readings(target: &[u8]) -> HashSet<Vec<u8>> {
     let mut found = HashSet::from([path.to_vec()]);
     let mut new = vec![path.to_vec()];
     while let Some(reading) = new.pop() {
-        for step in [decoded, wide, folded, lower, compatible, without_parameters, cut, collapsed, resolved] {
+        for step in [decoded, wide, forward, lower, compatible, without_parameters, cut, collapsed, resolved] {
             let next = step(&reading);
             assert!(found.len() < MANY, "{} has too many readings to follow", String::from_utf8_lossy(target));
             if found.insert(next.clone()) {
@@ -61,23 +63,9 @@ fn origin(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
+/// Escapes decoded once, also where they hide a character in too many octets.
 fn decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        let octet = (*first == b'%').then(|| behind.get(..2)).flatten().and_then(hexadecimal).and_then(|octet| u8::try_from(octet).ok());
-        match octet {
-            Some(octet) => {
-                out.push(octet);
-                rest = &behind[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    short(&out)
+    short(&steps::decoded(text))
 }
 
 /// Overlong sequences of two and three octets as the character that they hide.
@@ -96,49 +84,8 @@ fn short(text: &[u8]) -> Vec<u8> {
     out
 }
 
-fn wide(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        let marked = *first == b'%' && behind.first().is_some_and(|byte| byte.eq_ignore_ascii_case(&b'u'));
-        match marked.then(|| behind.get(1..5)).flatten().and_then(hexadecimal).and_then(char::from_u32) {
-            Some(character) => {
-                out.extend(character.to_string().bytes());
-                rest = &behind[5..];
-            }
-            None => {
-                out.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    out
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<u32> {
-    let plain = digits.iter().all(u8::is_ascii_hexdigit);
-    plain.then(|| std::str::from_utf8(digits).ok()).flatten().and_then(|digits| u32::from_str_radix(digits, 16).ok())
-}
-
-fn folded(text: &[u8]) -> Vec<u8> {
-    text.iter().map(|byte| if *byte == b'\\' { b'/' } else { *byte }).collect()
-}
-
 fn lower(text: &[u8]) -> Vec<u8> {
     std::str::from_utf8(text).map_or_else(|_| text.to_ascii_lowercase(), |text| text.to_lowercase().into_bytes())
-}
-
-fn compatible(text: &[u8]) -> Vec<u8> {
-    std::str::from_utf8(text).map_or_else(|_| text.to_vec(), |text| text.nfkc().collect::<String>().into_bytes())
-}
-
-fn without_parameters(text: &[u8]) -> Vec<u8> {
-    let segments = text.split(|byte| *byte == b'/').map(|segment| segment.split(|byte| *byte == b';').next().unwrap_or_default());
-    segments.collect::<Vec<_>>().join(&b'/')
-}
-
-fn cut(text: &[u8]) -> Vec<u8> {
-    text.split(|byte| matches!(byte, b'?' | b'#' | 0)).next().unwrap_or_default().to_vec()
 }
 
 fn collapsed(text: &[u8]) -> Vec<u8> {

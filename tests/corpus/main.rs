@@ -17,6 +17,7 @@ mod cases;
 mod judge;
 mod naive;
 mod runner;
+mod steps;
 #[path = "../gateway/support/tls.rs"]
 #[expect(dead_code, reason = "it serves other tests as well")]
 mod tls;
