@@ -3,6 +3,8 @@
 #[expect(dead_code, reason = "the tests of the whole gateway use the rest of it")]
 #[path = "../gateway/support/http.rs"]
 mod http;
+#[path = "../gateway/support/until.rs"]
+mod until;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -17,6 +19,7 @@ use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 
 pub use self::http::{Answer, Connection};
+pub use until::until;
 
 /// How long a test waits for something that has to come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -182,19 +185,6 @@ pub fn request(method: &str, target: &str, token: Option<&str>) -> Vec<u8> {
 /// A port that nobody has now.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
-}
-
-/// Asks again and again until `fits`, for [`PATIENCE`] at most.
-pub async fn until<T>(what: &str, mut fits: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(found) = fits().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }
 
 /// Clients that ask for the same thing again and again, each on a connection that it keeps.

@@ -1,5 +1,8 @@
 //! The binary at its most talkative, between servers that remember, and everything that it writes.
 
+#[path = "../gateway/support/until.rs"]
+mod until;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,6 +19,7 @@ use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 
 use crate::planted::Planted;
+pub use until::until;
 
 /// How long a test waits for something that has to come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -314,17 +318,4 @@ async fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
         String::from_utf8_lossy(&answer).into_owned()
     };
     tokio::time::timeout(PATIENCE, talk).await.expect("the connection ends")
-}
-
-/// Asks again and again until `fits`.
-pub async fn until<T>(what: &str, mut fits: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(found) = fits().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
 }

@@ -4,10 +4,12 @@ pub mod h2_server;
 mod http;
 mod proof;
 pub mod tls;
+mod until;
 mod world;
 
 pub use self::http::{Answer, Connection};
 pub use proof::{Exchange, Expect, Next, Says};
+pub use until::until;
 pub use world::{Ask, DECLARED, LINK, Setup, World};
 
 use std::time::Duration;
@@ -31,16 +33,3 @@ macro_rules! row_tests {
     };
 }
 pub(crate) use row_tests;
-
-/// Asks again and again until `fits`, for [`PATIENCE`] at most.
-pub async fn until<T>(what: &str, mut fits: impl AsyncFnMut() -> Option<T>) -> T {
-    let wait = async {
-        loop {
-            if let Some(found) = fits().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain: {what}"))
-}
