@@ -386,7 +386,7 @@ static LIMITS: Section = Section::new(
             .default("none")
             .example("[10.0.0.0/8]"),
         Key::new("connections", Kind::Number(1, 1_000_000), "Connections at a time, all listeners together; one more is closed at once.").default("10000"),
-        Key::new("connections_per_client", Kind::Number(1, 1_000_000), "Of these, from one client; not for `off_for` and `trusted_proxies`.").default("256"),
+        Key::new("connections_per_client", Kind::Number(1, 1_000_000), "Of these, from one client, and requests that it has under way over HTTP/2; not for `off_for` and `trusted_proxies`.").default("256"),
         Key::new("timeouts", Kind::Section(&CLIENT_TIMEOUTS), "Deadlines for clients. What changes here holds for new connections."),
     ],
 );
