@@ -106,6 +106,23 @@ mod tests {
     }
 
     #[test]
+    fn every_character_outside_b64token_makes_a_token_malformed() {
+        for byte in 0x21..=0x7e_u8 {
+            let character = char::from(byte);
+            let known = character.is_ascii_alphanumeric() || "-._~+/=".contains(character);
+            let expected = if character == ',' { Err("D12") } else { Err("D13") };
+            for (token, ends) in [
+                (format!("a{character}"), known),
+                (format!("a{character}b"), known && byte != b'='),
+                (format!("{character}{character}b"), known && byte != b'='),
+            ] {
+                let expected = if ends { Ok(Some(token.clone())) } else { expected.clone() };
+                assert_eq!(presented(&[&format!("Bearer {token}")], None), expected, "{token}");
+            }
+        }
+    }
+
+    #[test]
     fn a_token_in_the_query_is_refused_in_every_spelling() {
         for query in ["access_token=a", "x=1&access_token=a", "%61ccess_token=a", "access%5Ftoken", "access_token"] {
             assert_eq!(presented(&[], Some(query)), Err("D14"), "{query}");

@@ -177,6 +177,14 @@ mod tests {
     }
 
     #[test]
+    fn escapes_of_escapes_are_followed_so_far_and_no_further() {
+        let nested = |times: usize| format!("/a%{}41", "25".repeat(times));
+        let admitted = read(&nested(DEEPEST - 1)).unwrap();
+        assert_eq!((admitted.len(), admitted.last().map(String::as_str)), (DEEPEST + 1, Some("aA")));
+        assert_eq!(read(&nested(DEEPEST)), Err(PathProblem::EncodedPercent));
+    }
+
+    #[test]
     fn no_opt_in_admits_dots_controls_or_disguises() {
         for (path, problem) in [
             ("/a%2F..%2Fb", PathProblem::DotSegment),

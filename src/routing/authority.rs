@@ -20,27 +20,21 @@ pub struct Authority {
 
 /// Why an authority is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.reason())]
 pub enum AuthorityProblem {
     /// Nothing in it.
-    #[error("the host is empty")]
     Empty,
     /// `user@`.
-    #[error("the authority holds user information")]
     UserInfo,
     /// A character that no host has.
-    #[error("the host holds a character that no host has")]
     Character,
     /// `a..b`, or a dot in front.
-    #[error("the host holds an empty label")]
     EmptyLabel,
     /// More than 253 characters.
-    #[error("the host is too long")]
     TooLong,
     /// Not a port.
-    #[error("the port is no number up to 65535")]
     Port,
     /// Brackets around something that is no IPv6 address.
-    #[error("the brackets hold no IPv6 address")]
     Ipv6,
 }
 
@@ -303,6 +297,22 @@ mod tests {
             assert_eq!(Authority::parse(raw.as_bytes()), Err(problem), "{raw}");
         }
         assert_eq!(Authority::parse("a".repeat(254).as_bytes()), Err(Problem::TooLong));
+    }
+
+    #[test]
+    fn each_problem_says_what_it_is() {
+        use AuthorityProblem as Problem;
+        for (problem, words) in [
+            (Problem::Empty, "the host is empty"),
+            (Problem::UserInfo, "the authority holds user information"),
+            (Problem::Character, "the host holds a character that no host has"),
+            (Problem::EmptyLabel, "the host holds an empty label"),
+            (Problem::TooLong, "the host is too long"),
+            (Problem::Port, "the port is no number up to 65535"),
+            (Problem::Ipv6, "the brackets hold no IPv6 address"),
+        ] {
+            assert_eq!((problem.reason(), problem.to_string().as_str()), (words, words));
+        }
     }
 
     #[test]
