@@ -173,6 +173,15 @@ fn live_decisions_are_counted_as_there_or_not() {
 }
 
 #[test]
+fn each_pool_has_room_for_the_tokens_of_a_busy_gateway() {
+    let answer = Entry::new(of("bob", "s"), &server(1), false, Instant::now()).bytes();
+    let live = LiveEntry::new(Some(vec![Scope("view".into())]), Instant::now()).bytes();
+    for (bytes, weight) in [(POSITIVE_BYTES, answer), (NEGATIVE_BYTES, 128), (LIVE_BYTES, live)] {
+        assert!(bytes / u64::from(weight) > 200_000, "{bytes} for entries of {weight}");
+    }
+}
+
+#[test]
 fn an_entry_tells_whose_it_is_and_whether_the_live_decision_is_asked_besides() {
     let asked = Instant::now();
     for asks_live in [true, false] {

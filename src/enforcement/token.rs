@@ -101,8 +101,8 @@ mod tests {
         for field in ["Bearer", "Bearer ", "Bearer a b", "Bearer a\"b", "Bearer =", "Bearer é"] {
             assert_eq!(presented(&[field], None), Err("D13"), "{field}");
         }
-        assert_eq!(presented(&[&format!("Bearer {}", "a".repeat(LONGEST + 1))], None), Err("D13"));
-        assert!(presented(&[&format!("Bearer {}", "a".repeat(LONGEST))], None).is_ok());
+        assert_eq!(presented(&[&format!("Bearer {}", "a".repeat(24_577))], None), Err("D13"));
+        assert!(presented(&[&format!("Bearer {}", "a".repeat(24_576))], None).is_ok());
     }
 
     #[test]
