@@ -339,6 +339,11 @@ const FORWARDING: [&str; 30] = [
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderValue;
+
+    use super::super::{Config, Credential, HostPolicy, Proxy};
     use super::*;
 
     fn name(text: &str) -> HeaderName {
@@ -414,8 +419,29 @@ mod tests {
     }
 
     #[test]
+    fn trailers_lose_what_a_head_would_lose_even_from_trusted_peers() {
+        let reserved = Arc::new(Reserved::new(&[name("X-Photo-User")]));
+        let proxy = Proxy::new(&Config { credential: Credential::None }, HostPolicy::Upstream, reserved, None);
+        let fields = ["x-checksum", "grpc-status", "x-photo-user", "x-photo_user", "authorization", "x-forwarded-for", "x-real-ip", "x-remote-user"];
+        let mut trailers: HeaderMap = fields.into_iter().map(|field| (name(field), HeaderValue::from_static("1"))).collect();
+        Trailers(Arc::new(proxy)).trailers(&mut trailers);
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-checksum", "grpc-status"]);
+    }
+
+    #[test]
     fn a_configuration_cannot_set_what_frames_the_message() {
-        for text in ["Content-Length", "Host", "Connection", "Transfer-Encoding", "X-Request-Id", "X-Forwarded-For", "X_User"] {
+        for text in [
+            "Content-Length",
+            "Host",
+            "Connection",
+            "Transfer-Encoding",
+            "X-Request-Id",
+            "X-Forwarded-For",
+            "X-Forwarded-Port",
+            "X-Real-IP",
+            "CF-Connecting-IP",
+            "X_User",
+        ] {
             assert!(!may_be_set(&name(text)), "{text}");
         }
         for text in ["Authorization", "X-Api-Key", "X-Forwarded-User", "Remote-User", "Cookie"] {

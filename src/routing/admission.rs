@@ -209,13 +209,9 @@ fn single<'h>(headers: &'h HeaderMap, name: &HeaderName, twice: &'static str) ->
 fn note_user_agent(headers: &HeaderMap, recorder: &Recorder) {
     let Some(value) = headers.get(USER_AGENT) else { return };
     let kept = value.as_bytes().get(..MAX_USER_AGENT).unwrap_or(value.as_bytes());
-    let visible = |byte: &u8| matches!(byte, 0x20..=0x7e);
-    let shown = |byte: &u8| if visible(byte) { char::from(*byte) } else { '?' };
-    let text = match std::str::from_utf8(kept) {
-        Ok(text) if kept.iter().all(visible) => text.into(),
-        _ => kept.iter().map(shown).collect::<String>().into_boxed_str(),
-    };
-    recorder.with(|record| record.user_agent = Some(text));
+    let shown = kept.iter().map(|byte| if matches!(byte, 0x20..=0x7e) { *byte } else { b'?' }).collect();
+    let text = String::from_utf8(shown).unwrap_or_default();
+    recorder.with(|record| record.user_agent = Some(text.into_boxed_str()));
 }
 
 #[cfg(test)]
