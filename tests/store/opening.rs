@@ -1,6 +1,6 @@
 //! Which files are opened, and what is said of the others.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use sqlx::{Connection as _, Executor as _};
