@@ -9,12 +9,13 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 
 /// The section `store`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The database; it is made when it is not there, its folder is not.
     pub file: PathBuf,
@@ -77,6 +78,14 @@ impl Key {
         self.origin.as_deref().unwrap_or("a key of unknown origin")
     }
 }
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.octets.as_slice().ct_eq(other.octets.as_slice()).into()
+    }
+}
+
+impl Eq for Key {}
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -53,7 +53,7 @@ pub enum StoreError {
     },
     /// Tokens are encrypted with a key that was not given.
     #[error(
-        "{} holds {count} credentials encrypted with the key {id}, which is not among those given ({given}); add it to `old_keys`",
+        "{} needs the key {id} for {count} of its credentials, and it is not among those given ({given}): add it to `old_keys`",
         path.display()
     )]
     MissingKey {

@@ -13,7 +13,7 @@ use super::resources::Found;
 use super::view::{Registered, View};
 use super::{credentials, database, resources};
 
-/// Octets that all records together may have in memory, as [`weight`] counts them: about two million of them.
+/// Octets that all records together may have in memory, as [`weight`] counts them: a million of ordinary length fit.
 pub(super) const MOST_OCTETS: u64 = 1 << 30;
 /// What a record takes besides its texts.
 const RECORD: u64 = 256;

@@ -53,15 +53,18 @@ struct Index(Box<[ArcSwap<Table>]>);
 /// A view that nobody sees yet.
 pub(super) struct Filling {
     hasher: RandomState,
-    paths: Vec<Table>,
-    links: Vec<Table>,
+    paths: Vec<Entries>,
+    links: Vec<Entries>,
     servers: BTreeSet<Arc<str>>,
     scopes: BTreeSet<Arc<[Box<str>]>>,
 }
 
+/// What a table will hold, with its hashes: a table that is made when its size is known hashes nothing again.
+type Entries = Vec<(u64, Arc<Registered>)>;
+
 impl Filling {
     pub(super) fn new() -> Self {
-        let tables = || (0..TABLES).map(|_| Table::new()).collect();
+        let tables = || (0..TABLES).map(|_| Entries::new()).collect();
         Self { hasher: RandomState::new(), paths: tables(), links: tables(), servers: BTreeSet::new(), scopes: BTreeSet::new() }
     }
 
@@ -70,17 +73,17 @@ impl Filling {
         known.authorization_server = shared(&mut self.servers, known.authorization_server);
         known.scopes = shared(&mut self.scopes, known.scopes);
         let known = Arc::new(known);
-        let hasher = &self.hasher;
-        if let Some((hash, table)) = path_hash(hasher, &known).and_then(|hash| self.paths.get_mut(place(hash)).map(|table| (hash, table))) {
-            table.insert_unique(hash, Arc::clone(&known), |other| path_hash(hasher, other).unwrap_or_default());
-        }
-        if let Some((hash, table)) = link_hash(hasher, &known).and_then(|hash| self.links.get_mut(place(hash)).map(|table| (hash, table))) {
-            table.insert_unique(hash, known, |other| link_hash(hasher, other).unwrap_or_default());
+        for (tables, hash) in [(&mut self.paths, path_hash(&self.hasher, &known)), (&mut self.links, link_hash(&self.hasher, &known))] {
+            if let Some((hash, table)) = hash.and_then(|hash| Some((hash, tables.get_mut(place(hash))?))) {
+                table.push((hash, Arc::clone(&known)));
+            }
         }
     }
 
     pub(super) fn finish(self) -> View {
-        View { hasher: self.hasher, paths: Index::new(self.paths), links: Index::new(self.links) }
+        let paths = Index::new(self.paths, |known| path_hash(&self.hasher, known));
+        let links = Index::new(self.links, |known| link_hash(&self.hasher, known));
+        View { hasher: self.hasher, paths, links }
     }
 }
 
@@ -159,10 +162,19 @@ impl View {
 
 impl Index {
     /// Tables that are empty are one and the same until they change.
-    fn new(tables: Vec<Table>) -> Self {
+    fn new(all: Vec<Entries>, hash: impl Fn(&Registered) -> Option<u64>) -> Self {
         let empty = Arc::new(Table::new());
-        let table = |table: Table| if table.is_empty() { Arc::clone(&empty) } else { Arc::new(table) };
-        Self(tables.into_iter().map(|one| ArcSwap::new(table(one))).collect())
+        let table = |entries: Entries| {
+            if entries.is_empty() {
+                return Arc::clone(&empty);
+            }
+            let mut table = Table::with_capacity(entries.len());
+            for (of_this, known) in entries {
+                table.insert_unique(of_this, known, |other| hash(other).unwrap_or_default());
+            }
+            Arc::new(table)
+        };
+        Self(all.into_iter().map(|entries| ArcSwap::new(table(entries))).collect())
     }
 
     fn find(&self, hash: u64, wanted: impl Fn(&Registered) -> bool) -> Option<Arc<Registered>> {

@@ -70,7 +70,7 @@ async fn a_wrong_key_is_refused_and_the_missing_one_named() {
     let StoreError::MissingKey { id, count, given, .. } = &error else { panic!("{error:?}") };
     assert_eq!((id.len(), *count), (16, 2));
     assert!(given.contains("from the secret file key-b") && given.contains("from the secret file key-c") && !given.contains(id), "{given}");
-    assert!(error.to_string().contains(&format!("encrypted with the key {id}")), "{error}");
+    assert!(error.to_string().contains(&format!("needs the key {id} for 2 of its credentials")), "{error}");
     assert!(!format!("{error} {error:?}").contains("aaaa"), "no key is said");
     assert_eq!(world.octets(), before);
     let right = Config { key: key('b'), old_keys: vec![key('a')], ..world.config() };

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
 
 mod credentials;
+mod gateway;
 mod keys;
 mod killed;
 mod million;

@@ -175,9 +175,12 @@ async fn a_change_whose_caller_goes_away_is_finished() {
         assert!(change.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     }
     let view = store.view();
-    while view.by_link("link-1").is_none() {
-        tokio::task::yield_now().await;
-    }
+    let seen = async {
+        while view.by_link("link-1").is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), seen).await.expect("it is registered");
     let record = store.resource(key).await.expect("read").expect("there");
     assert_eq!(record.state, State::Registered { resource_id: "id-1".into(), policy_uri: None });
 }

@@ -78,6 +78,11 @@ const ROWS: &[Row] = &[
     ("health: { address: 127.0.0.1:9090 }", "open_with: \"javascript:alert(1)\"", (4, 12), "is not the URL of an application", "https://"),
     ("health: { address: 127.0.0.1:9090 }", "admin: { address: 127.0.0.1:9091 }", (4, 1), "`token` is missing", ""),
     ("health: { address: 127.0.0.1:9090 }", "admin: { socket: a, address: 127.0.0.1:9091, token: { file: client } }", (4, 21), "exactly one of `socket`, or `address` and `token`", "leave one out"),
+    ("health: { address: 127.0.0.1:9090 }", "store: { file: records.db }", (4, 1), "`key` is missing: `store` needs it", "write   key: { file: PATH }"),
+    ("health: { address: 127.0.0.1:9090 }", "store: { file: nowhere/records.db, key: { file: store-key } }", (4, 16), "nowhere/records.db cannot be used", "there is no such folder"),
+    ("health: { address: 127.0.0.1:9090 }", "store: { file: ., key: { file: store-key } }", (4, 16), "cannot be used", "it is a directory"),
+    ("health: { address: 127.0.0.1:9090 }", "store: { file: records.db, key: { file: client } }", (4, 33), "a key is 32 random octets", "openssl rand -base64 32"),
+    ("health: { address: 127.0.0.1:9090 }", "store: { file: records.db, key: { file: store-key }, old_keys: { file: old-store-key } }", (4, 64), "a list of keys is wanted", "write   [ { file: PATH } ]"),
     // Authorization servers.
     ("issuer: https://id.example.org/realms/photoz", "issuer: http://id.example.org/realms/photoz", (7, 13), "http:// to another machine", "https://"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: id.example.org/realms/photoz", (7, 13), "is not an issuer", "write   https://id.example.org/realms/photoz"),
