@@ -13,7 +13,7 @@ fn free() -> SocketAddr {
 
 /// Writes a configuration whose key is that digit's.
 fn configure(folder: &Path, name: &str, digit: char) {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::PermissionsExt;
     let key = folder.join(format!("key-{digit}"));
     std::fs::write(&key, format!("1{}\n", digit.to_string().repeat(63))).expect("a key");
     std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).expect("a mode");

@@ -34,7 +34,7 @@ const ROWS: &[Row] = &[
     ("version: 1\n", "", (1, 1), "`version` is missing", "write   version: 1"),
     ("version: 1", "version: 2", (1, 10), "`2` is not a known version", "write   1"),
     ("health:", "helth:", (4, 1), "unknown key `helth`", "did you mean `health`?"),
-    ("health:", "store:", (4, 1), "unknown key `store`", "known"),
+    ("health:", "cluster:", (4, 1), "unknown key `cluster`", "known"),
     ("health: { address: 127.0.0.1:9090 }", "version: 1", (4, 1), "`version` stands twice", "it stands at 1:1 already"),
     ("health: { address: 127.0.0.1:9090 }", "health:", (4, 1), "`health` has no value", "such as `{ address: 127.0.0.1:9090 }`"),
     ("health: { address: 127.0.0.1:9090 }", "health: 9090", (4, 9), "`health` is a section, and here stands a number", "write   { address: 127.0.0.1:9090 }"),
