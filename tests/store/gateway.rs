@@ -1,8 +1,9 @@
 //! The program with the section `store`: it starts with its records or not at all.
 
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::{World, credential};
@@ -33,8 +34,18 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 fn refused(folder: &Path, name: &str) -> String {
-    let Output { status, stderr, .. } = command(folder, &["run", "--config", name]).stderr(Stdio::piped()).output().expect("it runs");
-    let said = String::from_utf8_lossy(&stderr).into_owned();
+    let mut running = Running(command(folder, &["run", "--config", name]).stderr(Stdio::piped()).spawn().expect("it runs"));
+    let mut stderr = running.0.stderr.take().expect("a pipe");
+    let began = Instant::now();
+    let status = loop {
+        match running.0.try_wait().expect("a process") {
+            Some(status) => break status,
+            None => assert!(began.elapsed() < Duration::from_secs(60), "it has started"),
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).expect("text");
     assert_eq!(status.code(), Some(1), "{said}");
     said
 }
