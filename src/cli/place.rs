@@ -34,7 +34,7 @@ impl Places {
             line: route.place.line,
             methods: match &route.access {
                 Access::Protect(protect) => protect.scopes.methods.iter().map(|(method, _, place)| (method.to_string(), place.line)).collect(),
-                Access::Public => Vec::new(),
+                Access::Public | Access::Guard(_) => Vec::new(),
             },
         });
         Self { file, path: config.file.display().to_string(), routes: routes.collect() }
