@@ -239,7 +239,9 @@ impl Rejection {
                 ("sender-constrained-token", "Token is bound to a key", "This token is bound to a key or certificate, which is not accepted here.")
             }
             Self::CredentialRequired(_) => ("credential-required", "Credential required", "This server answers its gateway only. Ask the gateway."),
-            Self::CredentialRefused(..) => ("credential-refused", "Credential refused", "This server answers its gateway only, and this is not its credential."),
+            Self::CredentialRefused(..) => {
+                ("credential-refused", "Credential refused", "This server answers its gateway only, and this is not its credential.")
+            }
             Self::CertificateRefused => ("certificate-refused", "Certificate refused", "This server answers its gateway only, by its certificate."),
             Self::Unreachable { .. } => {
                 ("as-unreachable", "Authorization server unreachable", "The authorization server cannot be asked now. Try again later.")

@@ -31,12 +31,16 @@ pub(super) fn guard(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Guard>
         }
     }
     if keys.names("resource") && !keys.names("accept") {
-        checker.error(Problem::at(keys.span, "`accept` is missing: a guard says what it accepts").write("accept: { basic: { username: gateway, password: { file: PATH } } }"));
+        checker.error(
+            Problem::at(keys.span, "`accept` is missing: a guard says what it accepts")
+                .write("accept: { basic: { username: gateway, password: { file: PATH } } }"),
+        );
     }
     let accept = keys.open("accept", checker)?;
     let basic = accept.open("basic", checker).map(|keys| password(&keys, checker).map(Guard::Basic));
     let bearer = accept.open("bearer_jwt", checker).map(|keys| assertions(&keys, checker).map(|rules| Guard::BearerJwt(Arc::new(rules))));
-    let certificate = accept.open("client_certificate", checker).map(|keys| certificates(&keys, checker).map(|rules| Guard::ClientCertificate(Arc::new(rules))));
+    let certificate =
+        accept.open("client_certificate", checker).map(|keys| certificates(&keys, checker).map(|rules| Guard::ClientCertificate(Arc::new(rules))));
     basic.or(bearer).or(certificate).flatten()
 }
 
@@ -122,7 +126,8 @@ fn some_of<T>(node: &Node, checker: &mut Checker<'_>, reader: impl FnMut(&Node, 
 /// 64 hexadecimal digits, with colons between pairs or without.
 fn sha256(text: &str) -> Result<[u8; 32], Wrong> {
     let wrong = || Wrong::because("64 hexadecimal digits, as `openssl x509 -noout -fingerprint -sha256` prints them");
-    let digits: Vec<u8> = text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>().ok_or_else(wrong)?;
+    let digits: Vec<u8> =
+        text.chars().filter(|c| *c != ':').map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>().ok_or_else(wrong)?;
     let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
     <[u8; 32]>::try_from(bytes).ok().filter(|_| digits.len() == 64).ok_or_else(wrong)
 }

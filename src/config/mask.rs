@@ -124,8 +124,22 @@ fn enclosing_keys(lines: &[&str], index: usize) -> Vec<String> {
 /// Keys beside a secret whose values are none.
 fn harmless(key: &str) -> bool {
     const NAMES: [&str; 16] = [
-        "env", "file", "username", "id", "token_endpoint", "scopes", "address", "socket", "issuer", "audience", "algorithm", "key_id", "lifetime", "subject",
-        "max_lifetime", "unbound",
+        "env",
+        "file",
+        "username",
+        "id",
+        "token_endpoint",
+        "scopes",
+        "address",
+        "socket",
+        "issuer",
+        "audience",
+        "algorithm",
+        "key_id",
+        "lifetime",
+        "subject",
+        "max_lifetime",
+        "unbound",
     ];
     NAMES.contains(&key)
 }

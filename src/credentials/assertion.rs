@@ -66,6 +66,7 @@ impl Signer {
     /// Whether two signers make the same of a request.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        self.key.is_same(&other.key) && (&self.issuer, &self.audience, self.lifetime, self.subject) == (&other.issuer, &other.audience, other.lifetime, other.subject)
+        self.key.is_same(&other.key)
+            && (&self.issuer, &self.audience, self.lifetime, self.subject) == (&other.issuer, &other.audience, other.lifetime, other.subject)
     }
 }

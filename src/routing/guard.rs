@@ -143,7 +143,9 @@ mod tests {
     fn user_name_and_password_both_count() {
         let (guard, now) = (password("open sesame", 0), Instant::now());
         assert!(guard.accepts(b"gateway:open sesame", now));
-        for wrong in ["", ":", "gateway", "gateway:", ":open sesame", "gateway:open sesam", "gateway:open sesame ", "Gateway:open sesame", "gatewa:yopen sesame"] {
+        for wrong in
+            ["", ":", "gateway", "gateway:", ":open sesame", "gateway:open sesam", "gateway:open sesame ", "Gateway:open sesame", "gatewa:yopen sesame"]
+        {
             assert!(!guard.accepts(wrong.as_bytes(), now), "{wrong}");
         }
         assert!(!format!("{guard:?}").contains("sesame"));

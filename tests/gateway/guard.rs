@@ -164,7 +164,7 @@ async fn a_content_server_behind_a_guard_is_open_to_its_gateway_and_closed_to_ev
     let exchange = world.get("/guarded/notes.txt?a=b&access=c").bearer(&rpt).await;
     assert_eq!((exchange.status(), exchange.answer.text()), (200, "The water was warm.\n".to_owned()));
     let seen = content.records().last().expect("it came");
-    assert_eq!((seen.target.as_str(), seen.header("x-forwarded-for")), ("/albums/vacation/notes.txt?a=b&access=c", Some("127.0.0.1")));
+    assert_eq!((seen.target.as_str(), seen.header("x-forwarded-for")), ("/albums/vacation/notes.txt?a=b&access=c", Some("127.0.0.1, 127.0.0.1")));
     assert_eq!(seen.header("x-forwarded-user"), exchange.line["uma.subject"].as_str(), "the guard tells whom the gateway has vouched for");
     // Nobody is known on a public route, and the gateway is let in all the same.
     assert_eq!(world.get("/public/guarded").await.status(), 200);
@@ -323,7 +323,8 @@ async fn a_certificate_opens_the_guard_that_names_it() {
         authority.path("content.key"),
         authority.path("ca.pem")
     );
-    let kinds = ["subjects: [ \"O=Example,CN=gateway\" ]".to_owned(), "san_uris: [ \"spiffe://example.org/gateway\" ]".into(), format!("sha256: [ {fingerprint} ]")];
+    let kinds =
+        ["subjects: [ \"O=Example,CN=gateway\" ]".to_owned(), "san_uris: [ \"spiffe://example.org/gateway\" ]".into(), format!("sha256: [ {fingerprint} ]")];
     for kind in kinds {
         let text = guard_of(&content, &format!("client_certificate: {{ {kind} }}")).replacen("address: 127.0.0.1:0", &tls, 1);
         let guard = Side::start(&text, &[]);

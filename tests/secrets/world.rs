@@ -226,7 +226,9 @@ fn free_address() -> SocketAddr {
 /// Secrets' files, and a certificate with its key, of which a line in the middle is the secret.
 fn write_files(planted: &mut Planted, own: &Own, folder: &tempfile::TempDir) {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("it can be written");
-    for (name, secret) in [("client", &own.client), ("bearer", &own.bearer), ("key", &own.header), ("oauth2", &own.oauth2), ("guard", &own.guard), ("admin", &own.admin)] {
+    for (name, secret) in
+        [("client", &own.client), ("bearer", &own.bearer), ("key", &own.header), ("oauth2", &own.oauth2), ("guard", &own.guard), ("admin", &own.admin)]
+    {
         write(name, &format!("{secret}\n"));
     }
     let key = KeyPair::generate().expect("a key").serialize_pem();

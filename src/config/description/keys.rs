@@ -348,7 +348,8 @@ static ROUTE: Section = Section::new(
 static PROTECT: Section = Section::new(
     "`protect`",
     &[
-        Key::new("mode", Kind::Word(&["uma", "guard"]), "Who decides: the authorization server, or a credential that only the gateway in front has.").default("uma"),
+        Key::new("mode", Kind::Word(&["uma", "guard"]), "Who decides: the authorization server, or a credential that only the gateway in front has.")
+            .default("uma"),
         Key::new("authorization_server", Kind::Text, "Who decides.").default("the only authorization server").example("keycloak"),
         Key::new("resource", Kind::Section(&RESOURCE), "What is protected; for `uma`."),
         Key::new("accept", Kind::Section(&ACCEPT), "The credential; for `guard`. It goes no further, and no authorization server is asked."),
@@ -378,7 +379,8 @@ static ACCEPT_BASIC: Section = Section::new(
     &[
         Key::new("username", Kind::Text, "User name.").required().example("gateway"),
         Key::new("password", Kind::Secret, "Password, of 16 random characters or more.").required(),
-        Key::new("grace", Kind::DurationOrZero, "How long the pair before stays good when another one is read; `0`: not at all. A restart forgets it.").default("5m"),
+        Key::new("grace", Kind::DurationOrZero, "How long the pair before stays good when another one is read; `0`: not at all. A restart forgets it.")
+            .default("5m"),
     ],
 );
 
@@ -390,8 +392,12 @@ static ACCEPT_JWT: Section = Section::new(
         Key::new("issuer", Kind::Text, "`iss`, exactly.").required().example("gateway"),
         Key::new("audience", Kind::Text, "What `aud` must name.").required().example("albums"),
         Key::new("max_lifetime", Kind::Duration, "From `iat` to `exp` at most; clocks may differ by 5 s.").default("60s"),
-        Key::new("unbound", Kind::True, "Accepts also assertions that do not name the request (`htm`, `htu`): overheard, such a one opens everything until it ends.")
-            .default("refused"),
+        Key::new(
+            "unbound",
+            Kind::True,
+            "Accepts also assertions that do not name the request (`htm`, `htu`): overheard, such a one opens everything until it ends.",
+        )
+        .default("refused"),
     ],
 )
 .one_of(&[&["keys"], &["public_key"]]);
@@ -401,10 +407,10 @@ static JWKS: Section = Section::new("`keys`", &[Key::new("file", Kind::File, "A 
 static ACCEPT_CERTIFICATE: Section = Section::new(
     "`client_certificate`",
     &[
-        Key::new("subjects", Kind::List(&Kind::Text), "By subject, in the form of RFC 4514: the last name first, no blanks.").example("[\"CN=gateway,O=Example\"]"),
+        Key::new("subjects", Kind::List(&Kind::Text), "By subject, in the form of RFC 4514: the last name first, no blanks.")
+            .example("[\"CN=gateway,O=Example\"]"),
         Key::new("san_uris", Kind::List(&Kind::Text), "By a URI among the alternative names.").example("[spiffe://example.org/gateway]"),
-        Key::new("sha256", Kind::List(&Kind::Text), "By the certificate itself.")
-            .example("[9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08]"),
+        Key::new("sha256", Kind::List(&Kind::Text), "By the certificate itself.").example("[9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08]"),
     ],
 )
 .one_of(&[&["subjects"], &["san_uris"], &["sha256"]]);

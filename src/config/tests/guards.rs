@@ -80,7 +80,10 @@ fn each_kind_of_guard_is_read_as_it_is_written() {
 #[test]
 fn a_signer_is_read_as_it_is_written_and_its_key_is_in_no_message() {
     let folder = with_keys();
-    let text = RIGHT.replace(BASIC, "jwt: { key: { file: gateway.key }, algorithm: EdDSA, key_id: \"1\", issuer: gateway, audience: albums, lifetime: 10s, subject: true }");
+    let text = RIGHT.replace(
+        BASIC,
+        "jwt: { key: { file: gateway.key }, algorithm: EdDSA, key_id: \"1\", issuer: gateway, audience: albums, lifetime: 10s, subject: true }",
+    );
     assert!(schema_accepts(&text));
     let gateway = right(folder.path(), &text);
     let Credential::Jwt(signer) = &gateway.credentials[0].credential else { panic!("assertions") };

@@ -125,7 +125,8 @@ fn what_is_not_in_compact_form_is_not_looked_at() {
     let (key, _) = ed25519();
     let (keys, token) = (of(&key), key.sign(b"{}").expect("signed"));
     let (signed, signature) = token.rsplit_once('.').expect("three parts");
-    for wrong in [String::new(), "a".into(), "a.b".into(), "..".into(), format!("{token}."), format!("{token}="), format!(" {token}"), "a".repeat(LONGEST + 1)] {
+    for wrong in [String::new(), "a".into(), "a.b".into(), "..".into(), format!("{token}."), format!("{token}="), format!(" {token}"), "a".repeat(LONGEST + 1)]
+    {
         assert!(matches!(keys.verify(&wrong), Err(Invalid::Form | Invalid::Header)), "{wrong}");
     }
     assert_eq!(keys.verify(&format!("{signed}.")), Err(Invalid::Signature));

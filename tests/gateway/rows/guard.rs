@@ -44,7 +44,14 @@ async fn another_scheme_is_as_if_nothing_were_shown(row: Row) {
 async fn another_credential_is_refused(row: Row) {
     let world = world().await;
     // Another password, another name, both without the colon between them, no base64, and a second one beside the right one.
-    let wrong = ["Z2F0ZXdheTpwcm94eS1zZWNyZXR6", "R2F0ZXdheTpwcm94eS1zZWNyZXQ=", "Z2F0ZXdheXByb3h5LXNlY3JldA==", "Z2F0ZXdheTpwcm94eS1zZWNyZXQ", "gateway:proxy-secret", ""];
+    let wrong = [
+        "Z2F0ZXdheTpwcm94eS1zZWNyZXR6",
+        "R2F0ZXdheTpwcm94eS1zZWNyZXQ=",
+        "Z2F0ZXdheXByb3h5LXNlY3JldA==",
+        "Z2F0ZXdheTpwcm94eS1zZWNyZXQ",
+        "gateway:proxy-secret",
+        "",
+    ];
     for pair in wrong {
         let exchange = world.get("/guarded/a").header("Authorization", &format!("Basic {pair}")).await;
         let answer = Says::Problem(401, "credential-refused", &[ASKED]);
