@@ -180,11 +180,8 @@ fn access(keys: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: 
         }
     };
     if let Some(protect) = keys.open("protect", checker) {
-        if protect.read("mode", checker, mode) == Some(Mode::Guard) {
+        if is_guard(&protect, checker) {
             return Access::Guard(guard::guard(&protect, checker).unwrap_or_else(guard::stand_in));
-        }
-        if let Some(entry) = protect.entry("accept") {
-            checker.error(Problem::at(entry.key_span, "`accept` says what a guard accepts, and this route is none").write("mode: guard"));
         }
         misplaced(&["covers_protected"], "only a public route covers protected ones", checker);
         let scopes_match = matching.or(defaults.scopes_match).unwrap_or_default();
@@ -207,8 +204,14 @@ enum Mode {
     Guard,
 }
 
-fn mode(node: &Node, checker: &mut Checker<'_>) -> Option<Mode> {
-    word(node, checker, &[("uma", Mode::Uma), ("guard", Mode::Guard)])
+/// What is meant for a guard is read as one, so that no other mistakes are made of it.
+fn is_guard(protect: &Keys<'_>, checker: &mut Checker<'_>) -> bool {
+    let mode = protect.read("mode", checker, |node, checker| word(node, checker, &[("uma", Mode::Uma), ("guard", Mode::Guard)]));
+    let accepts = protect.entry("accept").filter(|_| !protect.names("resource"));
+    if let Some(entry) = accepts.filter(|_| mode == Some(Mode::Uma) || !protect.names("mode")) {
+        checker.error(Problem::at(entry.key_span, "`accept` says what a guard accepts, and this route is none").write("mode: guard"));
+    }
+    mode == Some(Mode::Guard) || accepts.is_some()
 }
 
 fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: &Surroundings<'_>, checker: &mut Checker<'_>) -> Protect {
