@@ -8,8 +8,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use futures_util::{SinkExt, StreamExt};
 use rcgen::{CertificateParams, DnType, SanType};
 use serde_json::{Value, json};
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use uma_gateway::app::{Gateway, Options, Why};
 use uma_gateway::config;
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
@@ -17,6 +20,7 @@ use uma_gateway::listener::Settings;
 
 use crate::support::tls::{Authority, get, h1};
 use crate::support::{Answer, Connection, Setup};
+use crate::websocket::Echo;
 
 /// A gateway of its own, started from a file; it needs no authorization server.
 struct Side {
@@ -79,10 +83,9 @@ async fn open_content() -> RunningContentServer {
     ContentServer::start(content_server::Options { credential: None, ..content_server::Options::default() }).await.expect("a port")
 }
 
-fn guard_of(content: &RunningContentServer, accept: &str) -> String {
+fn guard_of(content: SocketAddr, accept: &str) -> String {
     format!(
-        "listeners: [ {{ address: 127.0.0.1:0 }} ]\ntrusted_proxies: [ 127.0.0.1/32 ]\nupstreams: {{ content: {{ servers: [ \"http://{}\" ] }} }}\nroutes:\n  - {{ path: /**, protect: {{ mode: guard, accept: {{ {accept} }} }} }}\n",
-        content.address()
+        "listeners: [ {{ address: 127.0.0.1:0 }} ]\ntrusted_proxies: [ 127.0.0.1/32 ]\nupstreams: {{ content: {{ servers: [ \"http://{content}\" ] }} }}\nroutes:\n  - {{ path: /**, protect: {{ mode: guard, accept: {{ {accept} }} }} }}\n"
     )
 }
 
@@ -148,7 +151,7 @@ fn authorizations(content: &Records) -> usize {
 #[tokio::test]
 async fn a_content_server_behind_a_guard_is_open_to_its_gateway_and_closed_to_everyone_else() {
     let (content, key) = (open_content().await, Key::new());
-    let text = guard_of(&content, JWT).replace("path: /**,", "path: /**, identity_headers: { X-Forwarded-User: sub },");
+    let text = guard_of(content.address(), JWT).replace("path: /**,", "path: /**, identity_headers: { X-Forwarded-User: sub },");
     let guard = Side::start(&text, &[("jwks.json", &jwks(&[&key]))]);
     let keys = tempfile::tempdir().unwrap();
     put(keys.path(), "gateway.key", &key.private());
@@ -186,7 +189,7 @@ async fn a_content_server_behind_a_guard_is_open_to_its_gateway_and_closed_to_ev
 #[tokio::test]
 async fn an_assertion_has_to_be_right_in_everything() {
     let (content, key, other) = (open_content().await, Key::new(), Key::new());
-    let guard = Side::start(&guard_of(&content, JWT), &[("jwks.json", &jwks(&[&key]))]);
+    let guard = Side::start(&guard_of(content.address(), JWT), &[("jwks.json", &jwks(&[&key]))]);
     let header = json!({ "alg": "EdDSA", "typ": "JWT" });
     let right = claims(NOTES, "sub", "bob".into());
     assert_eq!(guard.get(NOTES, &format!("Bearer {}", key.token(&header, &right))).await.status, 200);
@@ -242,7 +245,7 @@ async fn an_assertion_has_to_be_right_in_everything() {
 #[tokio::test]
 async fn an_assertion_that_names_no_request_is_accepted_where_the_guard_says_so() {
     let (content, key) = (open_content().await, Key::new());
-    let guard = Side::start(&guard_of(&content, &JWT.replace("albums }", "albums, unbound: true }")), &[("jwks.json", &jwks(&[&key]))]);
+    let guard = Side::start(&guard_of(content.address(), &JWT.replace("albums }", "albums, unbound: true }")), &[("jwks.json", &jwks(&[&key]))]);
     let token = |claims: &Value| format!("Bearer {}", key.token(&json!({ "alg": "EdDSA" }), claims));
     let unbound = json!({ "iss": "gateway", "aud": "albums", "iat": now(), "exp": now() + 30 });
     assert_eq!(guard.get(NOTES, &token(&unbound)).await.status, 200);
@@ -254,7 +257,7 @@ async fn an_assertion_that_names_no_request_is_accepted_where_the_guard_says_so(
 async fn a_password_that_is_replaced_stays_good_for_its_grace() {
     let content = open_content().await;
     let accept = "basic: { username: gateway, password: { file: password }, grace: 1h }";
-    let guard = Side::start(&guard_of(&content, accept), &[("password", "the first password")]);
+    let guard = Side::start(&guard_of(content.address(), accept), &[("password", "the first password")]);
     let status = async |password: &str| guard.get(NOTES, &format!("Basic {}", STANDARD.encode(format!("gateway:{password}")))).await.status;
     assert_eq!((status("the first password").await, status("the second password").await), (200, 401));
     guard.put("password", "the second password");
@@ -267,7 +270,7 @@ async fn a_password_that_is_replaced_stays_good_for_its_grace() {
     guard.reload().await;
     assert_eq!((status("the first password").await, status("the second password").await, status("the third password").await), (401, 200, 200));
     // Without a grace it ends with the reload.
-    guard.put("gateway.yaml", &configuration(&guard_of(&content, &accept.replace("1h", "0"))));
+    guard.put("gateway.yaml", &configuration(&guard_of(content.address(), &accept.replace("1h", "0"))));
     guard.reload().await;
     assert_eq!((status("the second password").await, status("the third password").await), (401, 200));
 }
@@ -275,7 +278,7 @@ async fn a_password_that_is_replaced_stays_good_for_its_grace() {
 #[tokio::test]
 async fn keys_are_exchanged_on_both_sides_in_either_order_without_a_lost_request() {
     let (content, first, second, third) = (open_content().await, Key::new(), Key::new(), Key::new());
-    let guard = Side::start(&guard_of(&content, JWT), &[("jwks.json", &jwks(&[&first]))]);
+    let guard = Side::start(&guard_of(content.address(), JWT), &[("jwks.json", &jwks(&[&first]))]);
     let credentials = "jwt: { key: { file: gateway.key }, issuer: gateway, audience: albums }";
     let front = Side::start(&front_of(guard.address(), credentials), &[("gateway.key", &first.private())]);
     let passes = async || {
@@ -305,6 +308,28 @@ async fn keys_are_exchanged_on_both_sides_in_either_order_without_a_lost_request
 }
 
 #[tokio::test]
+async fn a_websocket_goes_through_gateway_and_guard_over_both_versions_of_http() {
+    let (echo, key) = (Echo::start().await, Key::new());
+    let listens = ("address: 127.0.0.1:0", "address: 127.0.0.1:0, h2c: true");
+    let upgrade = ("path: /**", "path: /**, upgrade: [ websocket ]");
+    let text = guard_of(echo.address, JWT).replace(listens.0, listens.1).replace(upgrade.0, upgrade.1);
+    let guard = Side::start(&text, &[("jwks.json", &jwks(&[&key]))]);
+    for protocol in ["h1", "h2"] {
+        let text = front_of(guard.address(), "jwt: { key: { file: gateway.key }, issuer: gateway, audience: albums }").replace(upgrade.0, upgrade.1);
+        let front = Side::start(&text.replace("credentials:", &format!("protocol: {protocol}, credentials:")), &[("gateway.key", &key.private())]);
+        let open = async |address: SocketAddr| {
+            let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+            client_async("ws://content.internal/live", stream).await
+        };
+        let (mut socket, _) = open(front.address()).await.unwrap_or_else(|error| panic!("{protocol}: {error}"));
+        socket.send(Message::text("hello")).await.unwrap();
+        assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("hello"), "{protocol}");
+        assert!(matches!(open(guard.address()).await, Err(Error::Http(answer)) if answer.status() == 401), "{protocol}: past the gateway");
+    }
+    assert!(echo.heads().iter().all(|head| !head.contains("authorization:")));
+}
+
+#[tokio::test]
 async fn a_certificate_opens_the_guard_that_names_it() {
     let content = open_content().await;
     let authority = Authority::new();
@@ -326,7 +351,7 @@ async fn a_certificate_opens_the_guard_that_names_it() {
     let kinds =
         ["subjects: [ \"O=Example,CN=gateway\" ]".to_owned(), "san_uris: [ \"spiffe://example.org/gateway\" ]".into(), format!("sha256: [ {fingerprint} ]")];
     for kind in kinds {
-        let text = guard_of(&content, &format!("client_certificate: {{ {kind} }}")).replacen("address: 127.0.0.1:0", &tls, 1);
+        let text = guard_of(content.address(), &format!("client_certificate: {{ {kind} }}")).replacen("address: 127.0.0.1:0", &tls, 1);
         let guard = Side::start(&text, &[]);
         let before = content.records().hits();
         for (name, expected) in [(Some("gateway"), 200), (Some("neighbour"), 403), (None, 403)] {
