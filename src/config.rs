@@ -7,6 +7,7 @@ mod alone;
 mod checker;
 mod description;
 mod doors;
+mod guard;
 mod hosts;
 mod mask;
 mod methods;

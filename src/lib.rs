@@ -31,6 +31,7 @@ pub mod enforcement;
 pub mod fuzz;
 pub mod holes;
 pub mod http_client;
+pub mod jose;
 pub mod listener;
 pub mod path;
 pub mod response;

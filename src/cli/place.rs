@@ -34,7 +34,7 @@ impl Places {
             line: route.place.line,
             methods: match &route.access {
                 Access::Protect(protect) => protect.scopes.methods.iter().map(|(method, _, place)| (method.to_string(), place.line)).collect(),
-                Access::Public => Vec::new(),
+                Access::Public | Access::Guard(_) => Vec::new(),
             },
         });
         Self { file, path: config.file.display().to_string(), routes: routes.collect() }
@@ -179,6 +179,7 @@ fn next(record: &Value, rows: &[&str], places: &Places) -> Option<String> {
         "D7" => "add a route for this path, or ask for another one",
         "D9" => "add the method to the route's `scopes`",
         "D10" => "the authorization server has no resource of this name and owner: check both there",
+        "G1" | "G2" | "G3" => "only the gateway in front has what this guard accepts: ask that one, or compare its `credentials` with `accept`",
         "C1" | "I3b" => "this client asks too often; `limits` sets how often it may",
         "C2" | "C4" | "C5" | "C6" | "C7" | "D11" | "I6" | "I7a" | "I10" | "E8c" => return Some(places.online("see why with")),
         "U2" => return Some(places.online("the content server does not accept the gateway's credential: check `credentials` with")),

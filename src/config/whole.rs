@@ -15,7 +15,7 @@ use super::render::Source;
 use super::routes::{self, Surroundings};
 use super::tree::Tree;
 use super::values::{list, network, number};
-use super::{Gateway, Places, doors, servers, store, upstreams};
+use super::{Gateway, Places, doors, guard, servers, store, upstreams};
 use crate::routing::{RouteConfig, ServedHosts};
 use crate::{authorization_server, credentials, listener, upstream};
 
@@ -87,6 +87,8 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
     if let (Some(listeners), Some(routes)) = (&listeners, &routes) {
         unserved(listeners, routes, checker);
+        let asks = |listener: &listener::Config| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != listener::ClientAuth::None);
+        guard::unshown(routes, listeners.iter().any(asks), checker);
     }
     version?;
     let (upstreams, credentials) = upstreams.into_iter().unzip();

@@ -53,7 +53,13 @@ pub fn admission(input: &[u8]) {
     let has = |word: &str| words.contains(&word);
     let hosts = if has("only") { ServedHosts::new(&["photos.example.org", "*.example.net"]) } else { ServedHosts::new::<&str>(&[]) };
     let address = SocketAddr::from(([192, 0, 2, if has("proxy") { 1 } else { 7 }], 4711));
-    let peer = Peer { address, local: SocketAddr::from(([192, 0, 2, 2], 80)), scheme: if has("tls") { "https" } else { "http" }, hosts: hosts.expect("hosts") };
+    let peer = Peer {
+        address,
+        local: SocketAddr::from(([192, 0, 2, 2], 80)),
+        scheme: if has("tls") { "https" } else { "http" },
+        hosts: hosts.expect("hosts"),
+        certificate: None,
+    };
     let recorder = Recorder::new(RequestId("1".into()), head.method.clone(), Some(address.ip()), peer.scheme);
     let refusal = has("suspect").then_some(Rejection::Malformed("seen in the bytes"));
     let Ok(admitted) = admit(Request { head, body: Body::empty(), peer, refusal, recorder }, NAME) else { return };

@@ -102,7 +102,13 @@ where
     let settings = shared.terms.now();
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.until_open(), &shared).await else { return };
-    let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
+    let peer = Peer {
+        address: canonical(address),
+        local: canonical(local),
+        scheme: transport.scheme(),
+        hosts: shared.hosts.clone(),
+        certificate: transport.certificate(),
+    };
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));

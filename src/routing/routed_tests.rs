@@ -44,7 +44,13 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request {
         builder = builder.header(*name, *value);
     }
     let (head, ()) = builder.body(()).unwrap().into_parts();
-    let peer = Peer { address: "192.0.2.1:4000".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: Default::default() };
+    let peer = Peer {
+        address: "192.0.2.1:4000".parse().unwrap(),
+        local: "127.0.0.1:80".parse().unwrap(),
+        scheme: "http",
+        hosts: Default::default(),
+        certificate: None,
+    };
     let recorder = Recorder::new(RequestId("r1".into()), head.method.clone(), None, "http");
     Request { head, body: Body::empty(), peer, refusal: None, recorder }
 }

@@ -95,7 +95,7 @@ impl RouteTable {
     pub fn check_readings(&self, host: &str, path: &CanonicalPath, found: &Arc<Route>) -> Result<(), PathProblem> {
         let is_found = |index: usize| self.routes.get(index).is_some_and(|route| Arc::ptr_eq(route, found));
         if !open(Hole::CaseIgnored) && (self.names.upper || path.as_str().bytes().any(|byte| byte.is_ascii_uppercase())) {
-            let is_open = |index: usize| self.routes.get(index).is_none_or(|route| route.protect().is_none());
+            let is_open = |index: usize| self.routes.get(index).is_none_or(|route| route.is_public());
             if self.leads(host, &path.segments(), &|index| !is_found(index) && !is_open(index)) {
                 return Err(PathProblem::Lookalike);
             }
