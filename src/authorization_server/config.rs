@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Uri;
 
+use super::profile::Profile;
 use crate::http_client::TlsFiles;
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
@@ -58,10 +59,8 @@ pub enum ProfileChoice {
     /// What the discovery document says.
     #[default]
     Auto,
-    /// UMA 2.0 as written.
-    Uma2,
-    /// Keycloak.
-    Keycloak,
+    /// This kind.
+    Named(&'static Profile),
 }
 
 /// The gateway's client at a server.

@@ -126,7 +126,7 @@ impl Server {
 
     pub(super) fn pat_form(metadata: &Metadata) -> Bytes {
         let mut fields = vec![("grant_type", "client_credentials")];
-        fields.extend(metadata.profile.pat_scope().map(|scope| ("scope", scope)));
+        fields.extend(metadata.profile.pat_scope.map(|scope| ("scope", scope)));
         form(&fields)
     }
 }

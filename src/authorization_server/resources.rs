@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::config::ServerIdentity;
-use super::discovery::{Endpoint, Metadata};
+use super::discovery::{Endpoint, Metadata, with_path};
 use super::error::AskError;
 use super::json as strict;
-use super::profile::Profile;
+use super::profile::{Profile, Search};
 use super::server::{Server, status};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Scope};
@@ -142,9 +142,9 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn find(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        match metadata.profile {
-            Profile::Keycloak => self.find_by_query(&metadata, key, deadline).await,
-            Profile::Uma2 => self.find_by_reading(&metadata, key, deadline).await,
+        match metadata.profile.search {
+            Search::Query => self.find_by_query(&metadata, key, deadline).await,
+            Search::Reading => self.find_by_reading(&metadata, key, deadline).await,
         }
     }
 
@@ -228,7 +228,7 @@ impl Server {
             return Ok((id, if more { Reconciled::Drifted } else { Reconciled::Unchanged }));
         }
         let endpoint = below(&metadata.registration, &id)?;
-        let body = Bytes::from(completed(document, &current, declared).to_string());
+        let body = Bytes::from(completed(metadata.profile, document, &current, declared).to_string());
         let request = || Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
         let response = self.protected(ENDPOINT, &metadata, &endpoint, request, &body, deadline, &mut false).await?;
         match response.status() {
@@ -238,7 +238,7 @@ impl Server {
     }
 
     async fn register(&self, metadata: &Metadata, declared: &Declared, deadline: Instant) -> Result<ResourceId, AskError> {
-        let body = Bytes::from(self.registration(metadata.profile, declared).to_string());
+        let body = Bytes::from(Self::registration(metadata.profile, declared).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
         let response = self.protected(ENDPOINT, metadata, &metadata.registration, request, &body, deadline, &mut false).await?;
         if response.status() != StatusCode::CREATED {
@@ -250,17 +250,17 @@ impl Server {
     }
 
     /// The description of a resource that is new at the server.
-    fn registration(&self, profile: Profile, declared: &Declared) -> Value {
+    fn registration(profile: &Profile, declared: &Declared) -> Value {
         let scopes: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
         let mut description = Map::new();
         description.insert("name".into(), json!(&*declared.key.name));
-        description.insert("resource_scopes".into(), json!(scopes));
+        description.insert(profile.words.described_scopes.into(), json!(scopes));
         if let Some(kind) = &declared.kind {
             description.insert("type".into(), json!(&**kind));
         }
         if let Some(owner) = &declared.key.owner {
             description.insert("owner".into(), json!(&**owner));
-            if profile == Profile::Keycloak {
+            if profile == Profile::KEYCLOAK {
                 description.insert("ownerManagedAccess".into(), json!(true));
             }
         }
@@ -269,13 +269,14 @@ impl Server {
 }
 
 /// The server's own description with what the declaration adds: an update replaces all members (UMA 2.0 Federated Authorization, 3.2.3), so all are sent.
-fn completed(document: Value, current: &Description, declared: &Declared) -> Value {
+fn completed(profile: &Profile, document: Value, current: &Description, declared: &Declared) -> Value {
     let Value::Object(mut members) = document else { return document };
     // Keycloak tells the scopes twice, under both names.
     members.remove("scopes");
+    members.remove("resource_scopes");
     let added = declared.scopes.iter().map(|scope| scope.0.to_string()).filter(|scope| !current.scopes.contains(scope));
     let scopes: Vec<String> = current.scopes.iter().cloned().chain(added).collect();
-    members.insert("resource_scopes".into(), json!(scopes));
+    members.insert(profile.words.described_scopes.into(), json!(scopes));
     if let Some(kind) = &declared.kind {
         members.insert("type".into(), json!(&**kind));
     }
@@ -297,16 +298,10 @@ pub(super) fn describe(document: &Value) -> Description {
 
 fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
     let id = percent_encoding::utf8_percent_encode(&id.0, percent_encoding::NON_ALPHANUMERIC);
-    with_path_and_query(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
+    with_path(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
 }
 
 pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
-    with_path_and_query(endpoint, &format!("{}?{query}", endpoint.uri.path()))
+    with_path(endpoint, &format!("{}?{query}", endpoint.uri.path()))
 }
 
-fn with_path_and_query(endpoint: &Endpoint, path_and_query: &str) -> Result<Endpoint, AskError> {
-    let mut parts = endpoint.uri.clone().into_parts();
-    parts.path_and_query = path_and_query.parse().ok();
-    let uri = Uri::from_parts(parts).map_err(|_| AskError::unusable(ENDPOINT.label(), "the address cannot be written"))?;
-    Ok(Endpoint { uri, host: endpoint.host.clone() })
-}

@@ -18,6 +18,7 @@ use super::config::Config;
 use super::discovery::{self, Endpoint, Metadata};
 use super::error::AskError;
 use super::pat::Pats;
+use super::profile::Introspector;
 use super::{introspection, json, live};
 use crate::http_client::{HttpClient, form};
 use crate::secret::Rotating;
@@ -112,7 +113,7 @@ impl Server {
     /// Whether the live decision is asked.
     #[must_use]
     pub fn live_decision(&self) -> bool {
-        self.config.live_decision.unwrap_or_else(|| self.known().is_some_and(|metadata| metadata.profile.live_decision()))
+        self.config.live_decision.unwrap_or_else(|| self.known().is_some_and(|metadata| metadata.profile.live_decision))
     }
 
     /// The metadata, fetched if there is none yet. One flight for all who ask.
@@ -139,14 +140,22 @@ impl Server {
         self.accept_discovery(&response)
     }
 
-    /// Whatever stands at the address of the discovery document: a check tells it apart further than [`AskError`] does.
+    /// Whatever stands at the address of the discovery document, the first one that is not a 404: a check tells it apart further than [`AskError`] does.
     ///
     /// # Errors
     /// No answer before `deadline`, or the address is not one that may be asked.
     pub async fn discovery_answer(&self, deadline: Instant) -> Result<Response<Bytes>, AskError> {
-        let address = discovery::address(&self.config)?;
-        let request = Request::builder().method(Method::GET).header(ACCEPT, "application/json");
-        self.call(AsEndpoint::Discovery, &address, request, Bytes::new(), deadline).await
+        let mut first = None;
+        for address in discovery::addresses(&self.config)? {
+            let request = Request::builder().method(Method::GET).header(ACCEPT, "application/json");
+            let response = self.call(AsEndpoint::Discovery, &address, request, Bytes::new(), deadline).await?;
+            if response.status() != StatusCode::NOT_FOUND {
+                return Ok(response);
+            }
+            first.get_or_insert(response);
+        }
+        // What is said at the likeliest address says most.
+        first.ok_or_else(|| AskError::Discovery("there is no address to ask".into()))
     }
 
     /// Takes the document out of [`Server::discovery_answer`]; the last good one stays when that fails.
@@ -203,7 +212,7 @@ impl Server {
         let metadata = self.metadata(deadline).await?;
         let body = form(&[("token", rpt.0.expose())]);
         let request = || form_request(None);
-        let response = if metadata.profile.introspects_with_pat() {
+        let response = if metadata.profile.introspector == Introspector::Pat {
             self.protected(AsEndpoint::Introspection, &metadata, &metadata.introspection, request, &body, deadline, renewed).await?
         } else {
             let response = self.as_client(AsEndpoint::Introspection, &metadata.introspection, body, deadline).await?;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::error::AskError;
 use super::json;
-use super::profile::Profile;
+use super::profile::Search;
 use super::resources::{Description, describe, with_query};
 use super::server::{Introspected, Server, status};
 use crate::telemetry::AsEndpoint;
@@ -35,9 +35,9 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn inventory(&self, name: Option<&str>, deadline: Instant) -> Result<Vec<Description>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        let mut all = match metadata.profile {
-            Profile::Keycloak => self.inventory_by_query(name, deadline).await?,
-            Profile::Uma2 => {
+        let mut all = match metadata.profile.search {
+            Search::Query => self.inventory_by_query(name, deadline).await?,
+            Search::Reading => {
                 let mut all = Vec::new();
                 for id in self.list(&metadata, &metadata.registration, deadline).await?.iter().take(READ) {
                     all.extend(self.describe(id, deadline).await?);

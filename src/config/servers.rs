@@ -13,7 +13,7 @@ use super::secrets::secret;
 use super::tls::client_files;
 use super::tree::{Entry, Node, Value};
 use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, text, url, word};
-use crate::authorization_server::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
+use crate::authorization_server::{Audience, ClientCredentials, Config, Profile, ProfileChoice, ServerIdentity};
 use crate::http_client::{TlsFiles, is_loopback};
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
@@ -25,7 +25,8 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Checker<'_>) -> Option<Config> {
     let keys = checker.section(&entry.value, entry.key_span, about)?;
     let profile = keys.read("profile", checker, |node, checker| {
-        word(node, checker, &[("auto", ProfileChoice::Auto), ("uma2", ProfileChoice::Uma2), ("keycloak", ProfileChoice::Keycloak)])
+        let named = Profile::ALL.iter().map(|profile| (profile.name, ProfileChoice::Named(profile)));
+        word(node, checker, &[("auto", ProfileChoice::Auto)].into_iter().chain(named).collect::<Vec<_>>())
     });
     let allow_insecure = keys.read("allow_insecure", checker, boolean).unwrap_or(false);
     let issuer = keys.read("issuer", checker, |node, checker| issuer(node, allow_insecure, checker));

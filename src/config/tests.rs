@@ -121,7 +121,7 @@ fn the_example_of_the_issue_is_read_as_it_is_written() {
 
     let [server] = gateway.authorization_servers.as_slice() else { panic!("one server") };
     assert_eq!((&*server.name, &*server.issuer, &*server.realm), ("keycloak", "http://127.0.0.1:8180/realms/photoz", "photoz"));
-    assert_eq!(server.profile, authorization_server::ProfileChoice::Keycloak);
+    assert_eq!(server.profile, authorization_server::ProfileChoice::Named(authorization_server::Profile::KEYCLOAK));
     assert_eq!(server.audience, authorization_server::Audience::Named("content-gateway".into()));
     assert_eq!(server.client.secret.expose(), "hidden in the environment");
     let seconds = |seconds| std::time::Duration::from_secs(seconds);

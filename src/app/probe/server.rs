@@ -61,7 +61,7 @@ async fn discovery(server: &Server, asked: &Asked<'_>, report: &mut Report) -> O
         }
     };
     match server.accept_discovery(&response) {
-        Ok(metadata) => report.ok(format!("reached, its discovery document fits (profile {})", metadata.profile.name())),
+        Ok(metadata) => report.ok(format!("reached, its discovery document fits (profile {})", metadata.profile.name)),
         Err(error) => {
             refused_document(server.config(), asked, &response, &error, report).await;
             return None;
@@ -163,7 +163,7 @@ async fn client(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Opti
         Err(error) => error,
     };
     let (config, id) = (server.config(), &*server.config().client.id);
-    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::Keycloak);
+    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::KEYCLOAK);
     match &error {
         AskError::Status { status, error: code, .. } if status.is_client_error() => match (status.as_u16(), code.as_deref()) {
             (_, Some("invalid_scope")) => report.fail(format!("client \"{id}\" may not ask for scope uma_protection"), "let it, at the server"),
@@ -199,7 +199,7 @@ fn wrong_secret(config: &Config, keycloak: bool, report: &mut Report) {
 /// The protection API, as resources are looked up in it.
 async fn protection(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Option<()> {
     let id = &*server.config().client.id;
-    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::Keycloak);
+    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::KEYCLOAK);
     let error = match server.resource_ids(deadline(server)).await {
         Ok(ids) => {
             let plural = if ids.len() == 1 { "" } else { "s" };

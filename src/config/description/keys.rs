@@ -89,7 +89,7 @@ static ADMIN: Section = Section::new(
 static SERVER: Section = Section::new(
     "an authorization server",
     &[
-        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak"]), "The kind of server; `auto` finds out from its discovery document.").default("auto"),
+        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak", "forgerock", "keycloak-uma1", "openam-uma1"]), "The kind of server; `auto` finds out from its discovery document.").default("auto"),
         Key::new("issuer", Kind::Url, "The issuer, exactly as the server's discovery document has it.")
             .required()
             .example("https://id.example.org/realms/photoz"),
