@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::config::{Config, ProfileChoice};
 use super::error::AskError;
 use super::json;
-use super::profile::{Document, Profile};
+use super::profile::{Document, Live, Profile};
 use crate::http_client::is_loopback;
 
 /// An endpoint as it is called.
@@ -34,6 +34,8 @@ pub struct Metadata {
     pub permission: Endpoint,
     /// Resource registration endpoint.
     pub registration: Endpoint,
+    /// Where the live decision is asked.
+    pub decision: Endpoint,
 }
 
 /// Where the document may be, the likeliest address first: as configured, or the issuer with the place of the profile's document behind it. Without a profile
@@ -90,7 +92,18 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
         Err(_) if profile.introspects_below_token => with_path(&token, &format!("{}/introspect", token.uri.path().trim_end_matches('/')))?,
         found => found?,
     };
-    Ok(Metadata { profile, token, introspection, permission: find(&[names.permission])?, registration: find(&[names.registration])? })
+    let decision = match profile.live_decision {
+        Some(Live::Entitlement) => entitlement(&find(&["rpt_endpoint"])?, &config.client.id)?,
+        Some(Live::Permissions) | None => token.clone(),
+    };
+    Ok(Metadata { profile, token, introspection, permission: find(&[names.permission])?, registration: find(&[names.registration])?, decision })
+}
+
+/// `…/authz/entitlement/CLIENT` beside `…/authz/authorize`; no document names it.
+fn entitlement(rpt: &Endpoint, client: &str) -> Result<Endpoint, AskError> {
+    let (folder, _) = rpt.uri.path().trim_end_matches('/').rsplit_once('/').unwrap_or_default();
+    let client = percent_encoding::utf8_percent_encode(client, percent_encoding::NON_ALPHANUMERIC);
+    with_path(rpt, &format!("{folder}/entitlement/{client}"))
 }
 
 /// The same endpoint with another path and query.

@@ -55,6 +55,15 @@ pub fn read(profile: &Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskErro
     Ok(Answer::Active(Box::new(introspection)))
 }
 
+/// The permissions that a token of the form of a JWT holds.
+///
+/// # Errors
+/// It has another form, or what it says of permissions cannot be read.
+pub fn granted(profile: &Profile, rpt: &Rpt) -> Result<Vec<Permission>, AskError> {
+    let payload = payload(rpt)?.ok_or_else(|| unusable("the token is no JWT"))?;
+    Ok(permissions(profile, &payload)?.unwrap_or_default())
+}
+
 /// Takes from the token's payload what the answer left out. Where both speak, the stricter counts, and a contradiction refuses.
 fn complete(profile: &Profile, introspection: &mut Introspection, answered: Option<Vec<Permission>>, payload: &Map<String, Value>) -> Result<(), AskError> {
     let own = members(profile, payload)?;

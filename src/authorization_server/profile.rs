@@ -18,8 +18,8 @@ pub struct Profile {
     pub(super) document: Document,
     /// Whether the document has no introspection endpoint, which then stands below the token endpoint.
     pub(super) introspects_below_token: bool,
-    /// Whether a PAT belongs to one resource owner, so that there is none of the gateway's own client.
-    pub(super) pat_of_owner: bool,
+    /// Whose resources a PAT is for.
+    pub pats: PatOwners,
     /// The `scope` of the token request for a PAT. Keycloak has a role of that name instead and would refuse the scope.
     pub(super) pat_scope: Option<&'static str>,
     /// How the protection API refuses a PAT, besides 401 (RFC 6750, 3.1): status and `error`.
@@ -34,10 +34,14 @@ pub struct Profile {
     pub(super) resource_names: &'static [&'static str],
     /// How resources are found.
     pub(super) search: Search,
+    /// The members of a description that an update may send besides name and scopes; `None`: all that the server told.
+    pub(super) updates: Option<&'static [&'static str]>,
+    /// Whether an update has to say by `If-Match` that it means what is there.
+    pub(super) if_match: bool,
     /// Whether permissions stand in the token's own payload where the answer leaves them out.
     pub(super) reads_payload: bool,
-    /// Whether the live decision is asked where the configuration does not say.
-    pub(super) live_decision: bool,
+    /// How the server is asked what it grants now, where it can be: then it is asked, unless the configuration says otherwise.
+    pub(super) live_decision: Option<Live>,
     /// Whether a token's audience is the client that asked for it, and not the resource server that it is for.
     pub(super) audience_is_client: bool,
     /// Whether times may be in milliseconds.
@@ -51,6 +55,17 @@ pub(super) enum Document {
     Uma2,
     /// UMA 1.0.1 Core, 1.4.
     Uma1,
+}
+
+/// Whose resources a PAT is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PatOwners {
+    /// That of the gateway's own client is for everybody's.
+    Client,
+    /// Each is for its owner's own, the gateway's client being one of them.
+    Each,
+    /// Each is for its owner's own, and the gateway's client has none.
+    Persons,
 }
 
 /// Who authenticates an introspection.
@@ -73,11 +88,22 @@ pub(super) struct Words {
     pub described_scopes: &'static str,
 }
 
+/// How a server says what it grants now to the bearer of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Live {
+    /// The grant `uma-ticket` with `response_mode=permissions`, asked as the client about the token.
+    Permissions,
+    /// The entitlement API of the old Keycloak, asked with the token itself, which answers with a new one.
+    Entitlement,
+}
+
 /// How a resource is found by name and owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Search {
     /// The list takes name and owner as a query.
     Query,
+    /// The list takes the name as a filter. It is the server's only one of that name, whoever owns it.
+    Filter,
     /// Descriptions are read one by one.
     Reading,
 }
@@ -109,13 +135,16 @@ impl Document {
 const UMA2_WORDS: Words = Words { resource: "resource_id", scopes: "resource_scopes", described_scopes: "resource_scopes" };
 const UMA1_WORDS: Words = Words { resource: "resource_set_id", scopes: "scopes", described_scopes: "scopes" };
 
+/// UMA 1.0.1 Resource Set Registration, 2.2; servers of that time refuse what they do not know, their own words too.
+const UMA1_MEMBERS: &[&str] = &["type", "uri", "icon_uri", "labels"];
+
 impl Profile {
     /// UMA 2.0 as written: introspection is asked with the PAT, the permissions are in the answer.
     pub const UMA2: &'static Self = &Self {
         name: "uma2",
         document: Document::Uma2,
         introspects_below_token: false,
-        pat_of_owner: false,
+        pats: PatOwners::Client,
         pat_scope: Some("uma_protection"),
         pat_refusals: &[],
         introspector: Introspector::Pat,
@@ -123,8 +152,10 @@ impl Profile {
         asks_in_array: false,
         resource_names: &["resource_id", "rsid"],
         search: Search::Reading,
+        updates: None,
+        if_match: false,
         reads_payload: false,
-        live_decision: false,
+        live_decision: None,
         audience_is_client: false,
         milliseconds: false,
     };
@@ -138,12 +169,12 @@ impl Profile {
         asks_in_array: true,
         search: Search::Query,
         reads_payload: true,
-        live_decision: true,
+        live_decision: Some(Live::Permissions),
         ..*Self::UMA2
     };
 
     /// ForgeRock AM and PingAM from version 7: a PAT belongs to one owner, and introspection is asked with the PAT of the owner of the route's resource.
-    pub const FORGEROCK: &'static Self = &Self { name: "forgerock", pat_of_owner: true, ..*Self::UMA2 };
+    pub const FORGEROCK: &'static Self = &Self { name: "forgerock", pats: PatOwners::Persons, ..*Self::UMA2 };
 
     /// Keycloak of 2016 and 2017, which speaks UMA 1.0: its document names no introspection endpoint, its tokens name the requesting client as audience.
     pub const KEYCLOAK_UMA1: &'static Self = &Self {
@@ -153,8 +184,9 @@ impl Profile {
         words: UMA1_WORDS,
         asks_in_array: false,
         resource_names: &["resource_set_id", "resource_id", "rsid"],
-        search: Search::Reading,
-        live_decision: false,
+        search: Search::Filter,
+        updates: Some(UMA1_MEMBERS),
+        live_decision: Some(Live::Entitlement),
         audience_is_client: true,
         ..*Self::KEYCLOAK
     };
@@ -163,10 +195,12 @@ impl Profile {
     pub const OPENAM_UMA1: &'static Self = &Self {
         name: "openam-uma1",
         document: Document::Uma1,
-        pat_of_owner: true,
+        pats: PatOwners::Each,
         introspector: Introspector::Client,
         words: UMA1_WORDS,
         resource_names: &["resource_set_id", "resource_id", "rsid"],
+        updates: Some(UMA1_MEMBERS),
+        if_match: true,
         milliseconds: true,
         ..*Self::UMA2
     };
@@ -193,7 +227,7 @@ impl Profile {
         if document.get("policy_endpoint").is_some() {
             return Some(Self::KEYCLOAK);
         }
-        if document.get("permission_endpoint").is_some() {
+        if document.get("permission_endpoint").is_some() || document.get("resource_registration_endpoint").is_some() {
             let path = path("permission_endpoint").unwrap_or_default();
             return Some(if forgerock(&path) { Self::FORGEROCK } else { Self::UMA2 });
         }

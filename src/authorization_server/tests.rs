@@ -65,12 +65,11 @@ fn every_alias_of_a_permission_is_read_and_disagreeing_ones_grant_nothing() {
     let permissions = |entries: Value| active(Profile::UMA2, &json!({"active":true,"permissions":entries}), &opaque()).permissions;
     assert_eq!(permissions(json!([{"resource_id":"a","resource_scopes":["view"]}])), [grants("a", &["view"])]);
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"]}])), [grants("a", &["view"])]);
-    assert_eq!(permissions(json!([{"resource_set_id":"a","scopes":["view"]}])), [grants("a", &["view"])]);
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"],"resource_id":"a","resource_scopes":["view"]}])), [grants("a", &["view"])]);
     assert_eq!(permissions(json!([{"rsid":"a","resource_id":"b","scopes":["view"]}])), []);
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"],"resource_scopes":["edit"]}])), []);
     assert_eq!(permissions(json!([{"scopes":["view"]}])), []);
-    assert_eq!(permissions(json!([{"resource_set_id":"a"}])), [grants("a", &[])]);
+    assert_eq!(permissions(json!([{"resource_id":"a"}])), [grants("a", &[])]);
 }
 
 #[test]
@@ -164,4 +163,103 @@ fn auto_knows_keycloak_by_its_policy_endpoint() {
     assert_eq!(discovery::read(&config(), document.to_string().as_bytes()).expect("usable").profile, Profile::UMA2);
     document["policy_endpoint"] = json!("https://id.example.org/uma-policy");
     assert_eq!(discovery::read(&config(), document.to_string().as_bytes()).expect("usable").profile, Profile::KEYCLOAK);
+}
+
+fn uma1_document(permission: &str, registration: &str) -> Value {
+    json!({
+        "issuer": "https://id.example.org/realms/photoz", "token_endpoint": "https://id.example.org/realms/photoz/protocol/openid-connect/token",
+        "permission_registration_endpoint": format!("https://id.example.org{permission}"),
+        "resource_set_registration_endpoint": format!("https://id.example.org{registration}"),
+        "rpt_endpoint": "https://id.example.org/rpt",
+    })
+}
+
+#[test]
+fn auto_tells_every_kind_of_server_by_its_document() {
+    let chosen = |document: &Value| discovery::read(&config(), document.to_string().as_bytes()).map(|metadata| metadata.profile.name);
+    let mut am = document("https://id.example.org");
+    am["permission_endpoint"] = json!("https://id.example.org/am/uma/realms/root/permission_request");
+    assert_eq!(chosen(&am).expect("usable"), "forgerock");
+    let keycloak = uma1_document("/realms/photoz/authz/protection/permission", "/realms/photoz/authz/protection/resource_set");
+    assert_eq!(chosen(&keycloak).expect("usable"), "keycloak-uma1");
+    let mut openam = uma1_document("/openam/uma/permission_request", "/openam/oauth2/resource_set");
+    openam["introspection_endpoint"] = json!("https://id.example.org/openam/oauth2/introspect");
+    assert_eq!(chosen(&openam).expect("usable"), "openam-uma1");
+    let error = chosen(&uma1_document("/perm", "/rsrc")).expect_err("nobody's document").to_string();
+    assert!(error.contains("`profile`"), "{error}");
+}
+
+#[test]
+fn the_introspection_endpoint_of_the_old_keycloak_stands_below_its_token_endpoint() {
+    let document = uma1_document("/realms/photoz/authz/protection/permission", "/realms/photoz/authz/protection/resource_set");
+    let metadata = discovery::read(&config(), document.to_string().as_bytes()).expect("usable");
+    assert_eq!(metadata.introspection.uri, "https://id.example.org/realms/photoz/protocol/openid-connect/token/introspect");
+    assert_eq!(metadata.permission.uri.path(), "/realms/photoz/authz/protection/permission");
+    assert_eq!(metadata.registration.uri.path(), "/realms/photoz/authz/protection/resource_set");
+    let missing = uma1_document("/openam/uma/permission_request", "/openam/oauth2/resource_set");
+    assert!(discovery::read(&config(), missing.to_string().as_bytes()).is_err(), "another server has to name it");
+}
+
+#[test]
+fn each_profile_knows_where_its_document_is() {
+    let addresses = |profile, issuer: &str| -> Vec<String> {
+        let config = Config { profile, issuer: issuer.into(), ..config() };
+        discovery::addresses(&config).expect("addresses").iter().map(|address| address.uri.path().to_owned()).collect()
+    };
+    let (auto, named) = (ProfileChoice::Auto, ProfileChoice::Named);
+    assert_eq!(addresses(auto, "https://id.example.org/r"), ["/r/.well-known/uma2-configuration", "/r/.well-known/uma-configuration"]);
+    assert_eq!(addresses(named(Profile::KEYCLOAK_UMA1), "https://id.example.org/r/"), ["/r/.well-known/uma-configuration"]);
+    let am = addresses(named(Profile::FORGEROCK), "https://id.example.org/am/oauth2/realms/root");
+    assert_eq!(am, ["/am/uma/realms/root/.well-known/uma2-configuration", "/am/oauth2/realms/root/.well-known/uma2-configuration"]);
+    assert_eq!(addresses(named(Profile::UMA2), "https://id.example.org/oauth20"), ["/oauth20/.well-known/uma2-configuration"]);
+}
+
+#[test]
+fn a_permission_request_has_the_words_and_the_shape_of_its_profile() {
+    let asked = |profile: &Profile| profile.permission_request(&ResourceId("r".into()), &[Scope("view".into())]);
+    for profile in [Profile::UMA2, Profile::FORGEROCK] {
+        assert_eq!(asked(profile), json!({ "resource_id": "r", "resource_scopes": ["view"] }));
+    }
+    assert_eq!(asked(Profile::KEYCLOAK), json!([{ "resource_id": "r", "resource_scopes": ["view"] }]));
+    for profile in [Profile::KEYCLOAK_UMA1, Profile::OPENAM_UMA1] {
+        assert_eq!(asked(profile), json!({ "resource_set_id": "r", "scopes": ["view"] }));
+    }
+}
+
+#[test]
+fn a_resource_set_id_counts_with_servers_of_uma_1_only() {
+    let answer = json!({"active":true,"permissions":[{"resource_set_id":"a","scopes":["view"]}]});
+    for profile in [Profile::KEYCLOAK_UMA1, Profile::OPENAM_UMA1] {
+        assert_eq!(active(profile, &answer, &opaque()).permissions, [grants("a", &["view"])], "{}", profile.name);
+    }
+    for profile in [Profile::UMA2, Profile::KEYCLOAK, Profile::FORGEROCK] {
+        assert_eq!(active(profile, &answer, &opaque()).permissions, [], "{}", profile.name);
+    }
+    let contradicting = json!({"active":true,"permissions":[{"resource_set_id":"a","resource_id":"b","scopes":["view"]}]});
+    for profile in Profile::ALL {
+        assert_eq!(active(profile, &contradicting, &opaque()).permissions, [], "{}", profile.name);
+    }
+}
+
+#[test]
+fn the_old_keycloak_writes_the_requesting_client_where_the_audience_stands() {
+    let rpt = token_with(&json!({"aud":"app","azp":"app","nbf":0,"authorization":{"permissions":[{"resource_set_id":"a","scopes":["view"]}]}}));
+    let audience = |profile, answer: Value| active(profile, &answer, &rpt).audience;
+    assert!(audience(Profile::KEYCLOAK_UMA1, json!({"active":true})).is_empty(), "not held against us");
+    assert_eq!(audience(Profile::KEYCLOAK_UMA1, json!({"active":true,"aud":"somebody-else"})), ["somebody-else".into()], "this is");
+    assert_eq!(audience(Profile::KEYCLOAK, json!({"active":true})), ["app".into()], "nor is it so with the new one");
+    let introspection = active(Profile::KEYCLOAK_UMA1, &json!({"active":true}), &rpt);
+    assert_eq!((introspection.nbf, introspection.permissions), (None, vec![grants("a", &["view"])]));
+}
+
+#[test]
+fn times_in_milliseconds_are_read_where_they_happen() {
+    let answer = json!({"active":true,"exp":1_700_000_000_123_i64,"permissions":[{"resource_set_id":"a","scopes":["view"],"exp":1_700_000_000_999_i64}]});
+    let introspection = active(Profile::OPENAM_UMA1, &answer, &opaque());
+    assert_eq!((introspection.exp, introspection.permissions[0].exp), (Some(Timestamp(1_700_000_000)), Some(Timestamp(1_700_000_000))));
+    assert_eq!(active(Profile::OPENAM_UMA1, &json!({"active":true,"exp":1_700_000_000}), &opaque()).exp, Some(Timestamp(1_700_000_000)));
+    unusable(Profile::OPENAM_UMA1, r#"{"active":true,"exp":1700000000000000}"#);
+    for profile in Profile::ALL.iter().filter(|profile| ***profile != *Profile::OPENAM_UMA1) {
+        unusable(profile, r#"{"active":true,"exp":1700000000000}"#);
+    }
 }
