@@ -110,7 +110,7 @@ static SERVER: Section = Section::new(
         Key::new("introspection", Kind::Section(&INTROSPECTION), "How long answers about a token are used."),
         Key::new("timeout", Kind::Duration, "Time that one request has for all calls to the server that it causes.").default("2s"),
         Key::new("live_decision", Kind::Boolean, "Asks the server also what is granted now, so that an owner's withdrawal counts within `max_age`.")
-            .default("true for `keycloak`"),
+            .default("true for `keycloak` and `keycloak-uma1`"),
         Key::new("on_unreachable", Kind::Status(&[403, 503]), "One status for every case of a server that cannot be reached.")
             .default("as the case is")
             .example("503"),
