@@ -65,6 +65,13 @@ pub enum Rejection {
         /// 403, as UMA 1.0 has it for a token that lacks a permission, and not 401.
         forbidden: bool,
     },
+    /// At a plain OAuth server: no token, one that is not valid, or one without a scope.
+    TokenRequired {
+        /// The value of `WWW-Authenticate`: `Bearer realm=…, error=…, scope=…`.
+        challenge: HeaderValue,
+        /// A scope is missing: 403.
+        insufficient: bool,
+    },
     /// The token is bound to a key or certificate that is not checked here.
     SenderConstraint,
     /// No ticket can be had, or the token cannot be judged (row UNR of the table).
@@ -138,6 +145,7 @@ impl Rejection {
             Self::MalformedToken => Row::D13,
             Self::TokenInQuery => Row::D14,
             Self::PermissionRequired { .. } => Row::C3,
+            Self::TokenRequired { .. } => Row::O1,
             Self::SenderConstraint => Row::E5,
             Self::Unreachable { row, .. } => *row,
             Self::TooManyTickets(_) => Row::C1,
@@ -161,8 +169,8 @@ impl Rejection {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::UnsafePath(_) | Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => StatusCode::BAD_REQUEST,
-            Self::PermissionRequired { forbidden: true, .. } => StatusCode::FORBIDDEN,
-            Self::PermissionRequired { .. } | Self::SenderConstraint => StatusCode::UNAUTHORIZED,
+            Self::PermissionRequired { forbidden: true, .. } | Self::TokenRequired { insufficient: true, .. } => StatusCode::FORBIDDEN,
+            Self::PermissionRequired { .. } | Self::TokenRequired { .. } | Self::SenderConstraint => StatusCode::UNAUTHORIZED,
             Self::Unreachable { status: UnreachableStatus::Forbidden, .. } => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NoResource => StatusCode::NOT_FOUND,
             Self::MethodRefused | Self::MethodNotMapped(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -219,6 +227,8 @@ impl Rejection {
             Self::PermissionRequired { .. } => {
                 ("permission-required", "Permission required", "Trade the ticket for a requesting party token at the authorization server, then ask again.")
             }
+            Self::TokenRequired { insufficient: false, .. } => ("token-required", "Token required", "Present a valid access token in the Authorization header."),
+            Self::TokenRequired { .. } => ("insufficient-scope", "Insufficient scope", "The token lacks a scope; WWW-Authenticate names what is needed."),
             Self::SenderConstraint => {
                 ("sender-constrained-token", "Token is bound to a key", "This token is bound to a key or certificate, which is not accepted here.")
             }
@@ -267,7 +277,7 @@ impl Rejection {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self {
-            Self::PermissionRequired { challenge, .. } => {
+            Self::PermissionRequired { challenge, .. } | Self::TokenRequired { challenge, .. } => {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
             Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => {

@@ -72,7 +72,7 @@ pub fn read_entitlement(profile: &Profile, response: &Response<Bytes>, resource:
             let document = json::parse(response.body()).map_err(|_| unusable("it is not JSON"))?;
             let rpt = document.get("rpt").and_then(Value::as_str).ok_or_else(|| unusable("it has no token"))?;
             // It names other resources as well where it does not know this one.
-            let granted = introspection::granted(profile, &Rpt(rpt.into()))?.into_iter().filter(|permission| permission.resource == *resource);
+            let granted = introspection::granted(profile, &Rpt(rpt.into()))?.into_iter().filter(|permission| permission.resource.as_ref() == Some(resource));
             let mut granted = granted.peekable();
             Ok(granted.peek().is_some().then(|| granted.flat_map(|permission| permission.scopes).collect()))
         }

@@ -253,6 +253,10 @@ impl Server {
     /// It does not, or gave no answer.
     pub(super) async fn pat_with(&self, secret: &Secret, deadline: Instant) -> Result<(), AskError> {
         let metadata = self.metadata(deadline).await?;
+        if !metadata.profile.uma {
+            let response = self.call_with(secret, AsEndpoint::Introspection, &metadata.introspection, form(&[("token", "unknown")]), deadline).await?;
+            return if response.status() == StatusCode::OK { Ok(()) } else { Err(status(AsEndpoint::Introspection, &response)) };
+        }
         let first = self.pats.owners.first_key_value();
         let owner = first.map(|(name, _)| &**name);
         let source = first.and_then(|(_, slot)| slot.source.borrow().clone());

@@ -212,7 +212,7 @@ impl Server {
         let metadata = self.metadata(deadline).await?;
         let body = Bytes::from(metadata.profile.permission_request(resource, scopes).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-        let call = Protected { name: AsEndpoint::Permission, metadata: &metadata, endpoint: &metadata.permission, owner, deadline };
+        let call = Protected { name: AsEndpoint::Permission, metadata: &metadata, endpoint: metadata.permission()?, owner, deadline };
         let response = self.protected(call, request, &body, renewed).await.map_err(|error| match error {
             AskError::NoPat(_) => TicketError::NoPat(error),
             other => TicketError::Failed(other),

@@ -257,3 +257,18 @@ fn an_owners_answers_are_kept_apart_from_the_servers() {
     let one = Arc::clone(&right(folder.path(), EXAMPLE).authorization_servers[0]);
     assert_eq!(one.identity_for(Some("alice")), one.identity, "one PAT for all");
 }
+
+#[test]
+fn a_route_of_a_plain_oauth_server_has_scopes_and_no_resource() {
+    let folder = folder();
+    let oauth = EXAMPLE.replace("    profile: keycloak                     # default: auto\n", "    profile: oauth\n");
+    let without = oauth.replace("      resource: { name: Alice vacation, owner: alice }\n", "");
+    right(folder.path(), &without);
+    let wrong = |text: &str| read_in(folder.path(), text).expect_err("a mistake").to_string();
+    assert!(wrong(&oauth).contains("this authorization server knows no resources"));
+    assert!(wrong(&without.replace("GET: [view]", "GET: []")).contains("any token of this authorization server would do"));
+    let more = without.replace("upstreams:", "    pat: { owners: { alice: { password: { file: client } } } }\n    live_decision: true\nupstreams:");
+    let problems = wrong(&more);
+    assert!(problems.contains("`pat` means nothing with profile `oauth`") && problems.contains("`live_decision` means nothing"), "{problems}");
+    assert!(wrong(&EXAMPLE.replace("      resource: { name: Alice vacation, owner: alice }\n", "")).contains("`resource` is missing: `protect` needs it"));
+}

@@ -128,6 +128,8 @@ pub struct Protect {
 /// How a route names its resource.
 #[derive(Clone, Debug)]
 pub enum ResourceChoice {
+    /// None: the server is a plain OAuth server, and the token's own scopes count.
+    Token,
     /// By its id at the server.
     Id {
         /// The id.
@@ -160,6 +162,7 @@ impl ResourceChoice {
     #[must_use]
     pub const fn owner(&self) -> Option<&Template> {
         match self {
+            Self::Token => None,
             Self::Id { owner, .. } | Self::Name { owner, .. } | Self::Register { owner, .. } => owner.as_ref(),
         }
     }
@@ -168,7 +171,7 @@ impl ResourceChoice {
     #[must_use]
     pub fn is_named_by(&self, place: usize) -> bool {
         let (name, owner) = match self {
-            Self::Id { .. } => return false,
+            Self::Token | Self::Id { .. } => return false,
             Self::Name { name, owner } | Self::Register { name, owner, .. } => (name, owner),
         };
         [Some(name), owner.as_ref()].into_iter().flatten().any(|template| template.parts.contains(&TemplatePart::Parameter(place)))

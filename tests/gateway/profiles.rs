@@ -85,7 +85,7 @@ async fn an_id_with_an_owner_is_asked_about_with_that_owners_pat() {
 async fn permissions_of_one_resource_add_up_and_scopes_are_compared_byte_for_byte() {
     let world = am().await;
     let rpt = world.control().grant_rpt("bob", &[("vacation", &["view"]), ("vacation", &["edit"])], 300);
-    assert_eq!(world.put(LINK).bearer(&rpt).await.status(), 200);
+    assert_eq!(world.put(LINK).bearer(&rpt).await.status(), 204);
     let rpt = world.control().grant_rpt("bob", &[("vacation", &["View"])], 300);
     assert_eq!(world.get(LINK).bearer(&rpt).await.status(), 401);
 }

@@ -89,7 +89,7 @@ static ADMIN: Section = Section::new(
 static SERVER: Section = Section::new(
     "an authorization server",
     &[
-        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak", "forgerock", "keycloak-uma1", "openam-uma1"]), "The kind of server; `auto` finds out from its discovery document.").default("auto"),
+        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak", "forgerock", "keycloak-uma1", "openam-uma1", "oauth"]), "The kind of server; `auto` finds out from its discovery document, but for `oauth`: an OAuth server with introspection and without UMA.").default("auto"),
         Key::new("issuer", Kind::Url, "The issuer, exactly as the server's discovery document has it.")
             .required()
             .example("https://id.example.org/realms/photoz"),
@@ -109,6 +109,7 @@ static SERVER: Section = Section::new(
         Key::new("realm", Kind::Text, "The realm of the challenge.").default("the issuer's last path segment, else its host").example("photoz"),
         Key::new("as_uri", Kind::Text, "What the challenge calls the server.").default("the issuer").example("https://am.example.org/am"),
         Key::new("uma_1_0", Kind::Section(&UMA_1_0), "For clients of UMA 1.0: what they look for in a challenge."),
+        Key::new("lenient", Kind::Section(&LENIENT), "Readings of a token's permissions that the specification does not have, logged at each use. The live decision is never read so."),
         Key::new("rpt_header", Kind::Text, "A header in which clients may present the token besides `Authorization`. It never goes further, on or off.")
             .default("none")
             .example("X-FRDP-RPT"),
@@ -125,6 +126,14 @@ static SERVER: Section = Section::new(
 static CLIENT: Section = Section::new(
     "the client",
     &[Key::new("id", Kind::Text, "Client id.").required().example("content-gateway"), Key::new("secret", Kind::Secret, "Client secret.").required()],
+);
+
+static LENIENT: Section = Section::new(
+    "`lenient`",
+    &[
+        Key::new("permission_without_scopes", Kind::Boolean, "A permission without scopes grants every scope of its resource.").default("false"),
+        Key::new("permission_without_resource", Kind::Boolean, "A permission without a resource is for every resource of the server.").default("false"),
+    ],
 );
 
 static UMA_1_0: Section = Section::new(
@@ -362,7 +371,7 @@ static PROTECT: Section = Section::new(
     "`protect`",
     &[
         Key::new("authorization_server", Kind::Text, "Who decides.").default("the only authorization server").example("keycloak"),
-        Key::new("resource", Kind::Section(&RESOURCE), "What is protected.").required(),
+        Key::new("resource", Kind::Section(&RESOURCE), "What is protected. With profile `oauth` it is left out: the token's own scopes count.").default("needed, but with `oauth`"),
         Key::new(
             "scopes",
             Kind::Map(KeyKind::Methods, &Kind::List(&Kind::Text)),

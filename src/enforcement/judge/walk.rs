@@ -15,7 +15,7 @@ use crate::holes::{Hole, open};
 use crate::response::{Rejection, Row, UnreachableStatus};
 use crate::telemetry::{CacheState, Step};
 use crate::secret::Secret;
-use crate::uma::{ResourceId, Rpt, TokenError, challenge_body, uma_challenge};
+use crate::uma::{ResourceId, Rpt, TokenError, bearer_challenge, challenge_body, uma_challenge};
 
 impl Judge {
     /// All stages, waiting where somebody must be asked.
@@ -180,14 +180,20 @@ impl Judge {
         }
     }
 
-    /// Rows C1 to C7: a ticket for exactly this resource and these scopes.
+    /// Rows C1 to C7: a ticket for exactly this resource and these scopes; row O1 where there are none.
     async fn challenge(&self, case: &Case, resource: &ResourceId, reason: Option<TokenError>) -> Rejection {
+        if !case.server.speaks_uma() {
+            return match bearer_challenge(&case.server.realm, reason, &case.scopes) {
+                Ok(challenge) => Rejection::TokenRequired { challenge, insufficient: reason == Some(TokenError::InsufficientScope) },
+                Err(_) => Rejection::Internal,
+            };
+        }
         if self.dry {
             return permission_required(case, reason, HeaderValue::from_static("UMA"), None);
         }
         let forget = match &case.resource {
             Wanted::Named { key, .. } => Some(key.clone()),
-            Wanted::Id { .. } => None,
+            Wanted::Token | Wanted::Id { .. } => None,
         };
         let question = |reply| Question::Ticket {
             server: case.server.identity,
