@@ -227,7 +227,9 @@ impl Rejection {
             Self::PermissionRequired { .. } => {
                 ("permission-required", "Permission required", "Trade the ticket for a requesting party token at the authorization server, then ask again.")
             }
-            Self::TokenRequired { insufficient: false, .. } => ("token-required", "Token required", "Present a valid access token in the Authorization header."),
+            Self::TokenRequired { insufficient: false, .. } => {
+                ("token-required", "Token required", "Present a valid access token in the Authorization header.")
+            }
             Self::TokenRequired { .. } => ("insufficient-scope", "Insufficient scope", "The token lacks a scope; WWW-Authenticate names what is needed."),
             Self::SenderConstraint => {
                 ("sender-constrained-token", "Token is bound to a key", "This token is bound to a key or certificate, which is not accepted here.")

@@ -5,7 +5,9 @@
 
 mod challenge;
 
-pub use challenge::{Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, bearer_challenge, challenge_body, challenges_of, parse_challenges, uma_challenge};
+pub use challenge::{
+    Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, bearer_challenge, challenge_body, challenges_of, parse_challenges, uma_challenge,
+};
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

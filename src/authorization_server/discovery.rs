@@ -78,7 +78,10 @@ pub fn addresses(config: &Config) -> Result<Vec<Endpoint>, AskError> {
     };
     let addresses = documents.iter().flat_map(|document| bases.iter().flatten().map(|base| format!("{base}{}", document.suffix())));
     let inserted = documents.contains(&Document::OpenId).then(|| inserted(issuer)).flatten();
-    addresses.chain(inserted).map(|address| endpoint(config, address.parse().map_err(|_| AskError::Discovery("the issuer is not an address".into()))?)).collect()
+    addresses
+        .chain(inserted)
+        .map(|address| endpoint(config, address.parse().map_err(|_| AskError::Discovery("the issuer is not an address".into()))?))
+        .collect()
 }
 
 /// `https://id.example.org/realms/a` as `https://id.example.org/.well-known/oauth-authorization-server/realms/a` (RFC 8414, 3.1).

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::error::AskError;
 use super::profile::Profile;
-use super::{introspection, json};
 use super::server::{error_member, status};
+use super::{introspection, json};
 use crate::http_client::form;
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt, Scope};
@@ -51,7 +51,8 @@ pub fn read(response: &Response<Bytes>, resource: &ResourceId) -> Result<Option<
 /// # Errors
 /// The token cannot stand in a header.
 pub fn entitlement(rpt: &Rpt) -> Result<http::request::Builder, AskError> {
-    let mut bearer = HeaderValue::try_from(format!("Bearer {}", rpt.0.expose())).map_err(|_| AskError::unusable(ENDPOINT.label(), "the token cannot be sent"))?;
+    let mut bearer =
+        HeaderValue::try_from(format!("Bearer {}", rpt.0.expose())).map_err(|_| AskError::unusable(ENDPOINT.label(), "the token cannot be sent"))?;
     bearer.set_sensitive(true);
     Ok(Request::builder().method(Method::POST).header(AUTHORIZATION, bearer).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json"))
 }

@@ -212,7 +212,11 @@ impl Server {
     fn needs_consent(&self, slot: &Slot, owner: Option<&str>) {
         if slot.refused.replace(Some(Instant::now())).is_none() {
             let server = &*self.config.name;
-            tracing::warn!(authorization_server = server, owner, "the server refuses this owner's password or consent; what the owner has is closed until that is mended");
+            tracing::warn!(
+                authorization_server = server,
+                owner,
+                "the server refuses this owner's password or consent; what the owner has is closed until that is mended"
+            );
         }
         self.count_consents();
     }

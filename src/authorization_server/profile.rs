@@ -225,7 +225,9 @@ impl Profile {
     pub fn choose(choice: ProfileChoice, document: &Value) -> Result<&'static Self, AskError> {
         match choice {
             ProfileChoice::Named(profile) => Ok(profile),
-            ProfileChoice::Auto => Self::recognised(document).ok_or_else(|| AskError::Discovery("the kind of server cannot be told; name it by `profile`".into())),
+            ProfileChoice::Auto => {
+                Self::recognised(document).ok_or_else(|| AskError::Discovery("the kind of server cannot be told; name it by `profile`".into()))
+            }
         }
     }
 

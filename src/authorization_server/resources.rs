@@ -15,7 +15,7 @@ use super::config::ServerIdentity;
 use super::discovery::{Endpoint, Metadata, with_path};
 use super::error::AskError;
 use super::json as strict;
-use super::profile::{Profile, Search};
+use super::profile::{PatOwners, Profile, Search};
 use super::server::{Protected, Server, status};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Scope};
@@ -279,7 +279,8 @@ impl Server {
         if let Some(kind) = &declared.kind {
             description.insert("type".into(), json!(&**kind));
         }
-        if let Some(owner) = &declared.key.owner {
+        // Where a PAT is its owner's, the server knows whose it is.
+        if let Some(owner) = declared.key.owner.as_ref().filter(|_| profile.pats == PatOwners::Client) {
             description.insert("owner".into(), json!(&**owner));
             if profile == Profile::KEYCLOAK {
                 description.insert("ownerManagedAccess".into(), json!(true));
@@ -328,4 +329,3 @@ fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
 pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
     with_path(endpoint, &format!("{}?{query}", endpoint.uri.path()))
 }
-

@@ -222,9 +222,7 @@ impl Server {
         }
         let refusal = status(AsEndpoint::Permission, &response);
         Err(match (response.status(), error_member(response.body()).as_deref()) {
-            (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id" | "nonexistent_resource_set_id")) => {
-                TicketError::InvalidResource
-            }
+            (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id" | "nonexistent_resource_set_id")) => TicketError::InvalidResource,
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::UNAUTHORIZED, _) => TicketError::Failed(refusal),
             (code, _) if code.is_client_error() => TicketError::Refused(refusal),
             _ => TicketError::Failed(refusal),

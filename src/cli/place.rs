@@ -168,7 +168,13 @@ fn token(out: &mut String, record: &Value, rows: &[&str]) {
 
 fn next(record: &Value, rows: &[&str], places: &Places) -> Option<String> {
     // `uma.row` names the reason of a challenge, not the challenge.
-    let row = if rows.contains(&"C3") { "C3" } else if rows.contains(&"O1") { "O1" } else { record.get("uma.row").and_then(Value::as_str)? };
+    let row = if rows.contains(&"C3") {
+        "C3"
+    } else if rows.contains(&"O1") {
+        "O1"
+    } else {
+        record.get("uma.row").and_then(Value::as_str)?
+    };
     let hint = match row {
         "C3" if rows.contains(&"D15") => "the client trades the ticket for an RPT and asks again with it",
         "C3" if rows.iter().any(|row| matches!(*row, "E8" | "E8a")) => {

@@ -233,7 +233,12 @@ fn where_pats_belong_to_owners_a_route_says_whose_its_resource_is() {
         read_in(folder.path(), &text.replace("{ name: Alice vacation, owner: alice }", resource)).map_err(|problems| problems.to_string())
     };
     let alice = "    pat: { owners: { alice: { username: alice.photoz, password: { file: client } } } }\n";
-    for (profile, pat, resource) in [("forgerock", alice, "{ name: a, owner: alice }"), ("forgerock", alice, "{ id: a, owner: alice }"), ("openam-uma1", alice, "{ id: a }"), ("uma2", "", "{ name: a, owner: bob }")] {
+    for (profile, pat, resource) in [
+        ("forgerock", alice, "{ name: a, owner: alice }"),
+        ("forgerock", alice, "{ id: a, owner: alice }"),
+        ("openam-uma1", alice, "{ id: a }"),
+        ("uma2", "", "{ name: a, owner: bob }"),
+    ] {
         let server = with(profile, pat, resource).unwrap_or_else(|problems| panic!("{profile} {resource}: {problems}"));
         assert_eq!(server.authorization_servers[0].owners.len(), usize::from(!pat.is_empty()));
     }

@@ -84,8 +84,14 @@ struct View<'a> {
 enum Wanted {
     /// Nothing but a token with scopes.
     Token,
-    Id { id: ResourceId, owner: Option<Arc<str>> },
-    Named { key: ResourceKey, declared: Option<Arc<Declared>> },
+    Id {
+        id: ResourceId,
+        owner: Option<Arc<str>>,
+    },
+    Named {
+        key: ResourceKey,
+        declared: Option<Arc<Declared>>,
+    },
 }
 
 impl Wanted {

@@ -89,7 +89,12 @@ static ADMIN: Section = Section::new(
 static SERVER: Section = Section::new(
     "an authorization server",
     &[
-        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak", "forgerock", "keycloak-uma1", "openam-uma1", "oauth"]), "The kind of server; `auto` finds out from its discovery document, but for `oauth`: an OAuth server with introspection and without UMA.").default("auto"),
+        Key::new(
+            "profile",
+            Kind::Word(&["auto", "uma2", "keycloak", "forgerock", "keycloak-uma1", "openam-uma1", "oauth"]),
+            "The kind of server; `auto` finds out from its discovery document, but for `oauth`: an OAuth server with introspection and without UMA.",
+        )
+        .default("auto"),
         Key::new("issuer", Kind::Url, "The issuer, exactly as the server's discovery document has it.")
             .required()
             .example("https://id.example.org/realms/photoz"),
@@ -101,7 +106,11 @@ static SERVER: Section = Section::new(
             .example("http://keycloak.iam.svc:8080"),
         Key::new("allow_insecure", Kind::Boolean, "Allows `http://` to hosts other than loopback.").default("false"),
         Key::new("client", Kind::Section(&CLIENT), "The gateway's own client at the server.").required(),
-        Key::new("pat", Kind::Section(&PAT), "Protection API access tokens of owners. Without it the client's own is for everybody's resources, which `forgerock` and `openam-uma1` do not allow."),
+        Key::new(
+            "pat",
+            Kind::Section(&PAT),
+            "Protection API access tokens of owners. Without it the client's own is for everybody's resources, which `forgerock` and `openam-uma1` do not allow.",
+        ),
         Key::new("tls", Kind::Section(&TLS), "Trust, and the gateway's certificate, towards this server."),
         Key::new("audience", Kind::WordOr(&["any"], "text"), "The audience that a token must name, if it names any.")
             .default("the client id")
@@ -109,7 +118,11 @@ static SERVER: Section = Section::new(
         Key::new("realm", Kind::Text, "The realm of the challenge.").default("the issuer's last path segment, else its host").example("photoz"),
         Key::new("as_uri", Kind::Text, "What the challenge calls the server.").default("the issuer").example("https://am.example.org/am"),
         Key::new("uma_1_0", Kind::Section(&UMA_1_0), "For clients of UMA 1.0: what they look for in a challenge."),
-        Key::new("lenient", Kind::Section(&LENIENT), "Readings of a token's permissions that the specification does not have, logged at each use. The live decision is never read so."),
+        Key::new(
+            "lenient",
+            Kind::Section(&LENIENT),
+            "Readings of a token's permissions that the specification does not have, logged at each use. The live decision is never read so.",
+        ),
         Key::new("rpt_header", Kind::Text, "A header in which clients may present the token besides `Authorization`. It never goes further, on or off.")
             .default("none")
             .example("X-FRDP-RPT"),
@@ -139,14 +152,20 @@ static LENIENT: Section = Section::new(
 static UMA_1_0: Section = Section::new(
     "`uma_1_0`",
     &[
-        Key::new("ticket_in_body", Kind::Boolean, "The body of a challenge is `{ticket, as_uri}`, as in its header, in the place of the problem.").default("false"),
+        Key::new("ticket_in_body", Kind::Boolean, "The body of a challenge is `{ticket, as_uri}`, as in its header, in the place of the problem.")
+            .default("false"),
         Key::new("insufficient_status", Kind::Status(&[401, 403]), "The status for a token that lacks a permission.").default("401"),
     ],
 );
 
 static PAT: Section = Section::new(
     "`pat`",
-    &[Key::new("owners", Kind::Map(KeyKind::Owner, &Kind::Section(&OWNER)), "Owners who have a token of their own, by the names that `resource.owner` has for them.").required()],
+    &[Key::new(
+        "owners",
+        Kind::Map(KeyKind::Owner, &Kind::Section(&OWNER)),
+        "Owners who have a token of their own, by the names that `resource.owner` has for them.",
+    )
+    .required()],
 );
 
 static OWNER: Section = Section::new(
@@ -371,7 +390,8 @@ static PROTECT: Section = Section::new(
     "`protect`",
     &[
         Key::new("authorization_server", Kind::Text, "Who decides.").default("the only authorization server").example("keycloak"),
-        Key::new("resource", Kind::Section(&RESOURCE), "What is protected. With profile `oauth` it is left out: the token's own scopes count.").default("needed, but with `oauth`"),
+        Key::new("resource", Kind::Section(&RESOURCE), "What is protected. With profile `oauth` it is left out: the token's own scopes count.")
+            .default("needed, but with `oauth`"),
         Key::new(
             "scopes",
             Kind::Map(KeyKind::Methods, &Kind::List(&Kind::Text)),

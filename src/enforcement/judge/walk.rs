@@ -13,8 +13,8 @@ use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, Row, UnreachableStatus};
-use crate::telemetry::{CacheState, Step};
 use crate::secret::Secret;
+use crate::telemetry::{CacheState, Step};
 use crate::uma::{ResourceId, Rpt, TokenError, bearer_challenge, challenge_body, uma_challenge};
 
 impl Judge {
@@ -136,7 +136,15 @@ impl Judge {
     pub(super) async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
         // A token that the cache holds does not count against the client's introspections.
         let bucket = if known.is_none() { case.bucket } else { None };
-        let question = |reply| Question::Introspect { server: case.server.identity, owner: case.resource.owner().cloned(), token: token.clone(), key, known, bucket, reply };
+        let question = |reply| Question::Introspect {
+            server: case.server.identity,
+            owner: case.resource.owner().cloned(),
+            token: token.clone(),
+            key,
+            known,
+            bucket,
+            reply,
+        };
         match asked(case, Step::Introspect, self.control.ask(question, case.deadline)).await {
             Ok(Ok(Introspected { outcome, renewed })) => {
                 if renewed {
