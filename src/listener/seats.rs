@@ -139,7 +139,8 @@ mod tests {
     fn requests_of_all_connections_of_a_client_count_together() {
         let seats = Arc::new(Seats::default());
         let settings = settings(10, 2);
-        let (one, two, other) = (seats.take(ip("192.0.2.1"), &settings).unwrap(), seats.take(ip("192.0.2.1"), &settings).unwrap(), seats.take(ip("192.0.2.2"), &settings).unwrap());
+        let (one, two, other) =
+            (seats.take(ip("192.0.2.1"), &settings).unwrap(), seats.take(ip("192.0.2.1"), &settings).unwrap(), seats.take(ip("192.0.2.2"), &settings).unwrap());
         let (first, second) = (one.ask(), two.ask());
         assert!(first.is_some() && second.is_some() && one.ask().is_none() && two.ask().is_none(), "there are two");
         assert!(other.ask().is_some(), "another client has its own");
