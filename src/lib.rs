@@ -38,6 +38,7 @@ pub mod response;
 pub mod routing;
 pub mod secret;
 pub mod stack;
+pub mod store;
 pub mod telemetry;
 pub mod uma;
 pub mod upstream;

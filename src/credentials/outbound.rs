@@ -53,3 +53,17 @@ impl<S> std::fmt::Debug for Outbound<S> {
         f.debug_struct("Outbound").field("method", &self.0.head.method).field("upstream", &self.0.upstream).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::RequestId;
+
+    #[test]
+    fn an_outbound_request_shows_where_it_goes_and_no_credential() {
+        let (head, ()) = http::Request::put("/a").header("authorization", "Basic Z2F0ZXdheTp4").body(()).unwrap().into_parts();
+        let recorder = Recorder::new(RequestId("1".into()), http::Method::PUT, None, "http");
+        let outbound = Outbound::new(OutboundParts { head, body: Body::empty(), upstream: 7, private: true, recorder, snapshot: Arc::new(()) });
+        assert_eq!(format!("{outbound:?}"), "Outbound { method: PUT, upstream: 7, .. }");
+    }
+}

@@ -104,3 +104,47 @@ impl<S> Permitted<S> {
         (self.routed, self.permit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Introspections;
+    use crate::uma::Introspection;
+
+    fn permit(introspection: Introspection) -> Permit {
+        let cache = Introspections::new().expect("randomness");
+        let server = crate::authorization_server::testing::config();
+        let key = cache.key(server.identity, "token");
+        Permit::of(cache.keep_active(key, introspection, &server, false, cache.asking()))
+    }
+
+    #[test]
+    fn a_permit_tells_what_the_server_said_of_its_bearer() {
+        let bob = permit(Introspection {
+            subject: Some("6d1e".into()),
+            username: Some("bob".into()),
+            client: Some("photo-print".into()),
+            claims: vec![("email".into(), "bob@example.org".into()), ("group".into(), "family".into())],
+            ..Introspection::default()
+        });
+        assert!(bob.is_personal());
+        assert_eq!((bob.subject(), bob.username(), bob.client()), (Some("6d1e"), Some("bob"), Some("photo-print")));
+        assert_eq!((bob.claim("email"), bob.claim("group"), bob.claim("sub")), (Some("bob@example.org"), Some("family"), None));
+        assert_eq!(bob.into_entry().and_then(|entry| entry.introspection().subject.clone()).as_deref(), Some("6d1e"));
+    }
+
+    #[test]
+    fn what_the_server_left_out_is_nobody() {
+        let unnamed = permit(Introspection::default());
+        assert!(unnamed.is_personal(), "an answer belongs to somebody, named or not");
+        assert_eq!((unnamed.subject(), unnamed.username(), unnamed.client(), unnamed.claim("email")), (None, None, None, None));
+    }
+
+    #[test]
+    fn a_public_permit_is_nobodys() {
+        let public = Permit::public();
+        assert!(!public.is_personal());
+        assert_eq!((public.subject(), public.username(), public.client(), public.claim("email")), (None, None, None, None));
+        assert!(public.into_entry().is_none());
+    }
+}

@@ -103,12 +103,13 @@ impl RouteTable {
         if path.needs().is_empty() || open(Hole::OptInsEverywhere) {
             return Ok(());
         }
+        // First, since it costs least.
+        if let Some(problem) = path.needs().beyond(found.config().opt_ins).problem() {
+            return Err(problem);
+        }
         let elsewhere = |reading: &Reading| self.leads(host, &reading.segments(), &|index| !is_found(index));
         let another = |reading: &Reading| found.means_another_resource(path, reading) && self.leads(host, &reading.segments(), &is_found);
-        if path.readings()?.iter().any(|reading| elsewhere(reading) || another(reading)) {
-            return Err(PathProblem::Elsewhere);
-        }
-        path.needs().beyond(found.config().opt_ins).problem().map_or(Ok(()), Err)
+        if path.readings()?.iter().any(|reading| elsewhere(reading) || another(reading)) { Err(PathProblem::Elsewhere) } else { Ok(()) }
     }
 
     /// Whether segments lead to such a route in whatever case they are read.
@@ -296,7 +297,7 @@ impl Node {
 }
 
 /// Small letters, of all scripts that have them. By way of capitals: some servers compare those, and then `ı` is `i`, and `ß` is `ss`.
-fn small(text: &str) -> impl Iterator<Item = char> + '_ {
+pub(super) fn small(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 

@@ -33,6 +33,7 @@ pub(in crate::config) static FILE: Section = Section::new(
             "The client application, offered on the page that a browser gets instead of content; `{url}` is the address asked for.",
         )
         .example("\"https://app.example.org/open?link={url}\""),
+        Key::new("store", Kind::Section(&STORE), "Records that outlive a restart: resources of owners, and their tokens, encrypted. A change needs a restart."),
         Key::new("log", Kind::Section(&LOG), "Logs."),
         Key::new("drain", Kind::Section(&DRAIN), "How the gateway ends when it is told to."),
         Key::new("workers", Kind::Number(1, 1024), "Threads that carry requests.").default("CPUs available").example("2"),
@@ -68,6 +69,19 @@ static CERTIFICATE: Section = Section::new(
     &[
         Key::new("certificate", Kind::File, "The chain (PEM), the listener's own certificate first.").required().example("tls.crt"),
         Key::new("key", Kind::File, "Its private key (PEM).").required().example("tls.key"),
+    ],
+);
+
+static STORE: Section = Section::new(
+    "`store`",
+    &[
+        Key::new("file", Kind::File, "The SQLite database. It is made where there is none; one gateway has it at a time.")
+            .required()
+            .example("/var/lib/uma-gateway/records.db"),
+        Key::new("key", Kind::Secret, "32 random octets in base64 or hexadecimal, which tokens are encrypted with.").required(),
+        Key::new("old_keys", Kind::List(&Kind::Secret), "Keys from before: what they encrypted is encrypted with `key` at the next start.")
+            .default("none")
+            .example("[ { file: old-store-key } ]"),
     ],
 );
 
@@ -455,7 +469,12 @@ static LIMITS: Section = Section::new(
             .default("none")
             .example("[10.0.0.0/8]"),
         Key::new("connections", Kind::Number(1, 1_000_000), "Connections at a time, all listeners together; one more is closed at once.").default("10000"),
-        Key::new("connections_per_client", Kind::Number(1, 1_000_000), "Of these, from one client; not for `off_for` and `trusted_proxies`.").default("256"),
+        Key::new(
+            "connections_per_client",
+            Kind::Number(1, 1_000_000),
+            "Of these, from one client, and requests that it has under way over HTTP/2; not for `off_for` and `trusted_proxies`.",
+        )
+        .default("256"),
         Key::new("timeouts", Kind::Section(&CLIENT_TIMEOUTS), "Deadlines for clients. What changes here holds for new connections."),
     ],
 );
