@@ -15,6 +15,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, H
 use http::{Response, StatusCode};
 
 use crate::body::Body;
+use crate::secret::Secret;
 
 pub use grpc::{grpc_status, is_grpc};
 pub use layer::{Rejecting, RejectingFuture, RejectionLayer};
@@ -63,6 +64,17 @@ pub enum Rejection {
         challenge: HeaderValue,
         /// `https://…` of the client application, for the page of a navigating browser.
         open_with: Option<String>,
+        /// What clients of UMA 1.0 read in the place of the problem: JSON with the ticket.
+        body: Option<Box<Secret>>,
+        /// 403, as UMA 1.0 has it for a token that lacks a permission, and not 401.
+        forbidden: bool,
+    },
+    /// At a plain OAuth server: no token, one that is not valid, or one without a scope.
+    TokenRequired {
+        /// The value of `WWW-Authenticate`: `Bearer realm=…, error=…, scope=…`.
+        challenge: HeaderValue,
+        /// A scope is missing: 403.
+        insufficient: bool,
     },
     /// The token is bound to a key or certificate that is not checked here.
     SenderConstraint,
@@ -152,6 +164,7 @@ impl Rejection {
             Self::MalformedToken => Row::D13,
             Self::TokenInQuery => Row::D14,
             Self::PermissionRequired { .. } => Row::C3,
+            Self::TokenRequired { .. } => Row::O1,
             Self::SenderConstraint => Row::E5,
             Self::CredentialRequired(_) => Row::G1,
             Self::CredentialRefused(..) => Row::G2,
@@ -178,7 +191,9 @@ impl Rejection {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::UnsafePath(_) | Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => StatusCode::BAD_REQUEST,
-            Self::PermissionRequired { .. } | Self::SenderConstraint | Self::CredentialRequired(_) | Self::CredentialRefused(..) => StatusCode::UNAUTHORIZED,
+            Self::PermissionRequired { forbidden: true, .. } | Self::TokenRequired { insufficient: true, .. } => StatusCode::FORBIDDEN,
+            Self::PermissionRequired { .. } | Self::TokenRequired { .. } | Self::SenderConstraint => StatusCode::UNAUTHORIZED,
+            Self::CredentialRequired(_) | Self::CredentialRefused(..) => StatusCode::UNAUTHORIZED,
             Self::Unreachable { status: UnreachableStatus::Forbidden, .. } | Self::CertificateRefused => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NoResource => StatusCode::NOT_FOUND,
             Self::MethodRefused | Self::MethodNotMapped(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -235,6 +250,10 @@ impl Rejection {
             Self::PermissionRequired { .. } => {
                 ("permission-required", "Permission required", "Trade the ticket for a requesting party token at the authorization server, then ask again.")
             }
+            Self::TokenRequired { insufficient: false, .. } => {
+                ("token-required", "Token required", "Present a valid access token in the Authorization header.")
+            }
+            Self::TokenRequired { .. } => ("insufficient-scope", "Insufficient scope", "The token lacks a scope; WWW-Authenticate names what is needed."),
             Self::SenderConstraint => {
                 ("sender-constrained-token", "Token is bound to a key", "This token is bound to a key or certificate, which is not accepted here.")
             }
@@ -269,6 +288,7 @@ impl Rejection {
     #[must_use]
     pub fn into_response(self, asked: Asked<'_>) -> Response<Body> {
         let (body, content_type) = match (&self, asked.navigates) {
+            (Self::PermissionRequired { body: Some(body), .. }, false) => (body.expose().to_owned(), "application/json"),
             (Self::PermissionRequired { open_with, .. }, true) => (page::permission_required(asked.id, open_with.as_deref()), "text/html; charset=utf-8"),
             _ => (self.problem(asked.id), "application/problem+json"),
         };
@@ -287,7 +307,7 @@ impl Rejection {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self {
-            Self::PermissionRequired { challenge, .. } => {
+            Self::PermissionRequired { challenge, .. } | Self::TokenRequired { challenge, .. } => {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
             Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => {

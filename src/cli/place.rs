@@ -115,7 +115,7 @@ fn verdict(out: &mut String, record: &Value, rows: &[&str]) {
     let word = record.get("uma.decision").and_then(Value::as_str).unwrap_or("undecided");
     let row = record.get("uma.row").and_then(Value::as_str).unwrap_or("-");
     // The reason of a challenge is the row before it.
-    let cause = rows.iter().rev().find(|row| !matches!(**row, "C3" | "C6" | "U1")).copied().unwrap_or(row);
+    let cause = rows.iter().rev().find(|row| !matches!(**row, "C3" | "O1" | "C6" | "U1")).copied().unwrap_or(row);
     let meaning = Row::ALL.iter().find(|known| known.label() == cause).map_or("", |row| row.meaning().trim());
     let status = match record.get("http.response.status_code").and_then(Value::as_u64) {
         Some(401) if rows.contains(&"C3") => "401 with a new ticket".to_owned(),
@@ -130,7 +130,7 @@ fn verdict(out: &mut String, record: &Value, rows: &[&str]) {
 
 /// The challenge's `error`, where it has one.
 fn error(rows: &[&str]) -> &'static str {
-    if !rows.contains(&"C3") || rows.contains(&"D15") {
+    if !rows.iter().any(|row| matches!(*row, "C3" | "O1")) || rows.contains(&"D15") {
         ""
     } else if rows.iter().any(|row| matches!(*row, "E7" | "E8" | "E8a")) {
         "insufficient_scope: "
@@ -168,13 +168,20 @@ fn token(out: &mut String, record: &Value, rows: &[&str]) {
 
 fn next(record: &Value, rows: &[&str], places: &Places) -> Option<String> {
     // `uma.row` names the reason of a challenge, not the challenge.
-    let row = if rows.contains(&"C3") { "C3" } else { record.get("uma.row").and_then(Value::as_str)? };
+    let row = if rows.contains(&"C3") {
+        "C3"
+    } else if rows.contains(&"O1") {
+        "O1"
+    } else {
+        record.get("uma.row").and_then(Value::as_str)?
+    };
     let hint = match row {
         "C3" if rows.contains(&"D15") => "the client trades the ticket for an RPT and asks again with it",
         "C3" if rows.iter().any(|row| matches!(*row, "E8" | "E8a")) => {
             "the client trades the ticket; if the authorization server refuses, the owner has not granted what is missing"
         }
         "C3" => "the client trades the ticket for a new RPT",
+        "O1" => "the client gets a token with these scopes from the authorization server",
         "D3" => "ask for the plain form of the path; the reason stands in the record (--json)",
         "D7" => "add a route for this path, or ask for another one",
         "D9" => "add the method to the route's `scopes`",

@@ -230,9 +230,23 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
         None => defaults.scopes.clone().unwrap_or_else(|| missing_scopes(keys.span, checker)),
     };
     let needed = scopes.as_ref();
+    if server.as_ref().is_some_and(|server| !server.speaks_uma()) {
+        let resource = resource::of_token(keys, needed, checker);
+        let server = server.unwrap_or_else(|| Arc::new(super::servers::stand_in("")));
+        // Read, so that it counts as known; what stands there has been refused.
+        let _ = keys.entry("resource");
+        return Protect { server, resource, scopes: scopes.unwrap_or_default(), scopes_match: ScopesMatch::default() };
+    }
+    if !keys.names("resource") {
+        let problem = Problem::at(keys.span, "`resource` is missing: `protect` needs it");
+        checker.error(problem.write("resource: { id: a1b0c2d3 }"));
+    }
     let resource = keys.entry("resource").and_then(|entry| {
         let keys = keys.open("resource", checker)?;
         let found = resource::resource(&keys, &entry.value, path, needed, route.names("covers"), checker);
+        if let (Some(server), Some(found)) = (&server, &found) {
+            resource::has_pat(server, found, entry.value.span, checker);
+        }
         covers_nothing(route, path, found.as_ref(), checker);
         found
     });

@@ -104,6 +104,8 @@ rows! {
     C2,
     /// a ticket: 401 with the challenge
     C3,
+    /// a plain OAuth server, which gives no tickets: 401, or 403 for a missing scope, with a Bearer challenge
+    O1,
     /// the authorization server does not know the resource any more: unreachable, looked up again
     C4,
     /// the authorization server refuses the permission request: unreachable

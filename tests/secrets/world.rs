@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The secrets of the gateway itself.
 pub struct Own {
     pub client: String,
+    pub owner: String,
     pub password: String,
     pub bearer: String,
     pub header: String,
@@ -58,6 +59,7 @@ impl World {
         let mut planted = Planted::default();
         let own = Own {
             client: planted.plant("client secret"),
+            owner: planted.plant("owner's password"),
             password: planted.plant("proxy password (basic)"),
             bearer: planted.plant("proxy token (bearer)"),
             header: planted.plant("proxy key (header)"),
@@ -74,6 +76,7 @@ impl World {
             control.add_resource_server("token-client", &own.oauth2);
             control.register("alice", "vacation", &["view", "edit"]);
         }
+        server.control().add_user("alice", &own.owner);
         let content = ContentServer::start(content_server::Options { credential: None, ..content_server::Options::default() }).await.expect("a port is free");
         let folder = tempfile::tempdir().expect("a folder");
         let (health, admin) = (free_address(), free_address());
@@ -226,9 +229,15 @@ fn free_address() -> SocketAddr {
 /// Secrets' files, and a certificate with its key, of which a line in the middle is the secret.
 fn write_files(planted: &mut Planted, own: &Own, folder: &tempfile::TempDir) {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("it can be written");
-    for (name, secret) in
-        [("client", &own.client), ("bearer", &own.bearer), ("key", &own.header), ("oauth2", &own.oauth2), ("guard", &own.guard), ("admin", &own.admin)]
-    {
+    for (name, secret) in [
+        ("client", &own.client),
+        ("owner", &own.owner),
+        ("bearer", &own.bearer),
+        ("key", &own.header),
+        ("oauth2", &own.oauth2),
+        ("guard", &own.guard),
+        ("admin", &own.admin),
+    ] {
         write(name, &format!("{secret}\n"));
     }
     let key = KeyPair::generate().expect("a key").serialize_pem();
@@ -259,6 +268,7 @@ authorization_servers:
   server:
     issuer: "{issuer}"
     client: {{ id: content-gateway, secret: {{ file: client }} }}
+    pat: {{ owners: {{ alice: {{ password: {{ file: owner }} }} }} }}
     timeout: 300ms
     introspection: {{ max_age: 1s }}
   keycloak:

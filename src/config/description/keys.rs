@@ -103,7 +103,12 @@ static ADMIN: Section = Section::new(
 static SERVER: Section = Section::new(
     "an authorization server",
     &[
-        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak"]), "The kind of server; `auto` finds out from its discovery document.").default("auto"),
+        Key::new(
+            "profile",
+            Kind::Word(&["auto", "uma2", "keycloak", "forgerock", "keycloak-uma1", "openam-uma1", "oauth"]),
+            "The kind of server; `auto` finds out from its discovery document, but for `oauth`: an OAuth server with introspection and without UMA.",
+        )
+        .default("auto"),
         Key::new("issuer", Kind::Url, "The issuer, exactly as the server's discovery document has it.")
             .required()
             .example("https://id.example.org/realms/photoz"),
@@ -115,15 +120,30 @@ static SERVER: Section = Section::new(
             .example("http://keycloak.iam.svc:8080"),
         Key::new("allow_insecure", Kind::Boolean, "Allows `http://` to hosts other than loopback.").default("false"),
         Key::new("client", Kind::Section(&CLIENT), "The gateway's own client at the server.").required(),
+        Key::new(
+            "pat",
+            Kind::Section(&PAT),
+            "Protection API access tokens of owners. Without it the client's own is for everybody's resources, which `forgerock` and `openam-uma1` do not allow.",
+        ),
         Key::new("tls", Kind::Section(&TLS), "Trust, and the gateway's certificate, towards this server."),
         Key::new("audience", Kind::WordOr(&["any"], "text"), "The audience that a token must name, if it names any.")
             .default("the client id")
             .example("content-gateway"),
         Key::new("realm", Kind::Text, "The realm of the challenge.").default("the issuer's last path segment, else its host").example("photoz"),
+        Key::new("as_uri", Kind::Text, "What the challenge calls the server.").default("the issuer").example("https://am.example.org/am"),
+        Key::new("uma_1_0", Kind::Section(&UMA_1_0), "For clients of UMA 1.0: what they look for in a challenge."),
+        Key::new(
+            "lenient",
+            Kind::Section(&LENIENT),
+            "Readings of a token's permissions that the specification does not have, logged at each use. The live decision is never read so.",
+        ),
+        Key::new("rpt_header", Kind::Text, "A header in which clients may present the token besides `Authorization`. It never goes further, on or off.")
+            .default("none")
+            .example("X-FRDP-RPT"),
         Key::new("introspection", Kind::Section(&INTROSPECTION), "How long answers about a token are used."),
         Key::new("timeout", Kind::Duration, "Time that one request has for all calls to the server that it causes.").default("2s"),
         Key::new("live_decision", Kind::Boolean, "Asks the server also what is granted now, so that an owner's withdrawal counts within `max_age`.")
-            .default("true for `keycloak`"),
+            .default("true for `keycloak` and `keycloak-uma1`"),
         Key::new("on_unreachable", Kind::Status(&[403, 503]), "One status for every case of a server that cannot be reached.")
             .default("as the case is")
             .example("503"),
@@ -133,6 +153,41 @@ static SERVER: Section = Section::new(
 static CLIENT: Section = Section::new(
     "the client",
     &[Key::new("id", Kind::Text, "Client id.").required().example("content-gateway"), Key::new("secret", Kind::Secret, "Client secret.").required()],
+);
+
+static LENIENT: Section = Section::new(
+    "`lenient`",
+    &[
+        Key::new("permission_without_scopes", Kind::Boolean, "A permission without scopes grants every scope of its resource.").default("false"),
+        Key::new("permission_without_resource", Kind::Boolean, "A permission without a resource is for every resource of the server.").default("false"),
+    ],
+);
+
+static UMA_1_0: Section = Section::new(
+    "`uma_1_0`",
+    &[
+        Key::new("ticket_in_body", Kind::Boolean, "The body of a challenge is `{ticket, as_uri}`, as in its header, in the place of the problem.")
+            .default("false"),
+        Key::new("insufficient_status", Kind::Status(&[401, 403]), "The status for a token that lacks a permission.").default("401"),
+    ],
+);
+
+static PAT: Section = Section::new(
+    "`pat`",
+    &[Key::new(
+        "owners",
+        Kind::Map(KeyKind::Owner, &Kind::Section(&OWNER)),
+        "Owners who have a token of their own, by the names that `resource.owner` has for them.",
+    )
+    .required()],
+);
+
+static OWNER: Section = Section::new(
+    "an owner",
+    &[
+        Key::new("username", Kind::Text, "The owner's user name at the server.").default("the owner's name").example("alice"),
+        Key::new("password", Kind::Secret, "The owner's password there: the first token is had with it, others by refreshing.").required(),
+    ],
 );
 
 static TLS: Section = Section::new(
@@ -365,7 +420,8 @@ static PROTECT: Section = Section::new(
         Key::new("mode", Kind::Word(&["uma", "guard"]), "Who decides: the authorization server, or a credential that only the gateway in front has.")
             .default("uma"),
         Key::new("authorization_server", Kind::Text, "Who decides.").default("the only authorization server").example("keycloak"),
-        Key::new("resource", Kind::Section(&RESOURCE), "What is protected; for `uma`."),
+        Key::new("resource", Kind::Section(&RESOURCE), "What is protected; for `uma`. With profile `oauth` it is left out: the token's own scopes count.")
+            .default("needed, but with `oauth`"),
         Key::new("accept", Kind::Section(&ACCEPT), "The credential; for `guard`. It goes no further, and no authorization server is asked."),
         Key::new(
             "scopes",
@@ -434,7 +490,7 @@ static RESOURCE: Section = Section::new(
     &[
         Key::new("id", Kind::Text, "By its id at the authorization server.").example("a1b0c2d3"),
         Key::new("name", Kind::Template, "By its name there.").example("\"album {album}\""),
-        Key::new("owner", Kind::Template, "The owner, beside `name`.").default("the gateway's client").example("alice"),
+        Key::new("owner", Kind::Template, "The owner, beside `name` or `id`.").default("the gateway's client").example("alice"),
         Key::new("register", Kind::Section(&REGISTER), "Registered by the gateway."),
     ],
 )

@@ -56,7 +56,7 @@ impl Outcome {
     /// The outcome that a row stands for as a reason; `None` where it never is one: it only led to another, or was led to.
     pub(super) const fn of_row(row: Row) -> Option<Self> {
         match row {
-            Row::U1 | Row::C3 => None,
+            Row::U1 | Row::C3 | Row::O1 => None,
             other => Self::of_last(other),
         }
     }
@@ -66,7 +66,7 @@ impl Outcome {
         Some(match row {
             Row::D6 | Row::D8 => Self::Public,
             Row::E10 | Row::G4 | Row::U1 | Row::U6 => Self::Permitted,
-            Row::D15 | Row::I3 | Row::I5 | Row::I9 | Row::E1 | Row::E2 | Row::E8 | Row::E8a | Row::C3 => Self::Challenged,
+            Row::D15 | Row::I3 | Row::I5 | Row::I9 | Row::E1 | Row::E2 | Row::E8 | Row::E8a | Row::C3 | Row::O1 => Self::Challenged,
             Row::D1 | Row::D2 | Row::D3 | Row::D5 | Row::D7 | Row::D9 | Row::D10 | Row::D12 | Row::D13 | Row::D14 => Self::Refused,
             Row::I3b | Row::E5 | Row::G1 | Row::G2 | Row::G3 | Row::C1 | Row::H408 | Row::H413 | Row::H414 | Row::H431 | Row::H501 | Row::H508 => Self::Refused,
             Row::D11 | Row::I6 | Row::I7a | Row::I8 | Row::I10 | Row::E8c | Row::C2 | Row::C4 | Row::C5 | Row::C6 | Row::C7 => Self::Unreachable,
