@@ -31,6 +31,10 @@ const UNREACHABLE_WARNING: HeaderValue = HeaderValue::from_static("199 - \"UMA A
 const INVALID_REQUEST: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_request\"");
 const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
 
+/// What a guard asks for (RFC 7617, 2; RFC 6750, 3).
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"content\", charset=\"UTF-8\"");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"content\"");
+
 /// Every answer of the gateway's own.
 #[derive(Clone, Debug)]
 pub enum Rejection {
@@ -74,6 +78,12 @@ pub enum Rejection {
     },
     /// The token is bound to a key or certificate that is not checked here.
     SenderConstraint,
+    /// A guard: no credential of the scheme that it asks for.
+    CredentialRequired(AuthScheme),
+    /// A guard: the credential is not accepted. The text says why, for the audit line only.
+    CredentialRefused(AuthScheme, &'static str),
+    /// A guard: the connection has no client certificate that is accepted.
+    CertificateRefused,
     /// No ticket can be had, or the token cannot be judged (row UNR of the table).
     Unreachable {
         /// The row that led here.
@@ -107,6 +117,15 @@ pub enum Rejection {
     Loop,
     /// The gateway failed.
     Internal,
+}
+
+/// How a credential is shown to a guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthScheme {
+    /// RFC 7617.
+    Basic,
+    /// RFC 6750.
+    Bearer,
 }
 
 /// The two statuses of an authorization server that cannot be reached.
@@ -147,6 +166,9 @@ impl Rejection {
             Self::PermissionRequired { .. } => Row::C3,
             Self::TokenRequired { .. } => Row::O1,
             Self::SenderConstraint => Row::E5,
+            Self::CredentialRequired(_) => Row::G1,
+            Self::CredentialRefused(..) => Row::G2,
+            Self::CertificateRefused => Row::G3,
             Self::Unreachable { row, .. } => *row,
             Self::TooManyTickets(_) => Row::C1,
             Self::TooManyIntrospections(_) => Row::I3b,
@@ -171,7 +193,8 @@ impl Rejection {
             Self::Malformed(_) | Self::UnsafePath(_) | Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => StatusCode::BAD_REQUEST,
             Self::PermissionRequired { forbidden: true, .. } | Self::TokenRequired { insufficient: true, .. } => StatusCode::FORBIDDEN,
             Self::PermissionRequired { .. } | Self::TokenRequired { .. } | Self::SenderConstraint => StatusCode::UNAUTHORIZED,
-            Self::Unreachable { status: UnreachableStatus::Forbidden, .. } => StatusCode::FORBIDDEN,
+            Self::CredentialRequired(_) | Self::CredentialRefused(..) => StatusCode::UNAUTHORIZED,
+            Self::Unreachable { status: UnreachableStatus::Forbidden, .. } | Self::CertificateRefused => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NoResource => StatusCode::NOT_FOUND,
             Self::MethodRefused | Self::MethodNotMapped(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -206,7 +229,7 @@ impl Rejection {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Malformed(why) | Self::UnsafePath(why) | Self::NotImplemented(why) => why,
+            Self::Malformed(why) | Self::UnsafePath(why) | Self::NotImplemented(why) | Self::CredentialRefused(_, why) => why,
             _ => self.words().1,
         }
     }
@@ -234,6 +257,11 @@ impl Rejection {
             Self::SenderConstraint => {
                 ("sender-constrained-token", "Token is bound to a key", "This token is bound to a key or certificate, which is not accepted here.")
             }
+            Self::CredentialRequired(_) => ("credential-required", "Credential required", "This server answers its gateway only. Ask the gateway."),
+            Self::CredentialRefused(..) => {
+                ("credential-refused", "Credential refused", "This server answers its gateway only, and this is not its credential.")
+            }
+            Self::CertificateRefused => ("certificate-refused", "Certificate refused", "This server answers its gateway only, by its certificate."),
             Self::Unreachable { .. } => {
                 ("as-unreachable", "Authorization server unreachable", "The authorization server cannot be asked now. Try again later.")
             }
@@ -285,8 +313,14 @@ impl Rejection {
             Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => {
                 headers.insert(WWW_AUTHENTICATE, INVALID_REQUEST);
             }
-            Self::SenderConstraint => {
+            Self::SenderConstraint | Self::CredentialRefused(AuthScheme::Bearer, _) => {
                 headers.insert(WWW_AUTHENTICATE, INVALID_TOKEN);
+            }
+            Self::CredentialRequired(AuthScheme::Basic) | Self::CredentialRefused(AuthScheme::Basic, _) => {
+                headers.insert(WWW_AUTHENTICATE, BASIC);
+            }
+            Self::CredentialRequired(AuthScheme::Bearer) => {
+                headers.insert(WWW_AUTHENTICATE, BEARER);
             }
             Self::MethodNotMapped(allow) => {
                 headers.insert(ALLOW, allow);

@@ -115,3 +115,22 @@ pub struct Introspection {
     /// The permissions.
     pub permissions: Vec<Permission>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_has_passed_is_no_time_away() {
+        let now = Timestamp(1_000_000);
+        for (at, expected) in [(now.0 + 300, 300), (now.0 + 1, 1), (now.0, 0), (now.0 - 1, 0), (i64::MIN, 0)] {
+            assert_eq!(Timestamp(at).after(now), Duration::from_secs(expected), "{at}");
+        }
+    }
+
+    #[test]
+    fn resources_and_scopes_are_shown_as_they_are_written() {
+        assert_eq!(ResourceId("7b72-a8".into()).to_string(), "7b72-a8");
+        assert_eq!(Scope("https://photoz.example.org/view".into()).to_string(), "https://photoz.example.org/view");
+    }
+}

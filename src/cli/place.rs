@@ -34,7 +34,7 @@ impl Places {
             line: route.place.line,
             methods: match &route.access {
                 Access::Protect(protect) => protect.scopes.methods.iter().map(|(method, _, place)| (method.to_string(), place.line)).collect(),
-                Access::Public => Vec::new(),
+                Access::Public | Access::Guard(_) => Vec::new(),
             },
         });
         Self { file, path: config.file.display().to_string(), routes: routes.collect() }
@@ -186,6 +186,7 @@ fn next(record: &Value, rows: &[&str], places: &Places) -> Option<String> {
         "D7" => "add a route for this path, or ask for another one",
         "D9" => "add the method to the route's `scopes`",
         "D10" => "the authorization server has no resource of this name and owner: check both there",
+        "G1" | "G2" | "G3" => "only the gateway in front has what this guard accepts: ask that one, or compare its `credentials` with `accept`",
         "C1" | "I3b" => "this client asks too often; `limits` sets how often it may",
         "C2" | "C4" | "C5" | "C6" | "C7" | "D11" | "I6" | "I7a" | "I10" | "E8c" => return Some(places.online("see why with")),
         "U2" => return Some(places.online("the content server does not accept the gateway's credential: check `credentials` with")),
@@ -216,6 +217,22 @@ fn words(words: &[&str]) -> String {
     if words.is_empty() { "any scope".to_owned() } else { words.join(", ") }
 }
 
+/// One line, whatever stands in it: a name at an authorization server may hold the end of a line, or what a terminal obeys.
 fn line(out: &mut String, name: &str, left: &str, right: &str) {
+    let (left, right) = (plain(left), plain(right));
+    let (left, right) = (left.trim_end(), right.trim_end());
     let _ = if right.is_empty() { writeln!(out, "{name:<10} {left}") } else { writeln!(out, "{name:<10} {left:<36}  {right}") };
+}
+
+fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    // Besides controls, what turns the direction of writing.
+    let obeyed = |character: char| character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let mut out = String::new();
+    for character in text.chars() {
+        if obeyed(character) { out.extend(character.escape_unicode()) } else { out.push(character) }
+    }
+    out.into()
 }

@@ -1,5 +1,6 @@
 //! Whole configurations: the right ones are read as they are meant, the wrong ones say what to write instead.
 
+mod guards;
 mod mistakes;
 mod pictures;
 mod robust;
@@ -50,6 +51,10 @@ fn folder() -> tempfile::TempDir {
     }
     std::fs::write(folder.path().join("sticky-key"), "nobody-guesses-this\n").expect("a file");
     close(&folder.path().join("sticky-key"));
+    for (name, digit) in [("store-key", "1"), ("old-store-key", "2")] {
+        std::fs::write(folder.path().join(name), format!("0{}\n", digit.repeat(63))).expect("a file");
+        close(&folder.path().join(name));
+    }
     std::fs::write(folder.path().join("empty"), "\n").expect("a file");
     close(&folder.path().join("empty"));
     folder
@@ -188,6 +193,23 @@ fn a_secret_that_everyone_can_read_is_a_warning_with_its_place() {
     let gateway = right(folder.path(), EXAMPLE);
     let [warning] = gateway.warnings.as_slice() else { panic!("one warning") };
     assert!(warning.contains("gateway.yaml:14:53: the secret file") && warning.contains("every user"), "{warning}");
+}
+
+#[cfg(feature = "store")]
+#[test]
+fn records_have_a_file_and_keys() {
+    let folder = folder();
+    let before = std::fs::read_dir(folder.path()).expect("a folder").count();
+    let with = |store: &str| right(folder.path(), &EXAMPLE.replace("upstreams:", &format!("store: {store}\nupstreams:"))).store.expect("a store");
+    let store = with("{ file: records.db, key: { file: store-key }, old_keys: [ { file: old-store-key }, { file: store-key } ] }");
+    assert_eq!(store.file, folder.path().join("records.db"));
+    assert!(store.old_keys[0] != store.key && store.old_keys[1] == store.key);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), before, "nothing is made by reading");
+    assert_eq!(with("{ file: /tmp/records.db, key: { file: store-key } }").old_keys, []);
+    let text = EXAMPLE.replace("upstreams:", "store: { file: nowhere/records.db, key: { file: nowhere } }\nupstreams:");
+    let path = folder.path().join("gateway.yaml");
+    std::fs::write(&path, text).expect("written");
+    assert!(load_without_secrets(&path).expect("a command that asks where things are").store.is_none());
 }
 
 #[test]

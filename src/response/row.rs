@@ -114,6 +114,14 @@ rows! {
     C6,
     /// no usable answer to the permission request: unreachable
     C7,
+    /// a guard: no credential, or one of another scheme than it asks for: 401
+    G1,
+    /// a guard: the credential is not accepted: 401
+    G2,
+    /// a guard: the connection has no client certificate that is accepted: 403
+    G3,
+    /// a guard: the credential is accepted: forwarded, without it
+    G4,
     /// the upstream's answer, relayed
     U1,
     /// the upstream refuses the gateway's own credential: 502, its challenge is kept back

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::Upgrade;
+use super::{Guard, Upgrade};
 use crate::authorization_server;
 use crate::path::OptIns;
 use crate::uma::Scope;
@@ -81,7 +81,7 @@ pub struct RouteConfig {
     pub upstream: usize,
     /// The upstream's name.
     pub upstream_name: Arc<str>,
-    /// Public or protected.
+    /// Public, protected or guarded.
     pub access: Access,
     /// The path that the upstream sees instead.
     pub rewrite: Option<Rewrite>,
@@ -110,6 +110,8 @@ pub enum Access {
     Public,
     /// Whoever has a permission.
     Protect(Protect),
+    /// Whoever has the credential of the content server behind.
+    Guard(Guard),
 }
 
 /// What a protected route needs.

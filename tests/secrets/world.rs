@@ -32,6 +32,7 @@ pub struct Own {
     pub bearer: String,
     pub header: String,
     pub oauth2: String,
+    pub guard: String,
     pub admin: String,
     pub collector: String,
 }
@@ -63,6 +64,7 @@ impl World {
             bearer: planted.plant("proxy token (bearer)"),
             header: planted.plant("proxy key (header)"),
             oauth2: planted.plant("proxy client's secret (oauth2)"),
+            guard: planted.plant("password of a guard"),
             admin: planted.plant("admin token"),
             collector: planted.plant("the collector's key"),
         };
@@ -185,6 +187,11 @@ impl World {
             let token = seen.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
             minted.extend(token.map(|token| ("proxy token (oauth2)", token.to_owned())));
         }
+        for seen in self.content.records().requests().iter().filter(|seen| seen.target.starts_with("/signed/")) {
+            let token = seen.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+            let parts = token.into_iter().flat_map(|token| token.split('.').skip(1));
+            minted.extend(parts.map(|part| ("assertion for an upstream", part.to_owned())));
+        }
         minted.sort();
         minted.dedup();
         for (kind, text) in minted {
@@ -222,11 +229,20 @@ fn free_address() -> SocketAddr {
 /// Secrets' files, and a certificate with its key, of which a line in the middle is the secret.
 fn write_files(planted: &mut Planted, own: &Own, folder: &tempfile::TempDir) {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("it can be written");
-    for (name, secret) in
-        [("client", &own.client), ("owner", &own.owner), ("bearer", &own.bearer), ("key", &own.header), ("oauth2", &own.oauth2), ("admin", &own.admin)]
-    {
+    for (name, secret) in [
+        ("client", &own.client),
+        ("owner", &own.owner),
+        ("bearer", &own.bearer),
+        ("key", &own.header),
+        ("oauth2", &own.oauth2),
+        ("guard", &own.guard),
+        ("admin", &own.admin),
+    ] {
         write(name, &format!("{secret}\n"));
     }
+    let key = KeyPair::generate().expect("a key").serialize_pem();
+    write("signing.key", &key);
+    planted.know("key that signs assertions", key.lines().nth(2).expect("a second line"));
     for (name, kind) in [("client-tls", "client key of an upstream"), ("server-tls", "key of a listener")] {
         let key = KeyPair::generate().expect("a key");
         let certificate = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name").self_signed(&key).expect("a certificate");
@@ -265,6 +281,7 @@ upstreams:
   bearer: {{ servers: [ "http://{content}" ], credentials: {{ bearer: {{ token: {{ file: bearer }} }} }} }}
   header: {{ servers: [ "http://{content}" ], credentials: {{ headers: {{ X-Upstream-Key: {{ file: key }} }} }} }}
   oauth2: {{ servers: [ "http://{content}" ], credentials: {{ oauth2: {{ token_endpoint: "{issuer}/token", client: {{ id: token-client, secret: {{ file: oauth2 }} }} }} }} }}
+  jwt: {{ servers: [ "http://{content}" ], credentials: {{ jwt: {{ key: {{ file: signing.key }}, issuer: gateway, audience: content }} }} }}
   dead: {{ servers: [ "https://localhost:{dead}" ], tls: {{ client_certificate: client-tls.crt, client_key: client-tls.key }} }}
 routes:
   - {{ path: /albums/vacation/**, upstream: basic, protect: {{ authorization_server: server, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view], PUT: [edit] }} }} }}
@@ -272,6 +289,8 @@ routes:
   - {{ path: /public/**, upstream: header, public: true }}
   - {{ path: /socket/**, upstream: header, public: true, upgrade: [websocket] }}
   - {{ path: /token/**, upstream: oauth2, public: true }}
+  - {{ path: /signed/**, upstream: jwt, public: true }}
+  - {{ path: /guarded/**, upstream: header, protect: {{ mode: guard, accept: {{ basic: {{ username: gateway, password: {{ file: guard }} }} }} }} }}
   - {{ path: /dead/**, upstream: dead, public: true }}
 "#,
         issuer = server.issuer(),

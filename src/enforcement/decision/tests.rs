@@ -125,6 +125,42 @@ fn a_token_without_permissions_is_insufficient() {
 }
 
 #[test]
+fn what_is_granted_live_suffices_by_the_same_rules() {
+    let (all, any) = (ScopesMatch::All, ScopesMatch::Any);
+    for (needed, scopes_match, given, expected) in [
+        (&["view"][..], all, &["view", "edit"][..], true),
+        (&["view"], all, &["edit"], false),
+        (&["view"], all, &[], false),
+        (&["view"], all, &["View"], false),
+        (&["view", "edit"], all, &["view"], false),
+        (&["view", "edit"], all, &["edit", "view"], true),
+        (&["view", "edit"], any, &["edit"], true),
+        (&["view", "edit"], any, &["delete"], false),
+        (&["view", "edit"], any, &[], false),
+        (&[], all, &[], true),
+        (&[], any, &[], true),
+    ] {
+        assert_eq!(suffices(&scopes(needed), scopes_match, &scopes(given)), expected, "{needed:?} {scopes_match:?} of {given:?}");
+    }
+}
+
+#[test]
+fn each_decision_says_why() {
+    for (decision, words) in [
+        (Decision::Permit { until: None, leniently: false }, "the permission suffices"),
+        (Decision::Permit { until: None, leniently: true }, "the permission suffices, read leniently"),
+        (Decision::Expired, "the token has expired"),
+        (Decision::NotYetValid, "the token is not valid yet"),
+        (Decision::WrongIssuer, "the token is from another issuer"),
+        (Decision::WrongAudience, "the token is for another audience"),
+        (Decision::Bound, "the token is bound to a key or certificate"),
+        (Decision::Insufficient, "a permission or scope is missing"),
+    ] {
+        assert_eq!(decision.reason(), words);
+    }
+}
+
+#[test]
 fn granted_lists_only_what_holds_now() {
     let mut old = permission("album", &["delete"]);
     old.exp = Some(NOW);
