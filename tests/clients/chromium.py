@@ -4,7 +4,6 @@ The page of an origin that the route names reads the challenge, has its ticket t
 name reads nothing, whatever token it has. Each page sends what it saw to the server that it came from, which is this program.
 """
 import contextlib
-import http.server
 import json
 import queue
 import subprocess
@@ -13,10 +12,8 @@ import threading
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
+from browser import FLAGS, Local
 from world import CREDENTIAL, PATIENCE, free_port, main, ticket_of, until
-
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--no-proxy-server", "--ignore-certificate-errors"]
 
 PAGE = """<!doctype html><title>album</title><script type="module">
 const given = %s;
@@ -62,31 +59,6 @@ const seen = {};
 try { await walks[given.walk](seen); } catch (error) { seen.broke = String(error); }
 await fetch("/seen", {method: "POST", body: JSON.stringify(seen)});
 </script>"""
-
-
-class Local(http.server.BaseHTTPRequestHandler):
-    """A server of this program."""
-
-    protocol_version = "HTTP/1.1"
-
-    def say(self, status, body, kind="text/plain", **headers):
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body.encode())), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body.encode())
-
-    def body(self):
-        return self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-
-    def log_message(self, *_):
-        pass
-
-    @classmethod
-    def start(cls):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), cls)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server.server_port
 
 
 class Content(Local):

@@ -7,6 +7,7 @@ Heads are written without compression and read without a table (SETTINGS_HEADER_
 """
 import asyncio
 import functools
+import socket
 import ssl
 import struct
 
@@ -28,8 +29,17 @@ def context(*protocols):
     return made
 
 
-async def opened(port, tls, protocol, source=None):
-    return await asyncio.open_connection("127.0.0.1", port, ssl=context(protocol) if tls else None, local_addr=(source, 0) if source else None)
+async def opened(port, tls, protocol, source=None, window=None):
+    """A connection, of this address and with this room for what comes in, in bytes."""
+    if window is None:
+        return await asyncio.open_connection("127.0.0.1", port, ssl=context(protocol) if tls else None, local_addr=(source, 0) if source else None)
+    stream = socket.socket()
+    stream.setblocking(False)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+    if source:
+        stream.bind((source, 0))
+    await asyncio.get_running_loop().sock_connect(stream, ("127.0.0.1", port))
+    return await asyncio.open_connection(sock=stream, limit=window, **({"ssl": context(protocol), "server_hostname": "localhost"} if tls else {}))
 
 
 class H1:

@@ -1,9 +1,9 @@
 """A thousand connections (ten thousand with --deep) that are idle or slow in every way: health still answers, memory is bounded, and each is closed in time.
 
-Of each kind as many: silent, one byte, half a head, a head that drips, idle after an answer, each with and without TLS; TLS that is never begun; HTTP/2 that asks
-nothing, that idles after an answer and shows that it is there, and that idles and shows nothing. While all are held, health is asked for at a fixed rate; then each
-connection has to end within its limit and 15 s. The limits are the listener's own, as no configuration has changed them; the clients have many addresses
-of 127.0.0.0/8.
+Of each kind as many: silent, one byte, half a head, a head that drips, a body that stands still, one that drips, an answer that is not read, idle after an answer,
+each with and without TLS; TLS that is never begun; HTTP/2 that asks nothing, that idles after an answer and shows that it is there, and that idles and shows nothing.
+While all are held, health is asked for at a fixed rate; then each connection has to end within its limit and 15 s. The limits are the listener's own, as no
+configuration has changed them; the clients have many addresses of 127.0.0.0/8. Bodies go to a content server that answers when it has the whole one.
 
 File descriptor 3, where it is open, hears when the figures are taken: what is left then is to wait.
 """
@@ -16,18 +16,23 @@ import ssl
 import time
 
 from clients import HEADERS, H1, H2, PREFACE, SETTINGS, Gone, context, frame, opened
-from support import DEEP, configuration, figure, main, metric, milliseconds, more_files, nginx, percentile, shared_album, until
+from support import DEEP, configuration, figure, free_port, main, metric, milliseconds, more_files, nginx, percentile, shared_album, until
 
 CONNECTIONS = 10_000 if DEEP else 1_000
 # Clients' connections of one address at a time.
 OF_ONE = 200
-# Seconds: from accepting to the end of a head; after an answer; and for a ping and its answer. Then the time that a closing may take.
-HEAD, IDLE, PINGS, LATE = 10, 60, 40, 15
+# Seconds: from accepting to the end of a head; between two pieces of a body, and for all waits of one; after an answer; for a ping and its answer; until a client takes
+# of its answer. Then the time that a closing may take.
+HEAD, PIECE, BODY, IDLE, PINGS, WRITE, LATE = 10, 15, 60, 60, 40, 60, 15
 HOLD = 20 if DEEP else 6
 HEALTH_WITHIN = 0.1
 MEMORY = 256 * 1024 * 1024
 HEALTH_RATE = 50
 HALF = b"GET /public/a HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+UPLOAD = b"POST /whole/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx"
+DOWNLOAD = b"GET /whole/large HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# More than what lies between two sockets.
+LARGE, PIECES = 16 * 1024 * 1024, bytes(64 * 1024)
 
 Kind = collections.namedtuple("Kind", "name tls limit hold")
 
@@ -59,9 +64,13 @@ def saying(begun):
     return lambda world, tls, source, held: wrote(world, tls, source, begun, held)
 
 
-async def drips(world, tls, source, held):
-    """A head that never ends: one byte each second."""
-    reader, writer = await says(world, tls, source, HALF)
+def dripping(begun):
+    return lambda world, tls, source, held: drips(world, tls, source, held, begun)
+
+
+async def drips(world, tls, source, held, begun):
+    """What never ends: one byte each second."""
+    reader, writer = await says(world, tls, source, begun)
     since = held()
     end = asyncio.ensure_future(closed(reader))
     while not end.done():
@@ -69,6 +78,26 @@ async def drips(world, tls, source, held):
             writer.write(b"x")
         await asyncio.wait([end], timeout=1)
     writer.transport.abort()
+    return since
+
+
+async def does_not_read(world, tls, source, held):
+    """Nothing of the answer is taken, so nothing tells that it ended: when it has to have ended, the rest of it does not come."""
+    reader, writer = await opened(world.tls if tls else world.plain, tls, "http/1.1", source, 65536)
+    writer.transport.pause_reading()
+    writer.write(DOWNLOAD)
+    since = held()
+    await asyncio.sleep(WRITE + LATE)
+    writer.transport.resume_reading()
+    taken = 0
+    try:
+        while piece := await reader.read(65536):
+            taken += len(piece)
+    except (OSError, ssl.SSLError):
+        pass
+    writer.transport.abort()
+    if taken >= LARGE:
+        raise RuntimeError("the whole answer came")
     return since
 
 
@@ -117,12 +146,32 @@ KINDS = [Kind(f"{name}{', TLS' if tls else ''}", tls, limit, hold) for tls in (F
     ("silent", HEAD, saying(b"")),
     ("one byte", HEAD, saying(b"G")),
     ("half a head", HEAD, saying(HALF)),
-    ("a dripping head", HEAD, drips),
+    ("a dripping head", HEAD, dripping(HALF)),
+    ("a body that stands still", PIECE, saying(UPLOAD)),
+    ("a dripping body", BODY, dripping(UPLOAD)),
+    ("an answer that is not read", WRITE + LATE, does_not_read),
     ("idle after an answer", IDLE, answered_once),
     ("HTTP/2 that asks nothing", HEAD, asks_nothing),
     ("HTTP/2 idle, alive", IDLE, lambda *all: h2_once(*all, True)),
     ("HTTP/2 idle, silent", PINGS, lambda *all: h2_once(*all, False)),
 )] + [Kind("TLS never begun", True, HEAD, not_begun)]
+
+
+async def whole(reader, writer):
+    """The content server that takes whole bodies and gives large answers."""
+    try:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            upload = head.startswith(b"POST")
+            if upload:
+                await reader.readexactly(1000)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (0 if upload else LARGE))
+            for _ in range(0 if upload else LARGE // len(PIECES)):
+                writer.write(PIECES)
+                await writer.drain()
+    except (OSError, EOFError):
+        pass
+    finally:
+        writer.close()
 
 
 class Ports:
@@ -185,7 +234,8 @@ def resident(process):
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def hold(ports, gateway, check, pool):
+async def hold(ports, gateway, check, pool, port):
+    server = await asyncio.start_server(whole, "127.0.0.1", port, backlog=1024)
     held = Held(ports)
     asked = [health, gateway.health, gateway.process.pid]
     quiet, before = await asyncio.get_running_loop().run_in_executor(pool, *asked, 2)
@@ -223,6 +273,7 @@ async def hold(ports, gateway, check, pool):
         # Not before its time either: a second for what passes between the gateway's clock and ours.
         good = times and min(times) > kind.limit - HEAD / 2 and max(times) <= kind.limit + LATE
         check(f"{kind.name}: closed within {kind.limit + LATE} s", good, sorted(times)[:1] + sorted(times)[-1:])
+    server.close()
 
 
 def said():
@@ -234,16 +285,19 @@ def said():
 
 
 def checks(world, check):
-    more_files(CONNECTIONS + 2000)
+    more_files(2 * CONNECTIONS + 2000)
     port, _ = nginx(world)
     album, _ = shared_album(world)
-    plain, tls, keys = configuration(world, album, {"content": world.upstream(f"http://127.0.0.1:{port}")},
+    slow = free_port()
+    upstreams = {"content": world.upstream(f"http://127.0.0.1:{port}"), "whole": world.upstream(f"http://127.0.0.1:{slow}", max_connections=CONNECTIONS)}
+    plain, tls, keys = configuration(world, album, upstreams,
                                      # All listeners count together, and others than these ask as well.
                                      limits={"off_for": ["127.0.0.0/8"], "connections": 20_000})
+    keys["routes"].append({"path": "/whole/**", "upstream": "whole", "public": True})
     gateway = world.gateway(keys)
     # The clients here must not delay those that ask for health.
     with concurrent.futures.ProcessPoolExecutor(1) as pool:
-        asyncio.run(hold(Ports(plain, tls), gateway, check, pool))
+        asyncio.run(hold(Ports(plain, tls), gateway, check, pool, slow))
     until("the gateway knows that they are gone", lambda: metric(gateway, "uma_gateway_connections") == 0)
     check.equal("no panic", metric(gateway, "uma_gateway_panics_total"), 0)
     figure("memory in the end", f"{resident(gateway.process.pid) / 2**20:.1f} MiB")
