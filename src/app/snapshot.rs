@@ -141,7 +141,7 @@ fn wanted(config: &config::Gateway) -> BTreeMap<ServerIdentity, Vec<Wanted>> {
 /// The resource of a route, and that it is declared; `None`: it needs a path, or is named by its id.
 pub(super) fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)> {
     let (name, owner) = match &protect.resource {
-        ResourceChoice::Id(_) => return None,
+        ResourceChoice::Id { .. } => return None,
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => (name, owner),
     };
     let owner = match owner {

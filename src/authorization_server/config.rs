@@ -1,10 +1,12 @@
 //! What the configuration says of one authorization server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
 
+use super::profile::Profile;
 use crate::http_client::TlsFiles;
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
@@ -32,6 +34,8 @@ pub struct Config {
     pub allow_insecure: bool,
     /// The gateway's own client.
     pub client: ClientCredentials,
+    /// Owners who have a PAT of their own, by the names that routes have for them; none: that of the gateway's client is for everybody's resources.
+    pub owners: BTreeMap<Arc<str>, Owner>,
     /// Trust and client certificate for TLS.
     pub tls: TlsFiles,
     /// The audience that a token must name, if it names any.
@@ -52,16 +56,44 @@ pub struct Config {
     pub on_unreachable: Option<UnreachableStatus>,
 }
 
+/// An owner who has a PAT of their own.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Where it comes from.
+    pub source: PatSource,
+    /// Stands for the server's identity in the key of every cached answer that was asked for with this PAT: what a server says of a token may depend on it.
+    pub identity: ServerIdentity,
+}
+
+/// Where an owner's first PAT comes from; from then on it is refreshed.
+#[derive(Clone, Debug)]
+pub enum PatSource {
+    /// The owner's name and password at the server (RFC 6749, 4.3).
+    Password {
+        /// User name.
+        username: Arc<str>,
+        /// Password.
+        password: Secret,
+    },
+}
+
+impl Config {
+    /// What stands for this server in the key of answers about tokens for resources of `owner`.
+    #[must_use]
+    pub fn identity_for(&self, owner: Option<&str>) -> ServerIdentity {
+        // Where no owner has a PAT there is nothing to look up.
+        owner.filter(|_| !self.owners.is_empty()).and_then(|owner| self.owners.get(owner)).map_or(self.identity, |owner| owner.identity)
+    }
+}
+
 /// `authorization_servers.*.profile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ProfileChoice {
     /// What the discovery document says.
     #[default]
     Auto,
-    /// UMA 2.0 as written.
-    Uma2,
-    /// Keycloak.
-    Keycloak,
+    /// This kind.
+    Named(&'static Profile),
 }
 
 /// The gateway's client at a server.

@@ -1,5 +1,6 @@
 //! A server's section as tests need it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
@@ -16,6 +17,7 @@ pub fn config() -> Config {
         backchannel: None,
         allow_insecure: false,
         client: ClientCredentials { id: "content-gateway".into(), secret: "secret".into() },
+        owners: BTreeMap::new(),
         tls: TlsFiles::default(),
         audience: Audience::Any,
         realm: "photoz".into(),

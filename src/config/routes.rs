@@ -205,6 +205,9 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
     let resource = keys.entry("resource").and_then(|entry| {
         let keys = keys.open("resource", checker)?;
         let found = resource::resource(&keys, &entry.value, path, needed, route.names("covers"), checker);
+        if let (Some(server), Some(found)) = (&server, &found) {
+            resource::has_pat(server, found, entry.value.span, checker);
+        }
         covers_nothing(route, path, found.as_ref(), checker);
         found
     });

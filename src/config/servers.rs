@@ -1,5 +1,6 @@
 //! `authorization_servers`: from its sections to [`authorization_server::Config`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::secrets::secret;
 use super::tls::client_files;
 use super::tree::{Entry, Node, Value};
 use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, text, url, word};
-use crate::authorization_server::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
+use crate::authorization_server::{Audience, ClientCredentials, Config, Owner, PatSource, Profile, ProfileChoice, ServerIdentity};
 use crate::http_client::{TlsFiles, is_loopback};
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
@@ -25,13 +26,15 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Checker<'_>) -> Option<Config> {
     let keys = checker.section(&entry.value, entry.key_span, about)?;
     let profile = keys.read("profile", checker, |node, checker| {
-        word(node, checker, &[("auto", ProfileChoice::Auto), ("uma2", ProfileChoice::Uma2), ("keycloak", ProfileChoice::Keycloak)])
+        let named = Profile::ALL.iter().map(|profile| (profile.name, ProfileChoice::Named(profile)));
+        word(node, checker, &[("auto", ProfileChoice::Auto)].into_iter().chain(named).collect::<Vec<_>>())
     });
     let allow_insecure = keys.read("allow_insecure", checker, boolean).unwrap_or(false);
     let issuer = keys.read("issuer", checker, |node, checker| issuer(node, allow_insecure, checker));
     let discovery = keys.read("discovery", checker, |node, checker| secure(node, Some(allow_insecure), checker));
     let backchannel = keys.read("backchannel", checker, |node, checker| backchannel(node, allow_insecure, checker));
     let client = keys.open("client", checker).and_then(|keys| client(&keys, checker));
+    let owners = keys.open("pat", checker).and_then(|pat| owners(&pat, entry, checker)).unwrap_or_default();
     let tls = keys.open("tls", checker).map(|keys| client_files(&keys, checker, readable)).unwrap_or_default();
     let audience = keys.read("audience", checker, text);
     let realm = keys.read("realm", checker, realm);
@@ -57,6 +60,7 @@ pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Check
         backchannel,
         allow_insecure,
         client,
+        owners,
         tls,
         audience,
         max_age: introspection.0,
@@ -79,6 +83,7 @@ pub(super) fn stand_in(name: &str) -> Config {
         backchannel: None,
         allow_insecure: false,
         client: ClientCredentials { id: Arc::from(""), secret: Secret::from("") },
+        owners: BTreeMap::new(),
         tls: TlsFiles::default(),
         audience: Audience::Named(Arc::from("")),
         realm: Arc::from(""),
@@ -96,6 +101,34 @@ pub(super) fn client(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Clien
     let id = keys.read("id", checker, text);
     let secret = keys.read("secret", checker, secret);
     Some(ClientCredentials { id: id?, secret: secret? })
+}
+
+/// `pat.owners`: each by the name that routes have for it.
+fn owners(pat: &Keys<'_>, server: &Entry, checker: &mut Checker<'_>) -> Option<BTreeMap<Arc<str>, Owner>> {
+    let (entry, about) = (pat.entry("owners")?, pat.section_of("owners")?);
+    let Value::Map(entries) = &entry.value.value else {
+        checker.hidden.hide(&entry.value);
+        let problem = Problem::at(entry.value.span, format!("owners are wanted, each with a password, and here stands {}", entry.value.kind()));
+        checker.error(problem.write("{ alice: { password: { file: PATH } } }"));
+        return None;
+    };
+    if entries.is_empty() {
+        checker.error(Problem::at(entry.value.span, "this section is empty").write("{ alice: { password: { file: PATH } } }"));
+    }
+    let mut owners = BTreeMap::new();
+    for owner in entries {
+        if owner.key.is_empty() || owner.key.chars().any(char::is_control) {
+            checker.error(Problem::at(owner.key_span, "this is not the name of an owner"));
+        }
+        let Some(keys) = checker.section(&owner.value, owner.key_span, about) else { continue };
+        let name: Arc<str> = Arc::from(owner.key.as_str());
+        let username = keys.read("username", checker, text).unwrap_or_else(|| Arc::clone(&name));
+        let Some(password) = keys.read("password", checker, secret) else { continue };
+        let mut bytes = section(server);
+        put(&mut bytes, &owner.key);
+        owners.entry(name).or_insert(Owner { source: PatSource::Password { username, password }, identity: digested(&bytes) });
+    }
+    Some(owners)
 }
 
 fn introspection(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Duration, Duration, u8) {
@@ -161,10 +194,18 @@ fn default_realm(issuer: &str) -> Arc<str> {
 
 /// A digest of name and section without secrets. Keys are sorted and every text carries its length, so that no two sections write the same bytes.
 fn identity(entry: &Entry) -> ServerIdentity {
+    digested(&section(entry))
+}
+
+fn section(entry: &Entry) -> Vec<u8> {
     let mut bytes = b"authorization server 1\n".to_vec();
     put(&mut bytes, &entry.key);
     write_canonical(&mut bytes, &entry.value);
-    let digest = digest::digest(&digest::SHA256, &bytes);
+    bytes
+}
+
+fn digested(bytes: &[u8]) -> ServerIdentity {
+    let digest = digest::digest(&digest::SHA256, bytes);
     let mut identity = [0; 16];
     for (to, from) in identity.iter_mut().zip(digest.as_ref()) {
         *to = *from;
@@ -184,7 +225,7 @@ fn write_canonical(bytes: &mut Vec<u8>, node: &Node) {
             items.iter().for_each(|item| write_canonical(bytes, item));
         }
         Value::Map(entries) => {
-            let mut entries: Vec<&Entry> = entries.iter().filter(|entry| entry.key != "secret").collect();
+            let mut entries: Vec<&Entry> = entries.iter().filter(|entry| !matches!(entry.key.as_str(), "secret" | "password")).collect();
             entries.sort_by(|a, b| a.key.cmp(&b.key));
             bytes.push(b'm');
             bytes.extend((entries.len() as u64).to_be_bytes());

@@ -38,7 +38,7 @@ routes:
 /// A directory with the secret files that the examples name, for this user only.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a directory");
-    for name in ["proxy-password", "client", "proxy", "family", "research"] {
+    for name in ["proxy-password", "client", "proxy", "family", "research", "alice-password"] {
         let path = folder.path().join(name);
         std::fs::write(&path, "open-sesame\n").expect("a file");
         close(&path);
@@ -121,7 +121,7 @@ fn the_example_of_the_issue_is_read_as_it_is_written() {
 
     let [server] = gateway.authorization_servers.as_slice() else { panic!("one server") };
     assert_eq!((&*server.name, &*server.issuer, &*server.realm), ("keycloak", "http://127.0.0.1:8180/realms/photoz", "photoz"));
-    assert_eq!(server.profile, authorization_server::ProfileChoice::Keycloak);
+    assert_eq!(server.profile, authorization_server::ProfileChoice::Named(authorization_server::Profile::KEYCLOAK));
     assert_eq!(server.audience, authorization_server::Audience::Named("content-gateway".into()));
     assert_eq!(server.client.secret.expose(), "hidden in the environment");
     let seconds = |seconds| std::time::Duration::from_secs(seconds);
@@ -223,4 +223,37 @@ fn every_key_stands_in_the_table_with_what_it_does() {
         assert!(table.contains(&format!("| `{path}` |")), "{path}\n{table}");
     }
     assert!(table.lines().all(|line| line.replace("\\|", "").matches('|').count() == 5), "{table}");
+}
+
+#[test]
+fn where_pats_belong_to_owners_a_route_says_whose_its_resource_is() {
+    let folder = folder();
+    let with = |profile: &str, pat: &str, resource: &str| {
+        let text = EXAMPLE.replace("    profile: keycloak                     # default: auto\n", &format!("    profile: {profile}\n{pat}"));
+        read_in(folder.path(), &text.replace("{ name: Alice vacation, owner: alice }", resource)).map_err(|problems| problems.to_string())
+    };
+    let alice = "    pat: { owners: { alice: { username: alice.photoz, password: { file: client } } } }\n";
+    for (profile, pat, resource) in [("forgerock", alice, "{ name: a, owner: alice }"), ("forgerock", alice, "{ id: a, owner: alice }"), ("openam-uma1", alice, "{ id: a }"), ("uma2", "", "{ name: a, owner: bob }")] {
+        let server = with(profile, pat, resource).unwrap_or_else(|problems| panic!("{profile} {resource}: {problems}"));
+        assert_eq!(server.authorization_servers[0].owners.len(), usize::from(!pat.is_empty()));
+    }
+    for profile in ["forgerock", "openam-uma1", "uma2", "auto"] {
+        let problems = with(profile, alice, "{ name: a, owner: bob }").expect_err("no PAT of Bob");
+        assert!(problems.contains("has no PAT of bob") && problems.contains("owners: { bob:"), "{problems}");
+    }
+    assert!(with("forgerock", "", "{ name: a, owner: alice }").expect_err("none at all").contains("has no PAT of alice"));
+    assert!(with("forgerock", alice, "{ name: a }").expect_err("nobody's").contains("`owner` is missing"));
+}
+
+#[test]
+fn an_owners_answers_are_kept_apart_from_the_servers() {
+    let folder = folder();
+    let pat = "    pat: { owners: { alice: { password: { file: client } }, bob: { password: { file: proxy } } } }\nupstreams:";
+    let server = Arc::clone(&right(folder.path(), &EXAMPLE.replace("upstreams:", pat)).authorization_servers[0]);
+    let [own, alice, bob] = [None, Some("alice"), Some("bob")].map(|owner| server.identity_for(owner));
+    assert!(own == server.identity && own != alice && alice != bob && own != bob);
+    let other = Arc::clone(&right(folder.path(), &EXAMPLE.replace("upstreams:", &pat.replace("file: proxy", "file: family"))).authorization_servers[0]);
+    assert_eq!(other.identity_for(Some("alice")), alice, "another password is the same section");
+    let one = Arc::clone(&right(folder.path(), EXAMPLE).authorization_servers[0]);
+    assert_eq!(one.identity_for(Some("alice")), one.identity, "one PAT for all");
 }

@@ -129,7 +129,12 @@ pub struct Protect {
 #[derive(Clone, Debug)]
 pub enum ResourceChoice {
     /// By its id at the server.
-    Id(Arc<str>),
+    Id {
+        /// The id.
+        id: Arc<str>,
+        /// The owner, whose PAT is needed where each owner has one.
+        owner: Option<Template>,
+    },
     /// By name and owner, looked up at the server.
     Name {
         /// The name.
@@ -151,11 +156,19 @@ pub enum ResourceChoice {
 }
 
 impl ResourceChoice {
+    /// Whose it is; absent: the gateway's own client.
+    #[must_use]
+    pub const fn owner(&self) -> Option<&Template> {
+        match self {
+            Self::Id { owner, .. } | Self::Name { owner, .. } | Self::Register { owner, .. } => owner.as_ref(),
+        }
+    }
+
     /// Whether the path parameter with this place says which resource it is.
     #[must_use]
     pub fn is_named_by(&self, place: usize) -> bool {
         let (name, owner) = match self {
-            Self::Id(_) => return false,
+            Self::Id { .. } => return false,
             Self::Name { name, owner } | Self::Register { name, owner, .. } => (name, owner),
         };
         [Some(name), owner.as_ref()].into_iter().flatten().any(|template| template.parts.contains(&TemplatePart::Parameter(place)))

@@ -88,7 +88,7 @@ impl Route {
 #[must_use]
 pub fn unused_parameters(pattern: &Pattern, resource: &ResourceChoice) -> Vec<Arc<str>> {
     let templates = match resource {
-        ResourceChoice::Id(_) => [None, None],
+        ResourceChoice::Id { .. } => [None, None],
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => [Some(name), owner.as_ref()],
     };
     let used: Vec<usize> = templates.into_iter().flatten().flat_map(super::Template::parameters).collect();

@@ -18,6 +18,7 @@ mod h2_upstream;
 mod http2;
 mod matrix;
 mod outage;
+mod profiles;
 mod records;
 mod rows;
 mod servers;

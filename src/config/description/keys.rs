@@ -89,7 +89,7 @@ static ADMIN: Section = Section::new(
 static SERVER: Section = Section::new(
     "an authorization server",
     &[
-        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak"]), "The kind of server; `auto` finds out from its discovery document.").default("auto"),
+        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak", "forgerock", "keycloak-uma1", "openam-uma1"]), "The kind of server; `auto` finds out from its discovery document.").default("auto"),
         Key::new("issuer", Kind::Url, "The issuer, exactly as the server's discovery document has it.")
             .required()
             .example("https://id.example.org/realms/photoz"),
@@ -101,6 +101,7 @@ static SERVER: Section = Section::new(
             .example("http://keycloak.iam.svc:8080"),
         Key::new("allow_insecure", Kind::Boolean, "Allows `http://` to hosts other than loopback.").default("false"),
         Key::new("client", Kind::Section(&CLIENT), "The gateway's own client at the server.").required(),
+        Key::new("pat", Kind::Section(&PAT), "Protection API access tokens of owners. Without it the client's own is for everybody's resources, which `forgerock` and `openam-uma1` do not allow."),
         Key::new("tls", Kind::Section(&TLS), "Trust, and the gateway's certificate, towards this server."),
         Key::new("audience", Kind::WordOr(&["any"], "text"), "The audience that a token must name, if it names any.")
             .default("the client id")
@@ -109,7 +110,7 @@ static SERVER: Section = Section::new(
         Key::new("introspection", Kind::Section(&INTROSPECTION), "How long answers about a token are used."),
         Key::new("timeout", Kind::Duration, "Time that one request has for all calls to the server that it causes.").default("2s"),
         Key::new("live_decision", Kind::Boolean, "Asks the server also what is granted now, so that an owner's withdrawal counts within `max_age`.")
-            .default("true for `keycloak`"),
+            .default("true for `keycloak` and `keycloak-uma1`"),
         Key::new("on_unreachable", Kind::Status(&[403, 503]), "One status for every case of a server that cannot be reached.")
             .default("as the case is")
             .example("503"),
@@ -119,6 +120,19 @@ static SERVER: Section = Section::new(
 static CLIENT: Section = Section::new(
     "the client",
     &[Key::new("id", Kind::Text, "Client id.").required().example("content-gateway"), Key::new("secret", Kind::Secret, "Client secret.").required()],
+);
+
+static PAT: Section = Section::new(
+    "`pat`",
+    &[Key::new("owners", Kind::Map(KeyKind::Owner, &Kind::Section(&OWNER)), "Owners who have a token of their own, by the names that `resource.owner` has for them.").required()],
+);
+
+static OWNER: Section = Section::new(
+    "an owner",
+    &[
+        Key::new("username", Kind::Text, "The owner's user name at the server.").default("the owner's name").example("alice"),
+        Key::new("password", Kind::Secret, "The owner's password there: the first token is had with it, others by refreshing.").required(),
+    ],
 );
 
 static TLS: Section = Section::new(
@@ -351,7 +365,7 @@ static RESOURCE: Section = Section::new(
     &[
         Key::new("id", Kind::Text, "By its id at the authorization server.").example("a1b0c2d3"),
         Key::new("name", Kind::Template, "By its name there.").example("\"album {album}\""),
-        Key::new("owner", Kind::Template, "The owner, beside `name`.").default("the gateway's client").example("alice"),
+        Key::new("owner", Kind::Template, "The owner, beside `name` or `id`.").default("the gateway's client").example("alice"),
         Key::new("register", Kind::Section(&REGISTER), "Registered by the gateway."),
     ],
 )

@@ -47,7 +47,7 @@ impl Judge {
     pub fn handshake(&self, asked: &Asked<'_>) -> Result<Box<Case>, Rejection> {
         let wish = self.wish(asked)?;
         let token = wish.token.map(|token| {
-            let key = self.cache.key(asked.protect.server.identity, token);
+            let key = self.cache.key(asked.protect.server.identity_for(wish.resource.owner().map(|owner| &**owner)), token);
             asked.recorder.with(|record| record.token = Some(key.short()));
             (Rpt(token.into()), key)
         });

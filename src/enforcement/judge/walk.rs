@@ -135,7 +135,7 @@ impl Judge {
     pub(super) async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
         // A token that the cache holds does not count against the client's introspections.
         let bucket = if known.is_none() { case.bucket } else { None };
-        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, known, bucket, reply };
+        let question = |reply| Question::Introspect { server: case.server.identity, owner: case.resource.owner().cloned(), token: token.clone(), key, known, bucket, reply };
         match asked(case, Step::Introspect, self.control.ask(question, case.deadline)).await {
             Ok(Ok(Introspected { outcome, renewed })) => {
                 if renewed {
@@ -186,10 +186,11 @@ impl Judge {
         }
         let forget = match &case.resource {
             Wanted::Named { key, .. } => Some(key.clone()),
-            Wanted::Id(_) => None,
+            Wanted::Id { .. } => None,
         };
         let question = |reply| Question::Ticket {
             server: case.server.identity,
+            owner: case.resource.owner().cloned(),
             resource: resource.clone(),
             scopes: Arc::clone(&case.scopes),
             forget,
@@ -228,7 +229,7 @@ fn open_with(open_with: &OpenWith) -> String {
 impl Case {
     fn view<'a>(&'a self, resource: &'a ResourceId, token: &'a Rpt, key: CacheKey, now: Instant) -> View<'a> {
         let Self { server, scopes, scopes_match, recorder, .. } = self;
-        View { server, scopes, scopes_match: *scopes_match, resource, token: token.0.expose(), key, recorder, now }
+        View { server, scopes, scopes_match: *scopes_match, resource, owner: self.resource.owner(), token: token.0.expose(), key, recorder, now }
     }
 }
 

@@ -89,6 +89,21 @@ impl Setup {
         self
     }
 
+    /// The authorization server speaks like ForgeRock AM 7; Alice and Bob have a PAT each.
+    pub fn am(self) -> Self {
+        self.kind(Kind::Am)
+    }
+
+    /// The authorization server speaks like OpenAM; Alice and Bob have a PAT each.
+    pub fn openam(self) -> Self {
+        self.kind(Kind::OpenAm)
+    }
+
+    fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self.server("pat: { owners: { alice: { password: { env: ALICE_PASSWORD } }, bob: { password: { env: BOB_PASSWORD } } } }")
+    }
+
     /// A line of the authorization server's section.
     pub fn server(mut self, line: &str) -> Self {
         self.server.push(line.to_owned());
@@ -199,6 +214,8 @@ impl Setup {
         let environment = |name: &str| match name {
             "CLIENT_SECRET" => Some("gateway-secret".to_owned()),
             "PROXY_PASSWORD" => Some("proxy-secret".to_owned()),
+            "ALICE_PASSWORD" => Some("alice".to_owned()),
+            "BOB_PASSWORD" => Some("bob".to_owned()),
             _ => None,
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
