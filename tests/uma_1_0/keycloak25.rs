@@ -112,7 +112,7 @@ impl Realm {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn the_exchange_of_the_second_source_document() {
     let realm = Realm::photoz().await;
     realm.share().await;
@@ -153,7 +153,7 @@ async fn the_exchange_of_the_second_source_document() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn fetch_goes_the_whole_way_and_begins_with_the_kept_rpt_the_next_time() {
     let realm = Realm::photoz().await;
     realm.share().await;
@@ -176,7 +176,7 @@ async fn fetch_goes_the_whole_way_and_begins_with_the_kept_rpt_the_next_time() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn an_edit_is_refused_to_whom_only_the_view_was_shared() {
     let realm = Realm::photoz().await;
     realm.share().await;
@@ -191,7 +191,7 @@ async fn an_edit_is_refused_to_whom_only_the_view_was_shared() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn sharing_opens_and_its_withdrawal_closes_within_max_age() {
     let realm = Realm::photoz().await;
     let world = realm.world().await;
@@ -210,7 +210,7 @@ async fn sharing_opens_and_its_withdrawal_closes_within_max_age() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn an_rpt_ends_with_the_session_it_came_from() {
     let realm = Realm::photoz().await;
     realm.share().await;
@@ -227,7 +227,7 @@ async fn an_rpt_ends_with_the_session_it_came_from() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn where_tokens_live_six_seconds_an_rpt_ends_and_tickets_go_on() {
     let realm = Realm::short().await;
     realm.share().await;
@@ -253,7 +253,7 @@ async fn where_tokens_live_six_seconds_an_rpt_ends_and_tickets_go_on() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn a_refused_protection_token_is_renewed_within_the_request() {
     let realm = Realm::photoz().await;
     let world = realm.world().await;
@@ -267,7 +267,7 @@ async fn a_refused_protection_token_is_renewed_within_the_request() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn nonsense_for_a_token_is_no_outage() {
     let realm = Realm::photoz().await;
     realm.share().await;
@@ -283,7 +283,7 @@ async fn nonsense_for_a_token_is_no_outage() {
 }
 
 #[tokio::test]
-#[ignore = "needs Keycloak 2.5.5: tests/keycloak-2.5/start"]
+#[ignore = "needs Keycloak 2.5.5: just uma1"]
 async fn while_the_server_is_away_everything_but_what_is_public_closes_and_opens_again_with_it() {
     let realm = Realm::photoz().await;
     realm.share().await;

@@ -100,7 +100,7 @@ async fn rpt(world: &World, user: &str) -> String {
 }
 
 #[tokio::test]
-#[ignore = "needs OpenAM: tests/openam/start"]
+#[ignore = "needs OpenAM: just uma1"]
 async fn the_sequence_of_the_first_source_document_step_by_step() {
     // "The Resource Owner (RO) obtains a "shareable link" that contains access information to the resource and the allowed scopes. The RO delivers the
     // "shareable link" to the Requesting Party (RqP)." The link is the address of the content at the gateway. Which scopes a request needs is in the gateway's
@@ -170,7 +170,7 @@ async fn the_sequence_of_the_first_source_document_step_by_step() {
 }
 
 #[tokio::test]
-#[ignore = "needs OpenAM: tests/openam/start"]
+#[ignore = "needs OpenAM: just uma1"]
 async fn fetch_goes_the_whole_way_and_begins_with_the_kept_rpt_the_next_time() {
     let album = Album::of_alice().await;
     album.share().await;
@@ -192,7 +192,7 @@ async fn fetch_goes_the_whole_way_and_begins_with_the_kept_rpt_the_next_time() {
 }
 
 #[tokio::test]
-#[ignore = "needs OpenAM: tests/openam/start"]
+#[ignore = "needs OpenAM: just uma1"]
 async fn an_edit_is_refused_to_whom_only_the_view_was_shared() {
     let album = Album::of_alice().await;
     album.share().await;
@@ -206,7 +206,7 @@ async fn an_edit_is_refused_to_whom_only_the_view_was_shared() {
 }
 
 #[tokio::test]
-#[ignore = "needs OpenAM: tests/openam/start"]
+#[ignore = "needs OpenAM: just uma1"]
 async fn sharing_opens_and_after_its_withdrawal_an_rpt_lives_no_longer_than_its_own_time() {
     let album = Album::of_alice().await;
     let world = album.world().await;
@@ -230,7 +230,7 @@ async fn sharing_opens_and_after_its_withdrawal_an_rpt_lives_no_longer_than_its_
 }
 
 #[tokio::test]
-#[ignore = "needs OpenAM: tests/openam/start"]
+#[ignore = "needs OpenAM: just uma1"]
 async fn tickets_go_on_when_the_owners_token_lives_eight_seconds() {
     let album = Album::of("alice", SHORT).await;
     let world = album.world().await;
@@ -244,7 +244,7 @@ async fn tickets_go_on_when_the_owners_token_lives_eight_seconds() {
 }
 
 #[tokio::test]
-#[ignore = "needs OpenAM: tests/openam/start"]
+#[ignore = "needs OpenAM: just uma1"]
 async fn an_owners_token_that_was_taken_back_is_replaced_within_the_request() {
     // Nobody else's test uses a token of Carol's.
     let album = Album::of("carol", GATEWAY).await;
@@ -259,7 +259,7 @@ async fn an_owners_token_that_was_taken_back_is_replaced_within_the_request() {
 }
 
 #[tokio::test]
-#[ignore = "needs OpenAM: tests/openam/start"]
+#[ignore = "needs OpenAM: just uma1"]
 async fn what_is_no_rpt_is_refused_and_is_no_outage() {
     let album = Album::of_alice().await;
     album.share().await;
@@ -276,7 +276,7 @@ async fn what_is_no_rpt_is_refused_and_is_no_outage() {
 }
 
 #[tokio::test]
-#[ignore = "needs OpenAM: tests/openam/start"]
+#[ignore = "needs OpenAM: just uma1"]
 async fn while_the_server_is_away_everything_but_what_is_public_closes_and_opens_again_with_it() {
     let album = Album::of_alice().await;
     album.share().await;
