@@ -150,7 +150,7 @@ const CONNECTION: [&str; 15] = [
 const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
-const POSING: [&str; 62] = [
+const POSING: [&str; 96] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
@@ -175,6 +175,11 @@ const POSING: [&str; 62] = [
     "remote-name",
     "remote-user",
     "x-auth-user",
+    "x-auth-email",
+    "x-auth-group",
+    "x-auth-groups",
+    "x-auth-name",
+    "x-auth-roles",
     "x-auth-username",
     "x-client-cert",
     "x-forwarded-access-token",
@@ -201,6 +206,31 @@ const POSING: [&str; 62] = [
     "x-client-dn",
     "x-client-verify",
     "x-credential-identifier",
+    "x-credential-username",
+    "x-anonymous-consumer",
+    "x-arr-clientcert",
+    "x-client-certificate",
+    "x-principal",
+    "x-roles",
+    "x-ssl-cert",
+    "x-user-email",
+    "x-user-name",
+    "remote-group",
+    "remote-role",
+    "remote-roles",
+    // What Shibboleth tells where it is set to tell it by header.
+    "affiliation",
+    "cn",
+    "displayname",
+    "entitlement",
+    "eppn",
+    "givenname",
+    "mail",
+    "persistent-id",
+    "sn",
+    "targeted-id",
+    "uid",
+    "unscoped-affiliation",
     "x-endpoint-api-userinfo",
     // What to do or serve instead of what was asked and decided.
     "x-http-host-override",
@@ -212,6 +242,11 @@ const POSING: [&str; 62] = [
     "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
+    "x-envoy-original-path",
+    "x-http-destinationurl",
+    "x-original-path",
+    "x-override-url",
+    "x-replaced-path",
     "x-host",
     // Read by some servers as their own settings.
     "proxy",
@@ -222,7 +257,7 @@ const POSING: [&str; 62] = [
 ];
 
 /// Beginnings of such names.
-const POSING_FAMILIES: [&str; 16] = [
+const POSING_FAMILIES: [&str; 17] = [
     "x-auth-request-",
     "x-webauth-",
     "x-goog-authenticated-user-",
@@ -237,12 +272,15 @@ const POSING_FAMILIES: [&str; 16] = [
     "x-authenticated-",
     "x-consumer-",
     "x-vouch-",
-    "oidc-claim-",
+    "impersonate-",
+    "oidc-",
     "shib-",
 ];
 
 /// Where a request came from, besides `x-forwarded-…` and what is ours.
-const FORWARDING: [&str; 10] = [
+const FORWARDING: [&str; 12] = [
+    "client-ip",
+    "x-original-forwarded-for",
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
@@ -289,6 +327,11 @@ mod tests {
             "X-Auth-Request-Anything",
             "Ssl-Client-Verify",
             "X-HTTP-Method-Override",
+            "OIDC-access-token",
+            "Impersonate-User",
+            "Eppn",
+            "X-Auth-Groups",
+            "X-ARR-ClientCert",
             "anything_else",
         ] {
             assert_eq!(reserved.fate(&name(text)), Fate::Drop, "{text}");
@@ -318,7 +361,7 @@ mod tests {
 
     #[test]
     fn what_tells_the_origin_passes_from_trusted_peers_only() {
-        for text in ["X-Forwarded-Port", "X-Forwarded-Anything", "X-Real-IP", "CF-Connecting-IP"] {
+        for text in ["X-Forwarded-Port", "X-Forwarded-Anything", "X-Real-IP", "CF-Connecting-IP", "Client-IP"] {
             assert_eq!(Reserved::default().fate(&name(text)), Fate::Forwarding, "{text}");
         }
     }

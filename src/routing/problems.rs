@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::{Access, HostPattern, Pattern, Place, RouteConfig, Segment};
 use super::route::unused_parameters;
+use super::table::small;
 use crate::path::decoded;
 
 /// A contradiction between routes.
@@ -32,7 +33,7 @@ pub enum RouteProblem {
         by: Vec<Place>,
     },
     /// A public route that reaches over a protected one.
-    #[error("this public route also matches paths of `{protected_path}` at line {}, which is protected", protected.line)]
+    #[error("this public route also matches paths of `{protected_path}` at line {}{}, which is protected", protected.line, read(*in_another_case))]
     PublicCoversProtected {
         /// The public one, where the problem is shown.
         public: Place,
@@ -42,6 +43,8 @@ pub enum RouteProblem {
         public_path: Arc<str>,
         /// The protected one's path.
         protected_path: Arc<str>,
+        /// Whether that takes a content server that does not tell capitals from small letters.
+        in_another_case: bool,
     },
     /// A public route that asks the same upstream for paths that a protected one guards, by a rewrite of either.
     #[error("rewritten, this public route asks the upstream for paths that `{protected_path}` at line {} protects", protected.line)]
@@ -98,6 +101,10 @@ impl RouteProblem {
     }
 }
 
+const fn read(in_another_case: bool) -> &'static str {
+    if in_another_case { " where capitals are not told from small letters" } else { "" }
+}
+
 fn lines(places: &[Place]) -> String {
     let lines: Vec<String> = places.iter().map(|place| place.line.to_string()).collect();
     format!("all its paths belong to the more specific routes at line {}", lines.join(" and "))
@@ -106,12 +113,13 @@ fn lines(places: &[Place]) -> String {
 /// Public routes that reach over protected ones.
 ///
 /// A public route inside a protected one (`/docs/public/**` under `/docs/**`) is the plain way to open a part, and wins wherever it matches.
-/// One that is above a protected route, or crosses it, is not: there a request that two servers read differently would find the open rule.
+/// One that is above a protected route, or crosses it, is not: there a request that two servers read differently would find the open rule. Two literals that
+/// differ in case only may be the same one for a content server.
 pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem> {
     let mut problems = Vec::new();
     for public in routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected) {
         for protected in routes.iter().filter(|route| matches!(route.access, Access::Protect(_))) {
-            let overlap = public.host.overlaps(&protected.host) && overlaps(&public.pattern, &protected.pattern);
+            let overlap = public.host.overlaps(&protected.host) && overlaps(&public.pattern, &protected.pattern, in_any_case);
             let inside = includes(&protected.pattern, &public.pattern) && protected.host.includes(&public.host);
             if overlap && !inside {
                 problems.push(RouteProblem::PublicCoversProtected {
@@ -119,6 +127,7 @@ pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem>
                     protected: protected.place,
                     public_path: Arc::clone(&public.pattern.text),
                     protected_path: Arc::clone(&protected.pattern.text),
+                    in_another_case: !overlaps(&public.pattern, &protected.pattern, same),
                 });
             }
         }
@@ -134,7 +143,7 @@ pub(super) fn rewrites(routes: &[RouteConfig]) -> Vec<RouteProblem> {
     for public in routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected) {
         for protected in routes.iter().filter(|route| matches!(route.access, Access::Protect(_)) && route.upstream == public.upstream) {
             let rewritten = public.rewrite.is_some() || protected.rewrite.is_some();
-            if rewritten && overlaps(&asked_upstream(public), &asked_upstream(protected)) {
+            if rewritten && overlaps(&asked_upstream(public), &asked_upstream(protected), in_any_case) {
                 let protected_path = Arc::clone(&protected.pattern.text);
                 problems.push(RouteProblem::RewriteReachesProtected { public: public.place, protected: protected.place, protected_path });
             }
@@ -160,10 +169,10 @@ fn asked_upstream(route: &RouteConfig) -> Pattern {
     Pattern { text: Arc::clone(&rewrite.template.text), segments: segments.collect(), rest: rewrite.rest }
 }
 
-/// Whether some path is matched by both.
-fn overlaps(one: &Pattern, other: &Pattern) -> bool {
+/// Whether some path is matched by both, where `equal` tells whether two literals may mean the same segment.
+fn overlaps(one: &Pattern, other: &Pattern, equal: fn(&str, &str) -> bool) -> bool {
     let disjoint = one.segments.iter().zip(&other.segments).any(|pair| match pair {
-        (Segment::Literal(one), Segment::Literal(other)) => !same(one, other),
+        (Segment::Literal(one), Segment::Literal(other)) => !equal(one, other),
         _ => false,
     });
     !disjoint
@@ -194,6 +203,11 @@ fn same(one: &str, other: &str) -> bool {
     one == other || (one.contains('%') || other.contains('%')) && decoded(one) == decoded(other)
 }
 
+/// Whether two literals mean the same segment for a server that folds case.
+fn in_any_case(one: &str, other: &str) -> bool {
+    same(one, other) || small(&decoded(one)).eq(small(&decoded(other)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,8 +232,8 @@ mod tests {
             ("/a@b/**", "/a%40b/c", true, true),
         ] {
             let (outer_pattern, inner_pattern) = (pattern(outer), pattern(inner));
-            assert_eq!(overlaps(&outer_pattern, &inner_pattern), overlap, "{outer} {inner}");
-            assert_eq!(overlaps(&inner_pattern, &outer_pattern), overlap, "{inner} {outer}");
+            assert_eq!(overlaps(&outer_pattern, &inner_pattern, same), overlap, "{outer} {inner}");
+            assert_eq!(overlaps(&inner_pattern, &outer_pattern, same), overlap, "{inner} {outer}");
             assert_eq!(includes(&outer_pattern, &inner_pattern), include, "{outer} {inner}");
         }
     }

@@ -296,7 +296,7 @@ impl Node {
 }
 
 /// Small letters, of all scripts that have them. By way of capitals: some servers compare those, and then `ı` is `i`, and `ß` is `ss`.
-fn small(text: &str) -> impl Iterator<Item = char> + '_ {
+pub(super) fn small(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 

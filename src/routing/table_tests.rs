@@ -165,6 +165,12 @@ fn a_public_route_may_open_a_part_of_a_protected_one_but_not_reach_over_it() {
     assert!(!fine("*.org", "/**", "a.org", "/x"));
     assert!(!fine("", "/a/b/**", "", "/a/{x}/c"));
     assert!(!fine("", "/a/{x}/c", "", "/a/b/**"));
+    // For a server that folds case these are protected paths.
+    assert!(!fine("", "/Albums/**", "", "/albums/vacation/**"));
+    assert!(!fine("", "/ALBUMS/**", "", "/albums/**"));
+    assert!(!fine("", "/Albums/vacation/{x}", "", "/albums/vacation/**"));
+    assert!(!fine("", "/stra%C3%9Fe/**", "", "/STRASSE/a"));
+    assert!(fine("", "/Albumen/**", "", "/albums/**"));
     let meant = RouteConfig { covers_protected: true, ..public(1, "", "/**") };
     assert!(RouteTable::new(vec![meant, protected(2, "", "/albums/**")]).is_ok());
 }
