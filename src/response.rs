@@ -15,6 +15,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, H
 use http::{Response, StatusCode};
 
 use crate::body::Body;
+use crate::secret::Secret;
 
 pub use grpc::{grpc_status, is_grpc};
 pub use layer::{Rejecting, RejectingFuture, RejectionLayer};
@@ -59,6 +60,10 @@ pub enum Rejection {
         challenge: HeaderValue,
         /// `https://…` of the client application, for the page of a navigating browser.
         open_with: Option<String>,
+        /// What clients of UMA 1.0 read in the place of the problem: JSON with the ticket.
+        body: Option<Box<Secret>>,
+        /// 403, as UMA 1.0 has it for a token that lacks a permission, and not 401.
+        forbidden: bool,
     },
     /// The token is bound to a key or certificate that is not checked here.
     SenderConstraint,
@@ -156,6 +161,7 @@ impl Rejection {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::UnsafePath(_) | Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => StatusCode::BAD_REQUEST,
+            Self::PermissionRequired { forbidden: true, .. } => StatusCode::FORBIDDEN,
             Self::PermissionRequired { .. } | Self::SenderConstraint => StatusCode::UNAUTHORIZED,
             Self::Unreachable { status: UnreachableStatus::Forbidden, .. } => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NoResource => StatusCode::NOT_FOUND,
@@ -242,6 +248,7 @@ impl Rejection {
     #[must_use]
     pub fn into_response(self, asked: Asked<'_>) -> Response<Body> {
         let (body, content_type) = match (&self, asked.navigates) {
+            (Self::PermissionRequired { body: Some(body), .. }, false) => (body.expose().to_owned(), "application/json"),
             (Self::PermissionRequired { open_with, .. }, true) => (page::permission_required(asked.id, open_with.as_deref()), "text/html; charset=utf-8"),
             _ => (self.problem(asked.id), "application/problem+json"),
         };

@@ -5,7 +5,7 @@
 
 mod challenge;
 
-pub use challenge::{Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, challenges_of, parse_challenges, uma_challenge};
+pub use challenge::{Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, challenge_body, challenges_of, parse_challenges, uma_challenge};
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

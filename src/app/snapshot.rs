@@ -103,13 +103,14 @@ fn tell(upstream: &Arc<str>, metrics: &Arc<Metrics>) -> Arc<dyn Fn(Trial) + Send
     })
 }
 
-/// Every name that the gateway sets for any upstream or route: no client may set one of them anywhere.
+/// Every name that the gateway sets for any upstream or route, and those in which clients present tokens: none goes further, wherever it comes from.
 fn reserved(config: &config::Gateway) -> Reserved {
     let credentials = config.credentials.iter().flat_map(|credential| match &credential.credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| name).collect(),
         Credential::None | Credential::Authorization(_) | Credential::Oauth2 { .. } => Vec::new(),
     });
-    Reserved::new(credentials.chain(config.routes.iter().flat_map(|route| route.identity_headers.iter().map(|(name, _)| name))))
+    let tokens = config.authorization_servers.iter().filter_map(|server| server.rpt_header.as_ref());
+    Reserved::new(credentials.chain(tokens).chain(config.routes.iter().flat_map(|route| route.identity_headers.iter().map(|(name, _)| name))))
 }
 
 /// Where an upstream's token is had, if it wants one.

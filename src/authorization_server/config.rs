@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 
 use super::profile::Profile;
 use crate::http_client::TlsFiles;
@@ -42,6 +42,12 @@ pub struct Config {
     pub audience: Audience,
     /// The challenge's realm.
     pub realm: Arc<str>,
+    /// What the challenge calls the server: the issuer, unless the configuration says otherwise.
+    pub as_uri: Arc<str>,
+    /// What old clients are told besides.
+    pub uma_1_0: Uma10,
+    /// A header in which a client may present its token besides `Authorization`.
+    pub rpt_header: Option<HeaderName>,
     /// How long an introspection answer may be used.
     pub max_age: Duration,
     /// How long a refusal may be used.
@@ -54,6 +60,15 @@ pub struct Config {
     pub live_decision: Option<bool>,
     /// One status for every kind of unreachable; absent: as the decision table says.
     pub on_unreachable: Option<UnreachableStatus>,
+}
+
+/// `authorization_servers.*.uma_1_0`: what clients of UMA 1.0 look for in a challenge. UMA 2.0 has none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Uma10 {
+    /// The answer's body is `{"ticket", "as_uri"}`.
+    pub ticket_in_body: bool,
+    /// A token that lacks a permission is answered 403, not 401 (UMA 1.0 Core, 3.3.2).
+    pub insufficient_is_forbidden: bool,
 }
 
 /// An owner who has a PAT of their own.

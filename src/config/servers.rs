@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use http::{HeaderValue, Uri};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderName, HeaderValue, Uri};
 
 use super::checker::{Checker, Keys};
 use super::description::Section;
@@ -13,8 +14,10 @@ use super::problem::{Problem, shown};
 use super::secrets::secret;
 use super::tls::client_files;
 use super::tree::{Entry, Node, Value};
-use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, text, url, word};
-use crate::authorization_server::{Audience, ClientCredentials, Config, Owner, PatSource, Profile, ProfileChoice, ServerIdentity};
+use super::upstreams::header_name;
+use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, scalar, text, url, word};
+use crate::authorization_server::{Audience, ClientCredentials, Config, Owner, PatSource, Profile, ProfileChoice, ServerIdentity, Uma10};
+use crate::credentials::may_be_set;
 use crate::http_client::{TlsFiles, is_loopback};
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
@@ -37,7 +40,10 @@ pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Check
     let owners = keys.open("pat", checker).and_then(|pat| owners(&pat, entry, checker)).unwrap_or_default();
     let tls = keys.open("tls", checker).map(|keys| client_files(&keys, checker, readable)).unwrap_or_default();
     let audience = keys.read("audience", checker, text);
-    let realm = keys.read("realm", checker, realm);
+    let realm = keys.read("realm", checker, |node, checker| header_text(node, "a realm", checker));
+    let as_uri = keys.read("as_uri", checker, |node, checker| header_text(node, "an address", checker));
+    let uma_1_0 = keys.open("uma_1_0", checker).map(|keys| uma_1_0(&keys, checker)).unwrap_or_default();
+    let rpt_header = keys.read("rpt_header", checker, rpt_header);
     let introspection = introspection(&keys, checker);
     let timeout = keys.read("timeout", checker, |node, checker| duration(node, checker, MILLISECOND, Duration::from_secs(60)));
     let live_decision = keys.read("live_decision", checker, boolean);
@@ -55,6 +61,9 @@ pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Check
         identity: identity(entry),
         profile: profile.unwrap_or_default(),
         realm: realm.unwrap_or_else(|| default_realm(&issuer)),
+        as_uri: as_uri.unwrap_or_else(|| Arc::clone(&issuer)),
+        uma_1_0,
+        rpt_header,
         issuer,
         discovery,
         backchannel,
@@ -87,6 +96,9 @@ pub(super) fn stand_in(name: &str) -> Config {
         tls: TlsFiles::default(),
         audience: Audience::Named(Arc::from("")),
         realm: Arc::from(""),
+        as_uri: Arc::from(""),
+        uma_1_0: Uma10::default(),
+        rpt_header: None,
         max_age: Duration::ZERO,
         negative_max_age: Duration::ZERO,
         refresh_window: 0,
@@ -177,11 +189,28 @@ pub(super) fn secure(node: &Node, allow_insecure: Option<bool>, checker: &mut Ch
 }
 
 /// A text that can stand in the challenge.
-fn realm(node: &Node, checker: &mut Checker<'_>) -> Option<Arc<str>> {
-    parsed(node, checker, "a realm", |text| match HeaderValue::from_str(text) {
+fn header_text(node: &Node, what: &str, checker: &mut Checker<'_>) -> Option<Arc<str>> {
+    parsed(node, checker, what, |text| match HeaderValue::from_str(text) {
         Ok(value) if value.to_str().is_ok() => Ok(Arc::from(text)),
         _ => Err(Wrong::because("printable ASCII only: it stands in a header")),
     })
+}
+
+fn uma_1_0(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Uma10 {
+    let ticket_in_body = keys.read("ticket_in_body", checker, boolean).unwrap_or(false);
+    let insufficient_is_forbidden = keys.read("insufficient_status", checker, |node, checker| word(node, checker, &[("401", false), ("403", true)]));
+    Uma10 { ticket_in_body, insufficient_is_forbidden: insufficient_is_forbidden.unwrap_or(false) }
+}
+
+/// A header that means nothing else.
+fn rpt_header(node: &Node, checker: &mut Checker<'_>) -> Option<HeaderName> {
+    let name = header_name(scalar(node, checker, "a header")?, node.span, checker)?;
+    if [AUTHORIZATION, COOKIE].contains(&name) || !may_be_set(&name) {
+        let problem = Problem::at(node.span, format!("`{name}` means something else")).label("a header of its own");
+        checker.error(problem.write("X-FRDP-RPT"));
+        return None;
+    }
+    Some(name)
 }
 
 /// The issuer's last path segment, else its host.

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::checker::{Checker, Keys};
 use super::description::Section;
-use super::problem::{Problem, shown};
+use super::problem::{Problem, Span, shown};
 use super::secrets::{header_value, secret};
 use super::servers::{client, secure};
 use super::suggest::nearest;
@@ -149,7 +149,7 @@ pub(super) fn header_entries<'t>(node: &'t Node, checker: &mut Checker<'_>) -> O
     let mut seen: Vec<(HeaderName, &Entry)> = Vec::new();
     let mut named = Vec::new();
     for entry in entries {
-        let name = header_name(entry, checker);
+        let name = header_name(&entry.key, entry.key_span, checker);
         if let Some(name) = &name {
             match seen.iter().find(|(other, first)| other == name && first.key != entry.key) {
                 Some((_, first)) => {
@@ -191,9 +191,9 @@ const OWN: [&str; 22] = [
     "x-request-id",
 ];
 
-fn header_name(entry: &Entry, checker: &mut Checker<'_>) -> Option<HeaderName> {
-    let key = entry.key.as_str();
-    let problem = |message: String| Problem::at(entry.key_span, message);
+/// The name of a header that the configuration may give a meaning to.
+pub(super) fn header_name(key: &str, span: Span, checker: &mut Checker<'_>) -> Option<HeaderName> {
+    let problem = |message: String| Problem::at(span, message);
     let right = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && key.starts_with(|c: char| c.is_ascii_alphabetic());
     match HeaderName::from_bytes(key.as_bytes()) {
         Ok(name) if right && !OWN.contains(&name.as_str()) => Some(name),

@@ -150,7 +150,7 @@ const CONNECTION: [&str; 15] = [
 const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
-const POSING: [&str; 96] = [
+const POSING: [&str; 97] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
@@ -163,6 +163,8 @@ const POSING: [&str; 96] = [
     // Credentials.
     "authorization",
     "dpop",
+    // In which old clients of UMA present their token.
+    "x-frdp-rpt",
     "x-access-token",
     "x-id-token",
     // Who asks, as common proxies tell it.

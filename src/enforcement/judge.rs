@@ -211,7 +211,7 @@ impl Judge {
         {
             return Err(Rejection::NoResource);
         }
-        Ok(Wish { scopes, resource, token: present(asked.headers, asked.query)? })
+        Ok(Wish { scopes, resource, token: present(asked.headers, asked.query, server.rpt_header.as_ref())? })
     }
 
     fn known_resource(&self, wanted: &Wanted, recorder: &Recorder) -> Option<Result<ResourceId, Rejection>> {

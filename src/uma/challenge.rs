@@ -7,6 +7,7 @@ use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue};
 
 use super::PermissionTicket;
+use crate::secret::Secret;
 
 /// One challenge of a `WWW-Authenticate` field.
 #[derive(Clone, PartialEq, Eq)]
@@ -140,6 +141,12 @@ pub fn uma_challenge(realm: &str, as_uri: &str, error: Option<TokenError>, ticke
     let mut value = HeaderValue::from_maybe_shared(bytes::Bytes::from(line)).map_err(|_| TicketUnusable)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// `{"ticket":…,"as_uri":…}`: where clients of UMA 1.0 look for the same.
+#[must_use]
+pub fn challenge_body(as_uri: &str, ticket: &PermissionTicket) -> Secret {
+    Secret::from(serde_json::json!({ "ticket": ticket.0.expose(), "as_uri": as_uri }).to_string())
 }
 
 fn push_quoted(line: &mut String, value: &str) {

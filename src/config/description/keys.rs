@@ -107,6 +107,11 @@ static SERVER: Section = Section::new(
             .default("the client id")
             .example("content-gateway"),
         Key::new("realm", Kind::Text, "The realm of the challenge.").default("the issuer's last path segment, else its host").example("photoz"),
+        Key::new("as_uri", Kind::Text, "What the challenge calls the server.").default("the issuer").example("https://am.example.org/am"),
+        Key::new("uma_1_0", Kind::Section(&UMA_1_0), "For clients of UMA 1.0: what they look for in a challenge."),
+        Key::new("rpt_header", Kind::Text, "A header in which clients may present the token besides `Authorization`. It never goes further, on or off.")
+            .default("none")
+            .example("X-FRDP-RPT"),
         Key::new("introspection", Kind::Section(&INTROSPECTION), "How long answers about a token are used."),
         Key::new("timeout", Kind::Duration, "Time that one request has for all calls to the server that it causes.").default("2s"),
         Key::new("live_decision", Kind::Boolean, "Asks the server also what is granted now, so that an owner's withdrawal counts within `max_age`.")
@@ -120,6 +125,14 @@ static SERVER: Section = Section::new(
 static CLIENT: Section = Section::new(
     "the client",
     &[Key::new("id", Kind::Text, "Client id.").required().example("content-gateway"), Key::new("secret", Kind::Secret, "Client secret.").required()],
+);
+
+static UMA_1_0: Section = Section::new(
+    "`uma_1_0`",
+    &[
+        Key::new("ticket_in_body", Kind::Boolean, "The body of a challenge is `{ticket, as_uri}`, as in its header, in the place of the problem.").default("false"),
+        Key::new("insufficient_status", Kind::Status(&[401, 403]), "The status for a token that lacks a permission.").default("401"),
+    ],
 );
 
 static PAT: Section = Section::new(

@@ -14,7 +14,8 @@ use crate::cache::{CacheKey, Entry, Lookup};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, Row, UnreachableStatus};
 use crate::telemetry::{CacheState, Step};
-use crate::uma::{ResourceId, Rpt, TokenError, uma_challenge};
+use crate::secret::Secret;
+use crate::uma::{ResourceId, Rpt, TokenError, challenge_body, uma_challenge};
 
 impl Judge {
     /// All stages, waiting where somebody must be asked.
@@ -182,7 +183,7 @@ impl Judge {
     /// Rows C1 to C7: a ticket for exactly this resource and these scopes.
     async fn challenge(&self, case: &Case, resource: &ResourceId, reason: Option<TokenError>) -> Rejection {
         if self.dry {
-            return Rejection::PermissionRequired { challenge: HeaderValue::from_static("UMA"), open_with: None };
+            return permission_required(case, reason, HeaderValue::from_static("UMA"), None);
         }
         let forget = match &case.resource {
             Wanted::Named { key, .. } => Some(key.clone()),
@@ -211,14 +212,20 @@ impl Judge {
             Err(NoTicket::Limited(after)) => return Rejection::TooManyTickets(after),
             Err(NoTicket::Server(error)) => return no_ticket(case, ticketless(&error)),
         };
-        match uma_challenge(&case.server.realm, &case.server.issuer, reason, &ticket) {
+        match uma_challenge(&case.server.realm, &case.server.as_uri, reason, &ticket) {
             Ok(challenge) => {
                 case.recorder.with(|record| record.ticket_issued = true);
-                Rejection::PermissionRequired { challenge, open_with: case.open_with.as_ref().map(open_with) }
+                let body = case.server.uma_1_0.ticket_in_body.then(|| Box::new(challenge_body(&case.server.as_uri, &ticket)));
+                permission_required(case, reason, challenge, body)
             }
             Err(_) => no_ticket(case, Row::C7),
         }
     }
+}
+
+fn permission_required(case: &Case, reason: Option<TokenError>, challenge: HeaderValue, body: Option<Box<Secret>>) -> Rejection {
+    let forbidden = case.server.uma_1_0.insufficient_is_forbidden && reason == Some(TokenError::InsufficientScope);
+    Rejection::PermissionRequired { challenge, open_with: case.open_with.as_ref().map(open_with), body, forbidden }
 }
 
 fn open_with(open_with: &OpenWith) -> String {
