@@ -334,7 +334,6 @@ pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, A
     with_path(endpoint, &format!("{}?{query}", endpoint.uri.path()))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

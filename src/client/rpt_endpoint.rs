@@ -14,10 +14,8 @@ use super::{ANSWER, AuthorizationServer, ClaimsToken, Client, FetchError, Traded
 use crate::uma::{PermissionTicket, Rpt};
 
 /// What an ID token is called as a claim; the second name is OpenAM's.
-const ID_TOKEN: [&str; 2] = [
-    "http://openid.net/specs/openid-connect-core-1_0.html#IDToken",
-    "http://openid.net/specs/openid-connect-core-1_0.html#HybridIDToken",
-];
+const ID_TOKEN: [&str; 2] =
+    ["http://openid.net/specs/openid-connect-core-1_0.html#IDToken", "http://openid.net/specs/openid-connect-core-1_0.html#HybridIDToken"];
 
 /// An answer, good or bad, with the members of both.
 #[derive(Deserialize, Default)]

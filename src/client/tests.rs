@@ -1,7 +1,7 @@
 //! The flow against a scripted resource and authorization server: the good way, and every way that a server can answer otherwise.
 
-mod keycloak;
 mod kept;
+mod keycloak;
 mod script;
 mod uma_1_0;
 

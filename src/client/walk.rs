@@ -5,8 +5,8 @@ use std::time::Duration;
 use http::Response;
 use tokio::time::Instant;
 
-use super::step::{excerpt, shortened};
 use super::kept::end_of;
+use super::step::{excerpt, shortened};
 use super::{Asked, AuthorizationServer, ClaimsToken, Client, FetchError, FetchRequest, Fetched, Granted, RequestingParty, Step, StepKind, Traded};
 use crate::http_client::Streamed;
 use crate::uma::{PermissionTicket, Rpt, UmaChallenge};

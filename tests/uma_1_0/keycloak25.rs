@@ -219,8 +219,7 @@ async fn an_rpt_ends_with_the_session_it_came_from() {
     world.get(Some(&rpt)).await.assert_passed();
 
     let refresh = text(&tokens, "refresh_token");
-    let (status, answer) =
-        call(Method::POST, &realm.at("protocol/openid-connect/logout"), basic(CLIENT_APP), Body::Form(&[("refresh_token", &refresh)])).await;
+    let (status, answer) = call(Method::POST, &realm.at("protocol/openid-connect/logout"), basic(CLIENT_APP), Body::Form(&[("refresh_token", &refresh)])).await;
     assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
     let refused = world.refused(&rpt, Instant::now(), MAX_AGE).await;
     assert_eq!(refused.challenge().error.as_deref(), Some("invalid_token"));

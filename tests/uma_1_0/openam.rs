@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
@@ -13,6 +14,9 @@ const SHORT: (&str, &str) = ("short-gateway", "short-gateway-secret");
 /// How long an RPT lives, as `tests/openam/start` has it.
 const RPT_LIFE: u64 = 20;
 const HYBRID: &str = "http://openid.net/specs/openid-connect-core-1_0.html#HybridIDToken";
+
+/// Of two resources that one resource server registers at the same time this server may forget one where it keeps policies, so that it cannot be shared.
+static REGISTERING: Mutex<()> = Mutex::const_new(());
 
 fn authority() -> String {
     format!("127.0.0.1:{}", std::env::var("OPENAM_PORT").unwrap_or_else(|_| "8280".into()))
@@ -57,6 +61,7 @@ impl Album {
         let name = unique("Album");
         let pat = text(&token(client, owner, "uma_protection").await, "access_token");
         let description = json!({ "name": name, "scopes": ["view", "edit"], "type": "urn:photoz:album" });
+        let _alone = REGISTERING.lock().await;
         let (status, answer) = call(Method::POST, &at("oauth2/resource_set"), bearer(&pat), Body::Json(description)).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
         Self { owner, client, name, id: text(&answer, "_id") }

@@ -95,7 +95,10 @@ async fn a_ticket_in_the_body_is_as_good_as_one_in_the_header() {
             let (field, body) = if with_as_uri {
                 (format!(r#"UMA realm="photoz", as_uri="{as_uri}""#), r#"{"ticket":"{ticket}"}"#.to_owned())
             } else {
-                (r#"UMA realm="photoz""#.to_owned(), format!(r#"{{"ticket":"{{ticket}}","as_uri":"{as_uri}","message":"RPT is missing or invalid","token":null}}"#))
+                (
+                    r#"UMA realm="photoz""#.to_owned(),
+                    format!(r#"{{"ticket":"{{ticket}}","as_uri":"{as_uri}","message":"RPT is missing or invalid","token":null}}"#),
+                )
             };
             let script = script.challenge(&field).refusal(status, &body);
             assert_eq!(fetch(&script, bob()).await.unwrap().1, CONTENT, "{status} {field}");
