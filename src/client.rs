@@ -224,7 +224,7 @@ impl Client {
         }
         let mut response = self.http.open(message, self.deadline()).await.map_err(FetchError::Resource)?;
         let challenges = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && response.headers().contains_key(WWW_AUTHENTICATE);
-        let challenge = if challenges { self.challenge(&mut response).await } else { None };
+        let challenge = if challenges { self.challenge(&mut response).await? } else { None };
         match challenge {
             Some(challenge) => {
                 let status = response.status();
@@ -237,17 +237,16 @@ impl Client {
     }
 
     /// The challenge of an answer: in its header, or with the ticket in its body, which is left for whoever reads it if there is none.
-    async fn challenge(&self, response: &mut Response<Streamed>) -> Option<UmaChallenge> {
+    async fn challenge(&self, response: &mut Response<Streamed>) -> Result<Option<UmaChallenge>, FetchError> {
         if let Some(challenge) = UmaChallenge::of(response.headers()) {
-            return Some(challenge);
+            return Ok(Some(challenge));
         }
         if !challenges_of(response.headers()).iter().any(|challenge| challenge.is("UMA")) {
-            return None;
+            return Ok(None);
         }
         let deadline = self.deadline();
-        // A body that breaks off says so to whoever reads it.
-        let read = response.body_mut().look_ahead(ANSWER, deadline).await.map(Bytes::copy_from_slice).unwrap_or_default();
-        UmaChallenge::with_body(response.headers(), &read)
+        let read = Bytes::copy_from_slice(response.body_mut().look_ahead(ANSWER, deadline).await.map_err(FetchError::Resource)?);
+        Ok(UmaChallenge::with_body(response.headers(), &read))
     }
 
     /// Whether an RPT of this issuer may be used: where only one is trusted, it is that one's.

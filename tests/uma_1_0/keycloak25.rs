@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
-use super::support::{Body, CLIENT_APP, Folder, MAX_AGE, Section, World, basic, bearer, call, payload, plain, text, unique, until};
+use super::support::{Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, payload, plain, text, unique, until};
 
 const GATEWAY: (&str, &str) = ("content-gateway", "gateway-secret");
 
@@ -158,19 +158,20 @@ async fn fetch_goes_the_whole_way_and_begins_with_the_kept_rpt_the_next_time() {
     let realm = Realm::photoz().await;
     realm.share().await;
     let world = realm.world().await;
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().join("rpts.json");
 
-    let first = world.fetch("bob", "bob", Some(&folder.file())).await;
+    let first = world.fetch("bob", "bob", Some(&kept)).await;
     first.assert_came();
     assert!(first.told.contains("no token") && first.told.contains("bob signs in (openid uma_authorization)"), "{}", first.told);
     assert!(!first.told.contains("eyJhbGciOi"), "a token or ticket is told: {}", first.told);
 
-    let second = world.fetch("bob", "bob", Some(&folder.file())).await;
+    let second = world.fetch("bob", "bob", Some(&kept)).await;
     second.assert_came();
     assert!(!second.told.contains("signs in") && !second.told.contains("no token"), "{}", second.told);
 
     // Carol has nothing of Bob's.
-    let carol = world.fetch("carol", "carol", Some(&folder.file())).await;
+    let carol = world.fetch("carol", "carol", Some(&kept)).await;
     carol.assert_refused(1);
     assert!(carol.told.contains("no token") && carol.told.contains("denies access"), "{}", carol.told);
 }

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
-use super::support::{BEACH, Body, CLIENT_APP, Folder, Section, World, basic, bearer, call, text, unique, until, with};
+use super::support::{BEACH, Body, CLIENT_APP, Section, World, basic, bearer, call, text, unique, until, with};
 
 const GATEWAY: (&str, &str) = ("content-gateway", "gateway-secret");
 /// The resource server whose access tokens, and so its PATs, live eight seconds.
@@ -180,18 +180,19 @@ async fn fetch_goes_the_whole_way_and_begins_with_the_kept_rpt_the_next_time() {
     let album = Album::of_alice().await;
     album.share().await;
     let world = album.world().await;
-    let folder = Folder::new();
+    let folder = tempfile::tempdir().expect("a folder");
+    let kept = folder.path().join("rpts.json");
 
-    let first = world.fetch("bob", "bob-password", Some(&folder.file())).await;
+    let first = world.fetch("bob", "bob-password", Some(&kept)).await;
     first.assert_came();
     assert!(first.told.contains("need_info: id_token") && first.told.contains("bob signs in (openid uma_authorization)"), "{}", first.told);
 
     // It may have ended by now on a slow machine; then the way is walked again.
-    let second = world.fetch("bob", "bob-password", Some(&folder.file())).await;
+    let second = world.fetch("bob", "bob-password", Some(&kept)).await;
     second.assert_came();
     assert!(!second.told.contains("no token"), "{}", second.told);
 
-    let carol = world.fetch("carol", "carol-password", Some(&folder.file())).await;
+    let carol = world.fetch("carol", "carol-password", Some(&kept)).await;
     carol.assert_refused(3);
     assert!(carol.told.contains("no token"), "{}", carol.told);
 }

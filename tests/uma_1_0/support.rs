@@ -1,7 +1,7 @@
 //! What both servers' tests need: the gateway between a door to the server and a content server that records, plain calls, and the command `fetch`.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -285,26 +285,5 @@ impl Answer {
         assert!(matches!(self.status(), StatusCode::FORBIDDEN | StatusCode::SERVICE_UNAVAILABLE), "{self:?}");
         assert!(!self.response.headers().contains_key(WWW_AUTHENTICATE));
         assert!(self.response.headers().contains_key(WARNING) || self.status() == StatusCode::SERVICE_UNAVAILABLE);
-    }
-}
-
-/// A folder that goes away with the test.
-pub struct Folder(PathBuf);
-
-impl Folder {
-    pub fn new() -> Self {
-        let folder = std::env::temp_dir().join(unique("uma-gateway").replace(' ', "-"));
-        std::fs::create_dir(&folder).expect("a folder");
-        Self(folder)
-    }
-
-    pub fn file(&self) -> PathBuf {
-        self.0.join("rpts.json")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -7,31 +7,21 @@ use super::super::kept::{Kept, end_of};
 use super::*;
 
 /// A folder that goes away with the test.
-struct Folder(PathBuf);
+struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn new() -> Self {
-        let mut random = [0; 8];
-        aws_lc_rs::rand::fill(&mut random).unwrap();
-        let folder = std::env::temp_dir().join(format!("uma-gateway-kept-{:016x}", u64::from_be_bytes(random)));
-        std::fs::create_dir(&folder).unwrap();
-        Self(folder)
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn file(&self) -> PathBuf {
-        self.0.join("below").join("rpts.json")
+        self.0.path().join("below").join("rpts.json")
     }
 
     fn kept(&self, address: &str, application: &str, user: &str) -> Kept {
         let application = Application { id: application.into(), secret: None };
         let party = RequestingParty::Password { username: user.into(), password: "x".into() };
         Kept::at(self.file(), address, Some(&application), &party).unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -99,7 +89,7 @@ fn nobody_else_may_read_the_file_and_one_that_others_can_read_is_not_believed() 
 
     std::fs::write(folder.file(), "{").unwrap();
     assert!(kept.find(Timestamp(100)).is_err());
-    let elsewhere = folder.0.join("elsewhere");
+    let elsewhere = folder.0.path().join("elsewhere");
     std::fs::rename(folder.file(), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, folder.file()).unwrap();
     assert!(kept.find(Timestamp(100)).is_err());
