@@ -124,8 +124,8 @@ async fn a_streamed_answer_comes_in_pieces() {
 
 #[tokio::test]
 async fn what_was_looked_at_is_handed_out_all_the_same() {
-    let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
-    let (address, _seen) = canned(&[answer, answer, answer]).await;
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+    let (address, _seen) = canned(&[ANSWER, ANSWER, ANSWER]).await;
     let open = async || client().open(get(&format!("http://{address}/")), soon()).await.unwrap().into_body();
     let mut body = open().await;
     assert_eq!(body.look_ahead(100, soon()).await.unwrap(), b"hello");
