@@ -21,7 +21,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Audience, ClientCredentials, Config, Owner, PatSource, ProfileChoice, ServerIdentity, Uma10};
+pub use config::{Audience, ClientCredentials, Config, Lenient, Owner, PatSource, ProfileChoice, ServerIdentity, Uma10};
 pub use discovery::{Endpoint, Metadata};
 pub use error::AskError;
 pub use introspection::Answer;

@@ -86,3 +86,34 @@ impl PathProblem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::PathProblem;
+
+    const ALL: [(PathProblem, bool, &str); 16] = [
+        (PathProblem::NotRooted, false, "the path does not begin with a slash"),
+        (PathProblem::Byte, false, "the path holds a byte that must be escaped"),
+        (PathProblem::Backslash, false, "the path holds a backslash"),
+        (PathProblem::Semicolon, true, "the path holds a semicolon, escaped or not"),
+        (PathProblem::Escape, false, "the path holds a % without two hexadecimal digits"),
+        (PathProblem::EncodedControl, false, "the path holds an escaped control character"),
+        (PathProblem::EncodedSlash, true, "the path holds an escaped slash or backslash"),
+        (PathProblem::EncodedPercent, true, "the path is escaped twice"),
+        (PathProblem::EncodedDelimiter, false, "the path holds an escaped ? or #"),
+        (PathProblem::EmptySegment, false, "the path holds an empty segment"),
+        (PathProblem::DotSegment, false, "the path holds a dot segment"),
+        (PathProblem::NotUtf8, false, "the path is not UTF-8"),
+        (PathProblem::Unicode, false, "the path holds a character that reads as a delimiter when normalised"),
+        (PathProblem::Lookalike, false, "the path holds another spelling of a name that a route uses"),
+        (PathProblem::Elsewhere, false, "the path leads to another route when it is read carelessly"),
+        (PathProblem::TooLong, false, "the path is too long"),
+    ];
+
+    #[test]
+    fn each_problem_says_what_it_is_and_whether_a_route_may_admit_it() {
+        for (problem, is_opt_in, reason) in ALL {
+            assert_eq!((problem.is_opt_in(), problem.reason(), problem.to_string().as_str()), (is_opt_in, reason, reason));
+        }
+    }
+}

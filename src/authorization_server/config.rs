@@ -46,6 +46,8 @@ pub struct Config {
     pub as_uri: Arc<str>,
     /// What old clients are told besides.
     pub uma_1_0: Uma10,
+    /// Readings of an answer that are less strict than the specification.
+    pub lenient: Lenient,
     /// A header in which a client may present its token besides `Authorization`.
     pub rpt_header: Option<HeaderName>,
     /// How long an introspection answer may be used.
@@ -71,6 +73,15 @@ pub struct Uma10 {
     pub insufficient_is_forbidden: bool,
 }
 
+/// `authorization_servers.*.lenient`: what some clients of Keycloak take a permission for. Each use is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Lenient {
+    /// A permission without scopes grants every scope of its resource.
+    pub without_scopes: bool,
+    /// A permission without a resource is for every resource.
+    pub without_resource: bool,
+}
+
 /// An owner who has a PAT of their own.
 #[derive(Clone, Debug)]
 pub struct Owner {
@@ -93,6 +104,15 @@ pub enum PatSource {
 }
 
 impl Config {
+    /// Whether it gives permission tickets; a plain OAuth server, which is always named, does not.
+    #[must_use]
+    pub const fn speaks_uma(&self) -> bool {
+        match self.profile {
+            ProfileChoice::Named(profile) => profile.uma,
+            ProfileChoice::Auto => true,
+        }
+    }
+
     /// What stands for this server in the key of answers about tokens for resources of `owner`.
     #[must_use]
     pub fn identity_for(&self, owner: Option<&str>) -> ServerIdentity {

@@ -30,12 +30,34 @@ pub struct Metadata {
     pub token: Endpoint,
     /// Introspection endpoint.
     pub introspection: Endpoint,
-    /// Permission endpoint.
-    pub permission: Endpoint,
-    /// Resource registration endpoint.
-    pub registration: Endpoint,
+    /// Permission endpoint; absent: the server does not speak UMA.
+    pub permission: Option<Endpoint>,
+    /// Resource registration endpoint; likewise.
+    pub registration: Option<Endpoint>,
     /// Where the live decision is asked.
     pub decision: Endpoint,
+}
+
+impl Metadata {
+    /// The permission endpoint.
+    ///
+    /// # Errors
+    /// There is none: the server does not speak UMA.
+    pub fn permission(&self) -> Result<&Endpoint, AskError> {
+        self.permission.as_ref().ok_or_else(no_uma)
+    }
+
+    /// The resource registration endpoint.
+    ///
+    /// # Errors
+    /// There is none: the server does not speak UMA.
+    pub fn registration(&self) -> Result<&Endpoint, AskError> {
+        self.registration.as_ref().ok_or_else(no_uma)
+    }
+}
+
+fn no_uma() -> AskError {
+    AskError::Discovery("the server does not speak UMA".into())
 }
 
 /// Where the document may be, the likeliest address first: as configured, or the issuer with the place of the profile's document behind it. Without a profile
@@ -48,13 +70,24 @@ pub fn addresses(config: &Config) -> Result<Vec<Endpoint>, AskError> {
         return Ok(vec![endpoint(config, uri.clone())?]);
     }
     let issuer = config.issuer.trim_end_matches('/');
-    let bases = [below_uma(issuer), Some(issuer.to_owned())];
+    let speaks_uma = config.speaks_uma();
+    let bases = [below_uma(issuer).filter(|_| speaks_uma), Some(issuer.to_owned())];
     let documents: &[Document] = match config.profile {
         ProfileChoice::Named(profile) => &[profile.document],
         ProfileChoice::Auto => &[Document::Uma2, Document::Uma1],
     };
     let addresses = documents.iter().flat_map(|document| bases.iter().flatten().map(|base| format!("{base}{}", document.suffix())));
-    addresses.map(|address| endpoint(config, address.parse().map_err(|_| AskError::Discovery("the issuer is not an address".into()))?)).collect()
+    let inserted = documents.contains(&Document::OpenId).then(|| inserted(issuer)).flatten();
+    addresses
+        .chain(inserted)
+        .map(|address| endpoint(config, address.parse().map_err(|_| AskError::Discovery("the issuer is not an address".into()))?))
+        .collect()
+}
+
+/// `https://id.example.org/realms/a` as `https://id.example.org/.well-known/oauth-authorization-server/realms/a` (RFC 8414, 3.1).
+fn inserted(issuer: &str) -> Option<String> {
+    let uri: Uri = issuer.parse().ok()?;
+    Some(format!("{}://{}/.well-known/oauth-authorization-server{}", uri.scheme_str()?, uri.authority()?, uri.path().trim_end_matches('/')))
 }
 
 /// `https://am.example.org/am/oauth2/realms/root` as `https://am.example.org/am/uma/realms/root`; `None`: it has no such segment.
@@ -96,7 +129,11 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
         Some(Live::Entitlement) => entitlement(&find(&["rpt_endpoint"])?, &config.client.id)?,
         Some(Live::Permissions) | None => token.clone(),
     };
-    Ok(Metadata { profile, token, introspection, permission: find(&[names.permission])?, registration: find(&[names.registration])?, decision })
+    let (permission, registration) = match names {
+        Some(names) => (Some(find(&[names.permission])?), Some(find(&[names.registration])?)),
+        None => (None, None),
+    };
+    Ok(Metadata { profile, token, introspection, permission, registration, decision })
 }
 
 /// `…/authz/entitlement/CLIENT` beside `…/authz/authorize`; no document names it.

@@ -41,7 +41,7 @@ pub fn read(profile: &Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskErro
         _ => return Err(unusable("`active` is not true or false")),
     }
     let mut introspection = members(profile, &answer)?;
-    introspection.permissions = permissions(profile, &answer)?.unwrap_or_default();
+    introspection.permissions = if profile.uma { permissions(profile, &answer)?.unwrap_or_default() } else { own_scopes(&answer)? };
     if profile.reads_payload {
         // The server has just called exactly this string active, so its payload is the server's own word.
         if let Some(payload) = payload(rpt)? {
@@ -53,6 +53,16 @@ pub fn read(profile: &Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskErro
         introspection.audience.clear();
     }
     Ok(Answer::Active(Box::new(introspection)))
+}
+
+/// The token's own scopes (RFC 7662, 2.2), as a permission on itself. With UMA they say nothing.
+fn own_scopes(answer: &Map<String, Value>) -> Result<Vec<Permission>, AskError> {
+    let scopes = text(answer, "scope")?;
+    let permission = |scope: Arc<str>| {
+        let scopes = scope.split(' ').filter(|word| !word.is_empty()).map(|word| Scope(word.into())).collect();
+        Permission { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }
+    };
+    Ok(scopes.map(permission).into_iter().collect())
 }
 
 /// The permissions that a token of the form of a JWT holds.
@@ -177,12 +187,18 @@ fn permissions(profile: &Profile, answer: &Map<String, Value>) -> Result<Option<
     }
 }
 
-/// One entry; `None` where its aliases disagree or it names no resource: such an entry grants nothing.
+/// One entry; `None` where its aliases disagree or are not this kind of server's: such an entry grants nothing.
 fn permission(profile: &Profile, entry: &Value) -> Result<Option<Permission>, AskError> {
     let Value::Object(entry) = entry else { return Err(unusable("an entry of `permissions` is not an object")) };
     let named = profile.resource_names.iter().any(|name| entry.contains_key(*name));
-    let Some(resource) = alias(entry, &["resource_id", "rsid", "resource_set_id"]).filter(|_| named) else { return Ok(None) };
-    let Some(resource) = resource.as_str() else { return Err(unusable("a permission's resource is not a text")) };
+    const NAMES: [&str; 3] = ["resource_id", "rsid", "resource_set_id"];
+    let resource = match alias(entry, &NAMES) {
+        Some(Value::String(resource)) if named => Some(ResourceId(resource.as_str().into())),
+        Some(Value::String(_)) => return Ok(None),
+        Some(_) => return Err(unusable("a permission's resource is not a text")),
+        None if NAMES.iter().any(|name| entry.contains_key(*name)) => return Ok(None),
+        None => None,
+    };
     if ["resource_scopes", "scopes"].iter().filter(|name| entry.contains_key(**name)).count() > 1 && alias(entry, &["resource_scopes", "scopes"]).is_none() {
         return Ok(None);
     }
@@ -194,7 +210,7 @@ fn permission(profile: &Profile, entry: &Value) -> Result<Option<Permission>, As
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(unusable("a permission's scopes are not a list")),
     };
-    Ok(Some(Permission { resource: ResourceId(resource.into()), scopes, exp: time(profile, entry, "exp")?, nbf: time(profile, entry, "nbf")? }))
+    Ok(Some(Permission { resource, scopes, exp: time(profile, entry, "exp")?, nbf: time(profile, entry, "nbf")? }))
 }
 
 /// The value that all names which are present agree on.

@@ -79,8 +79,11 @@ impl Server {
         Ok(renew_at.min(Instant::now() + ROUND).max(Instant::now() + FIRST_PAUSE))
     }
 
-    /// Renews the tokens that are near their end; the time of the next one. One owner's refusal keeps nobody else waiting.
+    /// Renews the tokens that are near their end; the time of the next one. A plain OAuth server gives none. One owner's refusal keeps nobody else waiting.
     async fn keep_pats(&self) -> Result<Instant, AskError> {
+        if !self.config().speaks_uma() {
+            return Ok(Instant::now() + ROUND);
+        }
         let owners: Vec<Option<&str>> = self.owners().map(|owner| Some(&**owner)).collect();
         let owners = if owners.is_empty() { vec![None] } else { owners };
         let (mut next, mut failure, mut answered) = (Instant::now() + ROUND, None, false);

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::error::AskError;
 use super::profile::Profile;
-use super::{introspection, json};
 use super::server::{error_member, status};
+use super::{introspection, json};
 use crate::http_client::form;
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt, Scope};
@@ -51,7 +51,8 @@ pub fn read(response: &Response<Bytes>, resource: &ResourceId) -> Result<Option<
 /// # Errors
 /// The token cannot stand in a header.
 pub fn entitlement(rpt: &Rpt) -> Result<http::request::Builder, AskError> {
-    let mut bearer = HeaderValue::try_from(format!("Bearer {}", rpt.0.expose())).map_err(|_| AskError::unusable(ENDPOINT.label(), "the token cannot be sent"))?;
+    let mut bearer =
+        HeaderValue::try_from(format!("Bearer {}", rpt.0.expose())).map_err(|_| AskError::unusable(ENDPOINT.label(), "the token cannot be sent"))?;
     bearer.set_sensitive(true);
     Ok(Request::builder().method(Method::POST).header(AUTHORIZATION, bearer).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json"))
 }
@@ -72,7 +73,7 @@ pub fn read_entitlement(profile: &Profile, response: &Response<Bytes>, resource:
             let document = json::parse(response.body()).map_err(|_| unusable("it is not JSON"))?;
             let rpt = document.get("rpt").and_then(Value::as_str).ok_or_else(|| unusable("it has no token"))?;
             // It names other resources as well where it does not know this one.
-            let granted = introspection::granted(profile, &Rpt(rpt.into()))?.into_iter().filter(|permission| permission.resource == *resource);
+            let granted = introspection::granted(profile, &Rpt(rpt.into()))?.into_iter().filter(|permission| permission.resource.as_ref() == Some(resource));
             let mut granted = granted.peekable();
             Ok(granted.peek().is_some().then(|| granted.flat_map(|permission| permission.scopes).collect()))
         }

@@ -212,7 +212,11 @@ impl Server {
     fn needs_consent(&self, slot: &Slot, owner: Option<&str>) {
         if slot.refused.replace(Some(Instant::now())).is_none() {
             let server = &*self.config.name;
-            tracing::warn!(authorization_server = server, owner, "the server refuses this owner's password or consent; what the owner has is closed until that is mended");
+            tracing::warn!(
+                authorization_server = server,
+                owner,
+                "the server refuses this owner's password or consent; what the owner has is closed until that is mended"
+            );
         }
         self.count_consents();
     }
@@ -253,6 +257,10 @@ impl Server {
     /// It does not, or gave no answer.
     pub(super) async fn pat_with(&self, secret: &Secret, deadline: Instant) -> Result<(), AskError> {
         let metadata = self.metadata(deadline).await?;
+        if !metadata.profile.uma {
+            let response = self.call_with(secret, AsEndpoint::Introspection, &metadata.introspection, form(&[("token", "unknown")]), deadline).await?;
+            return if response.status() == StatusCode::OK { Ok(()) } else { Err(status(AsEndpoint::Introspection, &response)) };
+        }
         let first = self.pats.owners.first_key_value();
         let owner = first.map(|(name, _)| &**name);
         let source = first.and_then(|(_, slot)| slot.source.borrow().clone());

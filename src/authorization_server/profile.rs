@@ -14,6 +14,8 @@ use crate::uma::{ResourceId, Scope};
 pub struct Profile {
     /// Its name in the configuration.
     pub name: &'static str,
+    /// Whether the server speaks UMA at all: permission tickets, resources, PATs. Without it a token's own scopes are what a route needs.
+    pub uma: bool,
     /// The document that discovery asks for.
     pub(super) document: Document,
     /// Whether the document has no introspection endpoint, which then stands below the token endpoint.
@@ -55,6 +57,8 @@ pub(super) enum Document {
     Uma2,
     /// UMA 1.0.1 Core, 1.4.
     Uma1,
+    /// OpenID Connect Discovery, 4; RFC 8414, 3.
+    OpenId,
 }
 
 /// Whose resources a PAT is for.
@@ -120,14 +124,16 @@ impl Document {
         match self {
             Self::Uma2 => "/.well-known/uma2-configuration",
             Self::Uma1 => "/.well-known/uma-configuration",
+            Self::OpenId => "/.well-known/openid-configuration",
         }
     }
 
     /// UMA 2.0 Federated Authorization, 2; UMA 1.0.1 Core, 1.4.
-    pub const fn endpoints(self) -> EndpointNames {
+    pub const fn endpoints(self) -> Option<EndpointNames> {
         match self {
-            Self::Uma2 => EndpointNames { permission: "permission_endpoint", registration: "resource_registration_endpoint" },
-            Self::Uma1 => EndpointNames { permission: "permission_registration_endpoint", registration: "resource_set_registration_endpoint" },
+            Self::OpenId => None,
+            Self::Uma2 => Some(EndpointNames { permission: "permission_endpoint", registration: "resource_registration_endpoint" }),
+            Self::Uma1 => Some(EndpointNames { permission: "permission_registration_endpoint", registration: "resource_set_registration_endpoint" }),
         }
     }
 }
@@ -142,6 +148,7 @@ impl Profile {
     /// UMA 2.0 as written: introspection is asked with the PAT, the permissions are in the answer.
     pub const UMA2: &'static Self = &Self {
         name: "uma2",
+        uma: true,
         document: Document::Uma2,
         introspects_below_token: false,
         pats: PatOwners::Client,
@@ -205,8 +212,11 @@ impl Profile {
         ..*Self::UMA2
     };
 
+    /// An OAuth server with introspection and without UMA. It is never recognised, only named: routes look different.
+    pub const OAUTH: &'static Self = &Self { name: "oauth", uma: false, document: Document::OpenId, introspector: Introspector::Client, ..*Self::UMA2 };
+
     /// Every profile.
-    pub const ALL: &'static [&'static Self] = &[Self::UMA2, Self::KEYCLOAK, Self::FORGEROCK, Self::KEYCLOAK_UMA1, Self::OPENAM_UMA1];
+    pub const ALL: &'static [&'static Self] = &[Self::UMA2, Self::KEYCLOAK, Self::FORGEROCK, Self::KEYCLOAK_UMA1, Self::OPENAM_UMA1, Self::OAUTH];
 
     /// The profile that the configuration names, or the one whose marks the discovery document bears.
     ///
@@ -215,7 +225,9 @@ impl Profile {
     pub fn choose(choice: ProfileChoice, document: &Value) -> Result<&'static Self, AskError> {
         match choice {
             ProfileChoice::Named(profile) => Ok(profile),
-            ProfileChoice::Auto => Self::recognised(document).ok_or_else(|| AskError::Discovery("the kind of server cannot be told; name it by `profile`".into())),
+            ProfileChoice::Auto => {
+                Self::recognised(document).ok_or_else(|| AskError::Discovery("the kind of server cannot be told; name it by `profile`".into()))
+            }
         }
     }
 

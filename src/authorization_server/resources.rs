@@ -16,7 +16,7 @@ use super::config::ServerIdentity;
 use super::discovery::{Endpoint, Metadata, with_path};
 use super::error::AskError;
 use super::json as strict;
-use super::profile::{Profile, Search};
+use super::profile::{PatOwners, Profile, Search};
 use super::server::{Protected, Server, status};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Scope};
@@ -156,7 +156,7 @@ impl Server {
             .append_pair("exactName", "true")
             .append_pair("owner", key.owner.as_deref().unwrap_or(&self.config.client.id))
             .finish();
-        let endpoint = with_query(&metadata.registration, &query)?;
+        let endpoint = with_query(metadata.registration()?, &query)?;
         let ids = self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?;
         match ids.as_slice() {
             [one] => Ok(Some(one.clone())),
@@ -169,7 +169,7 @@ impl Server {
     /// The old Keycloak tells an owner's id only, and has one resource of a name at most; another one of that name would take its place.
     async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         let name = percent_encoding::utf8_percent_encode(&key.name, percent_encoding::NON_ALPHANUMERIC);
-        let endpoint = with_query(&metadata.registration, &format!("filter=name={name}"))?;
+        let endpoint = with_query(metadata.registration()?, &format!("filter=name={name}"))?;
         for id in self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?.into_iter().take(SEARCHED) {
             if self.describe(key.owner.as_deref(), &id, deadline).await?.is_some_and(|description| description.name == *key.name) {
                 return Ok(Some(id));
@@ -180,7 +180,7 @@ impl Server {
 
     async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         let mut found = None;
-        for id in self.list(metadata, &metadata.registration, key.owner.as_deref(), deadline).await?.into_iter().take(SEARCHED) {
+        for id in self.list(metadata, metadata.registration()?, key.owner.as_deref(), deadline).await?.into_iter().take(SEARCHED) {
             let Some(description) = self.describe(key.owner.as_deref(), &id, deadline).await? else { continue };
             let owner = key.owner.as_deref();
             let same_owner = owner.is_none() || description.owner.is_none() || description.owner.as_deref() == owner;
@@ -213,7 +213,7 @@ impl Server {
     /// The same as the server wrote it.
     async fn document(&self, owner: Option<&str>, id: &ResourceId, deadline: Instant) -> Result<Option<Value>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        let endpoint = below(&metadata.registration, id)?;
+        let endpoint = below(metadata.registration()?, id)?;
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
         let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
@@ -244,7 +244,7 @@ impl Server {
             let more = current.scopes.iter().any(|has| !wanted.contains(&has.as_str()));
             return Ok((id, if more { Reconciled::Drifted } else { Reconciled::Unchanged }));
         }
-        let endpoint = below(&metadata.registration, &id)?;
+        let endpoint = below(metadata.registration()?, &id)?;
         let body = Bytes::from(completed(metadata.profile, document, &current, declared).to_string());
         let request = || {
             let request = Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
@@ -261,7 +261,7 @@ impl Server {
     async fn register(&self, metadata: &Metadata, declared: &Declared, deadline: Instant) -> Result<ResourceId, AskError> {
         let body = Bytes::from(Self::registration(metadata.profile, declared).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-        let call = Protected { name: ENDPOINT, metadata, endpoint: &metadata.registration, owner: declared.key.owner.as_deref(), deadline };
+        let call = Protected { name: ENDPOINT, metadata, endpoint: metadata.registration()?, owner: declared.key.owner.as_deref(), deadline };
         let response = self.protected(call, request, &body, &mut false).await?;
         if response.status() != StatusCode::CREATED {
             return Err(status(ENDPOINT, &response));
@@ -280,7 +280,8 @@ impl Server {
         if let Some(kind) = &declared.kind {
             description.insert("type".into(), json!(&**kind));
         }
-        if let Some(owner) = &declared.key.owner {
+        // Where a PAT is its owner's, the server knows whose it is.
+        if let Some(owner) = declared.key.owner.as_ref().filter(|_| profile.pats == PatOwners::Client) {
             description.insert("owner".into(), json!(&**owner));
             if profile == Profile::KEYCLOAK {
                 description.insert("ownerManagedAccess".into(), json!(true));

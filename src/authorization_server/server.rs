@@ -212,7 +212,7 @@ impl Server {
         let metadata = self.metadata(deadline).await?;
         let body = Bytes::from(metadata.profile.permission_request(resource, scopes).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-        let call = Protected { name: AsEndpoint::Permission, metadata: &metadata, endpoint: &metadata.permission, owner, deadline };
+        let call = Protected { name: AsEndpoint::Permission, metadata: &metadata, endpoint: metadata.permission()?, owner, deadline };
         let response = self.protected(call, request, &body, renewed).await.map_err(|error| match error {
             AskError::NoPat(_) => TicketError::NoPat(error),
             other => TicketError::Failed(other),
@@ -222,9 +222,7 @@ impl Server {
         }
         let refusal = status(AsEndpoint::Permission, &response);
         Err(match (response.status(), error_member(response.body()).as_deref()) {
-            (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id" | "nonexistent_resource_set_id")) => {
-                TicketError::InvalidResource
-            }
+            (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id" | "nonexistent_resource_set_id")) => TicketError::InvalidResource,
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::UNAUTHORIZED, _) => TicketError::Failed(refusal),
             (code, _) if code.is_client_error() => TicketError::Refused(refusal),
             _ => TicketError::Failed(refusal),

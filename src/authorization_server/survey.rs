@@ -26,7 +26,7 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn resource_ids(&self, owner: Option<&str>, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        self.list(&metadata, &metadata.registration, owner, deadline).await
+        self.list(&metadata, metadata.registration()?, owner, deadline).await
     }
 
     /// Descriptions of at most 200 resources that the PAT of `owner` is shown; with `name` of those that have it.
@@ -39,7 +39,7 @@ impl Server {
             Search::Query => self.inventory_by_query(owner, name, deadline).await?,
             Search::Filter | Search::Reading => {
                 let mut all = Vec::new();
-                for id in self.list(&metadata, &metadata.registration, owner, deadline).await?.iter().take(READ) {
+                for id in self.list(&metadata, metadata.registration()?, owner, deadline).await?.iter().take(READ) {
                     all.extend(self.describe(owner, id, deadline).await?);
                 }
                 all
@@ -56,7 +56,7 @@ impl Server {
         if let Some(name) = name {
             query.append_pair("name", name).append_pair("exactName", "true");
         }
-        let endpoint = with_query(&metadata.registration, &query.finish())?;
+        let endpoint = with_query(metadata.registration()?, &query.finish())?;
         let request = || Request::builder().method(Method::GET).header(http::header::ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
         let response = self.protected(call, request, &Bytes::new(), &mut false).await?;

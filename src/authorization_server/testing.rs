@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity, Uma10};
+use super::{Audience, ClientCredentials, Config, Lenient, ProfileChoice, ServerIdentity, Uma10};
 use crate::http_client::TlsFiles;
 
 /// A section with the usual times; a test changes what it is about.
@@ -23,6 +23,7 @@ pub fn config() -> Config {
         realm: "photoz".into(),
         as_uri: "https://id.example.org/realms/photoz".into(),
         uma_1_0: Uma10::default(),
+        lenient: Lenient::default(),
         rpt_header: None,
         max_age: Duration::from_secs(30),
         negative_max_age: Duration::from_secs(5),

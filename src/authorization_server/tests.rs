@@ -29,7 +29,7 @@ fn unusable(profile: &Profile, answer: &str) {
 }
 
 fn grants(resource: &str, scopes: &[&str]) -> Permission {
-    Permission { resource: ResourceId(resource.into()), scopes: scopes.iter().map(|scope| Scope(Arc::from(*scope))).collect(), exp: None, nbf: None }
+    Permission { resource: Some(ResourceId(resource.into())), scopes: scopes.iter().map(|scope| Scope(Arc::from(*scope))).collect(), exp: None, nbf: None }
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn every_alias_of_a_permission_is_read_and_disagreeing_ones_grant_nothing() {
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"],"resource_id":"a","resource_scopes":["view"]}])), [grants("a", &["view"])]);
     assert_eq!(permissions(json!([{"rsid":"a","resource_id":"b","scopes":["view"]}])), []);
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"],"resource_scopes":["edit"]}])), []);
-    assert_eq!(permissions(json!([{"scopes":["view"]}])), []);
+    assert_eq!(permissions(json!([{"scopes":["view"]}])), [Permission { resource: None, ..grants("", &["view"]) }], "for nothing that has a name");
     assert_eq!(permissions(json!([{"resource_id":"a"}])), [grants("a", &[])]);
 }
 
@@ -194,8 +194,8 @@ fn the_introspection_endpoint_of_the_old_keycloak_stands_below_its_token_endpoin
     let document = uma1_document("/realms/photoz/authz/protection/permission", "/realms/photoz/authz/protection/resource_set");
     let metadata = discovery::read(&config(), document.to_string().as_bytes()).expect("usable");
     assert_eq!(metadata.introspection.uri, "https://id.example.org/realms/photoz/protocol/openid-connect/token/introspect");
-    assert_eq!(metadata.permission.uri.path(), "/realms/photoz/authz/protection/permission");
-    assert_eq!(metadata.registration.uri.path(), "/realms/photoz/authz/protection/resource_set");
+    assert_eq!(metadata.permission().expect("named").uri.path(), "/realms/photoz/authz/protection/permission");
+    assert_eq!(metadata.registration().expect("named").uri.path(), "/realms/photoz/authz/protection/resource_set");
     let missing = uma1_document("/openam/uma/permission_request", "/openam/oauth2/resource_set");
     assert!(discovery::read(&config(), missing.to_string().as_bytes()).is_err(), "another server has to name it");
 }
@@ -262,4 +262,26 @@ fn times_in_milliseconds_are_read_where_they_happen() {
     for profile in Profile::ALL.iter().filter(|profile| ***profile != *Profile::OPENAM_UMA1) {
         unusable(profile, r#"{"active":true,"exp":1700000000000}"#);
     }
+}
+
+#[test]
+fn a_plain_oauth_servers_scopes_are_those_of_the_token_and_nothing_else_is_one() {
+    let of_token = |scopes: &[&str]| Permission { resource: Some(ResourceId::of_token()), ..grants("", scopes) };
+    let permissions = |answer: Value| active(Profile::OAUTH, &answer, &opaque()).permissions;
+    assert_eq!(permissions(json!({"active":true,"scope":"view edit"})), [of_token(&["view", "edit"])]);
+    assert_eq!(permissions(json!({"active":true,"scope":""})), [of_token(&[])]);
+    assert_eq!(permissions(json!({"active":true})), []);
+    assert_eq!(permissions(json!({"active":true,"permissions":[{"resource_id":"","resource_scopes":["view"]}]})), []);
+    unusable(Profile::OAUTH, r#"{"active":true,"scope":["view"]}"#);
+}
+
+#[test]
+fn a_plain_oauth_server_is_found_by_its_openid_document_and_needs_no_endpoints_of_uma() {
+    let config = Config { profile: ProfileChoice::Named(Profile::OAUTH), ..config() };
+    let paths: Vec<String> = discovery::addresses(&config).expect("addresses").iter().map(|address| address.uri.path().to_owned()).collect();
+    assert_eq!(paths, ["/realms/photoz/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/realms/photoz"]);
+    let document = json!({"issuer":"https://id.example.org/realms/photoz","token_endpoint":"https://id.example.org/t","introspection_endpoint":"https://id.example.org/i"});
+    let metadata = discovery::read(&config, document.to_string().as_bytes()).expect("usable");
+    assert!(metadata.permission().is_err() && metadata.registration().is_err());
+    assert!(discovery::read(&testing::config(), document.to_string().as_bytes()).is_err(), "never found by itself");
 }

@@ -127,7 +127,40 @@ async fn a_fresh_answer_gives_its_place_away_only_after_many_have_asked_for_it()
 #[test]
 fn a_token_that_is_too_long_is_not_remembered() {
     let mut world = World::new();
-    let token = "x".repeat(LONGEST + 1);
+    let (token, longest) = ("x".repeat(LONGEST + 1), "y".repeat(LONGEST));
     world.keep(&token);
+    world.keep(&longest);
     assert!(!world.is_remembered(&token));
+    assert!(world.is_remembered(&longest));
+}
+
+#[test]
+fn a_live_decision_that_changes_behind_the_look_at_its_token_is_not_repeated() {
+    let mut world = World::new();
+    let key = world.keep("token");
+    let (identity, resource) = (server(1).identity, ResourceId("album".into()));
+    let granted = |world: &mut World| world.memo.live(&world.cache, identity, "token", key, &resource).map(|live| live.granted().is_some());
+    world.cache.keep_live(key, &resource, Some(vec![Scope("view".into())]), world.cache.asking());
+    assert!(world.is_active("token"));
+    assert_eq!(granted(&mut world), Some(true));
+    world.cache.keep_live(key, &resource, None, world.cache.asking());
+    assert_eq!(granted(&mut world), Some(false));
+}
+
+#[test]
+fn tokens_with_different_ends_are_remembered_side_by_side() {
+    let mut world = World::new();
+    let tokens: Vec<String> = (0..64).map(|number| format!("token-{number}")).collect();
+    for token in &tokens {
+        world.keep(token);
+    }
+    // A few may share a place by chance.
+    assert!(tokens.iter().filter(|token| world.is_remembered(token)).count() > 32);
+}
+
+#[test]
+fn the_memory_shows_nothing_of_what_it_holds() {
+    let mut world = World::new();
+    world.keep("very-secret");
+    assert_eq!(format!("{:?}", world.memo), "Memo { .. }");
 }

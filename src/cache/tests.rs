@@ -150,11 +150,99 @@ fn the_name_of_a_token_in_the_log_is_the_beginning_of_its_key() {
 }
 
 #[test]
+fn a_change_of_one_token_does_not_make_workers_look_again_for_all_others() {
+    let cache = Introspections::new().expect("randomness");
+    let (one, other) = (CacheKey([1; 32]), CacheKey([2; 32]));
+    let (before, of_other) = (cache.stamp(&one), cache.stamp(&other));
+    cache.drop_entry(&one);
+    assert_ne!(cache.stamp(&one), before);
+    assert_eq!(cache.stamp(&other), of_other);
+}
+
+#[test]
+fn live_decisions_are_counted_as_there_or_not() {
+    let metrics = Metrics::new().expect("definitions are valid");
+    let cache = Introspections::counted(&metrics).expect("randomness");
+    cache.count_live(true);
+    cache.count_live(true);
+    cache.count_live(false);
+    let text = metrics.encode().expect("metrics");
+    for line in ["uma_cache_hits_total{cache=\"live\"} 2\n", "uma_cache_misses_total{cache=\"live\"} 1\n"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn each_pool_has_room_for_the_tokens_of_a_busy_gateway() {
+    let answer = Entry::new(of("bob", "s"), &server(1), false, Instant::now()).bytes();
+    let live = LiveEntry::new(Some(vec![Scope("view".into())]), Instant::now()).bytes();
+    for (bytes, weight) in [(POSITIVE_BYTES, answer), (NEGATIVE_BYTES, 128), (LIVE_BYTES, live)] {
+        assert!(bytes / u64::from(weight) > 200_000, "{bytes} for entries of {weight}");
+    }
+}
+
+#[test]
+fn an_entry_tells_whose_it_is_and_whether_the_live_decision_is_asked_besides() {
+    let asked = Instant::now();
+    for asks_live in [true, false] {
+        let entry = Entry::new(of("bob", "s"), &server(3), asks_live, asked);
+        assert_eq!((entry.asks_live(), entry.server(), entry.max_age()), (asks_live, server(3).identity, Duration::from_secs(30)));
+        assert_eq!(entry.introspection(), &of("bob", "s"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_live_decision_is_asked_again_by_one_caller_in_the_last_part_of_its_life() {
+    let (asked, server) = (Instant::now(), server(1));
+    let live = LiveEntry::new(Some(vec![Scope("view".into())]), asked);
+    advance(Duration::from_millis(23_999)).await;
+    assert_eq!(live.age(Instant::now()), Duration::from_millis(23_999));
+    assert!(!live.wants_renewal(&server, Instant::now()));
+    advance(Duration::from_millis(1)).await;
+    assert!(live.wants_renewal(&server, Instant::now()));
+    assert!(!live.wants_renewal(&server, Instant::now()));
+}
+
+/// Whoever fills an answer with long texts must not get more memory than the pools have.
+#[test]
+fn an_entry_weighs_at_least_what_a_server_wrote_into_it() {
+    let text = || -> Arc<str> { "x".repeat(1000).into() };
+    let weight = |fill: &dyn Fn(&mut Introspection)| {
+        let mut introspection = Introspection::default();
+        fill(&mut introspection);
+        Entry::new(introspection, &server(1), false, Instant::now()).bytes()
+    };
+    let bare = weight(&|_| {});
+    assert!(bare >= 256, "{bare}");
+    let fills: [(&str, &dyn Fn(&mut Introspection)); 9] = [
+        ("issuer", &|answer| answer.issuer = Some(text())),
+        ("subject", &|answer| answer.subject = Some(text())),
+        ("username", &|answer| answer.username = Some(text())),
+        ("session", &|answer| answer.session = Some(text())),
+        ("client", &|answer| answer.client = Some(text())),
+        ("audience", &|answer| answer.audience = vec![text()]),
+        ("claims", &|answer| answer.claims = vec![(text(), "".into()), ("".into(), text())]),
+        ("resource", &|answer| answer.permissions = vec![crate::uma::Permission { resource: ResourceId(text()), scopes: vec![], exp: None, nbf: None }]),
+        ("scope", &|answer| {
+            answer.permissions = vec![crate::uma::Permission { resource: ResourceId("".into()), scopes: vec![Scope(text())], exp: None, nbf: None }];
+        }),
+    ];
+    for (name, fill) in fills {
+        let texts = if name == "claims" { 2000 } else { 1000 };
+        let more = weight(fill).saturating_sub(bare);
+        assert!((texts..texts + 200).contains(&more), "{name}: {more}");
+    }
+    let live = |granted: Option<Vec<Scope>>| LiveEntry::new(granted, Instant::now()).bytes();
+    assert!(live(None) >= 100);
+    assert!(live(Some(vec![Scope(text()), Scope(text())])) >= live(None) + 2000);
+}
+
+#[test]
 fn the_cache_shows_how_much_it_holds_and_nothing_of_it() {
     let cache = Introspections::new().expect("randomness");
     keep(&cache, "t", of("bob", "s1"));
     let shown = format!("{cache:?}");
-    assert!(shown.starts_with("Introspections { active: ") && shown.ends_with(", .. }"), "{shown}");
+    assert!(shown.starts_with("Introspections { active: Pool(") && shown.ends_with(", .. }"), "{shown}");
 }
 
 /// An entry is looked at by its own times, so this is only about memory.
@@ -163,7 +251,7 @@ fn an_answer_leaves_the_memory_a_while_after_it_is_too_old() {
     let cache = Introspections::new().expect("randomness");
     let key = keep(&cache, "t", Introspection::default());
     let Lookup::Active(entry) = cache.look_up(&key, Instant::now()) else { panic!("kept") };
-    let lasts = Some(entry.max_age() + STALE);
+    let lasts = Some(Duration::from_secs(30) + STALE);
     assert_eq!(Lifetime.expire_after_create(&key, &entry, StdInstant::now()), lasts);
     assert_eq!(Lifetime.expire_after_update(&key, &entry, StdInstant::now(), None), lasts);
 }

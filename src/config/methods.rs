@@ -131,7 +131,7 @@ fn method(name: &str) -> Result<Method, Box<dyn Fn(Span) -> Problem>> {
 fn scopes(entry: &Entry, checker: &mut Checker<'_>) -> Option<Arc<[Scope]>> {
     if entry.value.is_null() {
         let problem = Problem::at(entry.key_span, format!("`{}` has no scopes", shown(&entry.key)));
-        checker.error(problem.write("[view]      or [] for a permission with any scopes"));
+        checker.error(problem.write("[view]      or, where several methods need the same: \"PUT, DELETE\": [edit], with quotes"));
         return None;
     }
     let scopes = list(&entry.value, checker, scope)?;

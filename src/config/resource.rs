@@ -120,6 +120,20 @@ pub(super) fn part(node: &Node, offset: usize, length: usize) -> Span {
     Span::new(node.span.place.line, node.span.place.column + u32::from(!plain) + count(before), count(part))
 }
 
+/// A route of a plain OAuth server: no resource, and a scope for each method, since any token would do otherwise.
+pub(super) fn of_token(keys: &Keys<'_>, needed: Option<&MethodScopes>, checker: &mut Checker<'_>) -> ResourceChoice {
+    if let Some(span) = keys.key_span("resource") {
+        checker.error(Problem::at(span, "this authorization server knows no resources: its profile is `oauth`").label("leave it out"));
+    }
+    let empty = needed.and_then(|needed| needed.methods.iter().find(|(_, scopes, _)| scopes.is_empty()));
+    if let Some((method, ..)) = empty {
+        let span = keys.key_span("scopes").unwrap_or(keys.span);
+        let problem = Problem::at(span, format!("{method} needs no scope here, so any token of this authorization server would do"));
+        checker.error(problem.label("name a scope"));
+    }
+    ResourceChoice::Token
+}
+
 /// Where a PAT is for its owner's resources only, a route says whose its resource is, and the server's section has that owner's.
 pub(super) fn has_pat(server: &Config, resource: &ResourceChoice, span: Span, checker: &mut Checker<'_>) {
     let pats = match server.profile {
@@ -155,11 +169,11 @@ fn opens_too_much(resource: &ResourceChoice, node: &Node, path: Path<'_>, checke
     let Value::Map(entries) = &node.value else { return };
     let owner = match resource {
         ResourceChoice::Name { owner, .. } | ResourceChoice::Register { owner, .. } => owner.as_ref(),
-        ResourceChoice::Id { .. } => None,
+        ResourceChoice::Token | ResourceChoice::Id { .. } => None,
     };
     // With one parameter forgotten there is one name to propose; with several any name would be a guess.
     let name = match resource {
-        ResourceChoice::Id { .. } | ResourceChoice::Name { .. } if unused.len() == 1 => Some(format!("\"{first} {{{first}}}\"")),
+        ResourceChoice::Token | ResourceChoice::Id { .. } | ResourceChoice::Name { .. } if unused.len() == 1 => Some(format!("\"{first} {{{first}}}\"")),
         _ => None,
     };
     let owner =

@@ -16,7 +16,7 @@ use super::tls::client_files;
 use super::tree::{Entry, Node, Value};
 use super::upstreams::header_name;
 use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, scalar, text, url, word};
-use crate::authorization_server::{Audience, ClientCredentials, Config, Owner, PatSource, Profile, ProfileChoice, ServerIdentity, Uma10};
+use crate::authorization_server::{Audience, ClientCredentials, Config, Lenient, Owner, PatSource, Profile, ProfileChoice, ServerIdentity, Uma10};
 use crate::credentials::may_be_set;
 use crate::http_client::{TlsFiles, is_loopback};
 use crate::response::UnreachableStatus;
@@ -44,12 +44,14 @@ pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Check
     let as_uri = keys.read("as_uri", checker, |node, checker| header_text(node, "an address", checker));
     let uma_1_0 = keys.open("uma_1_0", checker).map(|keys| uma_1_0(&keys, checker)).unwrap_or_default();
     let rpt_header = keys.read("rpt_header", checker, rpt_header);
+    let lenient = keys.open("lenient", checker).map(|keys| lenient(&keys, checker)).unwrap_or_default();
     let introspection = introspection(&keys, checker);
     let timeout = keys.read("timeout", checker, |node, checker| duration(node, checker, MILLISECOND, Duration::from_secs(60)));
     let live_decision = keys.read("live_decision", checker, boolean);
     let on_unreachable = keys.read("on_unreachable", checker, |node, checker| {
         word(node, checker, &[("403", UnreachableStatus::Forbidden), ("503", UnreachableStatus::Unavailable)])
     });
+    without_uma(profile.unwrap_or_default(), &keys, checker);
     let (issuer, client) = (issuer?, client?);
     let audience = match audience {
         Some(any) if &*any == "any" => Audience::Any,
@@ -63,6 +65,7 @@ pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Check
         realm: realm.unwrap_or_else(|| default_realm(&issuer)),
         as_uri: as_uri.unwrap_or_else(|| Arc::clone(&issuer)),
         uma_1_0,
+        lenient,
         rpt_header,
         issuer,
         discovery,
@@ -98,6 +101,7 @@ pub(super) fn stand_in(name: &str) -> Config {
         realm: Arc::from(""),
         as_uri: Arc::from(""),
         uma_1_0: Uma10::default(),
+        lenient: Lenient::default(),
         rpt_header: None,
         max_age: Duration::ZERO,
         negative_max_age: Duration::ZERO,
@@ -113,6 +117,16 @@ pub(super) fn client(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Clien
     let id = keys.read("id", checker, text);
     let secret = keys.read("secret", checker, secret);
     Some(ClientCredentials { id: id?, secret: secret? })
+}
+
+/// What means something with UMA only.
+fn without_uma(profile: ProfileChoice, keys: &Keys<'_>, checker: &mut Checker<'_>) {
+    let ProfileChoice::Named(Profile { uma: false, name: profile, .. }) = profile else { return };
+    for name in ["pat", "as_uri", "uma_1_0", "lenient", "live_decision"] {
+        if let Some(span) = keys.key_span(name) {
+            checker.error(Problem::at(span, format!("`{name}` means nothing with profile `{profile}`: there are no tickets")).label("leave it out"));
+        }
+    }
 }
 
 /// `pat.owners`: each by the name that routes have for it.
@@ -200,6 +214,11 @@ fn uma_1_0(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Uma10 {
     let ticket_in_body = keys.read("ticket_in_body", checker, boolean).unwrap_or(false);
     let insufficient_is_forbidden = keys.read("insufficient_status", checker, |node, checker| word(node, checker, &[("401", false), ("403", true)]));
     Uma10 { ticket_in_body, insufficient_is_forbidden: insufficient_is_forbidden.unwrap_or(false) }
+}
+
+fn lenient(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Lenient {
+    let mut read = |name| keys.read(name, checker, boolean).unwrap_or(false);
+    Lenient { without_scopes: read("permission_without_scopes"), without_resource: read("permission_without_resource") }
 }
 
 /// A header that means nothing else.

@@ -136,7 +136,8 @@ pub(super) fn word<T: Copy>(node: &Node, checker: &mut Checker<'_>, words: &[(&'
         let near = || {
             let folded = text.to_ascii_lowercase();
             let within = || names().find(|name| name.len() > 2 && folded.contains(name));
-            nearest(text, names()).or_else(within).or_else(|| nearest(&folded.replace("http", "h").replace('/', ""), names()))
+            let off = || names().find(|name| *name == "off" && matches!(&*folded, "no" | "none" | "false" | "never" | "n" | "0"));
+            off().or_else(|| nearest(text, names())).or_else(within).or_else(|| nearest(&folded.replace("http", "h").replace('/', ""), names()))
         };
         words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| match near() {
             Some(near) => Wrong::because(format!("did you mean `{near}`?")),
@@ -175,15 +176,7 @@ pub(super) fn size(node: &Node, checker: &mut Checker<'_>) -> Option<u64> {
             "KiB" => 1 << 10,
             "MiB" => 1 << 20,
             "GiB" => 1 << 30,
-            _ => {
-                let letter = unit.trim_start().chars().next().map(|letter| letter.to_ascii_uppercase());
-                let unit = match letter {
-                    Some(letter @ ('K' | 'M' | 'G')) => format!("{letter}iB"),
-                    _ => "B".to_owned(),
-                };
-                let digits = if digits.is_empty() { "10" } else { digits };
-                return Err(Wrong::because("a whole number and one of B, KiB, MiB, GiB").write(format!("{digits}{unit}")));
-            }
+            _ => return Err(Wrong::because("a whole number and one of B, KiB, MiB, GiB").write(size_meant(digits, unit))),
         };
         let bytes = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
         bytes.ok_or_else(|| Wrong::because("a whole number and one of B, KiB, MiB, GiB").write("10MiB"))
@@ -195,10 +188,8 @@ pub(super) fn rate(node: &Node, checker: &mut Checker<'_>) -> Option<u32> {
     parsed(node, checker, "a rate", |text| {
         let digits = text.strip_suffix("/s").unwrap_or_default();
         let number = Some(digits).filter(|digits| digits.bytes().all(|b| b.is_ascii_digit())).and_then(|digits| digits.parse::<u32>().ok());
-        number.filter(|number| (1..=1_000_000).contains(number)).ok_or_else(|| {
-            let (digits, _) = split_unit(text);
-            Wrong::because("a whole number per second, from 1").write(format!("{}/s", if digits.is_empty() || digits == "0" { "20" } else { digits }))
-        })
+        let wrong = || Wrong::because("a whole number per second, from 1").write(format!("{}/s", rate_meant(text)));
+        number.filter(|number| (1..=1_000_000).contains(number)).ok_or_else(wrong)
     })
 }
 
@@ -439,7 +430,7 @@ pub(super) fn writable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf
 }
 
 /// Why nothing can be made or written in a folder.
-fn unwritable(error: &std::io::Error) -> String {
+pub(super) fn unwritable(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such folder".to_owned(),
         ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
@@ -448,7 +439,7 @@ fn unwritable(error: &std::io::Error) -> String {
 }
 
 /// Whether a file may be made beside this one. The file itself is left to whoever writes it: it would be taken away under his hands.
-fn may_make(path: &Path) -> std::io::Result<()> {
+pub(super) fn may_make(path: &Path) -> std::io::Result<()> {
     let probe = path.with_file_name(format!(".uma-gateway-check-{}", std::process::id()));
     std::fs::File::create(&probe)?;
     std::fs::remove_file(&probe)
@@ -476,6 +467,36 @@ pub(super) fn list<'t, T>(node: &'t Node, checker: &mut Checker<'_>, mut reader:
 }
 
 /// A number in front, and what follows it.
+/// What may be meant by a size that is written otherwise: `10MB`, `1000`, `1.5 GiB`.
+fn size_meant(digits: &str, unit: &str) -> String {
+    let (fraction, letters) = unit.strip_prefix('.').map_or(("", unit), split_unit);
+    let letter = letters.trim_start().chars().next().map(|letter| letter.to_ascii_uppercase());
+    let units = ["B", "KiB", "MiB", "GiB"];
+    let place = units.iter().position(|unit| unit.chars().next() == letter).unwrap_or(0);
+    let whole = digits.parse::<u64>().unwrap_or(10);
+    match (fraction.parse::<u64>(), units.get(place.wrapping_sub(1)), u32::try_from(fraction.len()).ok().and_then(|length| 10_u64.checked_pow(length))) {
+        // One and a half of a unit are so many of the next smaller one.
+        (Ok(parts), Some(smaller), Some(of)) => {
+            let more = parts.saturating_mul(1024).checked_div(of).unwrap_or(0);
+            format!("{}{smaller}", whole.saturating_mul(1024).saturating_add(more))
+        }
+        _ => format!("{whole}{}", units.get(place).unwrap_or(&"B")),
+    }
+}
+
+/// What may be meant per second by a rate that is written otherwise: `20`, `60/min`, `0.5/s`. Never more than was written.
+fn rate_meant(text: &str) -> u64 {
+    let (digits, unit) = split_unit(text);
+    let unit = unit.trim_start_matches(|character: char| character == '.' || character.is_ascii_digit()).trim_start_matches([' ', '/']);
+    let seconds = match unit.chars().next().map(|letter| letter.to_ascii_lowercase()) {
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => 1,
+    };
+    digits.parse::<u64>().map_or(20, |number| number.checked_div(seconds).unwrap_or(0)).max(1)
+}
+
 fn split_unit(text: &str) -> (&str, &str) {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     text.split_at(digits)

@@ -17,10 +17,8 @@ pub(super) fn value(text: &str) -> Option<HeaderValue> {
     if inner.len() == text.len() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte) && byte != b'%') {
         return HeaderValue::from_str(text).ok();
     }
-    let (front, back) = match text.find(inner) {
-        Some(at) if !inner.is_empty() => (at, text.len() - at - inner.len()),
-        _ => (text.len(), 0),
-    };
+    let front = text.find(inner).unwrap_or_default();
+    let back = text.len() - front - inner.len();
     let encoded: String = std::iter::repeat_n("%20", front).chain(utf8_percent_encode(inner, ENCODED)).chain(std::iter::repeat_n("%20", back)).collect();
     HeaderValue::from_str(&encoded).ok()
 }
@@ -39,6 +37,7 @@ mod tests {
             ("", None),
             ("b\u{f6}b", Some("b%C3%B6b")),
             ("b%C3%B6b", Some("b%25C3%25B6b")),
+            ("%", Some("%25")),
             (" bob", Some("%20bob")),
             ("bob  ", Some("bob%20%20")),
             ("  ", Some("%20%20")),

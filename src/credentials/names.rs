@@ -150,7 +150,7 @@ const CONNECTION: [&str; 15] = [
 const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
-const POSING: [&str; 97] = [
+const POSING: [&str; 119] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
@@ -178,6 +178,7 @@ const POSING: [&str; 97] = [
     "remote-user",
     "x-auth-user",
     "x-auth-email",
+    "x-auth-userid",
     "x-auth-group",
     "x-auth-groups",
     "x-auth-name",
@@ -210,6 +211,15 @@ const POSING: [&str; 97] = [
     "x-credential-identifier",
     "x-credential-username",
     "x-anonymous-consumer",
+    "id-token",
+    "x-client-ssl-verify",
+    "x-ldap-user",
+    "x-rundeck-auth-roles",
+    "x-tls-client-cert",
+    "x-user-groups",
+    "x-user-roles",
+    "x-userid",
+    "x-webauth",
     "x-arr-clientcert",
     "x-client-certificate",
     "x-principal",
@@ -245,6 +255,18 @@ const POSING: [&str; 97] = [
     "x-original-url",
     "x-rewrite-url",
     "x-envoy-original-path",
+    "base-url",
+    "request-uri",
+    "x-http-path-override",
+    "x-http-verb",
+    "x-invoke-path",
+    "x-matched-path",
+    "x-middleware-rewrite",
+    "x-proxy-url",
+    "x-request-method",
+    "x-rewrite-path",
+    "x-rewrite-uri",
+    "x-script-name",
     "x-http-destinationurl",
     "x-original-path",
     "x-override-url",
@@ -259,7 +281,7 @@ const POSING: [&str; 97] = [
 ];
 
 /// Beginnings of such names.
-const POSING_FAMILIES: [&str; 17] = [
+const POSING_FAMILIES: [&str; 21] = [
     "x-auth-request-",
     "x-webauth-",
     "x-goog-authenticated-user-",
@@ -275,14 +297,36 @@ const POSING_FAMILIES: [&str; 17] = [
     "x-consumer-",
     "x-vouch-",
     "impersonate-",
+    "x-appengine-user-",
+    "x-jwt-",
+    "x-remote-extra-",
+    "x-token-",
     "oidc-",
     "shib-",
 ];
 
 /// Where a request came from, besides `x-forwarded-…` and what is ours.
-const FORWARDING: [&str; 12] = [
+const FORWARDING: [&str; 30] = [
+    "cf-connecting-ipv6",
     "client-ip",
+    "fly-client-ip",
+    "forwarded-for",
+    "front-end-https",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+    "wl-proxy-ssl",
+    "x-azure-clientip",
+    "x-custom-ip-authorization",
+    "x-forward-for",
+    "x-forwarded",
     "x-original-forwarded-for",
+    "x-original-port",
+    "x-original-proto",
+    "x-original-remote-addr",
+    "x-original-scheme",
+    "x-proxyuser-ip",
+    "x-scheme",
+    "x-url-scheme",
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
@@ -297,6 +341,11 @@ const FORWARDING: [&str; 12] = [
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use http::HeaderValue;
+
+    use super::super::{Config, Credential, HostPolicy, Proxy};
     use super::*;
 
     fn name(text: &str) -> HeaderName {
@@ -331,6 +380,9 @@ mod tests {
             "X-HTTP-Method-Override",
             "OIDC-access-token",
             "Impersonate-User",
+            "X-Remote-Extra-Scopes",
+            "X-Jwt-Payload",
+            "X-Rewrite-Path",
             "Eppn",
             "X-Auth-Groups",
             "X-ARR-ClientCert",
@@ -369,8 +421,29 @@ mod tests {
     }
 
     #[test]
+    fn trailers_lose_what_a_head_would_lose_even_from_trusted_peers() {
+        let reserved = Arc::new(Reserved::new(&[name("X-Photo-User")]));
+        let proxy = Proxy::new(&Config { credential: Credential::None }, HostPolicy::Upstream, reserved, None);
+        let fields = ["x-checksum", "grpc-status", "x-photo-user", "x-photo_user", "authorization", "x-forwarded-for", "x-real-ip", "x-remote-user"];
+        let mut trailers: HeaderMap = fields.into_iter().map(|field| (name(field), HeaderValue::from_static("1"))).collect();
+        Trailers(Arc::new(proxy)).trailers(&mut trailers);
+        assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-checksum", "grpc-status"]);
+    }
+
+    #[test]
     fn a_configuration_cannot_set_what_frames_the_message() {
-        for text in ["Content-Length", "Host", "Connection", "Transfer-Encoding", "X-Request-Id", "X-Forwarded-For", "X_User"] {
+        for text in [
+            "Content-Length",
+            "Host",
+            "Connection",
+            "Transfer-Encoding",
+            "X-Request-Id",
+            "X-Forwarded-For",
+            "X-Forwarded-Port",
+            "X-Real-IP",
+            "CF-Connecting-IP",
+            "X_User",
+        ] {
             assert!(!may_be_set(&name(text)), "{text}");
         }
         for text in ["Authorization", "X-Api-Key", "X-Forwarded-User", "Remote-User", "Cookie"] {

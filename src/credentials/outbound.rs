@@ -20,7 +20,7 @@ pub struct OutboundParts<S> {
     pub body: Body,
     /// The upstream's place in the snapshot's list.
     pub upstream: usize,
-    /// The route is protected: the answer must not be kept by a cache that others share (RFC 9111, 3.5).
+    /// Not everyone may pass: the answer must not be kept by a cache that others share (RFC 9111, 3.5).
     pub private: bool,
     /// The request's record.
     pub recorder: Recorder,
@@ -51,5 +51,19 @@ impl<S> std::fmt::Debug for Outbound<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The head holds the proxy credential.
         f.debug_struct("Outbound").field("method", &self.0.head.method).field("upstream", &self.0.upstream).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::RequestId;
+
+    #[test]
+    fn an_outbound_request_shows_where_it_goes_and_no_credential() {
+        let (head, ()) = http::Request::put("/a").header("authorization", "Basic Z2F0ZXdheTp4").body(()).unwrap().into_parts();
+        let recorder = Recorder::new(RequestId("1".into()), http::Method::PUT, None, "http");
+        let outbound = Outbound::new(OutboundParts { head, body: Body::empty(), upstream: 7, private: true, recorder, snapshot: Arc::new(()) });
+        assert_eq!(format!("{outbound:?}"), "Outbound { method: PUT, upstream: 7, .. }");
     }
 }

@@ -82,14 +82,23 @@ struct View<'a> {
 }
 
 enum Wanted {
-    Id { id: ResourceId, owner: Option<Arc<str>> },
-    Named { key: ResourceKey, declared: Option<Arc<Declared>> },
+    /// Nothing but a token with scopes.
+    Token,
+    Id {
+        id: ResourceId,
+        owner: Option<Arc<str>>,
+    },
+    Named {
+        key: ResourceKey,
+        declared: Option<Arc<Declared>>,
+    },
 }
 
 impl Wanted {
     /// Whose it is, as far as the route says so.
     const fn owner(&self) -> Option<&Arc<str>> {
         match self {
+            Self::Token => None,
             Self::Id { owner, .. } => owner.as_ref(),
             Self::Named { key, .. } => key.owner.as_ref(),
         }
@@ -195,6 +204,7 @@ impl Judge {
             record.server = Some(Arc::clone(&server.name));
             record.needed = Arc::clone(scopes);
             match &resource {
+                Wanted::Token => {}
                 Wanted::Id { id, owner } => {
                     record.resource = Some(id.clone());
                     record.owner.clone_from(owner);
@@ -216,6 +226,7 @@ impl Judge {
 
     fn known_resource(&self, wanted: &Wanted, recorder: &Recorder) -> Option<Result<ResourceId, Rejection>> {
         match wanted {
+            Wanted::Token => Some(Ok(ResourceId::of_token())),
             Wanted::Id { id, .. } => Some(Ok(id.clone())),
             Wanted::Named { key, declared } => match self.resources.see(key) {
                 Seen::Known(id) => {
@@ -234,6 +245,10 @@ impl Judge {
         let time = Timestamp::now();
         let decision = decide(&Need { server, resource, scopes, scopes_match }, entry.introspection(), time);
         note(view, entry, &decision, time);
+        if matches!(decision, Decision::Permit { leniently: true, .. }) && !self.dry {
+            let (server, id) = (&*server.name, view.recorder.id());
+            tracing::warn!(authorization_server = server, id = &*id.0, resource = %resource, "a permission without scopes or resource was read leniently");
+        }
         match decision {
             Decision::Permit { .. } if !entry.asks_live() => Known::Permit(Permit::of(Arc::clone(entry))),
             Decision::Permit { .. } => match live().map(|live| (grants(scopes, scopes_match, &live), live)) {
@@ -302,6 +317,7 @@ impl View<'_> {
 fn wanted(asked: &Asked<'_>, server: &Arc<Config>) -> Wanted {
     let key = |name, owner: &Option<_>| ResourceKey { server: server.identity, owner: owner.as_ref().map(asked.fill), name: (asked.fill)(name) };
     match &asked.protect.resource {
+        ResourceChoice::Token => Wanted::Token,
         ResourceChoice::Id { id, owner } => Wanted::Id { id: ResourceId(Arc::clone(id)), owner: owner.as_ref().map(asked.fill) },
         ResourceChoice::Name { name, owner } => Wanted::Named { key: key(name, owner), declared: None },
         ResourceChoice::Register { name, kind, scopes, owner } => {

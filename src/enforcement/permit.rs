@@ -7,54 +7,76 @@ use crate::routing::Routed;
 
 /// The right to pass, made in this room only.
 #[derive(Clone, Debug)]
-pub struct Permit {
-    entry: Option<Arc<Entry>>,
+pub struct Permit(Basis);
+
+/// What a permit rests on.
+#[derive(Clone, Debug)]
+enum Basis {
+    /// Nothing: a public route.
+    Public,
+    /// The authorization server's answer.
+    Entry(Arc<Entry>),
+    /// The credential that a guard accepts, and on whose behalf the gateway says that it asks.
+    Credential { subject: Option<Arc<str>> },
 }
 
 impl Permit {
     /// Everyone may pass: a public route.
     pub(super) const fn public() -> Self {
-        Self { entry: None }
+        Self(Basis::Public)
     }
 
     /// The bearer of this answer may pass.
     pub(super) const fn of(entry: Arc<Entry>) -> Self {
-        Self { entry: Some(entry) }
+        Self(Basis::Entry(entry))
     }
 
-    /// The answer that it rests on; none on a public route.
+    /// The bearer of a guard's credential may pass.
+    pub(super) const fn guarded(subject: Option<Arc<str>>) -> Self {
+        Self(Basis::Credential { subject })
+    }
+
+    /// The answer that it rests on; none on a public route and behind a guard.
     pub(super) fn into_entry(self) -> Option<Arc<Entry>> {
-        self.entry
+        match self.0 {
+            Basis::Entry(entry) => Some(entry),
+            Basis::Public | Basis::Credential { .. } => None,
+        }
     }
 
-    /// Whether the answer belongs to somebody: a shared cache must not keep it.
-    #[must_use]
-    pub const fn is_personal(&self) -> bool {
-        self.entry.is_some()
+    const fn entry(&self) -> Option<&Arc<Entry>> {
+        match &self.0 {
+            Basis::Entry(entry) => Some(entry),
+            Basis::Public | Basis::Credential { .. } => None,
+        }
     }
 
     /// `sub`.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.entry.as_ref()?.introspection().subject.as_deref()
+        match &self.0 {
+            Basis::Public => None,
+            Basis::Entry(entry) => entry.introspection().subject.as_deref(),
+            Basis::Credential { subject } => subject.as_deref(),
+        }
     }
 
     /// The user name, where the server tells it.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
-        self.entry.as_ref()?.introspection().username.as_deref()
+        self.entry()?.introspection().username.as_deref()
     }
 
     /// The client application.
     #[must_use]
     pub fn client(&self) -> Option<&str> {
-        self.entry.as_ref()?.introspection().client.as_deref()
+        self.entry()?.introspection().client.as_deref()
     }
 
     /// Another member of the introspection answer.
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<&str> {
-        self.entry.as_ref()?.introspection().claims.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+        self.entry()?.introspection().claims.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
     }
 }
 
@@ -80,5 +102,49 @@ impl<S> Permitted<S> {
     #[must_use]
     pub fn into_parts(self) -> (Routed<S>, Permit) {
         (self.routed, self.permit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Introspections;
+    use crate::uma::Introspection;
+
+    fn permit(introspection: Introspection) -> Permit {
+        let cache = Introspections::new().expect("randomness");
+        let server = crate::authorization_server::testing::config();
+        let key = cache.key(server.identity, "token");
+        Permit::of(cache.keep_active(key, introspection, &server, false, cache.asking()))
+    }
+
+    #[test]
+    fn a_permit_tells_what_the_server_said_of_its_bearer() {
+        let bob = permit(Introspection {
+            subject: Some("6d1e".into()),
+            username: Some("bob".into()),
+            client: Some("photo-print".into()),
+            claims: vec![("email".into(), "bob@example.org".into()), ("group".into(), "family".into())],
+            ..Introspection::default()
+        });
+        assert!(bob.is_personal());
+        assert_eq!((bob.subject(), bob.username(), bob.client()), (Some("6d1e"), Some("bob"), Some("photo-print")));
+        assert_eq!((bob.claim("email"), bob.claim("group"), bob.claim("sub")), (Some("bob@example.org"), Some("family"), None));
+        assert_eq!(bob.into_entry().and_then(|entry| entry.introspection().subject.clone()).as_deref(), Some("6d1e"));
+    }
+
+    #[test]
+    fn what_the_server_left_out_is_nobody() {
+        let unnamed = permit(Introspection::default());
+        assert!(unnamed.is_personal(), "an answer belongs to somebody, named or not");
+        assert_eq!((unnamed.subject(), unnamed.username(), unnamed.client(), unnamed.claim("email")), (None, None, None, None));
+    }
+
+    #[test]
+    fn a_public_permit_is_nobodys() {
+        let public = Permit::public();
+        assert!(!public.is_personal());
+        assert_eq!((public.subject(), public.username(), public.client(), public.claim("email")), (None, None, None, None));
+        assert!(public.into_entry().is_none());
     }
 }

@@ -148,8 +148,25 @@ mod tests {
         for field in ["Bearer", "Bearer ", "Bearer a b", "Bearer a\"b", "Bearer =", "Bearer é"] {
             assert_eq!(presented(&[field], None), Err("D13"), "{field}");
         }
-        assert_eq!(presented(&[&format!("Bearer {}", "a".repeat(LONGEST + 1))], None), Err("D13"));
-        assert!(presented(&[&format!("Bearer {}", "a".repeat(LONGEST))], None).is_ok());
+        assert_eq!(presented(&[&format!("Bearer {}", "a".repeat(24_577))], None), Err("D13"));
+        assert!(presented(&[&format!("Bearer {}", "a".repeat(24_576))], None).is_ok());
+    }
+
+    #[test]
+    fn every_character_outside_b64token_makes_a_token_malformed() {
+        for byte in 0x21..=0x7e_u8 {
+            let character = char::from(byte);
+            let known = character.is_ascii_alphanumeric() || "-._~+/=".contains(character);
+            let expected = if character == ',' { Err("D12") } else { Err("D13") };
+            for (token, ends) in [
+                (format!("a{character}"), known),
+                (format!("a{character}b"), known && byte != b'='),
+                (format!("{character}{character}b"), known && byte != b'='),
+            ] {
+                let expected = if ends { Ok(Some(token.clone())) } else { expected.clone() };
+                assert_eq!(presented(&[&format!("Bearer {token}")], None), expected, "{token}");
+            }
+        }
     }
 
     #[test]

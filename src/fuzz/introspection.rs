@@ -60,10 +60,12 @@ fn active(introspection: &Introspection, answer: &Json, own: Option<&Json>) {
     }
     let speaking: Vec<&Json> = sources.into_iter().filter(|source| source.permissions().is_some()).collect();
     for permission in &introspection.permissions {
+        // One without a resource is for nothing.
+        let Some(resource) = &permission.resource else { continue };
         for scope in permission.scopes.iter().map(Some).chain([None]) {
             let scope = scope.map(|scope| &*scope.0);
-            let granted = |source: &&Json| source.grants(&permission.resource.0, scope, permission.exp.map(|exp| exp.0));
-            assert!(!speaking.is_empty() && speaking.iter().all(granted), "{} {scope:?} is granted by nobody", permission.resource);
+            let granted = |source: &&Json| source.grants(&resource.0, scope, permission.exp.map(|exp| exp.0));
+            assert!(!speaking.is_empty() && speaking.iter().all(granted), "{resource} {scope:?} is granted by nobody");
         }
     }
 }

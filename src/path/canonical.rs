@@ -133,12 +133,6 @@ impl PartialEq for CanonicalPath {
 
 impl Eq for CanonicalPath {}
 
-impl std::hash::Hash for CanonicalPath {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.as_str().hash(state);
-    }
-}
-
 impl std::fmt::Display for CanonicalPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

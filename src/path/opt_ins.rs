@@ -177,6 +177,22 @@ mod tests {
     }
 
     #[test]
+    fn opt_ins_have_the_names_of_the_configuration() {
+        let all = OptIns { encoded_slash: true, encoded_percent: true, semicolon: true };
+        assert_eq!(all.names().collect::<Vec<_>>(), ["encoded_slash", "encoded_percent", "semicolon"]);
+        assert_eq!(OptIns { encoded_percent: true, ..OptIns::default() }.names().collect::<Vec<_>>(), ["encoded_percent"]);
+        assert_eq!(OptIns::default().names().count(), 0);
+    }
+
+    #[test]
+    fn escapes_of_escapes_are_followed_so_far_and_no_further() {
+        let nested = |times: usize| format!("/a%{}41", "25".repeat(times));
+        let admitted = read(&nested(DEEPEST - 1)).unwrap();
+        assert_eq!((admitted.len(), admitted.last().map(String::as_str)), (DEEPEST + 1, Some("aA")));
+        assert_eq!(read(&nested(DEEPEST)), Err(PathProblem::EncodedPercent));
+    }
+
+    #[test]
     fn no_opt_in_admits_dots_controls_or_disguises() {
         for (path, problem) in [
             ("/a%2F..%2Fb", PathProblem::DotSegment),

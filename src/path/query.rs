@@ -65,6 +65,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_query_tells_whether_a_parameter_is_in_it() {
+        let query = Query::of(&PathAndQuery::from_static("/a?b=c&access%5Ftoken=x")).unwrap();
+        assert!(query.has_parameter("access_token") && query.has_parameter("b") && !query.has_parameter("c"));
+    }
+
+    #[test]
+    fn without_a_parameter_all_others_stay_as_they_came() {
+        for (query, expected) in [
+            ("", ""),
+            ("a=1&b=%zz;c", "a=1&b=%zz;c"),
+            ("t=x", ""),
+            ("t=x&a=1", "a=1"),
+            ("a=1&t=x", "a=1"),
+            ("a=1&t;b=2", "a=1&b=2"),
+            ("a=1&%74=x&&b=2&t=y&", "a=1&&b=2"),
+        ] {
+            assert_eq!(query_without_parameter(query, "t"), expected, "{query}");
+        }
+    }
+
+    #[test]
     fn a_parameter_is_found_in_every_spelling() {
         for query in ["access_token=x", "a=1&access_token", "access%5Ftoken=x", "%61ccess_token=", "a;access_token=x", "&&access_token=x&"] {
             assert!(query_has_parameter(query, "access_token"), "{query}");

@@ -131,6 +131,8 @@ fn ordinary_spellings_pass_with_the_bytes_they_came_in() {
         "/100%25.pdf",
         "/100%25",
         "/50%25%20off",
+        "/100%25-%C3%A9",
+        "/%C3%A9-100%25",
         "/%25usa",
         "/a%25/b",
         "/.well-known/security.txt",
@@ -195,6 +197,64 @@ fn segments_leave_out_a_trailing_slash() {
 }
 
 #[test]
+fn a_slash_at_the_end_is_a_trailing_one_unless_it_is_the_first() {
+    for (raw, expected) in [("/", false), ("/a", false), ("/a/", true), ("/a/b", false), ("/a/b/", true)] {
+        assert_eq!(CanonicalPath::parse(raw).map(|path| path.has_trailing_slash()), Ok(expected), "{raw}");
+    }
+}
+
+#[test]
+fn a_path_without_escapes_is_plain_and_has_one_reading() {
+    for (raw, expected) in [("/", true), ("/a/b.c", true), ("/caf%C3%A9", false), ("/%61", true), ("/100%25", false)] {
+        let path = CanonicalPath::parse(raw).unwrap();
+        assert_eq!(path.is_plain(), expected, "{raw}");
+        assert_eq!(path.readings(), Ok(Vec::new()), "{raw}");
+    }
+    assert!(OptIns::default().is_empty());
+}
+
+#[test]
+fn paths_are_equal_when_they_are_written_the_same_and_are_shown_without_their_query() {
+    let path = |raw: &str| CanonicalPath::parse(raw).unwrap();
+    assert_eq!(path("/%61"), path("/a"));
+    assert_ne!(path("/a"), path("/b"));
+    assert_ne!(path("/a"), path("/a/"));
+    assert_eq!(format!("{:?}", path("/%61")), "CanonicalPath(/a)");
+}
+
+#[test]
+fn what_is_left_of_the_segments_keeps_its_slashes() {
+    let path = CanonicalPath::parse("/a/b/").unwrap();
+    let mut segments = path.segments();
+    for (segment, rest) in [(Some("a"), "/b/"), (Some("b"), "/"), (None, "/")] {
+        assert_eq!((segments.next(), segments.rest()), (segment, rest));
+    }
+}
+
+#[test]
+fn an_opt_in_that_two_segments_need_is_needed() {
+    for (raw, problem) in [
+        ("/a%2541/b%2541", PathProblem::EncodedPercent),
+        ("/a%2541/b", PathProblem::EncodedPercent),
+        ("/a%2Fb/c%2Fd", PathProblem::EncodedSlash),
+        ("/a%3Bb/c%3Bd", PathProblem::Semicolon),
+        ("/a%2Fb%2Fc", PathProblem::EncodedSlash),
+        ("/a%3Bb%3Bc", PathProblem::Semicolon),
+    ] {
+        assert_eq!(refused(raw), problem, "{raw}");
+    }
+}
+
+#[test]
+fn a_canonical_target_goes_on_without_a_copy() {
+    let target = PathAndQuery::from_maybe_shared(b"/albums/caf%C3%A9?x=1".to_vec()).unwrap();
+    let (path, query) = CanonicalPath::of_target(&target).unwrap();
+    let place = target.as_str().as_ptr();
+    assert!(std::ptr::eq(path.as_str().as_ptr(), place));
+    assert!(std::ptr::eq(path.with_query(query.as_ref()).as_str().as_ptr(), place));
+}
+
+#[test]
 fn a_target_keeps_its_query_apart_and_goes_on_whole() {
     for (raw, path, query, whole) in [
         ("/a?x=%zz&y", "/a", Some("x=%zz&y"), "/a?x=%zz&y"),
@@ -216,6 +276,7 @@ fn a_query_is_never_shown() {
     let target = PathAndQuery::from_static("/a?access_token=secret");
     let (path, query) = CanonicalPath::of_target(&target).unwrap();
     assert!(!format!("{path} {path:?} {query:?}").contains("secret"));
+    assert_eq!(format!("{query:?}"), "Some(Query(..))");
 }
 
 proptest! {

@@ -80,6 +80,16 @@ mod tests {
     }
 
     #[test]
+    fn only_what_normalisation_changes_is_copied() {
+        for text in ["", "plain", "100%", "caf\u{e9}", "東京"] {
+            assert!(matches!(compatible(text), Cow::Borrowed(same) if same == text), "{text}");
+        }
+        for (text, form) in [("\u{fb01}", "fi"), ("cafe\u{301}", "caf\u{e9}"), ("\u{ff41}", "a")] {
+            assert!(matches!(compatible(text), Cow::Owned(other) if other == form), "{text}");
+        }
+    }
+
+    #[test]
     fn delimiters_hide_in_compatibility_characters() {
         for character in ['／', '．', '…', '‥', '℀', '；', '\u{37e}', '？', '＃', '％', '＼', '⒈', '\u{85}', '\u{9f}'] {
             assert!(hides_a_delimiter(character), "{character:?}");

@@ -14,8 +14,13 @@ use crate::response::Row;
 use crate::telemetry::RequestId;
 
 fn request(head: http::request::Parts, body: Body, hosts: &[&str]) -> Request {
-    let peer =
-        Peer { address: "192.0.2.1:4000".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: ServedHosts::new(hosts).unwrap() };
+    let peer = Peer {
+        address: "192.0.2.1:4000".parse().unwrap(),
+        local: "127.0.0.1:80".parse().unwrap(),
+        scheme: "http",
+        hosts: ServedHosts::new(hosts).unwrap(),
+        certificate: None,
+    };
     let recorder = Recorder::new(RequestId("r1".into()), head.method.clone(), None, "http");
     Request { head, body, peer, refusal: None, recorder }
 }
@@ -166,7 +171,7 @@ fn ordinary_requests_pass() {
 
 #[test]
 fn a_target_has_a_length_limit_of_its_own() {
-    let fits = "a".repeat(MAX_TARGET - 1);
+    let fits = "a".repeat(8_191);
     assert_eq!(status(&format!("GET /{fits} HTTP/1.1\r\nHost: a\r\n\r\n")), 200);
     assert_eq!(status(&format!("GET /{fits}a HTTP/1.1\r\nHost: a\r\n\r\n")), 414);
     assert_eq!(status(&format!("GET /?{fits} HTTP/1.1\r\nHost: a\r\n\r\n")), 414);
@@ -184,7 +189,11 @@ fn a_listener_that_names_its_hosts_serves_no_other() {
 }
 
 fn admitted(request_line: (&str, &str), headers: &[(&str, &[u8])]) -> (Result<Admitted, Rejection>, Recorder) {
-    let mut builder = http::Request::builder().method(request_line.0).uri(request_line.1);
+    admitted_in(Version::HTTP_11, request_line, headers)
+}
+
+fn admitted_in(version: Version, request_line: (&str, &str), headers: &[(&str, &[u8])]) -> (Result<Admitted, Rejection>, Recorder) {
+    let mut builder = http::Request::builder().method(request_line.0).uri(request_line.1).version(version);
     for (name, value) in headers {
         builder = builder.header(*name, HeaderValue::from_bytes(value).unwrap());
     }
@@ -207,6 +216,58 @@ fn two_framings_are_refused_should_they_arrive() {
     for (name, value) in [("transfer-encoding", &b"chunked"[..]), ("content-length", b"1")] {
         let (answer, _) = admitted(("POST", "/"), &[("host", b"a"), ("content-length", b"1"), (name, value)]);
         assert!(matches!(answer, Err(Rejection::Malformed(_))), "{name}");
+    }
+}
+
+/// hyper and h2 let none of these through.
+#[test]
+fn a_transfer_coding_is_chunked_alone_and_only_where_the_version_has_any_should_it_arrive() {
+    for (version, coding, expected) in [
+        (Version::HTTP_2, &b"chunked"[..], "HTTP/2 has no Transfer-Encoding"),
+        (Version::HTTP_10, b"chunked", "HTTP/1.0 has no Transfer-Encoding"),
+        (Version::HTTP_11, b"gzip, deflate", "Transfer-Encoding is not chunked"),
+        (Version::HTTP_11, b"gzip", "Transfer-Encoding is not chunked"),
+        (Version::HTTP_11, b"", "Transfer-Encoding is not chunked"),
+    ] {
+        let (answer, _) = admitted_in(version, ("POST", "http://a/"), &[("host", b"a"), ("transfer-encoding", coding)]);
+        assert_eq!(answer.map(|_| ()).map_err(|rejection| rejection.reason()), Err(expected));
+    }
+}
+
+#[test]
+fn a_method_may_be_as_long_as_any_and_somewhat_longer() {
+    for (length, expected) in [(1, true), (MAX_METHOD, true), (MAX_METHOD + 1, false)] {
+        assert_eq!(admitted((&"M".repeat(length), "/"), &[("host", b"a")]).0.is_ok(), expected, "{length}");
+    }
+}
+
+#[test]
+fn over_http2_alone_the_authority_stands_for_a_host_that_is_missing() {
+    let asked = |version, target, headers: &[(&str, &[u8])]| {
+        admitted_in(version, ("GET", target), headers).0.map(|admitted| admitted.authority.as_str().to_owned()).map_err(|rejection| rejection.reason())
+    };
+    assert_eq!(asked(Version::HTTP_2, "https://A.example/x", &[]), Ok("a.example".to_owned()));
+    assert_eq!(asked(Version::HTTP_2, "https://a.example/x", &[("host", b"A.example.")]), Ok("a.example".to_owned()));
+    assert_eq!(asked(Version::HTTP_2, "https://a.example/x", &[("host", b"b.example")]), Err("the target names another authority than Host"));
+    assert_eq!(asked(Version::HTTP_2, "/x", &[]), Err("Host is missing"));
+    for version in [Version::HTTP_11, Version::HTTP_10] {
+        assert_eq!(asked(version, "http://a.example/x", &[]), Err("Host is missing"));
+    }
+}
+
+#[test]
+fn crumbs_of_a_cookie_are_put_together_over_http2_alone() {
+    let crumbs = [&b"a=1"[..], b"b=2", b"c=3"];
+    for (version, count, expected) in [
+        (Version::HTTP_2, 0, &[][..]),
+        (Version::HTTP_2, 1, &["a=1"]),
+        (Version::HTTP_2, 2, &["a=1; b=2"]),
+        (Version::HTTP_2, 3, &["a=1; b=2; c=3"]),
+        (Version::HTTP_11, 3, &["a=1", "b=2", "c=3"]),
+    ] {
+        let headers: Vec<_> = [("host", &b"a"[..])].into_iter().chain(crumbs.into_iter().take(count).map(|crumb| ("cookie", crumb))).collect();
+        let admitted = admitted_in(version, ("GET", "http://a/"), &headers).0.unwrap();
+        assert_eq!(admitted.head.headers.get_all(COOKIE).iter().collect::<Vec<_>>(), expected, "{version:?}");
     }
 }
 

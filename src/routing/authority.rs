@@ -20,27 +20,21 @@ pub struct Authority {
 
 /// Why an authority is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.reason())]
 pub enum AuthorityProblem {
     /// Nothing in it.
-    #[error("the host is empty")]
     Empty,
     /// `user@`.
-    #[error("the authority holds user information")]
     UserInfo,
     /// A character that no host has.
-    #[error("the host holds a character that no host has")]
     Character,
     /// `a..b`, or a dot in front.
-    #[error("the host holds an empty label")]
     EmptyLabel,
     /// More than 253 characters.
-    #[error("the host is too long")]
     TooLong,
     /// Not a port.
-    #[error("the port is no number up to 65535")]
     Port,
     /// Brackets around something that is no IPv6 address.
-    #[error("the brackets hold no IPv6 address")]
     Ipv6,
 }
 
@@ -303,6 +297,23 @@ mod tests {
             assert_eq!(Authority::parse(raw.as_bytes()), Err(problem), "{raw}");
         }
         assert_eq!(Authority::parse("a".repeat(254).as_bytes()), Err(Problem::TooLong));
+        assert!(Authority::parse("a".repeat(253).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn each_problem_says_what_it_is() {
+        use AuthorityProblem as Problem;
+        for (problem, words) in [
+            (Problem::Empty, "the host is empty"),
+            (Problem::UserInfo, "the authority holds user information"),
+            (Problem::Character, "the host holds a character that no host has"),
+            (Problem::EmptyLabel, "the host holds an empty label"),
+            (Problem::TooLong, "the host is too long"),
+            (Problem::Port, "the port is no number up to 65535"),
+            (Problem::Ipv6, "the brackets hold no IPv6 address"),
+        ] {
+            assert_eq!((problem.reason(), problem.to_string().as_str()), (words, words));
+        }
     }
 
     #[test]
@@ -314,6 +325,48 @@ mod tests {
         for text in ["a:80", "[::1]:80", "a:", "*", "*.*.a", "*.a:80"] {
             assert!(HostPattern::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_authority_is_shown_as_it_is_handed_on() {
+        let authority = Authority::parse(b"Example.org.:0080").unwrap();
+        assert_eq!((authority.to_string().as_str(), format!("{authority:?}").as_str()), ("example.org:80", "Authority(example.org:80)"));
+    }
+
+    #[test]
+    fn a_pattern_includes_another_where_it_means_all_its_hosts() {
+        let pattern = |text: &str| if text == "any" { HostPattern::Any } else { HostPattern::parse(text).unwrap() };
+        for (wider, narrower) in
+            [("any", "any"), ("any", "a.org"), ("any", "*.a.org"), ("*.a.org", "x.a.org"), ("*.a.org", "*.x.a.org"), ("*.a.org", "*.a.org")]
+        {
+            assert!(pattern(wider).includes(&pattern(narrower)), "{wider} {narrower}");
+            assert!(pattern(wider).overlaps(&pattern(narrower)) && pattern(narrower).overlaps(&pattern(wider)), "{wider} {narrower}");
+            assert_eq!(pattern(narrower).includes(&pattern(wider)), wider == narrower, "{narrower} {wider}");
+        }
+        for (one, other) in [("a.org", "b.org"), ("*.a.org", "a.org"), ("*.a.org", "b.org"), ("*.a.org", "*.b.org"), ("*.a.org", "*.ba.org")] {
+            assert!(!pattern(one).includes(&pattern(other)) && !pattern(other).includes(&pattern(one)), "{one} {other}");
+            assert!(!pattern(one).overlaps(&pattern(other)) && !pattern(other).overlaps(&pattern(one)), "{one} {other}");
+        }
+        assert!(pattern("a.org").includes(&pattern("A.org.")));
+    }
+
+    #[test]
+    fn a_route_whose_hosts_no_listener_serves_is_seen() {
+        let served = ServedHosts::new(&["a.example", "*.b.example"]).unwrap();
+        for (route, expected) in [
+            ("a.example", true),
+            ("x.b.example", true),
+            ("*.b.example", true),
+            ("*.x.b.example", true),
+            ("*.example", true),
+            ("c", false),
+            ("b.example", false),
+            ("*.a.example", false),
+        ] {
+            assert_eq!(served.overlaps(&HostPattern::parse(route).unwrap()), expected, "{route}");
+        }
+        assert!(served.overlaps(&HostPattern::Any));
+        assert!(ServedHosts::default().overlaps(&HostPattern::Exact("anything".into())));
     }
 
     #[test]

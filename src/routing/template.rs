@@ -134,6 +134,12 @@ impl Rewrite {
         if prefix.is_some() && !pattern.rest {
             return Err(problem(TemplateProblemKind::Rest, text.len() - 4, 4, None));
         }
+        if let Some(at) = text.split('/').position(|segment| segment == "**") {
+            // In a path it is the rest; here it would be two characters.
+            let offset = text.split('/').take(at).map(|segment| segment.len().saturating_add(1)).sum();
+            let instead = text.strip_suffix("/**").filter(|_| pattern.rest).map(|before| format!("{before}/{{**}}"));
+            return Err(problem(TemplateProblemKind::Rest, offset, 2, instead));
+        }
         let names: Vec<Arc<str>> = pattern.parameters().cloned().collect();
         let template = match prefix {
             Some("") => Template { text: text.into(), parts: Vec::new() },

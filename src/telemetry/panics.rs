@@ -45,7 +45,8 @@ mod tests {
         let token = String::from("se\u{e9}cret-token");
         let said = of(move || drop(token.split_at(3).0.to_owned()));
         assert!(!said.contains("cret-token"), "{said}");
-        assert!(said.contains("panics.rs:") && said.contains("kept back"), "{said}");
+        // The place is one of the standard library, unless there is a trace.
+        assert!(said.contains(".rs:") && said.contains("kept back"), "{said}");
         let token = String::from("wX7k-token");
         let said = of(move || panic!("it is {token}"));
         assert!(!said.contains("wX7k") && said.contains("panics.rs:"), "{said}");

@@ -14,6 +14,7 @@ mod faults;
 mod figures;
 mod flows;
 mod framing;
+mod guard;
 mod h2_upstream;
 mod http2;
 mod matrix;

@@ -40,6 +40,7 @@ pub fn targets(config: &config::Gateway, server: ServerIdentity) -> Vec<Target> 
             continue;
         }
         let named = match (&protect.resource, snapshot::fixed(protect)) {
+            (ResourceChoice::Token, _) => continue,
             (ResourceChoice::Id { id, owner }, _) => Named::Id(ResourceId(Arc::clone(id)), owner.as_ref().map(|owner| Arc::clone(&owner.text))),
             (_, Some((_, Some(declared)))) => Named::Declared(declared),
             (_, Some((key, None))) => Named::Key(key),

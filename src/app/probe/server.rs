@@ -12,7 +12,7 @@ use super::resources::{self, Target};
 use super::trouble::Asked;
 use crate::authorization_server::{Answer, AskError, Config, Introspected, Profile, Server};
 use crate::http_client::HttpClient;
-use crate::uma::Timestamp;
+use crate::uma::{Rpt, Timestamp};
 
 /// Clocks that differ by more, in seconds, are told.
 const CLOCKS_APART: i64 = 30;
@@ -21,6 +21,9 @@ const CLOCKS_APART: i64 = 30;
 pub async fn survey(server: &Server, http: &HttpClient, targets: &[Target], report: &mut Report) {
     let asked = asked(server.config(), http);
     let Some(dated) = discovery(server, &asked, report).await else { return };
+    if !server.config().speaks_uma() {
+        return introspector(server, &asked, report).await;
+    }
     let owners: Vec<Option<&str>> = server.config().owners.keys().map(|owner| Some(&**owner)).collect();
     let (mut open, mut tell_clock) = (true, !dated);
     for owner in if owners.is_empty() { vec![None] } else { owners } {
@@ -155,6 +158,22 @@ fn clock(ahead: i64, report: &mut Report) {
     }
     let way = if ahead > 0 { "ahead of" } else { "behind" };
     report.fail(format!("its clock is {apart} s {way} ours"), "let both machines keep time by NTP: tokens and tickets end at the wrong moment");
+}
+
+/// A plain OAuth server: whether our client may introspect. What it says of a token that nobody has does not matter.
+async fn introspector(server: &Server, asked: &Asked<'_>, report: &mut Report) {
+    let id = &*server.config().client.id;
+    match server.introspect(None, &Rpt("no-token-of-anybody".into()), deadline(server), &mut false).await {
+        Ok(_) => report.ok(format!("client \"{id}\" has the right secret and may introspect")),
+        Err(AskError::CredentialRefused(_)) => report.fail(
+            format!("client \"{id}\" has a wrong secret, or may not introspect"),
+            format!("correct `{}`, or let it, at the server", key(server.config(), "client.secret")),
+        ),
+        Err(error) => {
+            let trouble = asked.trouble(&error).await;
+            report.fail(format!("introspection cannot be used: {}", trouble.what), trouble.mend);
+        }
+    }
 }
 
 /// A PAT as messages name it.

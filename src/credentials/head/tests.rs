@@ -19,6 +19,7 @@ struct Case<'a> {
     upgrade: Option<Upgrade>,
     identity: &'a [(&'a str, Claim, &'a str)],
     target: &'a str,
+    version: Version,
 }
 
 impl Default for Case<'_> {
@@ -33,6 +34,7 @@ impl Default for Case<'_> {
             upgrade: None,
             identity: &[],
             target: "/albums/1?a=b",
+            version: Version::HTTP_11,
         }
     }
 }
@@ -40,7 +42,7 @@ impl Default for Case<'_> {
 impl Case<'_> {
     #[expect(clippy::unwrap_in_result, reason = "what a test says can be parsed")]
     fn try_head(self) -> Result<request::Parts, Rejection> {
-        let mut request = Request::builder().method(self.method).uri("/never/this");
+        let mut request = Request::builder().method(self.method).uri("/never/this").version(self.version);
         for (name, value) in self.fields {
             request = request.header(*name, *value);
         }
@@ -200,6 +202,21 @@ fn a_trusted_peer_is_believed_about_the_way_but_not_about_who_asks() {
         assert!(lines.iter().any(|known| known == line), "{line}");
     }
     assert!(!lines.iter().any(|line| line.contains("root")));
+}
+
+#[test]
+fn via_tells_the_version_in_which_the_request_came() {
+    for (version, expected) in [(Version::HTTP_10, "1.0 gw-1"), (Version::HTTP_11, "1.1 gw-1"), (Version::HTTP_2, "2 gw-1")] {
+        assert_eq!(Case { version, ..Case::default() }.head().headers.get(VIA).unwrap(), expected);
+    }
+}
+
+#[test]
+fn of_what_connection_names_each_field_that_is_there_counts_once() {
+    let mut client = HeaderMap::new();
+    client.insert(CONNECTION, HeaderValue::from_static("x-hop, close, X-Hop, x-none, x-none"));
+    client.insert("x-hop", HeaderValue::from_static("1"));
+    assert_eq!(connection_options(&client), ["x-hop"]);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::Kind;
 use super::answer::Answer;
 use super::asked::{Asked, Place};
-use super::Kind;
 use super::state::State;
 
 impl State {

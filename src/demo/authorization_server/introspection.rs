@@ -3,9 +3,9 @@
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::Kind;
 use super::answer::Answer;
 use super::asked::Asked;
-use super::Kind;
 use super::state::{Granted, State, Token, TokenKind, subject};
 
 impl State {

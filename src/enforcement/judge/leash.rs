@@ -99,7 +99,7 @@ impl Leash {
         let Case { server, scopes, scopes_match, .. } = &self.case;
         let need = Need { server, resource: &self.resource, scopes, scopes_match: *scopes_match };
         match decide(&need, entry.introspection(), Timestamp::now()) {
-            Decision::Permit { until } => Some(until),
+            Decision::Permit { until, .. } => Some(until),
             _ => None,
         }
     }

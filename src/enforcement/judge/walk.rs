@@ -13,9 +13,9 @@ use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, Row, UnreachableStatus};
-use crate::telemetry::{CacheState, Step};
 use crate::secret::Secret;
-use crate::uma::{ResourceId, Rpt, TokenError, challenge_body, uma_challenge};
+use crate::telemetry::{CacheState, Step};
+use crate::uma::{ResourceId, Rpt, TokenError, bearer_challenge, challenge_body, uma_challenge};
 
 impl Judge {
     /// All stages, waiting where somebody must be asked.
@@ -136,7 +136,15 @@ impl Judge {
     pub(super) async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
         // A token that the cache holds does not count against the client's introspections.
         let bucket = if known.is_none() { case.bucket } else { None };
-        let question = |reply| Question::Introspect { server: case.server.identity, owner: case.resource.owner().cloned(), token: token.clone(), key, known, bucket, reply };
+        let question = |reply| Question::Introspect {
+            server: case.server.identity,
+            owner: case.resource.owner().cloned(),
+            token: token.clone(),
+            key,
+            known,
+            bucket,
+            reply,
+        };
         match asked(case, Step::Introspect, self.control.ask(question, case.deadline)).await {
             Ok(Ok(Introspected { outcome, renewed })) => {
                 if renewed {
@@ -180,14 +188,20 @@ impl Judge {
         }
     }
 
-    /// Rows C1 to C7: a ticket for exactly this resource and these scopes.
+    /// Rows C1 to C7: a ticket for exactly this resource and these scopes; row O1 where there are none.
     async fn challenge(&self, case: &Case, resource: &ResourceId, reason: Option<TokenError>) -> Rejection {
+        if !case.server.speaks_uma() {
+            return match bearer_challenge(&case.server.realm, reason, &case.scopes) {
+                Ok(challenge) => Rejection::TokenRequired { challenge, insufficient: reason == Some(TokenError::InsufficientScope) },
+                Err(_) => Rejection::Internal,
+            };
+        }
         if self.dry {
             return permission_required(case, reason, HeaderValue::from_static("UMA"), None);
         }
         let forget = match &case.resource {
             Wanted::Named { key, .. } => Some(key.clone()),
-            Wanted::Id { .. } => None,
+            Wanted::Token | Wanted::Id { .. } => None,
         };
         let question = |reply| Question::Ticket {
             server: case.server.identity,

@@ -109,7 +109,14 @@ fn a_ticket_of_six_kibibytes_is_carried_whole() {
 #[test]
 fn debug_shows_no_ticket() {
     let all = parse_challenges("UMA as_uri=\"https://a\", ticket=\"very-secret\"").unwrap();
-    assert!(!format!("{all:?}").contains("very-secret"));
+    assert_eq!(format!("{all:?}"), r#"[Challenge { scheme: "UMA", parameters: ["as_uri", "ticket"], .. }]"#);
+}
+
+#[test]
+fn challenges_of_other_schemes_are_passed_over_whatever_their_parameters() {
+    let mut headers = HeaderMap::new();
+    headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Other as_uri=\"https://evil\", ticket=\"e\", uma as_uri=\"https://a\", ticket=\"t\""));
+    assert_eq!(UmaChallenge::of(&headers).unwrap().as_uri, "https://a");
 }
 
 fn read_back(value: HeaderValue) -> UmaChallenge {

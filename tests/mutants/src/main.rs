@@ -75,6 +75,8 @@ enum Change {
     Guard { guard: Option<Range<usize>>, arm: Vec<Mutant>, mutants: Vec<Mutant> },
     /// The beginning of a body.
     Body { mutants: Vec<Mutant> },
+    /// `const` of a function: no switch can be asked where the compiler computes. Left out.
+    Const,
 }
 
 struct Finder<'a> {
@@ -133,6 +135,13 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             self.changes.push((place, Change::Guard { guard, arm, mutants }));
         }
         visit::visit_arm(self, node);
+    }
+
+    fn visit_signature(&mut self, node: &'ast syn::Signature) {
+        if let Some(word) = &node.constness {
+            self.changes.push((self.source.range(word.span()), Change::Const));
+        }
+        visit::visit_signature(self, node);
     }
 
     fn visit_block(&mut self, node: &'ast syn::Block) {
@@ -220,6 +229,7 @@ impl Writer<'_> {
                     }
                 }
             }
+            Change::Const => String::new(),
             Change::Body { mutants } => {
                 let mut out = String::new();
                 for mutant in mutants {
