@@ -25,6 +25,12 @@ keycloak *arguments:
     tests/keycloak/start
     cargo test --test keycloak --test check -- --include-ignored {{ arguments }}
 
+# the same with the two old servers that speak UMA 1.0: Keycloak 2.5.5 and OpenAM (each stays up until its stop)
+uma1 *arguments:
+    tests/keycloak-2.5/start
+    tests/openam/start
+    cargo test --test uma_1_0 -- --include-ignored {{ arguments }}
+
 # foreign clients and servers through the release binary, with that Keycloak: just clients curl
 clients *names:
     cargo build --release

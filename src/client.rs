@@ -1,4 +1,4 @@
-//! The requesting party's side: from an address without a token to its content (UMA 2.0 Grant, 3).
+//! The requesting party's side: from an address without a token to its content (UMA 2.0 Grant, 3; UMA 1.0.1 Core, 3).
 //!
 //! A [`Client`] asks, reads the challenge, discovers the authorization server, gets a claims token, trades the ticket and asks again.
 //! [`Client::fetch`] walks all of it; [`Client::ask`], [`Client::discover`], [`Client::claims_token`] and [`Client::trade`] are its single steps.
@@ -13,6 +13,8 @@ mod claims;
 pub mod command;
 mod discovery;
 mod error;
+mod kept;
+mod rpt_endpoint;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -23,13 +25,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, WARNING};
+use http::header::{AUTHORIZATION, WARNING, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
 use crate::http_client::{HttpClient, Streamed};
 use crate::secret::Secret;
-use crate::uma::{Rpt, UmaChallenge};
+use crate::uma::{Rpt, Timestamp, UmaChallenge, challenges_of};
 
 pub use browser::BrowserError;
 pub use claims::ClaimsToken;
@@ -128,13 +130,15 @@ pub struct FetchRequest {
     pub body: Bytes,
     /// An RPT from an earlier time: asked with at first, and upgraded if it does not do (UMA 2.0 Grant, 3.3.1).
     pub rpt: Option<Rpt>,
+    /// The issuer that gave `rpt`, where it is known: no other is asked to upgrade it.
+    pub rpt_issuer: Option<String>,
 }
 
 impl FetchRequest {
     /// A request without body or further headers.
     #[must_use]
     pub fn new(method: Method, address: Uri) -> Self {
-        Self { method, address, headers: HeaderMap::new(), body: Bytes::new(), rpt: None }
+        Self { method, address, headers: HeaderMap::new(), body: Bytes::new(), rpt: None, rpt_issuer: None }
     }
 
     /// `GET` of this address.
@@ -160,6 +164,17 @@ pub struct Fetched {
     pub steps: Vec<Step>,
     /// The RPT that the resource was asked with last.
     pub rpt: Option<Rpt>,
+    /// Whose RPT that is, if it was fetched on this way.
+    pub granted: Option<Granted>,
+}
+
+/// What is known of a new RPT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    /// The issuer that gave it.
+    pub issuer: String,
+    /// When it ends, as far as the server or the token itself tells; no check of ours, only a reason not to show it in vain.
+    pub expires: Option<Timestamp>,
 }
 
 /// What the resource said.
@@ -207,9 +222,10 @@ impl Client {
         if let Some(rpt) = rpt {
             message.headers_mut().insert(AUTHORIZATION, bearer(&rpt.0)?);
         }
-        let response = self.http.open(message, self.deadline()).await.map_err(FetchError::Resource)?;
-        let challenges = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-        match challenges.then(|| UmaChallenge::of(response.headers())).flatten() {
+        let mut response = self.http.open(message, self.deadline()).await.map_err(FetchError::Resource)?;
+        let challenges = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && response.headers().contains_key(WWW_AUTHENTICATE);
+        let challenge = if challenges { self.challenge(&mut response).await? } else { None };
+        match challenge {
             Some(challenge) => {
                 let status = response.status();
                 // Read to the end so that the connection can be used again; what it says is for people.
@@ -218,6 +234,24 @@ impl Client {
             }
             None => Ok(Asked::Answer(response)),
         }
+    }
+
+    /// The challenge of an answer: in its header, or with the ticket in its body, which is left for whoever reads it if there is none.
+    async fn challenge(&self, response: &mut Response<Streamed>) -> Result<Option<UmaChallenge>, FetchError> {
+        if let Some(challenge) = UmaChallenge::of(response.headers()) {
+            return Ok(Some(challenge));
+        }
+        if !challenges_of(response.headers()).iter().any(|challenge| challenge.is("UMA")) {
+            return Ok(None);
+        }
+        let deadline = self.deadline();
+        let read = Bytes::copy_from_slice(response.body_mut().look_ahead(ANSWER, deadline).await.map_err(FetchError::Resource)?);
+        Ok(UmaChallenge::with_body(response.headers(), &read))
+    }
+
+    /// Whether an RPT of this issuer may be used: where only one is trusted, it is that one's.
+    fn trusts(&self, issuer: &str) -> bool {
+        self.options.issuer.as_deref().is_none_or(|trusted| trusted == issuer)
     }
 
     fn deadline(&self) -> Instant {

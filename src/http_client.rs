@@ -13,7 +13,7 @@ mod tests;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -87,7 +87,7 @@ impl HttpClient {
     /// See [`HttpError`].
     pub async fn open(&self, request: Request<Bytes>, deadline: Instant) -> Result<Response<Streamed>, HttpError> {
         let answer = timeout_at(deadline, self.0.request(request.map(Full::new))).await.map_err(|_| HttpError::Timeout)??;
-        Ok(answer.map(Streamed))
+        Ok(answer.map(|rest| Streamed { ahead: Bytes::new(), rest }))
     }
 }
 
@@ -99,7 +99,11 @@ impl std::fmt::Debug for HttpClient {
 
 /// The body of an answer that is still on its way.
 #[derive(Debug)]
-pub struct Streamed(Incoming);
+pub struct Streamed {
+    /// What was read ahead and not yet handed out.
+    ahead: Bytes,
+    rest: Incoming,
+}
 
 impl Streamed {
     /// The next piece, `None` at the end. Waits no longer than until `deadline`.
@@ -107,8 +111,11 @@ impl Streamed {
     /// # Errors
     /// When the answer breaks off or the deadline passes.
     pub async fn chunk(&mut self, deadline: Instant) -> Result<Option<Bytes>, HttpError> {
+        if !self.ahead.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.ahead)));
+        }
         loop {
-            match timeout_at(deadline, self.0.frame()).await.map_err(|_| HttpError::Timeout)? {
+            match timeout_at(deadline, self.rest.frame()).await.map_err(|_| HttpError::Timeout)? {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(HttpError::BodyBroken(error)),
                 Some(Ok(frame)) => {
@@ -120,14 +127,33 @@ impl Streamed {
         }
     }
 
+    /// Reads on until the end or until more than `limit` bytes are there, and shows what is there; it is handed out later all the same.
+    ///
+    /// # Errors
+    /// As [`Streamed::chunk`].
+    pub async fn look_ahead(&mut self, limit: usize, deadline: Instant) -> Result<&[u8], HttpError> {
+        let mut read = BytesMut::new();
+        while read.len() <= limit {
+            match self.chunk(deadline).await? {
+                Some(piece) => read.extend_from_slice(&piece),
+                None => break,
+            }
+        }
+        self.ahead = read.freeze();
+        Ok(&self.ahead)
+    }
+
     /// The whole rest, of at most `limit` bytes.
     ///
     /// # Errors
     /// When it is larger, breaks off, or is not complete by `deadline`.
     pub async fn bytes(self, limit: usize, deadline: Instant) -> Result<Bytes, HttpError> {
-        let read = timeout_at(deadline, Limited::new(self.0, limit).collect()).await.map_err(|_| HttpError::Timeout)?;
+        let Self { ahead, rest } = self;
+        let room = limit.checked_sub(ahead.len()).ok_or(HttpError::TooLarge)?;
+        let read = timeout_at(deadline, Limited::new(rest, room).collect()).await.map_err(|_| HttpError::Timeout)?;
         match read {
-            Ok(whole) => Ok(whole.to_bytes()),
+            Ok(whole) if ahead.is_empty() => Ok(whole.to_bytes()),
+            Ok(whole) => Ok(Bytes::from([ahead.as_ref(), &whole.to_bytes()].concat())),
             Err(error) if error.is::<LengthLimitError>() => Err(HttpError::TooLarge),
             Err(error) => Err(error.downcast::<hyper::Error>().map_or(HttpError::TooLarge, |error| HttpError::BodyBroken(*error))),
         }

@@ -139,7 +139,7 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
 /// `…/authz/entitlement/CLIENT` beside `…/authz/authorize`; no document names it.
 fn entitlement(rpt: &Endpoint, client: &str) -> Result<Endpoint, AskError> {
     let (folder, _) = rpt.uri.path().trim_end_matches('/').rsplit_once('/').unwrap_or_default();
-    let client = percent_encoding::utf8_percent_encode(client, percent_encoding::NON_ALPHANUMERIC);
+    let client = percent_encoding::utf8_percent_encode(client, super::resources::SEGMENT);
     with_path(rpt, &format!("{folder}/entitlement/{client}"))
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
 use http::{Method, Request, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -321,11 +322,29 @@ pub(super) fn describe(document: &Value) -> Description {
     }
 }
 
+/// What is encoded in a segment of a path. OpenAM compares ids as they are written, so what needs no encoding has none (RFC 3986, 2.3); but a full stop has,
+/// since two of them are no name.
+pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'~');
+
 fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
-    let id = percent_encoding::utf8_percent_encode(&id.0, percent_encoding::NON_ALPHANUMERIC);
+    let id = percent_encoding::utf8_percent_encode(&id.0, SEGMENT);
     with_path(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
 }
 
 pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
     with_path(endpoint, &format!("{}?{query}", endpoint.uri.path()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_stands_in_a_path_as_the_server_wrote_it_and_leads_nowhere_else() {
+        let endpoint = Endpoint { uri: "https://id.example.org/openam/oauth2/resource_set".parse().unwrap(), host: http::HeaderValue::from_static("id") };
+        let path = |id: &str| below(&endpoint, &ResourceId(id.into())).unwrap().uri.path().rsplit_once("resource_set/").unwrap().1.to_owned();
+        assert_eq!(path("05bce9a9-9b9c_436d~0"), "05bce9a9-9b9c_436d~0");
+        assert_eq!(path(".."), "%2E%2E");
+        assert_eq!(path("a/../b?c#d e%2F"), "a%2F%2E%2E%2Fb%3Fc%23d%20e%252F");
+    }
 }

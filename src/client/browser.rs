@@ -81,7 +81,7 @@ impl Client {
             ("response_type", "code"),
             ("client_id", &application.id),
             ("redirect_uri", &way_back.address),
-            ("scope", "openid"),
+            ("scope", server.scope()),
             ("state", state.expose()),
             ("code_challenge", &challenge),
             ("code_challenge_method", "S256"),

@@ -16,13 +16,14 @@ pub struct ClaimsToken {
     id_token: Option<Secret>,
     access_token: Secret,
     ends: Option<Instant>,
+    format: Option<String>,
 }
 
 impl ClaimsToken {
     /// A token that the user has already; the server finds out which kind it is.
     #[must_use]
     pub const fn given(token: Secret) -> Self {
-        Self { id_token: None, access_token: token, ends: None }
+        Self { id_token: None, access_token: token, ends: None, format: None }
     }
 
     /// The token to push as a claim: the ID token where there is one.
@@ -43,17 +44,30 @@ impl ClaimsToken {
         self.ends.is_some_and(|end| end <= Instant::now())
     }
 
+    /// The same token, to be pushed as a claim in this format: what a UMA 1.0 server asked for. Unasked it is the credential only.
+    #[must_use]
+    pub fn pushed_as(self, format: Option<String>) -> Self {
+        Self { format, ..self }
+    }
+
+    /// The format that a UMA 1.0 server asked for.
+    #[must_use]
+    pub fn format(&self) -> Option<&str> {
+        self.format.as_deref()
+    }
+
     fn from_answer(answer: TokenAnswer) -> Result<Self, FetchError> {
         // A little early, so that a token does not end on its way.
         let lifetime = seconds(answer.expires_in).map(|life| life.saturating_sub((life / 5).min(Duration::from_secs(10))));
         let access_token = answer.access_token.ok_or(FetchError::Lacks { step: STEP, member: "access_token" })?;
         let ends = lifetime.and_then(|life| Instant::now().checked_add(life));
-        Ok(Self { id_token: answer.id_token.map(Secret::from), access_token: access_token.into(), ends })
+        Ok(Self { id_token: answer.id_token.map(Secret::from), access_token: access_token.into(), ends, format: None })
     }
 }
 
 impl Client {
-    /// A claims token of the requesting party, with scope `openid`; `None` where nobody is named.
+    /// A claims token of the requesting party, with scope `openid`; `None` where nobody is named. At a UMA 1.0 server its access token is the
+    /// authorization API token as well (AAT, scope `uma_authorization`): one sign-in for both.
     ///
     /// # Errors
     /// When the server refuses the user or the application, or the way through the browser fails.
@@ -62,7 +76,7 @@ impl Client {
             RequestingParty::Nobody => Ok(None),
             RequestingParty::Token(token) => Ok(Some(ClaimsToken::given(token.clone()))),
             RequestingParty::Password { username, password } => {
-                let fields = [("grant_type", "password"), ("username", username), ("password", password.expose()), ("scope", "openid")];
+                let fields = [("grant_type", "password"), ("username", username), ("password", password.expose()), ("scope", server.scope())];
                 self.token(server, &fields).await.map(Some)
             }
             RequestingParty::Browser => {
@@ -84,12 +98,12 @@ impl Client {
     }
 
     /// How the requesting party is known, in words.
-    pub(super) fn how(&self) -> String {
+    pub(super) fn how(&self, server: &AuthorizationServer) -> String {
         match &self.options.requesting_party {
             RequestingParty::Nobody => "no claims".to_owned(),
             RequestingParty::Token(_) => "token given".to_owned(),
-            RequestingParty::Password { username, .. } => format!("{username} signs in (openid)"),
-            RequestingParty::Browser => "sign in with the browser (openid)".to_owned(),
+            RequestingParty::Password { username, .. } => format!("{username} signs in ({})", server.scope()),
+            RequestingParty::Browser => format!("sign in with the browser ({})", server.scope()),
         }
     }
 }

@@ -14,9 +14,11 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
+use super::kept::Kept;
 use super::{Application, Client, ClientOptions, FetchError, FetchRequest, Fetched, RequestingParty, Show, Step, says_unreachable};
 use crate::http_client::{HttpClient, HttpClientError, HttpError, Streamed, TlsFiles};
 use crate::secret::Secret;
+use crate::uma::Timestamp;
 
 /// How long the content may stand still.
 const STILL: Duration = Duration::from_mins(1);
@@ -64,6 +66,12 @@ pub struct Arguments {
     /// When the owner has still to decide: ask again for so long (30s, 5m, 1h)
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = duration)]
     wait: Duration,
+    /// File to keep tokens (RPTs) in until they end, instead of rpts.json in the user's cache folder. Kept are those of --user and --token, each for its own address
+    #[arg(long, value_name = "FILE", conflicts_with = "no_cache")]
+    cache: Option<PathBuf>,
+    /// Keep no token and use none that was kept
+    #[arg(long)]
+    no_cache: bool,
     /// Allow plain http to other machines: tokens and passwords can be read on the way
     #[arg(long)]
     allow_insecure: bool,
@@ -121,12 +129,14 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 async fn fetch(arguments: &Arguments) -> Result<StatusCode, CommandError> {
     let http = HttpClient::new(&TlsFiles { ca: arguments.ca.clone(), ..TlsFiles::default() })?;
-    let client = Client::new(options(arguments)?, http);
+    let options = options(arguments)?;
+    let kept = kept(arguments, &options);
+    let client = Client::new(options, http);
     let mut request = FetchRequest::new(arguments.method.clone(), address(&arguments.url)?);
     if let Some(file) = &arguments.body {
         request.body = Bytes::from(std::fs::read(file).map_err(|error| CommandError::Read(file.clone(), error))?);
     }
-    let Fetched { response, .. } = client.fetch(&request).await?;
+    let Fetched { response, .. } = fetch_with_kept(&client, &mut request, kept.as_ref()).await?;
     let status = response.status();
     if says_unreachable(response.headers()) {
         eprintln!("fetch: {status}, the gateway cannot reach its authorization server");
@@ -138,6 +148,33 @@ async fn fetch(arguments: &Arguments) -> Result<StatusCode, CommandError> {
         eprintln!("{bytes} bytes");
     }
     Ok(status)
+}
+
+/// Where the RPT of this call is kept, if it is.
+fn kept(arguments: &Arguments, options: &ClientOptions) -> Option<Kept> {
+    let file = if arguments.no_cache { None } else { arguments.cache.clone().or_else(Kept::default_file) };
+    Kept::at(file?, &arguments.url, options.application.as_ref(), &options.requesting_party)
+}
+
+/// Begins with the RPT that is kept, and keeps the one that comes out. A file that cannot be used is no reason not to fetch.
+async fn fetch_with_kept(client: &Client, request: &mut FetchRequest, kept: Option<&Kept>) -> Result<Fetched, FetchError> {
+    let Some(kept) = kept else { return client.fetch(request).await };
+    let found = told(kept.find(Timestamp::now()), "read").flatten();
+    if let Some((rpt, issuer)) = found.filter(|(_, issuer)| client.trusts(issuer)) {
+        (request.rpt, request.rpt_issuer) = (Some(rpt), Some(issuer));
+    }
+    let fetched = client.fetch(request).await;
+    match &fetched {
+        // What was there did, or there was nothing to keep, or nobody could be asked.
+        Ok(Fetched { granted: None, .. }) | Err(FetchError::Resource(_) | FetchError::Server { .. }) => {}
+        Ok(Fetched { granted: Some(granted), rpt, .. }) => drop(told(kept.put(rpt.as_ref().map(|rpt| (rpt, granted)), Timestamp::now()), "written")),
+        Err(_) => drop(told(kept.put(None, Timestamp::now()), "written")),
+    }
+    fetched
+}
+
+fn told<T>(result: io::Result<T>, what: &str) -> Option<T> {
+    result.inspect_err(|error| eprintln!("fetch: the file of kept tokens cannot be {what}: {error}")).ok()
 }
 
 fn options(arguments: &Arguments) -> Result<ClientOptions, CommandError> {

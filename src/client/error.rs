@@ -92,6 +92,9 @@ pub enum FetchError {
     /// No application where one is needed.
     #[error("this needs the application's registration: give --client-id and its secret")]
     NeedsApplication,
+    /// No user where one is needed.
+    #[error("this authorization server speaks UMA 1.0, where a user has to sign in before a ticket is traded")]
+    NeedsUser,
     /// No browser where one is needed.
     #[error("the authorization server wants to ask the user by itself, and there is no browser here")]
     NeedsBrowser,
@@ -136,7 +139,7 @@ impl FetchError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Submitted { .. } => 3,
-            Self::Address(_) | Self::NeedsApplication => 2,
+            Self::Address(_) | Self::NeedsApplication | Self::NeedsUser => 2,
             _ => 1,
         }
     }

@@ -1,7 +1,9 @@
 //! The flow against a scripted resource and authorization server: the good way, and every way that a server can answer otherwise.
 
+mod kept;
 mod keycloak;
 mod script;
+mod uma_1_0;
 
 use std::sync::Mutex;
 

@@ -13,7 +13,7 @@ use crate::http_client::{basic_auth, form};
 use crate::secret::Secret;
 use crate::uma::{PermissionTicket, Rpt};
 
-const STEP: &str = "trading the ticket";
+pub(super) const STEP: &str = "trading the ticket";
 const UMA_TICKET: &str = "urn:ietf:params:oauth:grant-type:uma-ticket";
 const ID_TOKEN: &str = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken";
 
@@ -37,6 +37,8 @@ pub enum Traded {
         wanted: Vec<String>,
         /// Where it asks the user by itself.
         redirect: Option<String>,
+        /// UMA 1.0: the format in which it takes the user's ID token as the claim.
+        format: Option<String>,
     },
     /// The owner is asked (`request_submitted`).
     Submitted {
@@ -96,7 +98,7 @@ impl Client {
     /// Trades `ticket`, with the claims if there are any, and with an earlier RPT if that is to be upgraded. Returns the status with the outcome.
     ///
     /// The application authenticates itself and pushes the claims (3.3.1). Without an application the claims token itself is the credential, as Keycloak
-    /// takes it.
+    /// takes it. A server of UMA 1.0 is asked at its `rpt_endpoint`, with the claims token as the authorization API token.
     ///
     /// # Errors
     /// When no answer comes, it is not usable, or refuses the application or the claims themselves.
@@ -107,6 +109,9 @@ impl Client {
         claims: Option<&ClaimsToken>,
         earlier: Option<&Rpt>,
     ) -> Result<(StatusCode, Traded), FetchError> {
+        if let Some(endpoint) = &server.rpt_endpoint {
+            return self.trade_at_rpt_endpoint(server, endpoint, (ticket, claims, earlier)).await;
+        }
         let mut fields = vec![("grant_type", UMA_TICKET), ("ticket", ticket.0.expose())];
         if let Some(rpt) = earlier {
             fields.push(("rpt", rpt.0.expose()));
@@ -183,7 +188,7 @@ fn not_granted(status: StatusCode, mut answer: TokenAnswer) -> Result<Traded, Fe
         ("need_info", _) => {
             let ticket = ticket.ok_or(FetchError::Lacks { step: STEP, member: "ticket" })?;
             let wanted = answer.required_claims.into_iter().filter_map(|claim| claim.friendly_name.or(claim.name).or(claim.claim_type));
-            Ok(Traded::NeedInfo { ticket, wanted: wanted.map(|name| excerpt(&name)).collect(), redirect: answer.redirect_user })
+            Ok(Traded::NeedInfo { ticket, wanted: wanted.map(|name| excerpt(&name)).collect(), redirect: answer.redirect_user, format: None })
         }
         // Keycloak says it in the description, without a ticket.
         ("request_submitted", _) | ("access_denied", "request_submitted") => Ok(Traded::Submitted { ticket, interval: seconds(answer.interval) }),

@@ -5,8 +5,9 @@ use std::time::Duration;
 use http::Response;
 use tokio::time::Instant;
 
+use super::kept::end_of;
 use super::step::{excerpt, shortened};
-use super::{Asked, AuthorizationServer, ClaimsToken, Client, FetchError, FetchRequest, Fetched, RequestingParty, Step, StepKind, Traded};
+use super::{Asked, AuthorizationServer, ClaimsToken, Client, FetchError, FetchRequest, Fetched, Granted, RequestingParty, Step, StepKind, Traded};
 use crate::http_client::Streamed;
 use crate::uma::{PermissionTicket, Rpt, UmaChallenge};
 
@@ -25,7 +26,7 @@ pub(super) struct Walk<'a> {
 
 /// What trading came to.
 enum Obtained {
-    Rpt(Rpt),
+    Rpt(Rpt, Granted),
     /// When the resource was asked for another ticket it gave its answer instead.
     Answer(Response<Streamed>),
 }
@@ -56,22 +57,22 @@ impl<'a> Walk<'a> {
     pub(super) async fn fetch(mut self) -> Result<Fetched, FetchError> {
         let mut rpt = self.request.rpt.clone();
         let challenge = match self.ask(rpt.as_ref()).await? {
-            Asked::Answer(response) => return Ok(Fetched { response, steps: self.steps, rpt }),
+            Asked::Answer(response) => return Ok(Fetched { response, steps: self.steps, rpt, granted: None }),
             Asked::Challenge(_, challenge) => challenge,
         };
-        let response = match self.obtain(challenge).await? {
-            Obtained::Answer(response) => response,
-            Obtained::Rpt(new) => {
+        let (response, granted) = match self.obtain(challenge).await? {
+            Obtained::Answer(response) => (response, None),
+            Obtained::Rpt(new, granted) => {
                 let asked = self.ask(Some(&new)).await?;
                 rpt = Some(new);
                 match asked {
-                    Asked::Answer(response) => response,
+                    Asked::Answer(response) => (response, Some(granted)),
                     // Once more would most likely bring the same RPT: the server granted less than the resource asks for.
                     Asked::Challenge(_, challenge) => return Err(FetchError::StillRefused { error: challenge.error.as_deref().map(excerpt) }),
                 }
             }
         };
-        Ok(Fetched { response, steps: self.steps, rpt })
+        Ok(Fetched { response, steps: self.steps, rpt, granted })
     }
 
     async fn ask(&mut self, rpt: Option<&Rpt>) -> Result<Asked, FetchError> {
@@ -84,7 +85,9 @@ impl<'a> Walk<'a> {
         let server = self.client.discover(&self.request.address, &challenge.as_uri).await?;
         self.note(Step::discovered(&server.issuer, &server.document));
         let claims = self.claims(&server).await?;
-        let earlier = self.request.rpt.clone();
+        // An RPT is upgraded by the server that gave it; no other is shown it.
+        let known = self.request.rpt_issuer.as_ref().is_none_or(|issuer| *issuer == server.issuer);
+        let earlier = self.request.rpt.clone().filter(|_| known);
         let mut trading = Trading { server, as_uri: challenge.as_uri, claims, earlier, need_info: 0, went_back: false, polled: None };
         let mut ticket = challenge.ticket;
         loop {
@@ -98,16 +101,24 @@ impl<'a> Walk<'a> {
     async fn trade(&mut self, trading: &mut Trading, ticket: PermissionTicket) -> Result<Next, FetchError> {
         // The user may have been waiting for the owner for longer than the claims token lives.
         if trading.claims.as_ref().is_some_and(ClaimsToken::is_over) {
-            trading.claims = self.claims(&trading.server).await?;
+            let format = trading.claims.take().and_then(|claims| claims.format().map(str::to_owned));
+            trading.claims = self.claims(&trading.server).await?.map(|claims| claims.pushed_as(format));
         }
         let (status, traded) = self.client.trade(&trading.server, &ticket, trading.claims.as_ref(), trading.earlier.as_ref()).await?;
         let claims = if trading.claims.is_some() { " + claims token" } else { "" };
         let what = format!("trade ticket {}{claims}", shortened(&ticket.0));
         self.note(Step::new(StepKind::Trade, what, Some(status.as_u16()), describe(&traded)));
         match traded {
-            Traded::Rpt { rpt, .. } => Ok(Next::Obtained(Obtained::Rpt(rpt))),
+            Traded::Rpt { rpt, expires_in, .. } => {
+                let granted = Granted { issuer: trading.server.issuer.clone(), expires: end_of(&rpt, expires_in) };
+                Ok(Next::Obtained(Obtained::Rpt(rpt, granted)))
+            }
             Traded::Denied => Err(FetchError::Denied),
-            Traded::NeedInfo { ticket, wanted, redirect } => self.need_info(trading, ticket, wanted, redirect).await.map(Next::Ticket),
+            Traded::NeedInfo { ticket, wanted, format, .. } if trading.server.rpt_endpoint.is_some() => {
+                push(trading, wanted, format)?;
+                Ok(Next::Ticket(ticket))
+            }
+            Traded::NeedInfo { ticket, wanted, redirect, .. } => self.need_info(trading, ticket, wanted, redirect).await.map(Next::Ticket),
             Traded::Submitted { ticket, interval } => {
                 self.pause(trading, interval).await?;
                 match ticket {
@@ -179,7 +190,7 @@ impl<'a> Walk<'a> {
         let claims = self.client.claims_token(server).await?;
         if let Some(token) = &claims {
             let asked = !matches!(self.client.options.requesting_party, RequestingParty::Token(_));
-            self.note(Step::new(StepKind::SignIn, self.client.how(), asked.then_some(200), format!("claims token {}", shortened(token.identity()))));
+            self.note(Step::new(StepKind::SignIn, self.client.how(server), asked.then_some(200), format!("claims token {}", shortened(token.identity()))));
         }
         Ok(claims)
     }
@@ -190,6 +201,15 @@ impl<'a> Walk<'a> {
         }
         self.steps.push(step);
     }
+}
+
+/// UMA 1.0: the ID token goes along once it is asked for. What it does not tell, the client does not know.
+fn push(trading: &mut Trading, wanted: Vec<String>, format: Option<String>) -> Result<(), FetchError> {
+    match (trading.claims.take(), format) {
+        (Some(claims), Some(format)) if claims.format().is_none() => trading.claims = Some(claims.pushed_as(Some(format))),
+        _ => return Err(FetchError::NeedInfo { wanted }),
+    }
+    Ok(())
 }
 
 fn describe(traded: &Traded) -> String {

@@ -122,6 +122,24 @@ async fn a_streamed_answer_comes_in_pieces() {
     assert_eq!(whole, b"hello");
 }
 
+#[tokio::test]
+async fn what_was_looked_at_is_handed_out_all_the_same() {
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n";
+    let (address, _seen) = canned(&[ANSWER, ANSWER, ANSWER]).await;
+    let open = async || client().open(get(&format!("http://{address}/")), soon()).await.unwrap().into_body();
+    let mut body = open().await;
+    assert_eq!(body.look_ahead(100, soon()).await.unwrap(), b"hello");
+    assert_eq!(body.look_ahead(100, soon()).await.unwrap(), b"hello");
+    assert_eq!(body.chunk(soon()).await.unwrap().as_deref(), Some(b"hello".as_slice()));
+    assert_eq!(body.chunk(soon()).await.unwrap(), None);
+    let mut body = open().await;
+    assert!(body.look_ahead(1, soon()).await.unwrap().starts_with(b"hel"));
+    assert_eq!(body.bytes(5, soon()).await.unwrap(), "hello");
+    let mut body = open().await;
+    body.look_ahead(1, soon()).await.unwrap();
+    assert!(matches!(body.bytes(4, soon()).await, Err(HttpError::TooLarge)));
+}
+
 /// A CA, a server that it vouches for under these names, and a client that it vouches for.
 struct Pki {
     folder: tempfile::TempDir,

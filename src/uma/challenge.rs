@@ -70,6 +70,25 @@ impl UmaChallenge {
             })
         })
     }
+
+    /// A UMA challenge whose ticket, and maybe `as_uri`, is in a JSON body: UMA 1.0.1 Core, 3.3.2, and resource servers that were written for it.
+    ///
+    /// What the header says counts; where it says nothing, the body does.
+    #[must_use]
+    pub fn with_body(headers: &HeaderMap, body: &[u8]) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Body {
+            ticket: String,
+            as_uri: Option<String>,
+        }
+        let found = challenges_of(headers);
+        let challenge = found.iter().find(|challenge| challenge.is("UMA"))?;
+        let Body { ticket, as_uri } = serde_json::from_slice(body).ok()?;
+        let text = |name| challenge.parameter(name).filter(|value| !value.is_empty()).map(str::to_owned);
+        let as_uri = text("as_uri").or(as_uri).filter(|as_uri| !as_uri.is_empty())?;
+        let ticket = text("ticket").unwrap_or(ticket);
+        (!ticket.is_empty()).then(|| Self { realm: text("realm"), as_uri, error: text("error"), ticket: PermissionTicket(ticket.into()) })
+    }
 }
 
 /// Why a token that was presented does not do: the `error` of a challenge. UMA 2.0 knows no such parameter; clients that do not know it pass it over.

@@ -27,6 +27,8 @@ pub struct Call {
     pub path: String,
     pub authorization: String,
     pub fields: Vec<(String, String)>,
+    /// The body, if it is JSON.
+    pub json: Value,
     pub time: Instant,
 }
 
@@ -40,6 +42,8 @@ struct State {
     calls: Vec<Call>,
     tickets: usize,
     challenge: String,
+    /// The status and body of the challenge; `{ticket}` is where the ticket goes.
+    refusal: (u16, String),
     discovery: (u16, Value),
     sign_in: (u16, Value),
     trades: VecDeque<(u16, Value)>,
@@ -62,6 +66,7 @@ impl Script {
             calls: Vec::new(),
             tickets: 0,
             challenge: format!(r#"UMA realm="photoz", as_uri="{base}", ticket="{{ticket}}""#),
+            refusal: (401, "permission required".to_owned()),
             discovery: (200, discovery),
             sign_in: (200, json!({ "access_token": "access-of-bob-0123", "id_token": "identity-of-bob-0123", "expires_in": 300 })),
             trades: VecDeque::new(),
@@ -91,6 +96,18 @@ impl Script {
     pub fn challenge(self, challenge: &str) -> Self {
         self.state.lock().unwrap().challenge = challenge.to_owned();
         self
+    }
+
+    /// Replaces status and body of the challenge; `{ticket}` is where the ticket goes.
+    pub fn refusal(self, status: u16, body: &str) -> Self {
+        self.state.lock().unwrap().refusal = (status, body.to_owned());
+        self
+    }
+
+    /// Becomes a server of UMA 1.0: tickets are traded at `/rpt`, and the document has the old name.
+    pub fn of_uma_1_0(self) -> Self {
+        let endpoint = self.at("/rpt");
+        self.discovery(200, |document| document["rpt_endpoint"] = json!(endpoint))
     }
 
     pub fn discovery(self, status: u16, change: impl FnOnce(&mut Value)) -> Self {
@@ -132,20 +149,26 @@ impl Script {
         let path = head.uri.path().to_owned();
         let authorization = head.headers.get(AUTHORIZATION).map_or("", |value| value.to_str().unwrap()).to_owned();
         let fields: Vec<(String, String)> = form_urlencoded::parse(&body).into_owned().collect();
-        let call = Call { path: path.clone(), authorization: authorization.clone(), fields, time: Instant::now() };
+        let json = serde_json::from_slice(&body).unwrap_or_default();
+        let call = Call { path: path.clone(), authorization: authorization.clone(), fields, json, time: Instant::now() };
         let mut state = self.state.lock().unwrap();
         state.calls.push(call.clone());
         let (status, answer) = match path.as_str() {
-            "/.well-known/uma2-configuration" | "/elsewhere" => state.discovery.clone(),
+            "/.well-known/uma2-configuration" if !state.discovery.1["rpt_endpoint"].is_null() => (500, json!("no such thing")),
+            "/.well-known/uma-configuration" if state.discovery.1["rpt_endpoint"].is_null() => (404, json!(null)),
+            "/.well-known/uma2-configuration" | "/.well-known/uma-configuration" | "/elsewhere" => state.discovery.clone(),
             "/token" if call.field("grant_type").ends_with("uma-ticket") => state.trades.pop_front().unwrap_or((500, json!({ "error": "nothing_scripted" }))),
+            "/rpt" => state.trades.pop_front().unwrap_or((500, json!({ "error": "nothing_scripted" }))),
             "/token" => state.sign_in.clone(),
             "/moved" => return Response::builder().status(302).header("location", self.at("/other")).body(Full::default()).unwrap(),
             "/open" => return Response::new(Full::from(CONTENT)),
             _ if authorization == format!("Bearer {RPT}") => return Response::new(Full::from(CONTENT)),
             _ => {
                 state.tickets += 1;
-                let field = state.challenge.replace("{ticket}", &format!("ticket-number-{}", state.tickets));
-                return Response::builder().status(401).header("www-authenticate", field).body(Full::from("permission required")).unwrap();
+                let ticket = format!("ticket-number-{}", state.tickets);
+                let field = state.challenge.replace("{ticket}", &ticket);
+                let (status, body) = (state.refusal.0, state.refusal.1.replace("{ticket}", &ticket));
+                return Response::builder().status(status).header("www-authenticate", field).body(Full::from(body)).unwrap();
             }
         };
         Response::builder().status(status).header("location", "http://127.0.0.1:1/").body(Full::from(answer.to_string())).unwrap()

@@ -1,0 +1,148 @@
+//! RPTs that are kept between fetches, each for one address, one application and one user, until it ends.
+//!
+//! A file that only its owner may read; what others can read is not believed. An entry never opens another address than the one it was fetched for,
+//! and its RPT is shown to no other authorization server. Names of addresses and users are in the file as digests only: addresses hold secrets too.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::{Application, Granted, RequestingParty};
+use crate::uma::{Rpt, Timestamp};
+
+/// For how long an RPT is kept that does not say when it ends.
+const UNTOLD: i64 = 3600;
+/// How many are kept; those that end first go first.
+const MOST: usize = 1000;
+
+/// The file, and whose RPT is wanted.
+pub(super) struct Kept {
+    file: PathBuf,
+    key: String,
+}
+
+#[derive(Serialize, Deserialize, Default)]
+struct Content {
+    rpts: BTreeMap<String, Entry>,
+}
+
+#[derive(Serialize, Deserialize, Clone)]
+struct Entry {
+    issuer: String,
+    rpt: String,
+    expires: i64,
+}
+
+impl Kept {
+    /// Where no other is named: below the user's cache folder, if there is one.
+    pub(super) fn default_file() -> Option<PathBuf> {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let folder = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")))?;
+        Some(folder.join("uma-gateway").join("rpts.json"))
+    }
+
+    /// The place of the RPT for this address, application and user; none where it is not known beforehand who will sign in.
+    pub(super) fn at(file: PathBuf, address: &str, application: Option<&Application>, party: &RequestingParty) -> Option<Self> {
+        let (kind, user) = match party {
+            RequestingParty::Password { username, .. } => ("user", username.as_str()),
+            RequestingParty::Token(token) => ("token", token.expose()),
+            RequestingParty::Nobody | RequestingParty::Browser => return None,
+        };
+        let application = application.map_or("", |application| &application.id);
+        let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+        for field in [address, application, kind, user] {
+            // With its length, so that no field can run on into the next.
+            hash.update(&(field.len() as u64).to_be_bytes());
+            hash.update(field.as_bytes());
+        }
+        let key = hash.finish().as_ref().iter().fold(String::new(), |mut all, byte| {
+            let _ = write!(all, "{byte:02x}");
+            all
+        });
+        Some(Self { file, key })
+    }
+
+    /// The RPT that has not ended at `now`, with the issuer that gave it.
+    ///
+    /// # Errors
+    /// When there is a file that cannot be used.
+    pub(super) fn find(&self, now: Timestamp) -> io::Result<Option<(Rpt, String)>> {
+        let entry = read(&self.file)?.rpts.remove(&self.key).filter(|entry| entry.expires > now.0);
+        Ok(entry.map(|entry| (Rpt(entry.rpt.into()), entry.issuer)))
+    }
+
+    /// Keeps an RPT instead of the one that was there, or forgets that. What has ended goes as well.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn put(&self, granted: Option<(&Rpt, &Granted)>, now: Timestamp) -> io::Result<()> {
+        let mut content = read(&self.file).unwrap_or_default();
+        let had = content.rpts.remove(&self.key).is_some();
+        match granted {
+            None if !had => return Ok(()),
+            None => {}
+            Some((rpt, granted)) => {
+                let expires = granted.expires.map_or(now.0.saturating_add(UNTOLD), |end| end.0);
+                let entry = Entry { issuer: granted.issuer.clone(), rpt: rpt.0.expose().to_owned(), expires };
+                content.rpts.insert(self.key.clone(), entry);
+            }
+        }
+        content.rpts.retain(|_, entry| entry.expires > now.0);
+        while content.rpts.len() > MOST {
+            let first = content.rpts.iter().min_by_key(|(_, entry)| entry.expires).map(|(key, _)| key.clone());
+            content.rpts.remove(&first.unwrap_or_default());
+        }
+        write(&self.file, &content)
+    }
+}
+
+/// When an RPT ends: what the server says, or the token itself, whichever comes first (RFC 7519, 4.1.4). Nothing is decided by it.
+pub(super) fn end_of(rpt: &Rpt, expires_in: Option<Duration>) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Payload {
+        exp: Option<f64>,
+    }
+    let told = expires_in.map(|life| Timestamp(Timestamp::now().0.saturating_add(i64::try_from(life.as_secs()).unwrap_or(i64::MAX))));
+    let payload = rpt.0.expose().split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let own = payload.and_then(|bytes| serde_json::from_slice::<Payload>(&bytes).ok()).and_then(|payload| payload.exp);
+    #[expect(clippy::cast_possible_truncation, reason = "a time beyond that of i64 ends at its limit")]
+    let own = own.map(|exp| Timestamp(exp as i64));
+    [told, own].into_iter().flatten().min()
+}
+
+fn read(file: &Path) -> io::Result<Content> {
+    match fs::symlink_metadata(file) {
+        Ok(found) if !found.is_file() || found.permissions().mode() & 0o077 != 0 => {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may read or change it, or it is no file"))
+        }
+        Ok(_) => Ok(serde_json::from_slice(&fs::read(file)?)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes beside the file and puts that in its place: nobody reads half a file, and its mode is ours whatever was there.
+fn write(file: &Path, content: &Content) -> io::Result<()> {
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    let mut beside = file.as_os_str().to_owned();
+    beside.push(format!(".{}", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside).and_then(|mut to| {
+        to.write_all(&serde_json::to_vec(content)?)?;
+        fs::rename(&beside, file)
+    });
+    if written.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    written
+}

@@ -1,0 +1,289 @@
+//! What both servers' tests need: the gateway between a door to the server and a content server that records, plain calls, and the command `fetch`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, WARNING, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::Value;
+use tokio::time::Instant;
+use uma_gateway::app::{Gateway, Options};
+use uma_gateway::config;
+use uma_gateway::demo::content_server::{ContentServer, Options as ContentOptions, Records, RunningContentServer};
+use uma_gateway::http_client::{HttpClient, TlsFiles, basic_auth, form};
+use uma_gateway::uma::UmaChallenge;
+
+use super::forwarder::Forwarder;
+
+/// The photograph of the content server.
+pub const BEACH: &str = "/albums/vacation/beach.jpg";
+/// Longest wait for anything that has to happen: far above what is measured, so that a busy machine does not fail a test.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an introspection counts in these tests, and how soon a withdrawal does.
+pub const MAX_AGE: Duration = Duration::from_secs(3);
+
+/// What a call carries.
+pub enum Body<'a> {
+    Nothing,
+    Form(&'a [(&'a str, &'a str)]),
+    Json(Value),
+}
+
+/// A client of one test's runtime.
+pub fn http() -> HttpClient {
+    HttpClient::new(&TlsFiles::default()).expect("a client without files")
+}
+
+/// One call to a server itself, past the gateway; what is no JSON is `null`.
+pub async fn call(method: Method, address: &str, headers: HeaderMap, body: Body<'_>) -> (StatusCode, Value) {
+    let mut request = Request::new(Bytes::new());
+    *request.method_mut() = method;
+    *request.uri_mut() = address.parse().expect("an address");
+    *request.headers_mut() = headers;
+    let (kind, bytes) = match body {
+        Body::Nothing => (None, Bytes::new()),
+        Body::Form(fields) => (Some("application/x-www-form-urlencoded"), form(fields)),
+        Body::Json(value) => (Some("application/json"), Bytes::from(value.to_string())),
+    };
+    if let Some(kind) = kind {
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    *request.body_mut() = bytes;
+    let answer = send(&http(), request).await;
+    (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
+}
+
+async fn send(http: &HttpClient, request: Request<Bytes>) -> Response<Bytes> {
+    let asked = format!("{} {}", request.method(), request.uri());
+    http.send(request, 1 << 20, Instant::now() + PATIENCE).await.unwrap_or_else(|error| panic!("{asked}: {error} ({error:?})"))
+}
+
+/// No header.
+pub fn plain() -> HeaderMap {
+    HeaderMap::new()
+}
+
+/// `Authorization: Bearer …`.
+pub fn bearer(token: &str) -> HeaderMap {
+    with(AUTHORIZATION.as_str(), &format!("Bearer {token}"))
+}
+
+/// `Authorization: Basic …`.
+pub fn basic((id, secret): (&str, &str)) -> HeaderMap {
+    HeaderMap::from_iter([(AUTHORIZATION, basic_auth(id, secret))])
+}
+
+/// One header.
+pub fn with(name: &str, value: &str) -> HeaderMap {
+    HeaderMap::from_iter([(name.parse().expect("a name"), HeaderValue::from_str(value).expect("a value"))])
+}
+
+/// A member that is text.
+pub fn text(answer: &Value, member: &str) -> String {
+    answer[member].as_str().unwrap_or_else(|| panic!("no `{member}` in {answer}")).to_owned()
+}
+
+/// A name that nothing else has, in this run or an earlier one.
+pub fn unique(what: &str) -> String {
+    let mut random = [0; 6];
+    aws_lc_rs::rand::fill(&mut random).expect("random numbers");
+    random.iter().fold(format!("{what} "), |mut all, byte| {
+        let _ = write!(all, "{byte:02x}");
+        all
+    })
+}
+
+/// Asks again and again, with a short rest in between, until there is an answer that fits.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The payload of a token, unverified.
+pub fn payload(token: &str) -> Value {
+    use base64::Engine as _;
+    let part = token.split('.').nth(1).expect("a JWT");
+    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).expect("base64url");
+    serde_json::from_slice(&bytes).expect("JSON")
+}
+
+/// The section of a server: `issuer`, client and whatever else it needs, and where it really listens.
+pub struct Section {
+    pub issuer: String,
+    pub authority: String,
+    pub client: (&'static str, &'static str),
+    pub further: String,
+}
+
+/// A gateway that runs, with what is before and behind it.
+pub struct World {
+    gateway: Gateway,
+    content: RunningContentServer,
+    /// The door to the server that the gateway uses.
+    pub server: Forwarder,
+    http: HttpClient,
+}
+
+impl World {
+    /// Protects `/albums/vacation/**` by this resource of `owner`, with `profile: auto`, and waits until the gateway is ready.
+    pub async fn start(section: &Section, resource: &str, owner: &str) -> Self {
+        let content = ContentServer::start(ContentOptions::default()).await.expect("a content server");
+        let server = Forwarder::to(section.authority.clone()).await;
+        let text = yaml(section, (resource, owner), &format!("http://{}", server.address()), &format!("http://{}", content.address()));
+        let environment = |name: &str| match name {
+            "CLIENT_SECRET" => Some(section.client.1.to_owned()),
+            "PROXY_PASSWORD" => Some("proxy-secret".to_owned()),
+            name => name.strip_prefix("PASSWORD_OF_").map(|owner| format!("{owner}-password")),
+        };
+        let config = config::parse(&text, Path::new("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let options = Options { log: Some(|| Box::new(std::io::sink())), ..Options::default() };
+        let gateway = Gateway::start(config, &options).expect("the gateway starts");
+        until("readiness", async || gateway.is_ready().then_some(())).await;
+        Self { gateway, content, server, http: http() }
+    }
+
+    /// What the content server saw.
+    pub fn content(&self) -> &Records {
+        self.content.records()
+    }
+
+    /// The address of a path at the gateway.
+    pub fn address(&self, path: &str) -> String {
+        format!("http://{}{path}", self.gateway.address(0).expect("a listener"))
+    }
+
+    /// One request, with or without a token.
+    pub async fn ask(&self, method: Method, path: &str, token: Option<&str>) -> Answer {
+        let asked = Instant::now();
+        let mut request = Request::builder().method(method).uri(self.address(path));
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let response = send(&self.http, request.body(Bytes::new()).expect("a request")).await;
+        Answer { asked, response }
+    }
+
+    /// `GET` of the photograph.
+    pub async fn get(&self, token: Option<&str>) -> Answer {
+        self.ask(Method::GET, BEACH, token).await
+    }
+
+    /// Asks with a token until it is refused, and gives the refusal. No request that began `bound` or more after `since` may pass: what counts is when it
+    /// began, so the machine's pace does not matter.
+    pub async fn refused(&self, token: &str, since: Instant, bound: Duration) -> Answer {
+        until("the refusal", async || {
+            let answer = self.get(Some(token)).await;
+            if answer.status() != StatusCode::OK {
+                return Some(answer);
+            }
+            let late = answer.asked.saturating_duration_since(since);
+            assert!(late < bound, "passed {late:?} afterwards; the bound is {bound:?}");
+            None
+        })
+        .await
+    }
+
+    /// The command `fetch` as this user, with a file of kept tokens of the test's own or none.
+    pub async fn fetch(&self, user: &str, password: &str, kept: Option<&Path>) -> Fetched {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
+        command.args(["fetch", "--explain", "--user", user, &self.address(BEACH)]);
+        match kept {
+            Some(file) => command.arg("--cache").arg(file),
+            None => command.arg("--no-cache"),
+        };
+        command.env("UMA_PASSWORD", password).env("UMA_CLIENT_ID", CLIENT_APP.0).env("UMA_CLIENT_SECRET", CLIENT_APP.1);
+        command.stdin(std::process::Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        Fetched { code: output.status.code().expect("an exit code"), bytes: output.stdout.len(), told }
+    }
+}
+
+/// Bob's application at both servers.
+pub const CLIENT_APP: (&str, &str) = ("client-app", "client-secret");
+
+/// What the command said.
+#[derive(Debug)]
+pub struct Fetched {
+    pub code: i32,
+    pub bytes: usize,
+    pub told: String,
+}
+
+impl Fetched {
+    /// The whole photograph came.
+    #[track_caller]
+    pub fn assert_came(&self) {
+        assert_eq!((self.code, self.bytes), (0, uma_gateway::demo::content_server::BEACH), "{}", self.told);
+    }
+
+    /// Nothing came, with this exit code.
+    #[track_caller]
+    pub fn assert_refused(&self, code: i32) {
+        assert_eq!((self.code, self.bytes), (code, 0), "{}", self.told);
+    }
+}
+
+fn yaml(section: &Section, (resource, owner): (&str, &str), door: &str, content: &str) -> String {
+    let Section { issuer, client: (id, _), further, .. } = section;
+    format!(
+        r#"version: 1
+workers: 1
+listeners: [ {{ address: 127.0.0.1:0 }} ]
+authorization_servers:
+  old: {{ profile: auto, issuer: "{issuer}", backchannel: "{door}", client: {{ id: {id}, secret: {{ env: CLIENT_SECRET }} }},
+         introspection: {{ max_age: {}s, negative_max_age: 500ms }}, timeout: 20s{further} }}
+upstreams:
+  albums: {{ servers: [ "{content}" ], credentials: {{ basic: {{ username: gateway, password: {{ env: PROXY_PASSWORD }} }} }} }}
+routes:
+  - {{ path: /albums/vacation/**, upstream: albums, protect: {{ authorization_server: old, resource: {{ name: "{resource}", owner: {owner} }},
+      scopes: {{ GET: [view], PUT: [edit] }} }} }}
+  - {{ path: /public/**, upstream: albums, public: true }}
+"#,
+        MAX_AGE.as_secs()
+    )
+}
+
+/// An answer of the gateway.
+#[derive(Debug)]
+pub struct Answer {
+    /// When the request began.
+    pub asked: Instant,
+    response: Response<Bytes>,
+}
+
+impl Answer {
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The challenge that a 401 carries.
+    #[track_caller]
+    pub fn challenge(&self) -> UmaChallenge {
+        assert_eq!(self.status(), StatusCode::UNAUTHORIZED, "{self:?}");
+        assert_eq!(self.response.headers().get_all(WWW_AUTHENTICATE).iter().count(), 1);
+        UmaChallenge::of(self.response.headers()).expect("a challenge")
+    }
+
+    #[track_caller]
+    pub fn assert_passed(&self) {
+        assert_eq!(self.status(), StatusCode::OK, "{:?}", self.response.headers());
+        assert_eq!(self.response.body().len(), uma_gateway::demo::content_server::BEACH);
+    }
+
+    /// 403 or 503 because the server cannot be asked, and no challenge.
+    #[track_caller]
+    pub fn assert_unreachable(&self) {
+        assert!(matches!(self.status(), StatusCode::FORBIDDEN | StatusCode::SERVICE_UNAVAILABLE), "{self:?}");
+        assert!(!self.response.headers().contains_key(WWW_AUTHENTICATE));
+        assert!(self.response.headers().contains_key(WARNING) || self.status() == StatusCode::SERVICE_UNAVAILABLE);
+    }
+}
