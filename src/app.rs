@@ -10,6 +10,7 @@ mod explain;
 mod keeping;
 mod listeners;
 mod probe;
+mod records;
 mod reload;
 mod snapshot;
 mod watching;
@@ -97,6 +98,10 @@ pub enum StartError {
     /// The log.
     #[error(transparent)]
     Log(#[from] crate::telemetry::LogError),
+    /// The records.
+    #[cfg(feature = "store")]
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     /// The metrics.
     #[error(transparent)]
     Metrics(#[from] crate::telemetry::MetricsError),

@@ -21,13 +21,13 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
+pub use config::{Audience, ClientCredentials, Config, Lenient, Owner, PatSource, ProfileChoice, ServerIdentity, Uma10};
 pub use discovery::{Endpoint, Metadata};
 pub use error::AskError;
 pub use introspection::Answer;
 pub use keep::Wanted;
 pub use pat::Held;
-pub use profile::Profile;
+pub use profile::{PatOwners, Profile};
 pub use resources::{Declared, Description, Reconciled, ResourceKey, Resources, Seen};
 pub use server::{CONCURRENT_CALLS, Introspected, Server, TicketError};
 

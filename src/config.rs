@@ -7,6 +7,7 @@ mod alone;
 mod checker;
 mod description;
 mod doors;
+mod guard;
 mod hosts;
 mod mask;
 mod methods;
@@ -20,6 +21,7 @@ mod round_trip;
 mod routes;
 mod secrets;
 mod servers;
+mod store;
 mod suggest;
 mod syntax;
 #[cfg(test)]
@@ -79,6 +81,8 @@ pub struct Gateway {
     pub log: telemetry::config::LogConfig,
     /// `drain`.
     pub drain: listener::Drain,
+    /// `store`.
+    pub store: Option<crate::store::Config>,
     /// `workers`.
     pub workers: Option<usize>,
     /// Where what the gateway opens is named.

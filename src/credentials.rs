@@ -3,6 +3,7 @@
 //! [`outbound_head`] is a plain function that builds a whole new head in one pass, so no header of the client's can remove or double one of ours.
 //! Here the RPT ends. `Outbound`, which upstreams take, is made in this room only.
 
+mod assertion;
 mod config;
 mod forwarding;
 mod head;
@@ -18,6 +19,7 @@ mod proxy;
 mod rotation;
 mod target;
 
+pub use assertion::Signer;
 pub use config::{Config, Credential, HostPolicy};
 pub use forwarding::Way;
 pub use head::{Framing, HeadInput, Via, outbound_head};

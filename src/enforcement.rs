@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod decision;
 mod flight;
+mod guard;
 mod judge;
 mod limits;
 mod permit;

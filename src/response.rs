@@ -15,6 +15,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, H
 use http::{Response, StatusCode};
 
 use crate::body::Body;
+use crate::secret::Secret;
 
 pub use grpc::{grpc_status, is_grpc};
 pub use layer::{Rejecting, RejectingFuture, RejectionLayer};
@@ -29,6 +30,10 @@ const UNREACHABLE_WARNING: HeaderValue = HeaderValue::from_static("199 - \"UMA A
 /// What a token presented in a wrong way is told (RFC 6750, 3.1).
 const INVALID_REQUEST: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_request\"");
 const INVALID_TOKEN: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+
+/// What a guard asks for (RFC 7617, 2; RFC 6750, 3).
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"content\", charset=\"UTF-8\"");
+const BEARER: HeaderValue = HeaderValue::from_static("Bearer realm=\"content\"");
 
 /// Every answer of the gateway's own.
 #[derive(Clone, Debug)]
@@ -59,9 +64,26 @@ pub enum Rejection {
         challenge: HeaderValue,
         /// `https://…` of the client application, for the page of a navigating browser.
         open_with: Option<String>,
+        /// What clients of UMA 1.0 read in the place of the problem: JSON with the ticket.
+        body: Option<Box<Secret>>,
+        /// 403, as UMA 1.0 has it for a token that lacks a permission, and not 401.
+        forbidden: bool,
+    },
+    /// At a plain OAuth server: no token, one that is not valid, or one without a scope.
+    TokenRequired {
+        /// The value of `WWW-Authenticate`: `Bearer realm=…, error=…, scope=…`.
+        challenge: HeaderValue,
+        /// A scope is missing: 403.
+        insufficient: bool,
     },
     /// The token is bound to a key or certificate that is not checked here.
     SenderConstraint,
+    /// A guard: no credential of the scheme that it asks for.
+    CredentialRequired(AuthScheme),
+    /// A guard: the credential is not accepted. The text says why, for the audit line only.
+    CredentialRefused(AuthScheme, &'static str),
+    /// A guard: the connection has no client certificate that is accepted.
+    CertificateRefused,
     /// No ticket can be had, or the token cannot be judged (row UNR of the table).
     Unreachable {
         /// The row that led here.
@@ -95,6 +117,15 @@ pub enum Rejection {
     Loop,
     /// The gateway failed.
     Internal,
+}
+
+/// How a credential is shown to a guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthScheme {
+    /// RFC 7617.
+    Basic,
+    /// RFC 6750.
+    Bearer,
 }
 
 /// The two statuses of an authorization server that cannot be reached.
@@ -133,7 +164,11 @@ impl Rejection {
             Self::MalformedToken => Row::D13,
             Self::TokenInQuery => Row::D14,
             Self::PermissionRequired { .. } => Row::C3,
+            Self::TokenRequired { .. } => Row::O1,
             Self::SenderConstraint => Row::E5,
+            Self::CredentialRequired(_) => Row::G1,
+            Self::CredentialRefused(..) => Row::G2,
+            Self::CertificateRefused => Row::G3,
             Self::Unreachable { row, .. } => *row,
             Self::TooManyTickets(_) => Row::C1,
             Self::TooManyIntrospections(_) => Row::I3b,
@@ -156,8 +191,10 @@ impl Rejection {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::UnsafePath(_) | Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => StatusCode::BAD_REQUEST,
-            Self::PermissionRequired { .. } | Self::SenderConstraint => StatusCode::UNAUTHORIZED,
-            Self::Unreachable { status: UnreachableStatus::Forbidden, .. } => StatusCode::FORBIDDEN,
+            Self::PermissionRequired { forbidden: true, .. } | Self::TokenRequired { insufficient: true, .. } => StatusCode::FORBIDDEN,
+            Self::PermissionRequired { .. } | Self::TokenRequired { .. } | Self::SenderConstraint => StatusCode::UNAUTHORIZED,
+            Self::CredentialRequired(_) | Self::CredentialRefused(..) => StatusCode::UNAUTHORIZED,
+            Self::Unreachable { status: UnreachableStatus::Forbidden, .. } | Self::CertificateRefused => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NoResource => StatusCode::NOT_FOUND,
             Self::MethodRefused | Self::MethodNotMapped(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -192,7 +229,7 @@ impl Rejection {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Malformed(why) | Self::UnsafePath(why) | Self::NotImplemented(why) => why,
+            Self::Malformed(why) | Self::UnsafePath(why) | Self::NotImplemented(why) | Self::CredentialRefused(_, why) => why,
             _ => self.words().1,
         }
     }
@@ -213,9 +250,18 @@ impl Rejection {
             Self::PermissionRequired { .. } => {
                 ("permission-required", "Permission required", "Trade the ticket for a requesting party token at the authorization server, then ask again.")
             }
+            Self::TokenRequired { insufficient: false, .. } => {
+                ("token-required", "Token required", "Present a valid access token in the Authorization header.")
+            }
+            Self::TokenRequired { .. } => ("insufficient-scope", "Insufficient scope", "The token lacks a scope; WWW-Authenticate names what is needed."),
             Self::SenderConstraint => {
                 ("sender-constrained-token", "Token is bound to a key", "This token is bound to a key or certificate, which is not accepted here.")
             }
+            Self::CredentialRequired(_) => ("credential-required", "Credential required", "This server answers its gateway only. Ask the gateway."),
+            Self::CredentialRefused(..) => {
+                ("credential-refused", "Credential refused", "This server answers its gateway only, and this is not its credential.")
+            }
+            Self::CertificateRefused => ("certificate-refused", "Certificate refused", "This server answers its gateway only, by its certificate."),
             Self::Unreachable { .. } => {
                 ("as-unreachable", "Authorization server unreachable", "The authorization server cannot be asked now. Try again later.")
             }
@@ -242,6 +288,7 @@ impl Rejection {
     #[must_use]
     pub fn into_response(self, asked: Asked<'_>) -> Response<Body> {
         let (body, content_type) = match (&self, asked.navigates) {
+            (Self::PermissionRequired { body: Some(body), .. }, false) => (body.expose().to_owned(), "application/json"),
             (Self::PermissionRequired { open_with, .. }, true) => (page::permission_required(asked.id, open_with.as_deref()), "text/html; charset=utf-8"),
             _ => (self.problem(asked.id), "application/problem+json"),
         };
@@ -260,14 +307,20 @@ impl Rejection {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self {
-            Self::PermissionRequired { challenge, .. } => {
+            Self::PermissionRequired { challenge, .. } | Self::TokenRequired { challenge, .. } => {
                 headers.insert(WWW_AUTHENTICATE, challenge);
             }
             Self::SeveralTokens | Self::MalformedToken | Self::TokenInQuery => {
                 headers.insert(WWW_AUTHENTICATE, INVALID_REQUEST);
             }
-            Self::SenderConstraint => {
+            Self::SenderConstraint | Self::CredentialRefused(AuthScheme::Bearer, _) => {
                 headers.insert(WWW_AUTHENTICATE, INVALID_TOKEN);
+            }
+            Self::CredentialRequired(AuthScheme::Basic) | Self::CredentialRefused(AuthScheme::Basic, _) => {
+                headers.insert(WWW_AUTHENTICATE, BASIC);
+            }
+            Self::CredentialRequired(AuthScheme::Bearer) => {
+                headers.insert(WWW_AUTHENTICATE, BEARER);
             }
             Self::MethodNotMapped(allow) => {
                 headers.insert(ALLOW, allow);

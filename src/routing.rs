@@ -2,9 +2,11 @@
 
 mod admission;
 mod authority;
+mod certificate;
 mod client;
 mod config;
 mod cors;
+mod guard;
 mod layer;
 mod pattern;
 mod problems;
@@ -17,10 +19,12 @@ mod upgrade;
 
 pub use admission::{Admitted, MAX_TARGET, admit};
 pub use authority::{Authority, AuthorityProblem, ServedHosts};
+pub use certificate::ClientCertificate;
 pub use client::{Client, LimitKey, Scheme};
 pub use config::{
     Access, Claim, Cors, HostPattern, MethodScopes, Pattern, Place, Protect, ResourceChoice, Rewrite, RouteConfig, ScopesMatch, Segment, Template, TemplatePart,
 };
+pub use guard::{Assertions, Certificates, Guard, Password};
 pub use layer::{Admission, AdmissionLayer, Routing, RoutingLayer};
 pub use pattern::{MAX_PARAMETERS, MAX_SEGMENTS, PatternProblem, PatternProblemKind};
 pub use problems::RouteProblem;

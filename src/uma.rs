@@ -5,9 +5,11 @@
 
 mod challenge;
 
-pub use challenge::{Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, challenges_of, parse_challenges, uma_challenge};
+pub use challenge::{
+    Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, bearer_challenge, challenge_body, challenges_of, parse_challenges, uma_challenge,
+};
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::secret::Secret;
@@ -51,6 +53,17 @@ pub struct ResourceId(pub Arc<str>);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope(pub Arc<str>);
 
+/// What a token of a plain OAuth server is for: itself. No server's resource has an empty id.
+static OF_TOKEN: LazyLock<ResourceId> = LazyLock::new(|| ResourceId(Arc::from("")));
+
+impl ResourceId {
+    /// Where a token's own scopes stand, at a server that knows no resources.
+    #[must_use]
+    pub fn of_token() -> Self {
+        OF_TOKEN.clone()
+    }
+}
+
 impl std::fmt::Display for ResourceId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -66,8 +79,8 @@ impl std::fmt::Display for Scope {
 /// One entry of `permissions` (UMA 2.0 Federated Authorization, 5.1.1), whatever names the server used for its members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Permission {
-    /// The resource that the permission is for.
-    pub resource: ResourceId,
+    /// The resource that the permission is for; absent: the server named none, and it is for nothing.
+    pub resource: Option<ResourceId>,
     /// The granted scopes; none grants nothing.
     pub scopes: Vec<Scope>,
     /// End of this permission; absent: that of the token.

@@ -128,6 +128,37 @@ async fn wrong_owner() {
 }
 
 #[tokio::test]
+async fn every_owners_pat_is_looked_at_and_a_wrong_password_is_told() {
+    let world = World::am().await;
+    let checked = world.check().await;
+    assert_eq!(checked.code, Some(0), "{}", checked.text);
+    for line in [
+        "(profile forgerock)",
+        "gets a PAT of alice (for ",
+        "1 resource of alice",
+        "introspection calls our own PAT of alice active",
+        "resource \"Alice vacation\" of alice is there",
+    ] {
+        assert!(checked.text.contains(line), "{line} in {}", checked.text);
+    }
+    world.control().add_user("alice", "another");
+    let checked = world.check().await;
+    assert!(checked.text.contains("it refuses the password of the owner \"alice\"") && checked.text.contains("pat.owners.alice.password"), "{}", checked.text);
+    assert_eq!(checked.code, Some(1));
+}
+
+#[tokio::test]
+async fn a_plain_oauth_server_is_asked_whether_the_client_may_introspect() {
+    let mut world = World::oauth().await;
+    let checked = world.check().await;
+    assert_eq!(checked.code, Some(0), "{}", checked.text);
+    assert!(checked.text.contains("(profile oauth)") && checked.text.contains("has the right secret and may introspect"), "{}", checked.text);
+    world.setup.secret = "wrong".into();
+    let checked = world.check().await;
+    assert!(checked.text.contains("has a wrong secret, or may not introspect"), "{}", checked.text);
+}
+
+#[tokio::test]
 async fn upstream_down() {
     let world = World::new().await;
     world.records().stop().await;

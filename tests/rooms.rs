@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// From left to right. `client` stands apart: it names quiet rooms only, and `demo` and `cli` name it.
 const ROOMS: [&str; 14] =
     ["main", "cli", "fuzz", "demo", "app", "config", "admin", "listener", "stack", "upstream", "credentials", "enforcement", "routing", "cache"];
-const RIGHTMOST: &str = "authorization_server";
-const QUIET: [&str; 8] = ["holes", "response", "path", "body", "http_client", "secret", "uma", "telemetry"];
+const RIGHTMOST: [&str; 2] = ["authorization_server", "store"];
+const QUIET: [&str; 9] = ["holes", "response", "path", "body", "http_client", "jose", "secret", "uma", "telemetry"];
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -83,7 +83,7 @@ fn named_from_below(text: &str, depth: usize) -> BTreeSet<String> {
 }
 
 fn position(room: &str) -> Option<usize> {
-    ROOMS.iter().position(|known| *known == room).or_else(|| (room == RIGHTMOST).then_some(ROOMS.len()))
+    ROOMS.iter().chain(&RIGHTMOST).position(|known| *known == room)
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_room_names_only_what_stands_to_its_right() {
         }
     }
     assert_eq!(wrong, Vec::<String>::new(), "arrows to the left");
-    let known: BTreeSet<&str> = ROOMS.into_iter().chain(QUIET).chain([RIGHTMOST, "client"]).collect();
+    let known: BTreeSet<&str> = ROOMS.into_iter().chain(QUIET).chain(RIGHTMOST).chain(["client"]).collect();
     let unknown: Vec<&String> = rooms.keys().filter(|room| !known.contains(room.as_str())).collect();
     assert!(unknown.is_empty(), "rooms that ARCHITECTURE.md does not name: {unknown:?}");
 }

@@ -15,6 +15,7 @@ use super::doors::{self, Addresses, Doors};
 use super::explain::Explainer;
 use super::keeping::{Keeping, Task, client};
 use super::listeners::Listeners;
+use super::records::Records;
 use super::reload::{Order, Reloads, Running, Why, note_credentials};
 use super::watching::{Watched, content, watch};
 use super::{InForce, StartError};
@@ -64,26 +65,35 @@ pub struct Serving {
     pub watch: bool,
 }
 
-/// Starts the thread. Its runtime ends when `stopped` says so and the drain is over.
+/// Starts the thread, and returns when it has the records. Its runtime ends when `stopped` says so and the drain is over.
 pub fn start(parts: Parts, serving: Serving, stopped: watch::Receiver<bool>) -> Result<JoinHandle<()>, StartError> {
     // A mistake in a server's files is one of the start.
     for server in &parts.config.authorization_servers {
         client(server)?;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| StartError::System(error.to_string()))?;
-    std::thread::Builder::new()
+    let (opened, ready) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new()
         .name("control".into())
         .spawn(move || {
+            let records = match runtime.block_on(Records::open(&parts.config)) {
+                Ok(records) => records,
+                Err(error) => return drop(opened.send(Err(error))),
+            };
+            drop(opened.send(Ok(())));
             let local = LocalSet::new();
             local.block_on(&runtime, async move {
                 if let Err(error) = run(parts, serving, stopped).await {
                     tracing::error!(%error, "the control plane cannot start");
                 }
             });
+            runtime.block_on(records.close());
             // A file that is being read must not hold the end up.
             runtime.shutdown_background();
         })
-        .map_err(|error| StartError::System(error.to_string()))
+        .map_err(|error| StartError::System(error.to_string()))?;
+    ready.recv().map_err(|_| StartError::System("the control thread has ended".to_owned()))??;
+    Ok(thread)
 }
 
 /// Answers questions on the caller's own runtime, without keeping servers ready and without doors.
@@ -121,7 +131,7 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     let watched = Rc::new(Watched::new(files.clone()));
     watched.was_read(&files, content(&files));
     let _watch = watches.then(|| Task::start(watch(Rc::clone(&watched), move || reloads.ask(Why::Files))));
-    let fixed = (config.workers, config.log.clone());
+    let fixed = (config.workers, config.log.clone(), config.store.clone());
     let told = fixed.clone();
     let file = config.file.clone();
     let mut running = Running {

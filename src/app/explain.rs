@@ -76,7 +76,7 @@ fn request(question: Question, recorder: Recorder) -> Result<Request, http::Erro
     }
     let (head, ()) = builder.body(())?.into_parts();
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default() };
+    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default(), certificate: None };
     Ok(Request { head, body: Body::empty(), peer, refusal: None, recorder })
 }
 

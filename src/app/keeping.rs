@@ -98,6 +98,7 @@ impl Keeping {
                     if let Some(client) = client {
                         kept.server.connect_with(client);
                     }
+                    kept.server.offer_owners(&config.owners);
                     if kept.server.offer_secret(&config.client.secret) {
                         kept.trial = Some(Task::start(Rc::clone(&kept.server).try_secret()));
                     }

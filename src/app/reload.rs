@@ -103,13 +103,16 @@ impl Reloads {
     }
 }
 
+/// What only a restart changes: `workers`, `log`, `store`.
+pub type Fixed = (Option<usize>, LogConfig, Option<crate::store::Config>);
+
 /// The configuration in force, and everything that runs for it. Lives on the control thread.
 pub struct Running {
     pub file: PathBuf,
     pub workers: usize,
-    /// What only a restart changes: as it runs, and as was told last.
-    pub fixed: (Option<usize>, LogConfig),
-    pub told: (Option<usize>, LogConfig),
+    /// As it runs, and as was told last.
+    pub fixed: Fixed,
+    pub told: Fixed,
     pub inherited: Arc<Vec<TcpListener>>,
     pub current: Current,
     pub in_force: InForce,
@@ -229,9 +232,9 @@ impl Running {
 
     /// Says once what only a restart changes.
     fn tell_fixed(&mut self, config: &config::Gateway) {
-        let wanted = (config.workers, config.log.clone());
+        let wanted = (config.workers, config.log.clone(), config.store.clone());
         if wanted != self.told {
-            for (key, changed) in [("workers", wanted.0 != self.fixed.0), ("log", wanted.1 != self.fixed.1)] {
+            for (key, changed) in [("workers", wanted.0 != self.fixed.0), ("log", wanted.1 != self.fixed.1), ("store", wanted.2 != self.fixed.2)] {
                 if changed {
                     tracing::warn!(key, "this setting has changed and needs a restart; the gateway goes on with the old one");
                 }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::StartError;
 use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted};
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
 use crate::credentials::{self, Credential, Proxy, Reserved, Trial};
-use crate::routing::{Access, Protect, ResourceChoice, RouteTable, Template};
+use crate::routing::{Access, Protect, ResourceChoice, RouteConfig, RouteTable, Template};
 use crate::stack::Snapshot;
 use crate::telemetry::{Metrics, SecretKind};
 use crate::uma::Scope;
@@ -34,7 +36,7 @@ pub struct Before {
 
 /// Builds the whole snapshot. What has not changed since `before` stays the same object: connections, tokens and trials of credentials hang on it.
 pub fn build(config: &config::Gateway, before: Option<&Before>, metrics: &Arc<Metrics>) -> Result<Built, StartError> {
-    let routes = RouteTable::new(config.routes.clone()).map_err(|problems| StartError::Routes(format!("{problems:?}")))?;
+    let routes = RouteTable::new(with_passwords_of(before, &config.routes)).map_err(|problems| StartError::Routes(format!("{problems:?}")))?;
     let reserved = Arc::new(reserved(config));
     let (mut upstreams, mut proxies, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
     for (upstream, credential) in config.upstreams.iter().zip(&config.credentials) {
@@ -67,6 +69,24 @@ pub fn build(config: &config::Gateway, before: Option<&Before>, metrics: &Arc<Me
         open_with: config.open_with.clone(),
     };
     Ok(Built { snapshot, wanted: wanted(config), tokens })
+}
+
+/// The routes, whose guards go on accepting for a while what those of the same routes accepted before.
+fn with_passwords_of(before: Option<&Before>, routes: &[RouteConfig]) -> Vec<RouteConfig> {
+    let (mut routes, now) = (routes.to_vec(), Instant::now());
+    let Some(before) = before else { return routes };
+    for route in &mut routes {
+        let Access::Guard(guard) = &route.access else { continue };
+        let old = before.snapshot.routes.routes().iter().map(|old| old.config());
+        let old = old.filter(|old| old.host == route.host && old.pattern == route.pattern).find_map(|old| match &old.access {
+            Access::Guard(old) => Some(old),
+            Access::Public | Access::Protect(_) => None,
+        });
+        if let Some(old) = old {
+            route.access = Access::Guard(guard.clone().replacing(old, now));
+        }
+    }
+    routes
 }
 
 /// An upstream of the snapshot before.
@@ -103,13 +123,14 @@ fn tell(upstream: &Arc<str>, metrics: &Arc<Metrics>) -> Arc<dyn Fn(Trial) + Send
     })
 }
 
-/// Every name that the gateway sets for any upstream or route: no client may set one of them anywhere.
+/// Every name that the gateway sets for any upstream or route, and those in which clients present tokens: none goes further, wherever it comes from.
 fn reserved(config: &config::Gateway) -> Reserved {
     let credentials = config.credentials.iter().flat_map(|credential| match &credential.credential {
         Credential::Headers(headers) => headers.iter().map(|(name, _)| name).collect(),
-        Credential::None | Credential::Authorization(_) | Credential::Oauth2 { .. } => Vec::new(),
+        Credential::None | Credential::Authorization(_) | Credential::Jwt(_) | Credential::Oauth2 { .. } => Vec::new(),
     });
-    Reserved::new(credentials.chain(config.routes.iter().flat_map(|route| route.identity_headers.iter().map(|(name, _)| name))))
+    let tokens = config.authorization_servers.iter().filter_map(|server| server.rpt_header.as_ref());
+    Reserved::new(credentials.chain(tokens).chain(config.routes.iter().flat_map(|route| route.identity_headers.iter().map(|(name, _)| name))))
 }
 
 /// Where an upstream's token is had, if it wants one.
@@ -118,7 +139,7 @@ pub(super) fn grant(upstream: &upstream::Config, credential: &credentials::Confi
         Credential::Oauth2 { token_endpoint, client, scopes } => {
             Some(Grant { upstream: Arc::clone(&upstream.name), token_endpoint: token_endpoint.clone(), client: client.clone(), scopes: scopes.clone() })
         }
-        Credential::None | Credential::Authorization(_) | Credential::Headers(_) => None,
+        Credential::None | Credential::Authorization(_) | Credential::Jwt(_) | Credential::Headers(_) => None,
     }
 }
 
@@ -141,7 +162,7 @@ fn wanted(config: &config::Gateway) -> BTreeMap<ServerIdentity, Vec<Wanted>> {
 /// The resource of a route, and that it is declared; `None`: it needs a path, or is named by its id.
 pub(super) fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)> {
     let (name, owner) = match &protect.resource {
-        ResourceChoice::Id(_) => return None,
+        ResourceChoice::Token | ResourceChoice::Id { .. } => return None,
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => (name, owner),
     };
     let owner = match owner {

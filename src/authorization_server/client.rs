@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::discovery::Endpoint;
 use super::error::AskError;
-use super::server::{Server, error_member, form_request, status};
+use super::server::{Server, error_member, form_request};
 use crate::http_client::{HttpClient, basic_auth};
 use crate::secret::Secret;
 use crate::telemetry::{AsEndpoint, SecretKind};
@@ -71,15 +71,6 @@ impl Server {
                 }
             }
         }
-    }
-
-    async fn pat_with(&self, secret: &Secret, deadline: Instant) -> Result<(), AskError> {
-        let metadata = self.metadata(deadline).await?;
-        let response = self.call_with(secret, AsEndpoint::Token, &metadata.token, Self::pat_form(&metadata), deadline).await?;
-        if response.status() != StatusCode::OK {
-            return Err(status(AsEndpoint::Token, &response));
-        }
-        self.keep_pat(&response).map(drop)
     }
 
     fn took(&self, secret: &Secret) {

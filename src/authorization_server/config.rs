@@ -1,10 +1,12 @@
 //! What the configuration says of one authorization server.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 
+use super::profile::Profile;
 use crate::http_client::TlsFiles;
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
@@ -32,12 +34,22 @@ pub struct Config {
     pub allow_insecure: bool,
     /// The gateway's own client.
     pub client: ClientCredentials,
+    /// Owners who have a PAT of their own, by the names that routes have for them; none: that of the gateway's client is for everybody's resources.
+    pub owners: BTreeMap<Arc<str>, Owner>,
     /// Trust and client certificate for TLS.
     pub tls: TlsFiles,
     /// The audience that a token must name, if it names any.
     pub audience: Audience,
     /// The challenge's realm.
     pub realm: Arc<str>,
+    /// What the challenge calls the server: the issuer, unless the configuration says otherwise.
+    pub as_uri: Arc<str>,
+    /// What old clients are told besides.
+    pub uma_1_0: Uma10,
+    /// Readings of an answer that are less strict than the specification.
+    pub lenient: Lenient,
+    /// A header in which a client may present its token besides `Authorization`.
+    pub rpt_header: Option<HeaderName>,
     /// How long an introspection answer may be used.
     pub max_age: Duration,
     /// How long a refusal may be used.
@@ -52,16 +64,71 @@ pub struct Config {
     pub on_unreachable: Option<UnreachableStatus>,
 }
 
+/// `authorization_servers.*.uma_1_0`: what clients of UMA 1.0 look for in a challenge. UMA 2.0 has none of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Uma10 {
+    /// The answer's body is `{"ticket", "as_uri"}`.
+    pub ticket_in_body: bool,
+    /// A token that lacks a permission is answered 403, not 401 (UMA 1.0 Core, 3.3.2).
+    pub insufficient_is_forbidden: bool,
+}
+
+/// `authorization_servers.*.lenient`: what some clients of Keycloak take a permission for. Each use is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Lenient {
+    /// A permission without scopes grants every scope of its resource.
+    pub without_scopes: bool,
+    /// A permission without a resource is for every resource.
+    pub without_resource: bool,
+}
+
+/// An owner who has a PAT of their own.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// Where it comes from.
+    pub source: PatSource,
+    /// Stands for the server's identity in the key of every cached answer that was asked for with this PAT: what a server says of a token may depend on it.
+    pub identity: ServerIdentity,
+}
+
+/// Where an owner's first PAT comes from; from then on it is refreshed.
+#[derive(Clone, Debug)]
+pub enum PatSource {
+    /// The owner's name and password at the server (RFC 6749, 4.3).
+    Password {
+        /// User name.
+        username: Arc<str>,
+        /// Password.
+        password: Secret,
+    },
+}
+
+impl Config {
+    /// Whether it gives permission tickets; a plain OAuth server, which is always named, does not.
+    #[must_use]
+    pub const fn speaks_uma(&self) -> bool {
+        match self.profile {
+            ProfileChoice::Named(profile) => profile.uma,
+            ProfileChoice::Auto => true,
+        }
+    }
+
+    /// What stands for this server in the key of answers about tokens for resources of `owner`.
+    #[must_use]
+    pub fn identity_for(&self, owner: Option<&str>) -> ServerIdentity {
+        // Where no owner has a PAT there is nothing to look up.
+        owner.filter(|_| !self.owners.is_empty()).and_then(|owner| self.owners.get(owner)).map_or(self.identity, |owner| owner.identity)
+    }
+}
+
 /// `authorization_servers.*.profile`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ProfileChoice {
     /// What the discovery document says.
     #[default]
     Auto,
-    /// UMA 2.0 as written.
-    Uma2,
-    /// Keycloak.
-    Keycloak,
+    /// This kind.
+    Named(&'static Profile),
 }
 
 /// The gateway's client at a server.

@@ -6,10 +6,10 @@ use http::uri::{Authority, Parts, Scheme};
 use http::{HeaderValue, Uri};
 use serde_json::Value;
 
-use super::config::Config;
+use super::config::{Config, ProfileChoice};
 use super::error::AskError;
 use super::json;
-use super::profile::Profile;
+use super::profile::{Document, Live, Profile};
 use crate::http_client::is_loopback;
 
 /// An endpoint as it is called.
@@ -25,32 +25,79 @@ pub struct Endpoint {
 #[derive(Clone, Debug)]
 pub struct Metadata {
     /// The kind of server.
-    pub profile: Profile,
+    pub profile: &'static Profile,
     /// Token endpoint.
     pub token: Endpoint,
     /// Introspection endpoint.
     pub introspection: Endpoint,
-    /// Permission endpoint.
-    pub permission: Endpoint,
-    /// Resource registration endpoint.
-    pub registration: Endpoint,
+    /// Permission endpoint; absent: the server does not speak UMA.
+    pub permission: Option<Endpoint>,
+    /// Resource registration endpoint; likewise.
+    pub registration: Option<Endpoint>,
+    /// Where the live decision is asked.
+    pub decision: Endpoint,
 }
 
-/// The address of the document: as configured, or the issuer with `/.well-known/uma2-configuration` behind it.
+impl Metadata {
+    /// The permission endpoint.
+    ///
+    /// # Errors
+    /// There is none: the server does not speak UMA.
+    pub fn permission(&self) -> Result<&Endpoint, AskError> {
+        self.permission.as_ref().ok_or_else(no_uma)
+    }
+
+    /// The resource registration endpoint.
+    ///
+    /// # Errors
+    /// There is none: the server does not speak UMA.
+    pub fn registration(&self) -> Result<&Endpoint, AskError> {
+        self.registration.as_ref().ok_or_else(no_uma)
+    }
+}
+
+fn no_uma() -> AskError {
+    AskError::Discovery("the server does not speak UMA".into())
+}
+
+/// Where the document may be, the likeliest address first: as configured, or the issuer with the place of the profile's document behind it. Without a profile
+/// UMA 2.0 comes before UMA 1.0. The ForgeRock line calls itself `…/oauth2` and has its documents of UMA below `…/uma`.
 ///
 /// # Errors
-/// When the address that results is not one.
-pub fn address(config: &Config) -> Result<Endpoint, AskError> {
-    let uri = match &config.discovery {
-        Some(uri) => uri.clone(),
-        None => format!("{}/.well-known/uma2-configuration", config.issuer.trim_end_matches('/'))
-            .parse()
-            .map_err(|_| AskError::Discovery("the issuer is not an address".into()))?,
+/// When an address that results is not one.
+pub fn addresses(config: &Config) -> Result<Vec<Endpoint>, AskError> {
+    if let Some(uri) = &config.discovery {
+        return Ok(vec![endpoint(config, uri.clone())?]);
+    }
+    let issuer = config.issuer.trim_end_matches('/');
+    let speaks_uma = config.speaks_uma();
+    let bases = [below_uma(issuer).filter(|_| speaks_uma), Some(issuer.to_owned())];
+    let documents: &[Document] = match config.profile {
+        ProfileChoice::Named(profile) => &[profile.document],
+        ProfileChoice::Auto => &[Document::Uma2, Document::Uma1],
     };
-    endpoint(config, uri)
+    let addresses = documents.iter().flat_map(|document| bases.iter().flatten().map(|base| format!("{base}{}", document.suffix())));
+    let inserted = documents.contains(&Document::OpenId).then(|| inserted(issuer)).flatten();
+    addresses
+        .chain(inserted)
+        .map(|address| endpoint(config, address.parse().map_err(|_| AskError::Discovery("the issuer is not an address".into()))?))
+        .collect()
 }
 
-/// Reads a document that was fetched from [`address`].
+/// `https://id.example.org/realms/a` as `https://id.example.org/.well-known/oauth-authorization-server/realms/a` (RFC 8414, 3.1).
+fn inserted(issuer: &str) -> Option<String> {
+    let uri: Uri = issuer.parse().ok()?;
+    Some(format!("{}://{}/.well-known/oauth-authorization-server{}", uri.scheme_str()?, uri.authority()?, uri.path().trim_end_matches('/')))
+}
+
+/// `https://am.example.org/am/oauth2/realms/root` as `https://am.example.org/am/uma/realms/root`; `None`: it has no such segment.
+fn below_uma(issuer: &str) -> Option<String> {
+    let at = issuer.rfind("/oauth2")?;
+    let (before, rest) = (issuer.get(..at)?, issuer.get(at..)?.strip_prefix("/oauth2")?);
+    (rest.is_empty() || rest.starts_with('/')).then(|| format!("{before}/uma{rest}"))
+}
+
+/// Reads a document that was fetched from one of [`addresses`].
 ///
 /// # Errors
 /// Another issuer, a missing endpoint, or an endpoint on a host or by a scheme that the configuration does not allow.
@@ -71,13 +118,37 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
         let uri: Uri = text.parse().map_err(|_| AskError::Discovery(format!("`{}` is not an address", names.first().unwrap_or(&"")).into()))?;
         endpoint(config, uri)
     };
-    Ok(Metadata {
-        profile: Profile::choose(config.profile, &document),
-        token: find(&["token_endpoint"])?,
-        introspection: find(&["introspection_endpoint", "token_introspection_endpoint"])?,
-        permission: find(&["permission_endpoint"])?,
-        registration: find(&["resource_registration_endpoint"])?,
-    })
+    let profile = Profile::choose(config.profile, &document)?;
+    let names = profile.document.endpoints();
+    let token = find(&["token_endpoint"])?;
+    let introspection = match find(&["introspection_endpoint", "token_introspection_endpoint"]) {
+        Err(_) if profile.introspects_below_token => with_path(&token, &format!("{}/introspect", token.uri.path().trim_end_matches('/')))?,
+        found => found?,
+    };
+    let decision = match profile.live_decision {
+        Some(Live::Entitlement) => entitlement(&find(&["rpt_endpoint"])?, &config.client.id)?,
+        Some(Live::Permissions) | None => token.clone(),
+    };
+    let (permission, registration) = match names {
+        Some(names) => (Some(find(&[names.permission])?), Some(find(&[names.registration])?)),
+        None => (None, None),
+    };
+    Ok(Metadata { profile, token, introspection, permission, registration, decision })
+}
+
+/// `…/authz/entitlement/CLIENT` beside `…/authz/authorize`; no document names it.
+fn entitlement(rpt: &Endpoint, client: &str) -> Result<Endpoint, AskError> {
+    let (folder, _) = rpt.uri.path().trim_end_matches('/').rsplit_once('/').unwrap_or_default();
+    let client = percent_encoding::utf8_percent_encode(client, percent_encoding::NON_ALPHANUMERIC);
+    with_path(rpt, &format!("{folder}/entitlement/{client}"))
+}
+
+/// The same endpoint with another path and query.
+pub(super) fn with_path(endpoint: &Endpoint, path_and_query: &str) -> Result<Endpoint, AskError> {
+    let mut parts = endpoint.uri.clone().into_parts();
+    parts.path_and_query = path_and_query.parse().ok();
+    let uri = Uri::from_parts(parts).map_err(|_| AskError::Discovery("an endpoint's address cannot be written".into()))?;
+    Ok(Endpoint { uri, host: endpoint.host.clone() })
 }
 
 fn endpoint(config: &Config, uri: Uri) -> Result<Endpoint, AskError> {

@@ -47,6 +47,12 @@ pub enum AskError {
     /// No protection API access token can be had.
     #[error("no protection API access token: {0}")]
     NoPat(Arc<AskError>),
+    /// The owner's consent has ended, or the password is wrong: nothing but a person can mend it.
+    #[error("the owner has to consent again")]
+    NeedsConsent,
+    /// A PAT of this owner is needed, and the configuration has none.
+    #[error("the configuration has no protection API access token of this owner")]
+    UnknownOwner,
     /// The discovery document is not to be used.
     #[error("discovery: {0}")]
     Discovery(Arc<str>),

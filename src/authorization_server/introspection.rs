@@ -16,7 +16,7 @@ use crate::uma::{Introspection, Permission, ResourceId, Rpt, Scope, Timestamp};
 
 const ENDPOINT: &str = "introspection";
 
-/// Seconds beyond this are not seconds: a server that counts milliseconds would be believed until the year 50000.
+/// Seconds beyond this (the year 5138) are not seconds: a server that counts milliseconds would be believed until the year 50000.
 const LATEST: i64 = 100_000_000_000;
 
 /// What the server said.
@@ -32,7 +32,7 @@ pub enum Answer {
 ///
 /// # Errors
 /// [`AskError::Unusable`] for anything that is not exactly as it should be.
-pub fn read(profile: Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskError> {
+pub fn read(profile: &Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskError> {
     let answer = object(json::parse(body).map_err(|error| unusable(error.to_string()))?)?;
     match answer.get("active") {
         Some(Value::Bool(true)) => {}
@@ -40,20 +40,43 @@ pub fn read(profile: Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskError
         Some(Value::Bool(false)) => return Ok(Answer::Inactive),
         _ => return Err(unusable("`active` is not true or false")),
     }
-    let mut introspection = members(&answer)?;
-    introspection.permissions = permissions(&answer)?.unwrap_or_default();
-    if profile.reads_payload() {
+    let mut introspection = members(profile, &answer)?;
+    introspection.permissions = if profile.uma { permissions(profile, &answer)?.unwrap_or_default() } else { own_scopes(&answer)? };
+    if profile.reads_payload {
         // The server has just called exactly this string active, so its payload is the server's own word.
         if let Some(payload) = payload(rpt)? {
-            complete(&mut introspection, permissions(&answer)?, &payload)?;
+            complete(profile, &mut introspection, permissions(profile, &answer)?, &payload)?;
         }
+    }
+    if profile.audience_is_client && introspection.client.as_ref().is_some_and(|client| introspection.audience == [Arc::clone(client)]) {
+        // Such a server writes there who asked for the token. Which resource server it is for is told by the ids of its permissions alone.
+        introspection.audience.clear();
     }
     Ok(Answer::Active(Box::new(introspection)))
 }
 
+/// The token's own scopes (RFC 7662, 2.2), as a permission on itself. With UMA they say nothing.
+fn own_scopes(answer: &Map<String, Value>) -> Result<Vec<Permission>, AskError> {
+    let scopes = text(answer, "scope")?;
+    let permission = |scope: Arc<str>| {
+        let scopes = scope.split(' ').filter(|word| !word.is_empty()).map(|word| Scope(word.into())).collect();
+        Permission { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }
+    };
+    Ok(scopes.map(permission).into_iter().collect())
+}
+
+/// The permissions that a token of the form of a JWT holds.
+///
+/// # Errors
+/// It has another form, or what it says of permissions cannot be read.
+pub fn granted(profile: &Profile, rpt: &Rpt) -> Result<Vec<Permission>, AskError> {
+    let payload = payload(rpt)?.ok_or_else(|| unusable("the token is no JWT"))?;
+    Ok(permissions(profile, &payload)?.unwrap_or_default())
+}
+
 /// Takes from the token's payload what the answer left out. Where both speak, the stricter counts, and a contradiction refuses.
-fn complete(introspection: &mut Introspection, answered: Option<Vec<Permission>>, payload: &Map<String, Value>) -> Result<(), AskError> {
-    let own = members(payload)?;
+fn complete(profile: &Profile, introspection: &mut Introspection, answered: Option<Vec<Permission>>, payload: &Map<String, Value>) -> Result<(), AskError> {
+    let own = members(profile, payload)?;
     for (said, token) in [
         (&introspection.subject, &own.subject),
         (&introspection.session, &own.session),
@@ -76,7 +99,7 @@ fn complete(introspection: &mut Introspection, answered: Option<Vec<Permission>>
     if introspection.audience.is_empty() {
         introspection.audience = own.audience;
     }
-    let granted = permissions(payload)?.unwrap_or_default();
+    let granted = permissions(profile, payload)?.unwrap_or_default();
     introspection.permissions = match answered {
         None => granted,
         Some(answered) => both(&answered, &granted),
@@ -114,11 +137,11 @@ fn payload(rpt: &Rpt) -> Result<Option<Map<String, Value>>, AskError> {
     object(json::parse(&bytes).map_err(|_| unusable("the token's payload is not JSON"))?).map(Some)
 }
 
-fn members(answer: &Map<String, Value>) -> Result<Introspection, AskError> {
+fn members(profile: &Profile, answer: &Map<String, Value>) -> Result<Introspection, AskError> {
     Ok(Introspection {
-        exp: time(answer, "exp")?,
+        exp: time(profile, answer, "exp")?,
         // Keycloak's tokens of 2016 say `nbf: 0` for "not set"; zero is long past either way.
-        nbf: time(answer, "nbf")?.filter(|nbf| nbf.0 != 0),
+        nbf: time(profile, answer, "nbf")?.filter(|nbf| nbf.0 != 0),
         issuer: text(answer, "iss")?,
         audience: audience(answer)?,
         subject: text(answer, "sub")?,
@@ -152,23 +175,30 @@ fn claims(answer: &Map<String, Value>) -> Vec<(Arc<str>, Arc<str>)> {
 }
 
 /// `permissions`, else `authorization.permissions`; `None`: the answer does not speak of permissions.
-fn permissions(answer: &Map<String, Value>) -> Result<Option<Vec<Permission>>, AskError> {
+fn permissions(profile: &Profile, answer: &Map<String, Value>) -> Result<Option<Vec<Permission>>, AskError> {
     let list = match answer.get("permissions").filter(|value| !value.is_null()) {
         Some(list) => Some(list),
         None => answer.get("authorization").and_then(|authorization| authorization.get("permissions")),
     };
     match list {
         None | Some(Value::Null) => Ok(None),
-        Some(Value::Array(entries)) => entries.iter().filter_map(|entry| permission(entry).transpose()).collect::<Result<_, _>>().map(Some),
+        Some(Value::Array(entries)) => entries.iter().filter_map(|entry| permission(profile, entry).transpose()).collect::<Result<_, _>>().map(Some),
         Some(_) => Err(unusable("`permissions` is not a list")),
     }
 }
 
-/// One entry; `None` where its aliases disagree or it names no resource: such an entry grants nothing.
-fn permission(entry: &Value) -> Result<Option<Permission>, AskError> {
+/// One entry; `None` where its aliases disagree or are not this kind of server's: such an entry grants nothing.
+fn permission(profile: &Profile, entry: &Value) -> Result<Option<Permission>, AskError> {
     let Value::Object(entry) = entry else { return Err(unusable("an entry of `permissions` is not an object")) };
-    let Some(resource) = alias(entry, &["resource_id", "rsid", "resource_set_id"]) else { return Ok(None) };
-    let Some(resource) = resource.as_str() else { return Err(unusable("a permission's resource is not a text")) };
+    let named = profile.resource_names.iter().any(|name| entry.contains_key(*name));
+    const NAMES: [&str; 3] = ["resource_id", "rsid", "resource_set_id"];
+    let resource = match alias(entry, &NAMES) {
+        Some(Value::String(resource)) if named => Some(ResourceId(resource.as_str().into())),
+        Some(Value::String(_)) => return Ok(None),
+        Some(_) => return Err(unusable("a permission's resource is not a text")),
+        None if NAMES.iter().any(|name| entry.contains_key(*name)) => return Ok(None),
+        None => None,
+    };
     if ["resource_scopes", "scopes"].iter().filter(|name| entry.contains_key(**name)).count() > 1 && alias(entry, &["resource_scopes", "scopes"]).is_none() {
         return Ok(None);
     }
@@ -180,7 +210,7 @@ fn permission(entry: &Value) -> Result<Option<Permission>, AskError> {
             .collect::<Result<_, _>>()?,
         Some(_) => return Err(unusable("a permission's scopes are not a list")),
     };
-    Ok(Some(Permission { resource: ResourceId(resource.into()), scopes, exp: time(entry, "exp")?, nbf: time(entry, "nbf")? }))
+    Ok(Some(Permission { resource, scopes, exp: time(profile, entry, "exp")?, nbf: time(profile, entry, "nbf")? }))
 }
 
 /// The value that all names which are present agree on.
@@ -190,11 +220,13 @@ fn alias<'a>(entry: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value>
     present.all(|other| other == first).then_some(first)
 }
 
-fn time(answer: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, AskError> {
+fn time(profile: &Profile, answer: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, AskError> {
     match answer.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_i64() {
             Some(seconds) if (0..=LATEST).contains(&seconds) => Ok(Some(Timestamp(seconds))),
+            // No second of this millennium looks like a millisecond after April 1973, nor the other way round.
+            Some(milliseconds) if profile.milliseconds && (0..=LATEST.saturating_mul(1000)).contains(&milliseconds) => Ok(Some(Timestamp(milliseconds / 1000))),
             _ => Err(unusable(format!("`{name}` is not a time in whole seconds"))),
         },
     }

@@ -71,12 +71,37 @@ impl Server {
                 Err(_) => {}
             }
         }
-        let pat = self.pat(self.patience()).await?;
+        let renew_at = self.keep_pats().await?;
         let outcome = self.look_after(resources, wanted, rounds).await;
         // A resource that cannot be had is no reason to call the whole gateway unready.
         contact();
         outcome?;
-        Ok(pat.renew_at().min(Instant::now() + ROUND).max(Instant::now() + FIRST_PAUSE))
+        Ok(renew_at.min(Instant::now() + ROUND).max(Instant::now() + FIRST_PAUSE))
+    }
+
+    /// Renews the tokens that are near their end; the time of the next one. A plain OAuth server gives none. One owner's refusal keeps nobody else waiting.
+    async fn keep_pats(&self) -> Result<Instant, AskError> {
+        if !self.config().speaks_uma() {
+            return Ok(Instant::now() + ROUND);
+        }
+        let owners: Vec<Option<&str>> = self.owners().map(|owner| Some(&**owner)).collect();
+        let owners = if owners.is_empty() { vec![None] } else { owners };
+        let (mut next, mut failure, mut answered) = (Instant::now() + ROUND, None, false);
+        for owner in owners {
+            match self.pat(owner, self.patience()).await {
+                Ok(pat) => {
+                    answered = true;
+                    next = next.min(pat.renew_at());
+                }
+                Err(AskError::NeedsConsent) => answered = true,
+                Err(error) => failure = Some(error),
+            }
+        }
+        match failure {
+            Some(error) if !answered => Err(error),
+            Some(_) => Ok(Instant::now() + LONGEST_PAUSE),
+            None => Ok(next),
+        }
     }
 
     /// Looks up or registers what is not known; one that fails does not keep the others waiting.
@@ -154,7 +179,7 @@ impl Server {
             );
             return;
         };
-        if let Ok(Some(description)) = self.describe(id, deadline).await {
+        if let Ok(Some(description)) = self.describe(wanted.key.owner.as_deref(), id, deadline).await {
             let declared = wanted.declared.as_ref().map(|declared| &declared.scopes);
             let more: Vec<&str> =
                 description.scopes.iter().map(String::as_str).filter(|has| declared.is_some_and(|all| !all.iter().any(|scope| *scope.0 == **has))).collect();

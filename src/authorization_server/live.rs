@@ -3,12 +3,14 @@
 //! Asked by `response_mode=permissions`, so that the answer lists scopes; a bare yes would count one granted scope for all that were asked.
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
-use serde_json::Value;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
 
 use super::error::AskError;
-use super::json;
+use super::profile::Profile;
 use super::server::{error_member, status};
+use super::{introspection, json};
 use crate::http_client::form;
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt, Scope};
@@ -40,6 +42,43 @@ pub fn read(response: &Response<Bytes>, resource: &ResourceId) -> Result<Option<
         // Keycloak refuses the identity of an inactive token in these words; our own credential is refused by 401.
         (StatusCode::BAD_REQUEST, Some("unauthorized_client")) => Ok(None),
         (StatusCode::UNAUTHORIZED, _) => Err(AskError::CredentialRefused(ENDPOINT.label())),
+        _ => Err(status(ENDPOINT, response)),
+    }
+}
+
+/// A question to the entitlement API of the old Keycloak: the bearer of the token asks for itself.
+///
+/// # Errors
+/// The token cannot stand in a header.
+pub fn entitlement(rpt: &Rpt) -> Result<http::request::Builder, AskError> {
+    let mut bearer =
+        HeaderValue::try_from(format!("Bearer {}", rpt.0.expose())).map_err(|_| AskError::unusable(ENDPOINT.label(), "the token cannot be sent"))?;
+    bearer.set_sensitive(true);
+    Ok(Request::builder().method(Method::POST).header(AUTHORIZATION, bearer).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json"))
+}
+
+/// Without scopes all that are granted are told; with them a part would be a "no" to all.
+pub fn entitlement_body(resource: &ResourceId) -> Bytes {
+    json!({ "permissions": [{ "resource_set_id": &*resource.0 }] }).to_string().into()
+}
+
+/// Reads its answer: a new token, with whatever is granted now.
+///
+/// # Errors
+/// Neither a token nor a "no".
+pub fn read_entitlement(profile: &Profile, response: &Response<Bytes>, resource: &ResourceId) -> Result<Option<Vec<Scope>>, AskError> {
+    let unusable = |why: &'static str| AskError::unusable(ENDPOINT.label(), why);
+    match (response.status(), error_member(response.body()).as_deref()) {
+        (StatusCode::OK, _) => {
+            let document = json::parse(response.body()).map_err(|_| unusable("it is not JSON"))?;
+            let rpt = document.get("rpt").and_then(Value::as_str).ok_or_else(|| unusable("it has no token"))?;
+            // It names other resources as well where it does not know this one.
+            let granted = introspection::granted(profile, &Rpt(rpt.into()))?.into_iter().filter(|permission| permission.resource.as_ref() == Some(resource));
+            let mut granted = granted.peekable();
+            Ok(granted.peek().is_some().then(|| granted.flat_map(|permission| permission.scopes).collect()))
+        }
+        // The second is what a dead token is told.
+        (StatusCode::FORBIDDEN, Some("not_authorized" | "invalid_bearer_token")) => Ok(None),
         _ => Err(status(ENDPOINT, response)),
     }
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE};
-use http::{Method, Request, StatusCode, Uri};
+use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
+use http::{Method, Request, StatusCode};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::config::ServerIdentity;
-use super::discovery::{Endpoint, Metadata};
+use super::discovery::{Endpoint, Metadata, with_path};
 use super::error::AskError;
 use super::json as strict;
-use super::profile::Profile;
-use super::server::{Server, status};
+use super::profile::{PatOwners, Profile, Search};
+use super::server::{Protected, Server, status};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Scope};
 
@@ -142,9 +142,10 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn find(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        match metadata.profile {
-            Profile::Keycloak => self.find_by_query(&metadata, key, deadline).await,
-            Profile::Uma2 => self.find_by_reading(&metadata, key, deadline).await,
+        match metadata.profile.search {
+            Search::Query => self.find_by_query(&metadata, key, deadline).await,
+            Search::Filter => self.find_by_filter(&metadata, key, deadline).await,
+            Search::Reading => self.find_by_reading(&metadata, key, deadline).await,
         }
     }
 
@@ -154,8 +155,8 @@ impl Server {
             .append_pair("exactName", "true")
             .append_pair("owner", key.owner.as_deref().unwrap_or(&self.config.client.id))
             .finish();
-        let endpoint = with_query(&metadata.registration, &query)?;
-        let ids = self.list(metadata, &endpoint, deadline).await?;
+        let endpoint = with_query(metadata.registration()?, &query)?;
+        let ids = self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?;
         match ids.as_slice() {
             [one] => Ok(Some(one.clone())),
             [] => Ok(None),
@@ -164,10 +165,22 @@ impl Server {
         }
     }
 
+    /// The old Keycloak tells an owner's id only, and has one resource of a name at most; another one of that name would take its place.
+    async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        let name = percent_encoding::utf8_percent_encode(&key.name, percent_encoding::NON_ALPHANUMERIC);
+        let endpoint = with_query(metadata.registration()?, &format!("filter=name={name}"))?;
+        for id in self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?.into_iter().take(SEARCHED) {
+            if self.describe(key.owner.as_deref(), &id, deadline).await?.is_some_and(|description| description.name == *key.name) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
     async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         let mut found = None;
-        for id in self.list(metadata, &metadata.registration, deadline).await?.into_iter().take(SEARCHED) {
-            let Some(description) = self.describe(&id, deadline).await? else { continue };
+        for id in self.list(metadata, metadata.registration()?, key.owner.as_deref(), deadline).await?.into_iter().take(SEARCHED) {
+            let Some(description) = self.describe(key.owner.as_deref(), &id, deadline).await? else { continue };
             let owner = key.owner.as_deref();
             let same_owner = owner.is_none() || description.owner.is_none() || description.owner.as_deref() == owner;
             if description.name == *key.name && same_owner && found.replace(id).is_some() {
@@ -177,9 +190,10 @@ impl Server {
         Ok(found)
     }
 
-    pub(super) async fn list(&self, metadata: &Metadata, endpoint: &Endpoint, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+    pub(super) async fn list(&self, metadata: &Metadata, endpoint: &Endpoint, owner: Option<&str>, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
-        let response = self.protected(ENDPOINT, metadata, endpoint, request, &Bytes::new(), deadline, &mut false).await?;
+        let call = Protected { name: ENDPOINT, metadata, endpoint, owner, deadline };
+        let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
         if response.status() != StatusCode::OK {
             return Err(status(ENDPOINT, &response));
         }
@@ -187,20 +201,21 @@ impl Server {
         ids.iter().map(|id| id.as_str().map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "an id is not a text"))).collect()
     }
 
-    /// The description of a resource; `None`: the server does not know it.
+    /// The description of a resource of `owner`; `None`: the server does not know it.
     ///
     /// # Errors
     /// No usable answer before `deadline`.
-    pub async fn describe(&self, id: &ResourceId, deadline: Instant) -> Result<Option<Description>, AskError> {
-        Ok(self.document(id, deadline).await?.as_ref().map(describe))
+    pub async fn describe(&self, owner: Option<&str>, id: &ResourceId, deadline: Instant) -> Result<Option<Description>, AskError> {
+        Ok(self.document(owner, id, deadline).await?.as_ref().map(describe))
     }
 
     /// The same as the server wrote it.
-    async fn document(&self, id: &ResourceId, deadline: Instant) -> Result<Option<Value>, AskError> {
+    async fn document(&self, owner: Option<&str>, id: &ResourceId, deadline: Instant) -> Result<Option<Value>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        let endpoint = below(&metadata.registration, id)?;
+        let endpoint = below(metadata.registration()?, id)?;
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
-        let response = self.protected(ENDPOINT, &metadata, &endpoint, request, &Bytes::new(), deadline, &mut false).await?;
+        let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
+        let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
         match response.status() {
             StatusCode::OK => strict::parse(response.body()).map(Some).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON")),
             StatusCode::NOT_FOUND => Ok(None),
@@ -218,7 +233,8 @@ impl Server {
         let Some(id) = self.find(&declared.key, deadline).await? else {
             return Ok((self.register(&metadata, declared, deadline).await?, Reconciled::Created));
         };
-        let Some(document) = self.document(&id, deadline).await? else { return Err(AskError::unusable(ENDPOINT.label(), "the resource has just gone")) };
+        let owner = declared.key.owner.as_deref();
+        let Some(document) = self.document(owner, &id, deadline).await? else { return Err(AskError::unusable(ENDPOINT.label(), "the resource has just gone")) };
         let current = describe(&document);
         let wanted: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
         let lacks = wanted.iter().any(|scope| !current.scopes.iter().any(|has| has == scope));
@@ -227,10 +243,14 @@ impl Server {
             let more = current.scopes.iter().any(|has| !wanted.contains(&has.as_str()));
             return Ok((id, if more { Reconciled::Drifted } else { Reconciled::Unchanged }));
         }
-        let endpoint = below(&metadata.registration, &id)?;
-        let body = Bytes::from(completed(document, &current, declared).to_string());
-        let request = || Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-        let response = self.protected(ENDPOINT, &metadata, &endpoint, request, &body, deadline, &mut false).await?;
+        let endpoint = below(metadata.registration()?, &id)?;
+        let body = Bytes::from(completed(metadata.profile, document, &current, declared).to_string());
+        let request = || {
+            let request = Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
+            if metadata.profile.if_match { request.header(IF_MATCH, "*") } else { request }
+        };
+        let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
+        let response = self.protected(call, request, &body, &mut false).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok((id, Reconciled::Updated)),
             _ => Err(status(ENDPOINT, &response)),
@@ -238,9 +258,10 @@ impl Server {
     }
 
     async fn register(&self, metadata: &Metadata, declared: &Declared, deadline: Instant) -> Result<ResourceId, AskError> {
-        let body = Bytes::from(self.registration(metadata.profile, declared).to_string());
+        let body = Bytes::from(Self::registration(metadata.profile, declared).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-        let response = self.protected(ENDPOINT, metadata, &metadata.registration, request, &body, deadline, &mut false).await?;
+        let call = Protected { name: ENDPOINT, metadata, endpoint: metadata.registration()?, owner: declared.key.owner.as_deref(), deadline };
+        let response = self.protected(call, request, &body, &mut false).await?;
         if response.status() != StatusCode::CREATED {
             return Err(status(ENDPOINT, &response));
         }
@@ -250,17 +271,18 @@ impl Server {
     }
 
     /// The description of a resource that is new at the server.
-    fn registration(&self, profile: Profile, declared: &Declared) -> Value {
+    fn registration(profile: &Profile, declared: &Declared) -> Value {
         let scopes: Vec<&str> = declared.scopes.iter().map(|scope| &*scope.0).collect();
         let mut description = Map::new();
         description.insert("name".into(), json!(&*declared.key.name));
-        description.insert("resource_scopes".into(), json!(scopes));
+        description.insert(profile.words.described_scopes.into(), json!(scopes));
         if let Some(kind) = &declared.kind {
             description.insert("type".into(), json!(&**kind));
         }
-        if let Some(owner) = &declared.key.owner {
+        // Where a PAT is its owner's, the server knows whose it is.
+        if let Some(owner) = declared.key.owner.as_ref().filter(|_| profile.pats == PatOwners::Client) {
             description.insert("owner".into(), json!(&**owner));
-            if profile == Profile::Keycloak {
+            if profile == Profile::KEYCLOAK {
                 description.insert("ownerManagedAccess".into(), json!(true));
             }
         }
@@ -269,13 +291,17 @@ impl Server {
 }
 
 /// The server's own description with what the declaration adds: an update replaces all members (UMA 2.0 Federated Authorization, 3.2.3), so all are sent.
-fn completed(document: Value, current: &Description, declared: &Declared) -> Value {
+fn completed(profile: &Profile, document: Value, current: &Description, declared: &Declared) -> Value {
     let Value::Object(mut members) = document else { return document };
     // Keycloak tells the scopes twice, under both names.
     members.remove("scopes");
+    members.remove("resource_scopes");
+    if let Some(known) = profile.updates {
+        members.retain(|name, _| name == "name" || known.contains(&name.as_str()));
+    }
     let added = declared.scopes.iter().map(|scope| scope.0.to_string()).filter(|scope| !current.scopes.contains(scope));
     let scopes: Vec<String> = current.scopes.iter().cloned().chain(added).collect();
-    members.insert("resource_scopes".into(), json!(scopes));
+    members.insert(profile.words.described_scopes.into(), json!(scopes));
     if let Some(kind) = &declared.kind {
         members.insert("type".into(), json!(&**kind));
     }
@@ -297,16 +323,9 @@ pub(super) fn describe(document: &Value) -> Description {
 
 fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
     let id = percent_encoding::utf8_percent_encode(&id.0, percent_encoding::NON_ALPHANUMERIC);
-    with_path_and_query(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
+    with_path(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
 }
 
 pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
-    with_path_and_query(endpoint, &format!("{}?{query}", endpoint.uri.path()))
-}
-
-fn with_path_and_query(endpoint: &Endpoint, path_and_query: &str) -> Result<Endpoint, AskError> {
-    let mut parts = endpoint.uri.clone().into_parts();
-    parts.path_and_query = path_and_query.parse().ok();
-    let uri = Uri::from_parts(parts).map_err(|_| AskError::unusable(ENDPOINT.label(), "the address cannot be written"))?;
-    Ok(Endpoint { uri, host: endpoint.host.clone() })
+    with_path(endpoint, &format!("{}?{query}", endpoint.uri.path()))
 }

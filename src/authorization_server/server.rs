@@ -18,6 +18,7 @@ use super::config::Config;
 use super::discovery::{self, Endpoint, Metadata};
 use super::error::AskError;
 use super::pat::Pats;
+use super::profile::{Introspector, Live};
 use super::{introspection, json, live};
 use crate::http_client::{HttpClient, form};
 use crate::secret::Rotating;
@@ -40,6 +41,8 @@ pub struct Server {
     pub(super) secret: Rotating,
     metadata: RefCell<Option<Rc<Metadata>>>,
     discovering: tokio::sync::Mutex<()>,
+    /// Which of the addresses had the document last.
+    found_at: Cell<usize>,
     pub(super) pats: Pats,
     calls: Semaphore,
     failures: Cell<u32>,
@@ -49,6 +52,17 @@ pub struct Server {
     reachable: Arc<Dependency>,
     /// Whether its answers let the gateway use the protection API.
     usable: Arc<Dependency>,
+}
+
+/// A call to the protection API: where to, and with whose PAT.
+#[derive(Clone, Copy)]
+pub(super) struct Protected<'a> {
+    pub name: AsEndpoint,
+    pub metadata: &'a Metadata,
+    pub endpoint: &'a Endpoint,
+    /// The owner; absent: the gateway's own client.
+    pub owner: Option<&'a str>,
+    pub deadline: Instant,
 }
 
 /// Why a permission request gave no ticket.
@@ -85,11 +99,12 @@ impl Server {
             reachable: health.dependency("authorization_server", &config.name),
             usable: health.dependency("protection_api", &config.name),
             secret: Rotating::new(config.client.secret.clone()),
+            pats: Pats::new(&config.owners),
             config,
             http: RefCell::new(http),
             metadata: RefCell::new(None),
             discovering: tokio::sync::Mutex::new(()),
-            pats: Pats::default(),
+            found_at: Cell::new(0),
             calls: Semaphore::new(CONCURRENT_CALLS),
             failures: Cell::new(0),
             rest_until: Cell::new(None),
@@ -112,7 +127,7 @@ impl Server {
     /// Whether the live decision is asked.
     #[must_use]
     pub fn live_decision(&self) -> bool {
-        self.config.live_decision.unwrap_or_else(|| self.known().is_some_and(|metadata| metadata.profile.live_decision()))
+        self.config.live_decision.unwrap_or_else(|| self.known().is_some_and(|metadata| metadata.profile.live_decision.is_some()))
     }
 
     /// The metadata, fetched if there is none yet. One flight for all who ask.
@@ -139,14 +154,26 @@ impl Server {
         self.accept_discovery(&response)
     }
 
-    /// Whatever stands at the address of the discovery document: a check tells it apart further than [`AskError`] does.
+    /// Whatever stands at the address of the discovery document, or the first refusal: a check tells it apart further than [`AskError`] does.
     ///
     /// # Errors
     /// No answer before `deadline`, or the address is not one that may be asked.
     pub async fn discovery_answer(&self, deadline: Instant) -> Result<Response<Bytes>, AskError> {
-        let address = discovery::address(&self.config)?;
-        let request = Request::builder().method(Method::GET).header(ACCEPT, "application/json");
-        self.call(AsEndpoint::Discovery, &address, request, Bytes::new(), deadline).await
+        let addresses = discovery::addresses(&self.config)?;
+        let mut first = None;
+        // The old Keycloak answers 500 where it has no document, so whatever is no document leads on.
+        let last = self.found_at.get();
+        for (at, address) in addresses.iter().enumerate().skip(last).chain(addresses.iter().enumerate().take(last)) {
+            let request = Request::builder().method(Method::GET).header(ACCEPT, "application/json");
+            let response = self.call(AsEndpoint::Discovery, address, request, Bytes::new(), deadline).await?;
+            if response.status() == StatusCode::OK {
+                self.found_at.set(at);
+                return Ok(response);
+            }
+            first.get_or_insert(response);
+        }
+        // What is said at the likeliest address says most.
+        first.ok_or_else(|| AskError::Discovery("there is no address to ask".into()))
     }
 
     /// Takes the document out of [`Server::discovery_answer`]; the last good one stays when that fails.
@@ -174,37 +201,45 @@ impl Server {
     ///
     /// # Errors
     /// See [`TicketError`]. `renewed` is told when the PAT was refused and renewed (row C6).
-    pub async fn ticket(&self, resource: &ResourceId, scopes: &[Scope], deadline: Instant, renewed: &mut bool) -> Result<PermissionTicket, TicketError> {
+    pub async fn ticket(
+        &self,
+        owner: Option<&str>,
+        resource: &ResourceId,
+        scopes: &[Scope],
+        deadline: Instant,
+        renewed: &mut bool,
+    ) -> Result<PermissionTicket, TicketError> {
         let metadata = self.metadata(deadline).await?;
         let body = Bytes::from(metadata.profile.permission_request(resource, scopes).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-        let response =
-            self.protected(AsEndpoint::Permission, &metadata, &metadata.permission, request, &body, deadline, renewed).await.map_err(|error| match error {
-                AskError::NoPat(_) => TicketError::NoPat(error),
-                other => TicketError::Failed(other),
-            })?;
+        let call = Protected { name: AsEndpoint::Permission, metadata: &metadata, endpoint: metadata.permission()?, owner, deadline };
+        let response = self.protected(call, request, &body, renewed).await.map_err(|error| match error {
+            AskError::NoPat(_) => TicketError::NoPat(error),
+            other => TicketError::Failed(other),
+        })?;
         if response.status() == StatusCode::CREATED {
             return ticket(response.body()).map_err(TicketError::Failed);
         }
         let refusal = status(AsEndpoint::Permission, &response);
         Err(match (response.status(), error_member(response.body()).as_deref()) {
-            (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id")) => TicketError::InvalidResource,
+            (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id" | "nonexistent_resource_set_id")) => TicketError::InvalidResource,
             (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::UNAUTHORIZED, _) => TicketError::Failed(refusal),
             (code, _) if code.is_client_error() => TicketError::Refused(refusal),
             _ => TicketError::Failed(refusal),
         })
     }
 
-    /// Asks whether a token is active (RFC 7662), with the PAT or as the client, as the profile has it.
+    /// Asks whether a token is active (RFC 7662), with the PAT of `owner` or as the client, as the profile has it.
     ///
     /// # Errors
     /// No usable answer before `deadline`. `renewed` is told when our credential was refused and renewed (row I8).
-    pub async fn introspect(&self, rpt: &Rpt, deadline: Instant, renewed: &mut bool) -> Result<Introspected, AskError> {
+    pub async fn introspect(&self, owner: Option<&str>, rpt: &Rpt, deadline: Instant, renewed: &mut bool) -> Result<Introspected, AskError> {
         let metadata = self.metadata(deadline).await?;
         let body = form(&[("token", rpt.0.expose())]);
         let request = || form_request(None);
-        let response = if metadata.profile.introspects_with_pat() {
-            self.protected(AsEndpoint::Introspection, &metadata, &metadata.introspection, request, &body, deadline, renewed).await?
+        let response = if metadata.profile.introspector == Introspector::Pat {
+            let call = Protected { name: AsEndpoint::Introspection, metadata: &metadata, endpoint: &metadata.introspection, owner, deadline };
+            self.protected(call, request, &body, renewed).await?
         } else {
             let response = self.as_client(AsEndpoint::Introspection, &metadata.introspection, body, deadline).await?;
             if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
@@ -230,24 +265,26 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn granted_now(&self, rpt: &Rpt, resource: &ResourceId, deadline: Instant) -> Result<Option<Vec<Scope>>, AskError> {
         let metadata = self.metadata(deadline).await?;
+        if metadata.profile.live_decision == Some(Live::Entitlement) {
+            let request = live::entitlement(rpt)?;
+            let response = self.call(AsEndpoint::Decision, &metadata.decision, request, live::entitlement_body(resource), deadline).await?;
+            return live::read_entitlement(metadata.profile, &response, resource);
+        }
         let body = live::request(&self.config.client.id, rpt, resource);
-        let response = self.as_client(AsEndpoint::Decision, &metadata.token, body, deadline).await?;
+        let response = self.as_client(AsEndpoint::Decision, &metadata.decision, body, deadline).await?;
         live::read(&response, resource)
     }
 
     /// A call to the protection API: with the PAT, once more with a new one where it is refused.
-    #[expect(clippy::too_many_arguments, reason = "one private function carries the retry for three calls")]
     pub(super) async fn protected(
         &self,
-        name: AsEndpoint,
-        metadata: &Metadata,
-        endpoint: &Endpoint,
+        call: Protected<'_>,
         request: impl Fn() -> http::request::Builder,
         body: &Bytes,
-        deadline: Instant,
         renewed: &mut bool,
     ) -> Result<Response<Bytes>, AskError> {
-        let pat = self.pat(deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
+        let Protected { name, metadata, endpoint, owner, deadline } = call;
+        let pat = self.pat(owner, deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
         let response = self.call(name, endpoint, request().header(AUTHORIZATION, pat.header()), body.clone(), deadline).await?;
         // RFC 7662, 2.3: both statuses speak of our credential. Elsewhere 403 may be a refusal of what is asked.
         let refused = |response: &Response<Bytes>| {
@@ -258,7 +295,7 @@ impl Server {
             return Ok(response);
         }
         *renewed = true;
-        let pat = self.renew_pat(&pat, deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
+        let pat = self.renew_pat(owner, &pat, deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
         let response = self.call(name, endpoint, request().header(AUTHORIZATION, pat.header()), body.clone(), deadline).await?;
         if refused(&response) {
             self.complain(&format!("{}: the protection API access token is refused, a new one too", name.label()));

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::error::AskError;
 use super::json;
-use super::profile::Profile;
+use super::profile::Search;
 use super::resources::{Description, describe, with_query};
-use super::server::{Introspected, Server, status};
+use super::server::{Introspected, Protected, Server, status};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt};
 
@@ -20,27 +20,27 @@ const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
 const READ: usize = 200;
 
 impl Server {
-    /// The ids of the resources that the protection API shows to our PAT; a server may give a first page only.
+    /// The ids of the resources that the protection API shows to the PAT of `owner`; a server may give a first page only.
     ///
     /// # Errors
     /// No usable answer before `deadline`.
-    pub async fn resource_ids(&self, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+    pub async fn resource_ids(&self, owner: Option<&str>, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        self.list(&metadata, &metadata.registration, deadline).await
+        self.list(&metadata, metadata.registration()?, owner, deadline).await
     }
 
-    /// Descriptions of at most 200 resources; with `name` of those that have it.
+    /// Descriptions of at most 200 resources that the PAT of `owner` is shown; with `name` of those that have it.
     ///
     /// # Errors
     /// No usable answer before `deadline`.
-    pub async fn inventory(&self, name: Option<&str>, deadline: Instant) -> Result<Vec<Description>, AskError> {
+    pub async fn inventory(&self, owner: Option<&str>, name: Option<&str>, deadline: Instant) -> Result<Vec<Description>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        let mut all = match metadata.profile {
-            Profile::Keycloak => self.inventory_by_query(name, deadline).await?,
-            Profile::Uma2 => {
+        let mut all = match metadata.profile.search {
+            Search::Query => self.inventory_by_query(owner, name, deadline).await?,
+            Search::Filter | Search::Reading => {
                 let mut all = Vec::new();
-                for id in self.list(&metadata, &metadata.registration, deadline).await?.iter().take(READ) {
-                    all.extend(self.describe(id, deadline).await?);
+                for id in self.list(&metadata, metadata.registration()?, owner, deadline).await?.iter().take(READ) {
+                    all.extend(self.describe(owner, id, deadline).await?);
                 }
                 all
             }
@@ -49,16 +49,17 @@ impl Server {
         Ok(all)
     }
 
-    async fn inventory_by_query(&self, name: Option<&str>, deadline: Instant) -> Result<Vec<Description>, AskError> {
+    async fn inventory_by_query(&self, owner: Option<&str>, name: Option<&str>, deadline: Instant) -> Result<Vec<Description>, AskError> {
         let metadata = self.metadata(deadline).await?;
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("deep", "true").append_pair("max", &READ.to_string());
         if let Some(name) = name {
             query.append_pair("name", name).append_pair("exactName", "true");
         }
-        let endpoint = with_query(&metadata.registration, &query.finish())?;
+        let endpoint = with_query(metadata.registration()?, &query.finish())?;
         let request = || Request::builder().method(Method::GET).header(http::header::ACCEPT, "application/json");
-        let response = self.protected(ENDPOINT, &metadata, &endpoint, request, &Bytes::new(), deadline, &mut false).await?;
+        let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
+        let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
         if response.status() != StatusCode::OK {
             return Err(status(ENDPOINT, &response));
         }
@@ -68,14 +69,14 @@ impl Server {
         }
     }
 
-    /// What introspection says of the PAT that is held.
+    /// What introspection says of the PAT of `owner`.
     ///
     /// # Errors
     /// No usable answer before `deadline`.
-    pub async fn introspect_own(&self, deadline: Instant) -> Result<Introspected, AskError> {
-        let pat = self.pat(deadline).await?.header();
+    pub async fn introspect_own(&self, owner: Option<&str>, deadline: Instant) -> Result<Introspected, AskError> {
+        let pat = self.pat(owner, deadline).await?.header();
         let token = pat.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        self.introspect(&Rpt(token.into()), deadline, &mut false).await
+        self.introspect(owner, &Rpt(token.into()), deadline, &mut false).await
     }
 
     /// Whether the token endpoint refuses our client because it has no service account. Keycloak says the same of a wrong secret but for the description.

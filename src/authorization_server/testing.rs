@@ -1,8 +1,9 @@
 //! A server's section as tests need it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
+use super::{Audience, ClientCredentials, Config, Lenient, ProfileChoice, ServerIdentity, Uma10};
 use crate::http_client::TlsFiles;
 
 /// A section with the usual times; a test changes what it is about.
@@ -16,9 +17,14 @@ pub fn config() -> Config {
         backchannel: None,
         allow_insecure: false,
         client: ClientCredentials { id: "content-gateway".into(), secret: "secret".into() },
+        owners: BTreeMap::new(),
         tls: TlsFiles::default(),
         audience: Audience::Any,
         realm: "photoz".into(),
+        as_uri: "https://id.example.org/realms/photoz".into(),
+        uma_1_0: Uma10::default(),
+        lenient: Lenient::default(),
+        rpt_header: None,
         max_age: Duration::from_secs(30),
         negative_max_age: Duration::from_secs(5),
         refresh_window: 20,

@@ -17,82 +17,81 @@ fn token_with(payload: &Value) -> Rpt {
     Rpt(format!("{}.{}.c2ln", encode("{\"alg\":\"RS256\"}".into()), encode(payload.to_string())).as_str().into())
 }
 
-fn active(profile: Profile, answer: &Value, rpt: &Rpt) -> Introspection {
+fn active(profile: &Profile, answer: &Value, rpt: &Rpt) -> Introspection {
     match read(profile, answer.to_string().as_bytes(), rpt).expect("usable") {
         Answer::Active(introspection) => *introspection,
         Answer::Inactive => panic!("inactive"),
     }
 }
 
-fn unusable(profile: Profile, answer: &str) {
+fn unusable(profile: &Profile, answer: &str) {
     assert!(matches!(read(profile, answer.as_bytes(), &opaque()), Err(AskError::Unusable { .. })), "{answer}");
 }
 
 fn grants(resource: &str, scopes: &[&str]) -> Permission {
-    Permission { resource: ResourceId(resource.into()), scopes: scopes.iter().map(|scope| Scope(Arc::from(*scope))).collect(), exp: None, nbf: None }
+    Permission { resource: Some(ResourceId(resource.into())), scopes: scopes.iter().map(|scope| Scope(Arc::from(*scope))).collect(), exp: None, nbf: None }
 }
 
 #[test]
 fn only_the_json_boolean_true_is_active() {
     for active in ["\"true\"", "1", "null", "[true]", "{}", "\"false\""] {
-        unusable(Profile::Uma2, &format!("{{\"active\":{active}}}"));
+        unusable(Profile::UMA2, &format!("{{\"active\":{active}}}"));
     }
     for text in ["", "{}", "[]", "true", "null", "<html>", "{\"active\":true", "{\"active\":true}}"] {
-        unusable(Profile::Uma2, text);
+        unusable(Profile::UMA2, text);
     }
-    assert_eq!(read(Profile::Uma2, b"{\"active\":false}", &opaque()).expect("usable"), Answer::Inactive);
-    assert_eq!(active(Profile::Uma2, &json!({"active": true}), &opaque()).permissions, []);
+    assert_eq!(read(Profile::UMA2, b"{\"active\":false}", &opaque()).expect("usable"), Answer::Inactive);
+    assert_eq!(active(Profile::UMA2, &json!({"active": true}), &opaque()).permissions, []);
 }
 
 #[test]
 fn duplicate_members_make_an_answer_unusable() {
-    unusable(Profile::Uma2, r#"{"active":false,"active":true}"#);
-    unusable(Profile::Uma2, r#"{"active":true,"permissions":[{"resource_id":"a","resource_id":"b"}]}"#);
+    unusable(Profile::UMA2, r#"{"active":false,"active":true}"#);
+    unusable(Profile::UMA2, r#"{"active":true,"permissions":[{"resource_id":"a","resource_id":"b"}]}"#);
 }
 
 #[test]
 fn times_are_whole_seconds_or_the_answer_is_unusable() {
     for exp in ["\"1700000000\"", "1700000000.5", "1700000000000", "-1", "true", "1e30"] {
-        unusable(Profile::Uma2, &format!("{{\"active\":true,\"exp\":{exp}}}"));
-        unusable(Profile::Uma2, &format!("{{\"active\":true,\"permissions\":[{{\"resource_id\":\"a\",\"resource_scopes\":[],\"exp\":{exp}}}]}}"));
+        unusable(Profile::UMA2, &format!("{{\"active\":true,\"exp\":{exp}}}"));
+        unusable(Profile::UMA2, &format!("{{\"active\":true,\"permissions\":[{{\"resource_id\":\"a\",\"resource_scopes\":[],\"exp\":{exp}}}]}}"));
     }
-    assert_eq!(active(Profile::Uma2, &json!({"active":true,"exp":1_700_000_000}), &opaque()).exp, Some(Timestamp(1_700_000_000)));
-    assert_eq!(active(Profile::Uma2, &json!({"active":true,"nbf":0}), &opaque()).nbf, None);
+    assert_eq!(active(Profile::UMA2, &json!({"active":true,"exp":1_700_000_000}), &opaque()).exp, Some(Timestamp(1_700_000_000)));
+    assert_eq!(active(Profile::UMA2, &json!({"active":true,"nbf":0}), &opaque()).nbf, None);
 }
 
 #[test]
 fn every_alias_of_a_permission_is_read_and_disagreeing_ones_grant_nothing() {
-    let permissions = |entries: Value| active(Profile::Uma2, &json!({"active":true,"permissions":entries}), &opaque()).permissions;
+    let permissions = |entries: Value| active(Profile::UMA2, &json!({"active":true,"permissions":entries}), &opaque()).permissions;
     assert_eq!(permissions(json!([{"resource_id":"a","resource_scopes":["view"]}])), [grants("a", &["view"])]);
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"]}])), [grants("a", &["view"])]);
-    assert_eq!(permissions(json!([{"resource_set_id":"a","scopes":["view"]}])), [grants("a", &["view"])]);
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"],"resource_id":"a","resource_scopes":["view"]}])), [grants("a", &["view"])]);
     assert_eq!(permissions(json!([{"rsid":"a","resource_id":"b","scopes":["view"]}])), []);
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"],"resource_scopes":["edit"]}])), []);
-    assert_eq!(permissions(json!([{"scopes":["view"]}])), []);
-    assert_eq!(permissions(json!([{"resource_set_id":"a"}])), [grants("a", &[])]);
+    assert_eq!(permissions(json!([{"scopes":["view"]}])), [Permission { resource: None, ..grants("", &["view"]) }], "for nothing that has a name");
+    assert_eq!(permissions(json!([{"resource_id":"a"}])), [grants("a", &[])]);
 }
 
 #[test]
 fn a_top_level_scope_is_not_a_permission() {
-    assert_eq!(active(Profile::Uma2, &json!({"active":true,"scope":"view"}), &opaque()).permissions, []);
+    assert_eq!(active(Profile::UMA2, &json!({"active":true,"scope":"view"}), &opaque()).permissions, []);
 }
 
 #[test]
 fn keycloak_takes_permissions_from_the_token_that_the_server_called_active() {
     let rpt = token_with(&json!({"sub":"bob","sid":"s1","azp":"app","authorization":{"permissions":[{"rsid":"a","rsname":"Album","scopes":["view"]}]}}));
-    let introspection = active(Profile::Keycloak, &json!({"active":true,"sub":"bob"}), &rpt);
+    let introspection = active(Profile::KEYCLOAK, &json!({"active":true,"sub":"bob"}), &rpt);
     assert_eq!(introspection.permissions, [grants("a", &["view"])]);
     assert_eq!(introspection.session.as_deref(), Some("s1"));
     assert_eq!(introspection.client.as_deref(), Some("app"));
     // The same token at a server whose answer holds the permissions grants nothing by itself.
-    assert_eq!(active(Profile::Uma2, &json!({"active":true,"sub":"bob"}), &rpt).permissions, []);
+    assert_eq!(active(Profile::UMA2, &json!({"active":true,"sub":"bob"}), &rpt).permissions, []);
 }
 
 #[test]
 fn where_answer_and_token_both_speak_the_stricter_counts() {
     let rpt = token_with(&json!({"exp":200,"authorization":{"permissions":[{"rsid":"a","scopes":["view","edit"]},{"rsid":"b","scopes":["view"]}]}}));
-    let introspection = active(Profile::Keycloak, &json!({"active":true,"exp":100,"permissions":[{"rsid":"a","scopes":["view"]}]}), &rpt);
+    let introspection = active(Profile::KEYCLOAK, &json!({"active":true,"exp":100,"permissions":[{"rsid":"a","scopes":["view"]}]}), &rpt);
     assert_eq!(introspection.permissions, [grants("a", &["view"])]);
     assert_eq!(introspection.exp, Some(Timestamp(100)));
 }
@@ -100,14 +99,14 @@ fn where_answer_and_token_both_speak_the_stricter_counts() {
 #[test]
 fn where_answer_and_token_contradict_each_other_nothing_counts() {
     let rpt = token_with(&json!({"sub":"alice"}));
-    assert!(read(Profile::Keycloak, json!({"active":true,"sub":"bob"}).to_string().as_bytes(), &rpt).is_err());
+    assert!(read(Profile::KEYCLOAK, json!({"active":true,"sub":"bob"}).to_string().as_bytes(), &rpt).is_err());
 }
 
 #[test]
 fn a_key_binding_is_seen_in_the_answer_and_in_the_token() {
-    assert!(active(Profile::Uma2, &json!({"active":true,"cnf":{"jkt":"x"}}), &opaque()).bound);
-    assert!(active(Profile::Keycloak, &json!({"active":true}), &token_with(&json!({"cnf":{"jkt":"x"}}))).bound);
-    assert!(!active(Profile::Uma2, &json!({"active":true}), &opaque()).bound);
+    assert!(active(Profile::UMA2, &json!({"active":true,"cnf":{"jkt":"x"}}), &opaque()).bound);
+    assert!(active(Profile::KEYCLOAK, &json!({"active":true}), &token_with(&json!({"cnf":{"jkt":"x"}}))).bound);
+    assert!(!active(Profile::UMA2, &json!({"active":true}), &opaque()).bound);
 }
 
 fn document(host: &str) -> Value {
@@ -146,8 +145,8 @@ fn a_backchannel_replaces_scheme_and_authority_and_keeps_the_host() {
     let metadata = discovery::read(&config, document("https://id.example.org").to_string().as_bytes()).expect("usable");
     assert_eq!(metadata.token.uri, "http://keycloak.iam.svc:8080/token");
     assert_eq!(metadata.token.host, "id.example.org");
-    let address = discovery::address(&config).expect("an address");
-    assert_eq!(address.uri, "http://keycloak.iam.svc:8080/realms/photoz/.well-known/uma2-configuration");
+    let addresses = discovery::addresses(&config).expect("addresses");
+    assert_eq!(addresses[0].uri, "http://keycloak.iam.svc:8080/realms/photoz/.well-known/uma2-configuration");
 }
 
 #[test]
@@ -161,7 +160,128 @@ fn a_missing_endpoint_is_named() {
 #[test]
 fn auto_knows_keycloak_by_its_policy_endpoint() {
     let mut document = document("https://id.example.org");
-    assert_eq!(discovery::read(&config(), document.to_string().as_bytes()).expect("usable").profile, Profile::Uma2);
+    assert_eq!(discovery::read(&config(), document.to_string().as_bytes()).expect("usable").profile, Profile::UMA2);
     document["policy_endpoint"] = json!("https://id.example.org/uma-policy");
-    assert_eq!(discovery::read(&config(), document.to_string().as_bytes()).expect("usable").profile, Profile::Keycloak);
+    assert_eq!(discovery::read(&config(), document.to_string().as_bytes()).expect("usable").profile, Profile::KEYCLOAK);
+}
+
+fn uma1_document(permission: &str, registration: &str) -> Value {
+    json!({
+        "issuer": "https://id.example.org/realms/photoz", "token_endpoint": "https://id.example.org/realms/photoz/protocol/openid-connect/token",
+        "permission_registration_endpoint": format!("https://id.example.org{permission}"),
+        "resource_set_registration_endpoint": format!("https://id.example.org{registration}"),
+        "rpt_endpoint": "https://id.example.org/rpt",
+    })
+}
+
+#[test]
+fn auto_tells_every_kind_of_server_by_its_document() {
+    let chosen = |document: &Value| discovery::read(&config(), document.to_string().as_bytes()).map(|metadata| metadata.profile.name);
+    let mut am = document("https://id.example.org");
+    am["permission_endpoint"] = json!("https://id.example.org/am/uma/realms/root/permission_request");
+    assert_eq!(chosen(&am).expect("usable"), "forgerock");
+    let keycloak = uma1_document("/realms/photoz/authz/protection/permission", "/realms/photoz/authz/protection/resource_set");
+    assert_eq!(chosen(&keycloak).expect("usable"), "keycloak-uma1");
+    let mut openam = uma1_document("/openam/uma/permission_request", "/openam/oauth2/resource_set");
+    openam["introspection_endpoint"] = json!("https://id.example.org/openam/oauth2/introspect");
+    assert_eq!(chosen(&openam).expect("usable"), "openam-uma1");
+    let error = chosen(&uma1_document("/perm", "/rsrc")).expect_err("nobody's document").to_string();
+    assert!(error.contains("`profile`"), "{error}");
+}
+
+#[test]
+fn the_introspection_endpoint_of_the_old_keycloak_stands_below_its_token_endpoint() {
+    let document = uma1_document("/realms/photoz/authz/protection/permission", "/realms/photoz/authz/protection/resource_set");
+    let metadata = discovery::read(&config(), document.to_string().as_bytes()).expect("usable");
+    assert_eq!(metadata.introspection.uri, "https://id.example.org/realms/photoz/protocol/openid-connect/token/introspect");
+    assert_eq!(metadata.permission().expect("named").uri.path(), "/realms/photoz/authz/protection/permission");
+    assert_eq!(metadata.registration().expect("named").uri.path(), "/realms/photoz/authz/protection/resource_set");
+    let missing = uma1_document("/openam/uma/permission_request", "/openam/oauth2/resource_set");
+    assert!(discovery::read(&config(), missing.to_string().as_bytes()).is_err(), "another server has to name it");
+}
+
+#[test]
+fn each_profile_knows_where_its_document_is() {
+    let addresses = |profile, issuer: &str| -> Vec<String> {
+        let config = Config { profile, issuer: issuer.into(), ..config() };
+        discovery::addresses(&config).expect("addresses").iter().map(|address| address.uri.path().to_owned()).collect()
+    };
+    let (auto, named) = (ProfileChoice::Auto, ProfileChoice::Named);
+    assert_eq!(addresses(auto, "https://id.example.org/r"), ["/r/.well-known/uma2-configuration", "/r/.well-known/uma-configuration"]);
+    assert_eq!(addresses(named(Profile::KEYCLOAK_UMA1), "https://id.example.org/r/"), ["/r/.well-known/uma-configuration"]);
+    let am = addresses(named(Profile::FORGEROCK), "https://id.example.org/am/oauth2/realms/root");
+    assert_eq!(am, ["/am/uma/realms/root/.well-known/uma2-configuration", "/am/oauth2/realms/root/.well-known/uma2-configuration"]);
+    assert_eq!(addresses(named(Profile::UMA2), "https://id.example.org/oauth20"), ["/oauth20/.well-known/uma2-configuration"]);
+}
+
+#[test]
+fn a_permission_request_has_the_words_and_the_shape_of_its_profile() {
+    let asked = |profile: &Profile| profile.permission_request(&ResourceId("r".into()), &[Scope("view".into())]);
+    for profile in [Profile::UMA2, Profile::FORGEROCK] {
+        assert_eq!(asked(profile), json!({ "resource_id": "r", "resource_scopes": ["view"] }));
+    }
+    assert_eq!(asked(Profile::KEYCLOAK), json!([{ "resource_id": "r", "resource_scopes": ["view"] }]));
+    for profile in [Profile::KEYCLOAK_UMA1, Profile::OPENAM_UMA1] {
+        assert_eq!(asked(profile), json!({ "resource_set_id": "r", "scopes": ["view"] }));
+    }
+}
+
+#[test]
+fn a_resource_set_id_counts_with_servers_of_uma_1_only() {
+    let answer = json!({"active":true,"permissions":[{"resource_set_id":"a","scopes":["view"]}]});
+    for profile in [Profile::KEYCLOAK_UMA1, Profile::OPENAM_UMA1] {
+        assert_eq!(active(profile, &answer, &opaque()).permissions, [grants("a", &["view"])], "{}", profile.name);
+    }
+    for profile in [Profile::UMA2, Profile::KEYCLOAK, Profile::FORGEROCK] {
+        assert_eq!(active(profile, &answer, &opaque()).permissions, [], "{}", profile.name);
+    }
+    let contradicting = json!({"active":true,"permissions":[{"resource_set_id":"a","resource_id":"b","scopes":["view"]}]});
+    for profile in Profile::ALL {
+        assert_eq!(active(profile, &contradicting, &opaque()).permissions, [], "{}", profile.name);
+    }
+}
+
+#[test]
+fn the_old_keycloak_writes_the_requesting_client_where_the_audience_stands() {
+    let rpt = token_with(&json!({"aud":"app","azp":"app","nbf":0,"authorization":{"permissions":[{"resource_set_id":"a","scopes":["view"]}]}}));
+    let audience = |profile, answer: Value| active(profile, &answer, &rpt).audience;
+    assert!(audience(Profile::KEYCLOAK_UMA1, json!({"active":true})).is_empty(), "not held against us");
+    assert_eq!(audience(Profile::KEYCLOAK_UMA1, json!({"active":true,"aud":"somebody-else"})), ["somebody-else".into()], "this is");
+    assert_eq!(audience(Profile::KEYCLOAK, json!({"active":true})), ["app".into()], "nor is it so with the new one");
+    let introspection = active(Profile::KEYCLOAK_UMA1, &json!({"active":true}), &rpt);
+    assert_eq!((introspection.nbf, introspection.permissions), (None, vec![grants("a", &["view"])]));
+}
+
+#[test]
+fn times_in_milliseconds_are_read_where_they_happen() {
+    let answer = json!({"active":true,"exp":1_700_000_000_123_i64,"permissions":[{"resource_set_id":"a","scopes":["view"],"exp":1_700_000_000_999_i64}]});
+    let introspection = active(Profile::OPENAM_UMA1, &answer, &opaque());
+    assert_eq!((introspection.exp, introspection.permissions[0].exp), (Some(Timestamp(1_700_000_000)), Some(Timestamp(1_700_000_000))));
+    assert_eq!(active(Profile::OPENAM_UMA1, &json!({"active":true,"exp":1_700_000_000}), &opaque()).exp, Some(Timestamp(1_700_000_000)));
+    unusable(Profile::OPENAM_UMA1, r#"{"active":true,"exp":1700000000000000}"#);
+    for profile in Profile::ALL.iter().filter(|profile| ***profile != *Profile::OPENAM_UMA1) {
+        unusable(profile, r#"{"active":true,"exp":1700000000000}"#);
+    }
+}
+
+#[test]
+fn a_plain_oauth_servers_scopes_are_those_of_the_token_and_nothing_else_is_one() {
+    let of_token = |scopes: &[&str]| Permission { resource: Some(ResourceId::of_token()), ..grants("", scopes) };
+    let permissions = |answer: Value| active(Profile::OAUTH, &answer, &opaque()).permissions;
+    assert_eq!(permissions(json!({"active":true,"scope":"view edit"})), [of_token(&["view", "edit"])]);
+    assert_eq!(permissions(json!({"active":true,"scope":""})), [of_token(&[])]);
+    assert_eq!(permissions(json!({"active":true})), []);
+    assert_eq!(permissions(json!({"active":true,"permissions":[{"resource_id":"","resource_scopes":["view"]}]})), []);
+    unusable(Profile::OAUTH, r#"{"active":true,"scope":["view"]}"#);
+}
+
+#[test]
+fn a_plain_oauth_server_is_found_by_its_openid_document_and_needs_no_endpoints_of_uma() {
+    let config = Config { profile: ProfileChoice::Named(Profile::OAUTH), ..config() };
+    let paths: Vec<String> = discovery::addresses(&config).expect("addresses").iter().map(|address| address.uri.path().to_owned()).collect();
+    assert_eq!(paths, ["/realms/photoz/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/realms/photoz"]);
+    let document = json!({"issuer":"https://id.example.org/realms/photoz","token_endpoint":"https://id.example.org/t","introspection_endpoint":"https://id.example.org/i"});
+    let metadata = discovery::read(&config, document.to_string().as_bytes()).expect("usable");
+    assert!(metadata.permission().is_err() && metadata.registration().is_err());
+    assert!(discovery::read(&testing::config(), document.to_string().as_bytes()).is_err(), "never found by itself");
 }

@@ -34,7 +34,7 @@ impl Places {
             line: route.place.line,
             methods: match &route.access {
                 Access::Protect(protect) => protect.scopes.methods.iter().map(|(method, _, place)| (method.to_string(), place.line)).collect(),
-                Access::Public => Vec::new(),
+                Access::Public | Access::Guard(_) => Vec::new(),
             },
         });
         Self { file, path: config.file.display().to_string(), routes: routes.collect() }
@@ -115,7 +115,7 @@ fn verdict(out: &mut String, record: &Value, rows: &[&str]) {
     let word = record.get("uma.decision").and_then(Value::as_str).unwrap_or("undecided");
     let row = record.get("uma.row").and_then(Value::as_str).unwrap_or("-");
     // The reason of a challenge is the row before it.
-    let cause = rows.iter().rev().find(|row| !matches!(**row, "C3" | "C6" | "U1")).copied().unwrap_or(row);
+    let cause = rows.iter().rev().find(|row| !matches!(**row, "C3" | "O1" | "C6" | "U1")).copied().unwrap_or(row);
     let meaning = Row::ALL.iter().find(|known| known.label() == cause).map_or("", |row| row.meaning().trim());
     let status = match record.get("http.response.status_code").and_then(Value::as_u64) {
         Some(401) if rows.contains(&"C3") => "401 with a new ticket".to_owned(),
@@ -130,7 +130,7 @@ fn verdict(out: &mut String, record: &Value, rows: &[&str]) {
 
 /// The challenge's `error`, where it has one.
 fn error(rows: &[&str]) -> &'static str {
-    if !rows.contains(&"C3") || rows.contains(&"D15") {
+    if !rows.iter().any(|row| matches!(*row, "C3" | "O1")) || rows.contains(&"D15") {
         ""
     } else if rows.iter().any(|row| matches!(*row, "E7" | "E8" | "E8a")) {
         "insufficient_scope: "
@@ -168,17 +168,25 @@ fn token(out: &mut String, record: &Value, rows: &[&str]) {
 
 fn next(record: &Value, rows: &[&str], places: &Places) -> Option<String> {
     // `uma.row` names the reason of a challenge, not the challenge.
-    let row = if rows.contains(&"C3") { "C3" } else { record.get("uma.row").and_then(Value::as_str)? };
+    let row = if rows.contains(&"C3") {
+        "C3"
+    } else if rows.contains(&"O1") {
+        "O1"
+    } else {
+        record.get("uma.row").and_then(Value::as_str)?
+    };
     let hint = match row {
         "C3" if rows.contains(&"D15") => "the client trades the ticket for an RPT and asks again with it",
         "C3" if rows.iter().any(|row| matches!(*row, "E8" | "E8a")) => {
             "the client trades the ticket; if the authorization server refuses, the owner has not granted what is missing"
         }
         "C3" => "the client trades the ticket for a new RPT",
+        "O1" => "the client gets a token with these scopes from the authorization server",
         "D3" => "ask for the plain form of the path; the reason stands in the record (--json)",
         "D7" => "add a route for this path, or ask for another one",
         "D9" => "add the method to the route's `scopes`",
         "D10" => "the authorization server has no resource of this name and owner: check both there",
+        "G1" | "G2" | "G3" => "only the gateway in front has what this guard accepts: ask that one, or compare its `credentials` with `accept`",
         "C1" | "I3b" => "this client asks too often; `limits` sets how often it may",
         "C2" | "C4" | "C5" | "C6" | "C7" | "D11" | "I6" | "I7a" | "I10" | "E8c" => return Some(places.online("see why with")),
         "U2" => return Some(places.online("the content server does not accept the gateway's credential: check `credentials` with")),
@@ -209,6 +217,22 @@ fn words(words: &[&str]) -> String {
     if words.is_empty() { "any scope".to_owned() } else { words.join(", ") }
 }
 
+/// One line, whatever stands in it: a name at an authorization server may hold the end of a line, or what a terminal obeys.
 fn line(out: &mut String, name: &str, left: &str, right: &str) {
+    let (left, right) = (plain(left), plain(right));
+    let (left, right) = (left.trim_end(), right.trim_end());
     let _ = if right.is_empty() { writeln!(out, "{name:<10} {left}") } else { writeln!(out, "{name:<10} {left:<36}  {right}") };
+}
+
+fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    // Besides controls, what turns the direction of writing.
+    let obeyed = |character: char| character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    if !text.contains(obeyed) {
+        return text.into();
+    }
+    let mut out = String::new();
+    for character in text.chars() {
+        if obeyed(character) { out.extend(character.escape_unicode()) } else { out.push(character) }
+    }
+    out.into()
 }

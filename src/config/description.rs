@@ -103,6 +103,8 @@ pub(super) enum KeyKind {
     Header,
     /// One or more methods: `"PUT, DELETE"`.
     Methods,
+    /// The name of a resource owner.
+    Owner,
 }
 
 impl Section {
@@ -220,6 +222,7 @@ impl KeyKind {
             Self::Host => "host",
             Self::Header => "header",
             Self::Methods => "methods",
+            Self::Owner => "owner",
         }
     }
 }

@@ -123,7 +123,25 @@ fn enclosing_keys(lines: &[&str], index: usize) -> Vec<String> {
 
 /// Keys beside a secret whose values are none.
 fn harmless(key: &str) -> bool {
-    matches!(key, "env" | "file" | "username" | "id" | "token_endpoint" | "scopes" | "address" | "socket")
+    const NAMES: [&str; 16] = [
+        "env",
+        "file",
+        "username",
+        "id",
+        "token_endpoint",
+        "scopes",
+        "address",
+        "socket",
+        "issuer",
+        "audience",
+        "algorithm",
+        "key_id",
+        "lifetime",
+        "subject",
+        "max_lifetime",
+        "unbound",
+    ];
+    NAMES.contains(&key)
 }
 
 /// Keys that sound like a secret and hold none where they stand: a mistake in them has to be seen. A key of TLS is the name of a file, unless somebody
@@ -148,7 +166,7 @@ fn holds_secrets(key: &str) -> bool {
 /// Whether a key is meant to hold a secret, also when it is misspelt.
 fn sounds_secret(key: &str) -> bool {
     let key: String = key.chars().take(64).filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    if key == "tokenendpoint" {
+    if matches!(&*key, "tokenendpoint" | "bearerjwt") {
         return false;
     }
     let words = ["secret", "password", "passwd", "passphrase", "token", "credential", "apikey", "privatekey", "bearer", "authorization", "cookie"];

@@ -7,6 +7,7 @@ use super::methods::scope;
 use super::problem::{Problem, Span, shown};
 use super::tree::{Entry, Node, Value};
 use super::values::{list, scalar, text};
+use crate::authorization_server::{Config, PatOwners, ProfileChoice};
 use crate::routing::{MethodScopes, Pattern, ResourceChoice, Template, TemplateProblem, unused_parameters};
 use crate::uma::Scope;
 
@@ -19,7 +20,7 @@ pub(super) struct Path<'a> {
 
 /// What stands for a resource that has mistakes. It is never used: there is a problem.
 pub(super) fn stand_in() -> ResourceChoice {
-    ResourceChoice::Id(Arc::from(""))
+    ResourceChoice::Id { id: Arc::from(""), owner: None }
 }
 
 /// `{ id }`, `{ name, owner }` or `{ register }`. `needed` are the scopes that the route's methods need.
@@ -35,16 +36,15 @@ pub(super) fn resource(
     let name = keys.read("name", checker, |node, checker| template(node, path, checker));
     let owner = keys.read("owner", checker, |node, checker| template(node, path, checker));
     let register = keys.open("register", checker).map(|keys| register(&keys, path, needed, checker));
-    if let Some(span) = keys.key_span("owner").filter(|_| !keys.names("name")) {
-        let problem = Problem::at(span, "`owner` stands beside `name`");
-        checker.error(if keys.names("register") { problem.label("move it into `register`") } else { problem.label("an id needs none") });
+    if let Some(span) = keys.key_span("owner").filter(|_| keys.names("register")) {
+        checker.error(Problem::at(span, "`owner` stands beside `name` or `id`").label("move it into `register`"));
     }
+    let owner_failed = keys.names("owner") && owner.is_none();
     let resource = if let Some(register) = register {
         register?
     } else if keys.names("id") {
-        ResourceChoice::Id(id?)
+        ResourceChoice::Id { id: id?, owner: if owner_failed { return None } else { owner } }
     } else {
-        let owner_failed = keys.names("owner") && owner.is_none();
         ResourceChoice::Name { name: name?, owner: if owner_failed { return None } else { owner } }
     };
     if let Some(path) = path.filter(|_| !covers) {
@@ -120,6 +120,44 @@ pub(super) fn part(node: &Node, offset: usize, length: usize) -> Span {
     Span::new(node.span.place.line, node.span.place.column + u32::from(!plain) + count(before), count(part))
 }
 
+/// A route of a plain OAuth server: no resource, and a scope for each method, since any token would do otherwise.
+pub(super) fn of_token(keys: &Keys<'_>, needed: Option<&MethodScopes>, checker: &mut Checker<'_>) -> ResourceChoice {
+    if let Some(span) = keys.key_span("resource") {
+        checker.error(Problem::at(span, "this authorization server knows no resources: its profile is `oauth`").label("leave it out"));
+    }
+    let empty = needed.and_then(|needed| needed.methods.iter().find(|(_, scopes, _)| scopes.is_empty()));
+    if let Some((method, ..)) = empty {
+        let span = keys.key_span("scopes").unwrap_or(keys.span);
+        let problem = Problem::at(span, format!("{method} needs no scope here, so any token of this authorization server would do"));
+        checker.error(problem.label("name a scope"));
+    }
+    ResourceChoice::Token
+}
+
+/// Where a PAT is for its owner's resources only, a route says whose its resource is, and the server's section has that owner's.
+pub(super) fn has_pat(server: &Config, resource: &ResourceChoice, span: Span, checker: &mut Checker<'_>) {
+    let pats = match server.profile {
+        ProfileChoice::Named(profile) => profile.pats,
+        ProfileChoice::Auto if server.owners.is_empty() => PatOwners::Client,
+        ProfileChoice::Auto => PatOwners::Each,
+    };
+    if pats == PatOwners::Client && server.owners.is_empty() {
+        return;
+    }
+    let write = |owner: &str| format!("pat: {{ owners: {{ {owner}: {{ password: {{ file: PATH }} }} }} }}");
+    match resource.owner() {
+        None if pats == PatOwners::Persons => {
+            let problem = Problem::at(span, "`owner` is missing: every PAT of this authorization server belongs to an owner");
+            checker.error(problem.label("whose is it?"));
+        }
+        Some(owner) if owner.is_constant() && !server.owners.contains_key(&owner.text) => {
+            let problem = Problem::at(span, format!("the authorization server `{}` has no PAT of {}", shown(&server.name), shown(&owner.text)));
+            checker.error(problem.label("nothing of this owner's could be asked for").hint(format!("there   {}", write(&shown(&owner.text)))));
+        }
+        _ => {}
+    }
+}
+
 /// A parameter that the resource does not use: every value of it is opened by the same permission.
 fn opens_too_much(resource: &ResourceChoice, node: &Node, path: Path<'_>, checker: &mut Checker<'_>) {
     let unused = unused_parameters(path.pattern, resource);
@@ -131,11 +169,11 @@ fn opens_too_much(resource: &ResourceChoice, node: &Node, path: Path<'_>, checke
     let Value::Map(entries) = &node.value else { return };
     let owner = match resource {
         ResourceChoice::Name { owner, .. } | ResourceChoice::Register { owner, .. } => owner.as_ref(),
-        ResourceChoice::Id(_) => None,
+        ResourceChoice::Token | ResourceChoice::Id { .. } => None,
     };
     // With one parameter forgotten there is one name to propose; with several any name would be a guess.
     let name = match resource {
-        ResourceChoice::Id(_) | ResourceChoice::Name { .. } if unused.len() == 1 => Some(format!("\"{first} {{{first}}}\"")),
+        ResourceChoice::Token | ResourceChoice::Id { .. } | ResourceChoice::Name { .. } if unused.len() == 1 => Some(format!("\"{first} {{{first}}}\"")),
         _ => None,
     };
     let owner =

@@ -110,7 +110,10 @@ fn print(node: &Node, depth: usize, out: &mut String) {
         }
         Value::Map(entries) => {
             for entry in entries {
-                let _ = write!(out, "{indent}{}:{}", scalar(&entry.key, false), begin(&entry.value));
+                let key = scalar(&entry.key, false);
+                // A longer one is a key only where that is said (YAML 1.2, 7.4.2).
+                let said = if key.len() > 1000 { format!("{indent}? {key}\n{indent}") } else { format!("{indent}{key}") };
+                let _ = write!(out, "{said}:{}", begin(&entry.value));
                 print(&entry.value, depth + 1, out);
             }
         }

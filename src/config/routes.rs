@@ -9,6 +9,7 @@ use http::HeaderName;
 
 use super::checker::{Checker, Keys};
 use super::description::Section;
+use super::guard;
 use super::hosts::{Defaults, Hosts, cors, identity_headers, scopes_match};
 use super::methods::method_scopes;
 use super::names::Names;
@@ -68,6 +69,13 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
     let cors = keys.open("cors", checker).map(|keys| cors(&keys, checker));
     let identity_headers = keys.read("identity_headers", checker, identity_headers);
     let identity_headers = identity_headers.unwrap_or_else(|| defaults.identity_headers.clone());
+    let cors = match &access {
+        Access::Guard(found) => {
+            guard::of_route(&keys, found, &identity_headers, checker);
+            None
+        }
+        Access::Public | Access::Protect(_) => cors.unwrap_or_else(|| defaults.cors.clone()),
+    };
     both_identity_and_credential(&keys, &identity_headers, around.credential_headers.get(upstream), checker);
     let upgrades =
         keys.read("upgrade", checker, |node, checker| list(node, checker, |node, checker| word(node, checker, &[("websocket", Upgrade::WebSocket)])));
@@ -92,7 +100,7 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
         upstream_name: around.upstreams.all.get(upstream).map_or_else(|| Arc::from(""), |(name, _)| Arc::from(&**name)),
         access,
         rewrite,
-        cors: cors.unwrap_or_else(|| defaults.cors.clone()),
+        cors,
         identity_headers,
         body_limit: around.body_limit,
         upgrades: upgrades.unwrap_or_default(),
@@ -172,6 +180,9 @@ fn access(keys: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: 
         }
     };
     if let Some(protect) = keys.open("protect", checker) {
+        if is_guard(&protect, checker) {
+            return Access::Guard(guard::guard(&protect, checker).unwrap_or_else(guard::stand_in));
+        }
         misplaced(&["covers_protected"], "only a public route covers protected ones", checker);
         let scopes_match = matching.or(defaults.scopes_match).unwrap_or_default();
         return Access::Protect(Protect { scopes_match, ..protected(&protect, keys, defaults, path, around, checker) });
@@ -184,6 +195,23 @@ fn access(keys: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: 
         }
     }
     Access::Public
+}
+
+/// Who says whether somebody may pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Uma,
+    Guard,
+}
+
+/// What is meant for a guard is read as one, so that no other mistakes are made of it.
+fn is_guard(protect: &Keys<'_>, checker: &mut Checker<'_>) -> bool {
+    let mode = protect.read("mode", checker, |node, checker| word(node, checker, &[("uma", Mode::Uma), ("guard", Mode::Guard)]));
+    let accepts = protect.entry("accept").filter(|_| !protect.names("resource"));
+    if let Some(entry) = accepts.filter(|_| mode == Some(Mode::Uma) || !protect.names("mode")) {
+        checker.error(Problem::at(entry.key_span, "`accept` says what a guard accepts, and this route is none").write("mode: guard"));
+    }
+    mode == Some(Mode::Guard) || accepts.is_some()
 }
 
 fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: &Surroundings<'_>, checker: &mut Checker<'_>) -> Protect {
@@ -202,9 +230,23 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
         None => defaults.scopes.clone().unwrap_or_else(|| missing_scopes(keys.span, checker)),
     };
     let needed = scopes.as_ref();
+    if server.as_ref().is_some_and(|server| !server.speaks_uma()) {
+        let resource = resource::of_token(keys, needed, checker);
+        let server = server.unwrap_or_else(|| Arc::new(super::servers::stand_in("")));
+        // Read, so that it counts as known; what stands there has been refused.
+        let _ = keys.entry("resource");
+        return Protect { server, resource, scopes: scopes.unwrap_or_default(), scopes_match: ScopesMatch::default() };
+    }
+    if !keys.names("resource") {
+        let problem = Problem::at(keys.span, "`resource` is missing: `protect` needs it");
+        checker.error(problem.write("resource: { id: a1b0c2d3 }"));
+    }
     let resource = keys.entry("resource").and_then(|entry| {
         let keys = keys.open("resource", checker)?;
         let found = resource::resource(&keys, &entry.value, path, needed, route.names("covers"), checker);
+        if let (Some(server), Some(found)) = (&server, &found) {
+            resource::has_pat(server, found, entry.value.span, checker);
+        }
         covers_nothing(route, path, found.as_ref(), checker);
         found
     });

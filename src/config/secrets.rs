@@ -19,6 +19,21 @@ const MOST_BYTES: u64 = 64 * 1024;
 
 /// `{ env: NAME }` or `{ file: PATH }`.
 pub(super) fn secret(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
+    let secret = read_from(node, checker)?;
+    if secret.expose().chars().any(char::is_control) {
+        let what = secret.origin().unwrap_or("this secret").to_owned();
+        checker.error(Problem::at(node.span, format!("{what} holds a control character")).label("one line of text, without tabs"));
+        return None;
+    }
+    Some(secret)
+}
+
+/// The same with a text of several lines in it: a private key (PEM).
+pub(super) fn secret_lines(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
+    read_from(node, checker)
+}
+
+fn read_from(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
     let Value::Map(entries) = &node.value else {
         checker.hidden.hide(node);
         let problem = Problem::at(node.span, "a secret is not written out").label("it belongs into a file or the environment");
@@ -126,10 +141,6 @@ fn checked(text: String, what: &str, span: Span, checker: &mut Checker<'_>) -> O
     let secret = Secret::from(text);
     if secret.expose().is_empty() {
         checker.error(Problem::at(span, format!("{what} is empty")));
-        return None;
-    }
-    if secret.expose().chars().any(char::is_control) {
-        checker.error(Problem::at(span, format!("{what} holds a control character")).label("one line of text, without tabs"));
         return None;
     }
     Some(secret.from_origin(what))

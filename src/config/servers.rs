@@ -1,10 +1,12 @@
 //! `authorization_servers`: from its sections to [`authorization_server::Config`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest;
-use http::{HeaderValue, Uri};
+use http::header::{AUTHORIZATION, COOKIE};
+use http::{HeaderName, HeaderValue, Uri};
 
 use super::checker::{Checker, Keys};
 use super::description::Section;
@@ -12,8 +14,10 @@ use super::problem::{Problem, shown};
 use super::secrets::secret;
 use super::tls::client_files;
 use super::tree::{Entry, Node, Value};
-use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, text, url, word};
-use crate::authorization_server::{Audience, ClientCredentials, Config, ProfileChoice, ServerIdentity};
+use super::upstreams::header_name;
+use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, scalar, text, url, word};
+use crate::authorization_server::{Audience, ClientCredentials, Config, Lenient, Owner, PatSource, Profile, ProfileChoice, ServerIdentity, Uma10};
+use crate::credentials::may_be_set;
 use crate::http_client::{TlsFiles, is_loopback};
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
@@ -25,22 +29,29 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Checker<'_>) -> Option<Config> {
     let keys = checker.section(&entry.value, entry.key_span, about)?;
     let profile = keys.read("profile", checker, |node, checker| {
-        word(node, checker, &[("auto", ProfileChoice::Auto), ("uma2", ProfileChoice::Uma2), ("keycloak", ProfileChoice::Keycloak)])
+        let named = Profile::ALL.iter().map(|profile| (profile.name, ProfileChoice::Named(profile)));
+        word(node, checker, &[("auto", ProfileChoice::Auto)].into_iter().chain(named).collect::<Vec<_>>())
     });
     let allow_insecure = keys.read("allow_insecure", checker, boolean).unwrap_or(false);
     let issuer = keys.read("issuer", checker, |node, checker| issuer(node, allow_insecure, checker));
     let discovery = keys.read("discovery", checker, |node, checker| secure(node, Some(allow_insecure), checker));
     let backchannel = keys.read("backchannel", checker, |node, checker| backchannel(node, allow_insecure, checker));
     let client = keys.open("client", checker).and_then(|keys| client(&keys, checker));
+    let owners = keys.open("pat", checker).and_then(|pat| owners(&pat, entry, checker)).unwrap_or_default();
     let tls = keys.open("tls", checker).map(|keys| client_files(&keys, checker, readable)).unwrap_or_default();
     let audience = keys.read("audience", checker, text);
-    let realm = keys.read("realm", checker, realm);
+    let realm = keys.read("realm", checker, |node, checker| header_text(node, "a realm", checker));
+    let as_uri = keys.read("as_uri", checker, |node, checker| header_text(node, "an address", checker));
+    let uma_1_0 = keys.open("uma_1_0", checker).map(|keys| uma_1_0(&keys, checker)).unwrap_or_default();
+    let rpt_header = keys.read("rpt_header", checker, rpt_header);
+    let lenient = keys.open("lenient", checker).map(|keys| lenient(&keys, checker)).unwrap_or_default();
     let introspection = introspection(&keys, checker);
     let timeout = keys.read("timeout", checker, |node, checker| duration(node, checker, MILLISECOND, Duration::from_secs(60)));
     let live_decision = keys.read("live_decision", checker, boolean);
     let on_unreachable = keys.read("on_unreachable", checker, |node, checker| {
         word(node, checker, &[("403", UnreachableStatus::Forbidden), ("503", UnreachableStatus::Unavailable)])
     });
+    without_uma(profile.unwrap_or_default(), &keys, checker);
     let (issuer, client) = (issuer?, client?);
     let audience = match audience {
         Some(any) if &*any == "any" => Audience::Any,
@@ -52,11 +63,16 @@ pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Check
         identity: identity(entry),
         profile: profile.unwrap_or_default(),
         realm: realm.unwrap_or_else(|| default_realm(&issuer)),
+        as_uri: as_uri.unwrap_or_else(|| Arc::clone(&issuer)),
+        uma_1_0,
+        lenient,
+        rpt_header,
         issuer,
         discovery,
         backchannel,
         allow_insecure,
         client,
+        owners,
         tls,
         audience,
         max_age: introspection.0,
@@ -79,9 +95,14 @@ pub(super) fn stand_in(name: &str) -> Config {
         backchannel: None,
         allow_insecure: false,
         client: ClientCredentials { id: Arc::from(""), secret: Secret::from("") },
+        owners: BTreeMap::new(),
         tls: TlsFiles::default(),
         audience: Audience::Named(Arc::from("")),
         realm: Arc::from(""),
+        as_uri: Arc::from(""),
+        uma_1_0: Uma10::default(),
+        lenient: Lenient::default(),
+        rpt_header: None,
         max_age: Duration::ZERO,
         negative_max_age: Duration::ZERO,
         refresh_window: 0,
@@ -96,6 +117,44 @@ pub(super) fn client(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Clien
     let id = keys.read("id", checker, text);
     let secret = keys.read("secret", checker, secret);
     Some(ClientCredentials { id: id?, secret: secret? })
+}
+
+/// What means something with UMA only.
+fn without_uma(profile: ProfileChoice, keys: &Keys<'_>, checker: &mut Checker<'_>) {
+    let ProfileChoice::Named(Profile { uma: false, name: profile, .. }) = profile else { return };
+    for name in ["pat", "as_uri", "uma_1_0", "lenient", "live_decision"] {
+        if let Some(span) = keys.key_span(name) {
+            checker.error(Problem::at(span, format!("`{name}` means nothing with profile `{profile}`: there are no tickets")).label("leave it out"));
+        }
+    }
+}
+
+/// `pat.owners`: each by the name that routes have for it.
+fn owners(pat: &Keys<'_>, server: &Entry, checker: &mut Checker<'_>) -> Option<BTreeMap<Arc<str>, Owner>> {
+    let (entry, about) = (pat.entry("owners")?, pat.section_of("owners")?);
+    let Value::Map(entries) = &entry.value.value else {
+        checker.hidden.hide(&entry.value);
+        let problem = Problem::at(entry.value.span, format!("owners are wanted, each with a password, and here stands {}", entry.value.kind()));
+        checker.error(problem.write("{ alice: { password: { file: PATH } } }"));
+        return None;
+    };
+    if entries.is_empty() {
+        checker.error(Problem::at(entry.value.span, "this section is empty").write("{ alice: { password: { file: PATH } } }"));
+    }
+    let mut owners = BTreeMap::new();
+    for owner in entries {
+        if owner.key.is_empty() || owner.key.chars().any(char::is_control) {
+            checker.error(Problem::at(owner.key_span, "this is not the name of an owner"));
+        }
+        let Some(keys) = checker.section(&owner.value, owner.key_span, about) else { continue };
+        let name: Arc<str> = Arc::from(owner.key.as_str());
+        let username = keys.read("username", checker, text).unwrap_or_else(|| Arc::clone(&name));
+        let Some(password) = keys.read("password", checker, secret) else { continue };
+        let mut bytes = section(server);
+        put(&mut bytes, &owner.key);
+        owners.entry(name).or_insert(Owner { source: PatSource::Password { username, password }, identity: digested(&bytes) });
+    }
+    Some(owners)
 }
 
 fn introspection(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Duration, Duration, u8) {
@@ -144,11 +203,33 @@ pub(super) fn secure(node: &Node, allow_insecure: Option<bool>, checker: &mut Ch
 }
 
 /// A text that can stand in the challenge.
-fn realm(node: &Node, checker: &mut Checker<'_>) -> Option<Arc<str>> {
-    parsed(node, checker, "a realm", |text| match HeaderValue::from_str(text) {
+fn header_text(node: &Node, what: &str, checker: &mut Checker<'_>) -> Option<Arc<str>> {
+    parsed(node, checker, what, |text| match HeaderValue::from_str(text) {
         Ok(value) if value.to_str().is_ok() => Ok(Arc::from(text)),
         _ => Err(Wrong::because("printable ASCII only: it stands in a header")),
     })
+}
+
+fn uma_1_0(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Uma10 {
+    let ticket_in_body = keys.read("ticket_in_body", checker, boolean).unwrap_or(false);
+    let insufficient_is_forbidden = keys.read("insufficient_status", checker, |node, checker| word(node, checker, &[("401", false), ("403", true)]));
+    Uma10 { ticket_in_body, insufficient_is_forbidden: insufficient_is_forbidden.unwrap_or(false) }
+}
+
+fn lenient(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Lenient {
+    let mut read = |name| keys.read(name, checker, boolean).unwrap_or(false);
+    Lenient { without_scopes: read("permission_without_scopes"), without_resource: read("permission_without_resource") }
+}
+
+/// A header that means nothing else.
+fn rpt_header(node: &Node, checker: &mut Checker<'_>) -> Option<HeaderName> {
+    let name = header_name(scalar(node, checker, "a header")?, node.span, checker)?;
+    if [AUTHORIZATION, COOKIE].contains(&name) || !may_be_set(&name) {
+        let problem = Problem::at(node.span, format!("`{name}` means something else")).label("a header of its own");
+        checker.error(problem.write("X-FRDP-RPT"));
+        return None;
+    }
+    Some(name)
 }
 
 /// The issuer's last path segment, else its host.
@@ -161,10 +242,18 @@ fn default_realm(issuer: &str) -> Arc<str> {
 
 /// A digest of name and section without secrets. Keys are sorted and every text carries its length, so that no two sections write the same bytes.
 fn identity(entry: &Entry) -> ServerIdentity {
+    digested(&section(entry))
+}
+
+fn section(entry: &Entry) -> Vec<u8> {
     let mut bytes = b"authorization server 1\n".to_vec();
     put(&mut bytes, &entry.key);
     write_canonical(&mut bytes, &entry.value);
-    let digest = digest::digest(&digest::SHA256, &bytes);
+    bytes
+}
+
+fn digested(bytes: &[u8]) -> ServerIdentity {
+    let digest = digest::digest(&digest::SHA256, bytes);
     let mut identity = [0; 16];
     for (to, from) in identity.iter_mut().zip(digest.as_ref()) {
         *to = *from;
@@ -184,7 +273,7 @@ fn write_canonical(bytes: &mut Vec<u8>, node: &Node) {
             items.iter().for_each(|item| write_canonical(bytes, item));
         }
         Value::Map(entries) => {
-            let mut entries: Vec<&Entry> = entries.iter().filter(|entry| entry.key != "secret").collect();
+            let mut entries: Vec<&Entry> = entries.iter().filter(|entry| !matches!(entry.key.as_str(), "secret" | "password")).collect();
             entries.sort_by(|a, b| a.key.cmp(&b.key));
             bytes.push(b'm');
             bytes.extend((entries.len() as u64).to_be_bytes());

@@ -1,5 +1,6 @@
 //! Whole configurations: the right ones are read as they are meant, the wrong ones say what to write instead.
 
+mod guards;
 mod mistakes;
 mod pictures;
 mod robust;
@@ -38,7 +39,7 @@ routes:
 /// A directory with the secret files that the examples name, for this user only.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a directory");
-    for name in ["proxy-password", "client", "proxy", "family", "research"] {
+    for name in ["proxy-password", "client", "proxy", "family", "research", "alice-password"] {
         let path = folder.path().join(name);
         std::fs::write(&path, "open-sesame\n").expect("a file");
         close(&path);
@@ -50,6 +51,10 @@ fn folder() -> tempfile::TempDir {
     }
     std::fs::write(folder.path().join("sticky-key"), "nobody-guesses-this\n").expect("a file");
     close(&folder.path().join("sticky-key"));
+    for (name, digit) in [("store-key", "1"), ("old-store-key", "2")] {
+        std::fs::write(folder.path().join(name), format!("0{}\n", digit.repeat(63))).expect("a file");
+        close(&folder.path().join(name));
+    }
     std::fs::write(folder.path().join("empty"), "\n").expect("a file");
     close(&folder.path().join("empty"));
     folder
@@ -121,7 +126,7 @@ fn the_example_of_the_issue_is_read_as_it_is_written() {
 
     let [server] = gateway.authorization_servers.as_slice() else { panic!("one server") };
     assert_eq!((&*server.name, &*server.issuer, &*server.realm), ("keycloak", "http://127.0.0.1:8180/realms/photoz", "photoz"));
-    assert_eq!(server.profile, authorization_server::ProfileChoice::Keycloak);
+    assert_eq!(server.profile, authorization_server::ProfileChoice::Named(authorization_server::Profile::KEYCLOAK));
     assert_eq!(server.audience, authorization_server::Audience::Named("content-gateway".into()));
     assert_eq!(server.client.secret.expose(), "hidden in the environment");
     let seconds = |seconds| std::time::Duration::from_secs(seconds);
@@ -190,6 +195,23 @@ fn a_secret_that_everyone_can_read_is_a_warning_with_its_place() {
     assert!(warning.contains("gateway.yaml:14:53: the secret file") && warning.contains("every user"), "{warning}");
 }
 
+#[cfg(feature = "store")]
+#[test]
+fn records_have_a_file_and_keys() {
+    let folder = folder();
+    let before = std::fs::read_dir(folder.path()).expect("a folder").count();
+    let with = |store: &str| right(folder.path(), &EXAMPLE.replace("upstreams:", &format!("store: {store}\nupstreams:"))).store.expect("a store");
+    let store = with("{ file: records.db, key: { file: store-key }, old_keys: [ { file: old-store-key }, { file: store-key } ] }");
+    assert_eq!(store.file, folder.path().join("records.db"));
+    assert!(store.old_keys[0] != store.key && store.old_keys[1] == store.key);
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), before, "nothing is made by reading");
+    assert_eq!(with("{ file: /tmp/records.db, key: { file: store-key } }").old_keys, []);
+    let text = EXAMPLE.replace("upstreams:", "store: { file: nowhere/records.db, key: { file: nowhere } }\nupstreams:");
+    let path = folder.path().join("gateway.yaml");
+    std::fs::write(&path, text).expect("written");
+    assert!(load_without_secrets(&path).expect("a command that asks where things are").store.is_none());
+}
+
 #[test]
 fn a_file_that_cannot_be_read_is_a_clear_problem() {
     let folder = folder();
@@ -223,4 +245,57 @@ fn every_key_stands_in_the_table_with_what_it_does() {
         assert!(table.contains(&format!("| `{path}` |")), "{path}\n{table}");
     }
     assert!(table.lines().all(|line| line.replace("\\|", "").matches('|').count() == 5), "{table}");
+}
+
+#[test]
+fn where_pats_belong_to_owners_a_route_says_whose_its_resource_is() {
+    let folder = folder();
+    let with = |profile: &str, pat: &str, resource: &str| {
+        let text = EXAMPLE.replace("    profile: keycloak                     # default: auto\n", &format!("    profile: {profile}\n{pat}"));
+        read_in(folder.path(), &text.replace("{ name: Alice vacation, owner: alice }", resource)).map_err(|problems| problems.to_string())
+    };
+    let alice = "    pat: { owners: { alice: { username: alice.photoz, password: { file: client } } } }\n";
+    for (profile, pat, resource) in [
+        ("forgerock", alice, "{ name: a, owner: alice }"),
+        ("forgerock", alice, "{ id: a, owner: alice }"),
+        ("openam-uma1", alice, "{ id: a }"),
+        ("uma2", "", "{ name: a, owner: bob }"),
+    ] {
+        let server = with(profile, pat, resource).unwrap_or_else(|problems| panic!("{profile} {resource}: {problems}"));
+        assert_eq!(server.authorization_servers[0].owners.len(), usize::from(!pat.is_empty()));
+    }
+    for profile in ["forgerock", "openam-uma1", "uma2", "auto"] {
+        let problems = with(profile, alice, "{ name: a, owner: bob }").expect_err("no PAT of Bob");
+        assert!(problems.contains("has no PAT of bob") && problems.contains("owners: { bob:"), "{problems}");
+    }
+    assert!(with("forgerock", "", "{ name: a, owner: alice }").expect_err("none at all").contains("has no PAT of alice"));
+    assert!(with("forgerock", alice, "{ name: a }").expect_err("nobody's").contains("`owner` is missing"));
+}
+
+#[test]
+fn an_owners_answers_are_kept_apart_from_the_servers() {
+    let folder = folder();
+    let pat = "    pat: { owners: { alice: { password: { file: client } }, bob: { password: { file: proxy } } } }\nupstreams:";
+    let server = Arc::clone(&right(folder.path(), &EXAMPLE.replace("upstreams:", pat)).authorization_servers[0]);
+    let [own, alice, bob] = [None, Some("alice"), Some("bob")].map(|owner| server.identity_for(owner));
+    assert!(own == server.identity && own != alice && alice != bob && own != bob);
+    let other = Arc::clone(&right(folder.path(), &EXAMPLE.replace("upstreams:", &pat.replace("file: proxy", "file: family"))).authorization_servers[0]);
+    assert_eq!(other.identity_for(Some("alice")), alice, "another password is the same section");
+    let one = Arc::clone(&right(folder.path(), EXAMPLE).authorization_servers[0]);
+    assert_eq!(one.identity_for(Some("alice")), one.identity, "one PAT for all");
+}
+
+#[test]
+fn a_route_of_a_plain_oauth_server_has_scopes_and_no_resource() {
+    let folder = folder();
+    let oauth = EXAMPLE.replace("    profile: keycloak                     # default: auto\n", "    profile: oauth\n");
+    let without = oauth.replace("      resource: { name: Alice vacation, owner: alice }\n", "");
+    right(folder.path(), &without);
+    let wrong = |text: &str| read_in(folder.path(), text).expect_err("a mistake").to_string();
+    assert!(wrong(&oauth).contains("this authorization server knows no resources"));
+    assert!(wrong(&without.replace("GET: [view]", "GET: []")).contains("any token of this authorization server would do"));
+    let more = without.replace("upstreams:", "    pat: { owners: { alice: { password: { file: client } } } }\n    live_decision: true\nupstreams:");
+    let problems = wrong(&more);
+    assert!(problems.contains("`pat` means nothing with profile `oauth`") && problems.contains("`live_decision` means nothing"), "{problems}");
+    assert!(wrong(&EXAMPLE.replace("      resource: { name: Alice vacation, owner: alice }\n", "")).contains("`resource` is missing: `protect` needs it"));
 }

@@ -9,7 +9,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::checker::{Checker, Keys};
 use super::description::Section;
-use super::problem::{Problem, shown};
+use super::guard;
+use super::problem::{Problem, Span, shown};
 use super::secrets::{header_value, secret};
 use super::servers::{client, secure};
 use super::suggest::nearest;
@@ -84,26 +85,37 @@ fn timeouts(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Timeouts {
 fn credential(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Credential> {
     let basic = keys.open("basic", checker).map(|keys| basic(&keys, checker));
     let bearer = keys.open("bearer", checker).map(|keys| bearer(&keys, checker));
+    let jwt = keys.open("jwt", checker).map(|keys| jwt(&keys, checker));
     let headers = keys.entry("headers").map(|entry| headers(&entry.value, checker));
     let oauth2 = keys.open("oauth2", checker).map(|keys| oauth2(&keys, checker));
-    basic.or(bearer).or(headers).or(oauth2).flatten()
+    basic.or(bearer).or(jwt).or(headers).or(oauth2).flatten()
 }
 
 /// RFC 7617, 2: a colon ends the user name; the encoding is UTF-8.
 fn basic(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Credential> {
-    let username = keys.read("username", checker, |node, checker| {
-        let name = text(node, checker)?;
-        if name.contains(':') {
-            checker.error(Problem::at(node.span, "a user name of Basic authentication has no colon in it"));
-            return None;
-        }
-        Some(name)
-    });
+    let username = keys.read("username", checker, username);
     let password = keys.read("password", checker, secret);
     let (username, password) = (username?, password?);
     let pair = Secret::from(format!("{username}:{}", password.expose()));
     let value = Secret::from(format!("Basic {}", STANDARD.encode(pair.expose())));
     header_value(&value, keys.span, checker).map(Credential::Authorization)
+}
+
+/// RFC 7617, 2.
+pub(super) fn username(node: &Node, checker: &mut Checker<'_>) -> Option<Arc<str>> {
+    let name = text(node, checker)?;
+    if name.contains(':') {
+        checker.error(Problem::at(node.span, "a user name of Basic authentication has no colon in it"));
+        return None;
+    }
+    Some(name)
+}
+
+fn jwt(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Credential> {
+    // Whoever reads no secrets has no key to sign with, and asks nobody.
+    let read = checker.environment.is_some();
+    let signer = guard::signer(keys, checker);
+    if read { signer.map(|signer| Credential::Jwt(Arc::new(signer))) } else { Some(Credential::None) }
 }
 
 fn bearer(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Credential> {
@@ -149,7 +161,7 @@ pub(super) fn header_entries<'t>(node: &'t Node, checker: &mut Checker<'_>) -> O
     let mut seen: Vec<(HeaderName, &Entry)> = Vec::new();
     let mut named = Vec::new();
     for entry in entries {
-        let name = header_name(entry, checker);
+        let name = header_name(&entry.key, entry.key_span, checker);
         if let Some(name) = &name {
             match seen.iter().find(|(other, first)| other == name && first.key != entry.key) {
                 Some((_, first)) => {
@@ -191,9 +203,9 @@ const OWN: [&str; 22] = [
     "x-request-id",
 ];
 
-fn header_name(entry: &Entry, checker: &mut Checker<'_>) -> Option<HeaderName> {
-    let key = entry.key.as_str();
-    let problem = |message: String| Problem::at(entry.key_span, message);
+/// The name of a header that the configuration may give a meaning to.
+pub(super) fn header_name(key: &str, span: Span, checker: &mut Checker<'_>) -> Option<HeaderName> {
+    let problem = |message: String| Problem::at(span, message);
     let right = key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') && key.starts_with(|c: char| c.is_ascii_alphabetic());
     match HeaderName::from_bytes(key.as_bytes()) {
         Ok(name) if right && !OWN.contains(&name.as_str()) => Some(name),

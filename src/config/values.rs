@@ -430,7 +430,7 @@ pub(super) fn writable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf
 }
 
 /// Why nothing can be made or written in a folder.
-fn unwritable(error: &std::io::Error) -> String {
+pub(super) fn unwritable(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such folder".to_owned(),
         ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
@@ -439,7 +439,7 @@ fn unwritable(error: &std::io::Error) -> String {
 }
 
 /// Whether a file may be made beside this one. The file itself is left to whoever writes it: it would be taken away under his hands.
-fn may_make(path: &Path) -> std::io::Result<()> {
+pub(super) fn may_make(path: &Path) -> std::io::Result<()> {
     let probe = path.with_file_name(format!(".uma-gateway-check-{}", std::process::id()));
     std::fs::File::create(&probe)?;
     std::fs::remove_file(&probe)

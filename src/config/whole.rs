@@ -15,7 +15,7 @@ use super::render::Source;
 use super::routes::{self, Surroundings};
 use super::tree::Tree;
 use super::values::{list, network, number};
-use super::{Gateway, Places, doors, servers, upstreams};
+use super::{Gateway, Places, doors, guard, servers, store, upstreams};
 use crate::routing::{RouteConfig, ServedHosts};
 use crate::{authorization_server, credentials, listener, upstream};
 
@@ -82,10 +82,13 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     connections.off_for.extend(&trusted_proxies);
     let open_with = keys.read("open_with", checker, doors::open_with);
     let log = keys.open("log", checker).map(|keys| doors::log(&keys, checker)).unwrap_or_default();
+    let store = keys.open("store", checker).and_then(|keys| store::store(&keys, checker));
     let drain = keys.open("drain", checker).map(|keys| doors::drain(&keys, checker)).unwrap_or_default();
     let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
     if let (Some(listeners), Some(routes)) = (&listeners, &routes) {
         unserved(listeners, routes, checker);
+        let asks = |listener: &listener::Config| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != listener::ClientAuth::None);
+        guard::unshown(routes, listeners.iter().any(asks), checker);
     }
     version?;
     let (upstreams, credentials) = upstreams.into_iter().unzip();
@@ -104,6 +107,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         open_with,
         log,
         drain,
+        store,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         places: Places::new(file, &taken, socket),
         files: Vec::new(),

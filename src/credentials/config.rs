@@ -1,7 +1,10 @@
 //! What the configuration says of proxy credentials.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, Uri};
 
+use super::Signer;
 use crate::authorization_server::ClientCredentials;
 
 /// The proxy credential of one upstream, and what the outbound head of that upstream needs besides.
@@ -19,6 +22,8 @@ pub enum Credential {
     None,
     /// `Authorization`, for `basic` and `bearer`.
     Authorization(HeaderValue),
+    /// `Authorization` with an assertion that is signed for each request.
+    Jwt(Arc<Signer>),
     /// Headers of the user's choice.
     Headers(Vec<(HeaderName, HeaderValue)>),
     /// A token by client credentials (RFC 6749, 4.4), renewed early.

@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Version, request};
 
 use super::names::Fate;
+use super::proxy::Occasion;
 use super::{HostPolicy, Proxy, Way, forwarding, identity, target};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, X_REQUEST_ID};
@@ -114,14 +115,17 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
     if let Some(trace) = input.trace {
         trace.tell_upstream(&mut headers);
     }
-    input.proxy.inject(&mut headers, input.token)?;
+    let target = target::origin_form(input.target)?;
+    let sent = target.path_and_query().map_or("/", PathAndQuery::as_str);
+    let subject = (input.claim)(&Claim::Subject);
+    input.proxy.inject(&mut headers, &Occasion { method: &method, target: sent, subject, token: input.token })?;
     for name in late {
         headers.remove(name);
     }
 
     let (mut head, ()) = http::Request::new(()).into_parts();
     head.method = method;
-    head.uri = target::origin_form(input.target)?;
+    head.uri = target;
     head.version = Version::HTTP_11;
     head.headers = headers;
     // Whoever talks to the server has a key to make up and to check.

@@ -275,7 +275,7 @@ impl<S> Leaving<S> {
         if let Some(call) = call {
             head.extensions.insert(call);
         }
-        let private = route.protect().is_some();
+        let private = !route.is_public();
         Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, recorder, snapshot }))
     }
 }

@@ -150,7 +150,7 @@ const CONNECTION: [&str; 15] = [
 const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
-const POSING: [&str; 96] = [
+const POSING: [&str; 119] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
@@ -163,6 +163,8 @@ const POSING: [&str; 96] = [
     // Credentials.
     "authorization",
     "dpop",
+    // In which old clients of UMA present their token.
+    "x-frdp-rpt",
     "x-access-token",
     "x-id-token",
     // Who asks, as common proxies tell it.
@@ -176,6 +178,7 @@ const POSING: [&str; 96] = [
     "remote-user",
     "x-auth-user",
     "x-auth-email",
+    "x-auth-userid",
     "x-auth-group",
     "x-auth-groups",
     "x-auth-name",
@@ -208,6 +211,15 @@ const POSING: [&str; 96] = [
     "x-credential-identifier",
     "x-credential-username",
     "x-anonymous-consumer",
+    "id-token",
+    "x-client-ssl-verify",
+    "x-ldap-user",
+    "x-rundeck-auth-roles",
+    "x-tls-client-cert",
+    "x-user-groups",
+    "x-user-roles",
+    "x-userid",
+    "x-webauth",
     "x-arr-clientcert",
     "x-client-certificate",
     "x-principal",
@@ -243,6 +255,18 @@ const POSING: [&str; 96] = [
     "x-original-url",
     "x-rewrite-url",
     "x-envoy-original-path",
+    "base-url",
+    "request-uri",
+    "x-http-path-override",
+    "x-http-verb",
+    "x-invoke-path",
+    "x-matched-path",
+    "x-middleware-rewrite",
+    "x-proxy-url",
+    "x-request-method",
+    "x-rewrite-path",
+    "x-rewrite-uri",
+    "x-script-name",
     "x-http-destinationurl",
     "x-original-path",
     "x-override-url",
@@ -257,7 +281,7 @@ const POSING: [&str; 96] = [
 ];
 
 /// Beginnings of such names.
-const POSING_FAMILIES: [&str; 17] = [
+const POSING_FAMILIES: [&str; 21] = [
     "x-auth-request-",
     "x-webauth-",
     "x-goog-authenticated-user-",
@@ -273,14 +297,36 @@ const POSING_FAMILIES: [&str; 17] = [
     "x-consumer-",
     "x-vouch-",
     "impersonate-",
+    "x-appengine-user-",
+    "x-jwt-",
+    "x-remote-extra-",
+    "x-token-",
     "oidc-",
     "shib-",
 ];
 
 /// Where a request came from, besides `x-forwarded-…` and what is ours.
-const FORWARDING: [&str; 12] = [
+const FORWARDING: [&str; 30] = [
+    "cf-connecting-ipv6",
     "client-ip",
+    "fly-client-ip",
+    "forwarded-for",
+    "front-end-https",
+    "proxy-client-ip",
+    "wl-proxy-client-ip",
+    "wl-proxy-ssl",
+    "x-azure-clientip",
+    "x-custom-ip-authorization",
+    "x-forward-for",
+    "x-forwarded",
     "x-original-forwarded-for",
+    "x-original-port",
+    "x-original-proto",
+    "x-original-remote-addr",
+    "x-original-scheme",
+    "x-proxyuser-ip",
+    "x-scheme",
+    "x-url-scheme",
     "x-real-ip",
     "x-client-ip",
     "x-cluster-client-ip",
@@ -334,6 +380,9 @@ mod tests {
             "X-HTTP-Method-Override",
             "OIDC-access-token",
             "Impersonate-User",
+            "X-Remote-Extra-Scopes",
+            "X-Jwt-Payload",
+            "X-Rewrite-Path",
             "Eppn",
             "X-Auth-Groups",
             "X-ARR-ClientCert",

@@ -20,7 +20,7 @@ pub struct OutboundParts<S> {
     pub body: Body,
     /// The upstream's place in the snapshot's list.
     pub upstream: usize,
-    /// The route is protected: the answer must not be kept by a cache that others share (RFC 9111, 3.5).
+    /// Not everyone may pass: the answer must not be kept by a cache that others share (RFC 9111, 3.5).
     pub private: bool,
     /// The request's record.
     pub recorder: Recorder,

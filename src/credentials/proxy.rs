@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
 use super::oauth2::Token;
 use super::rotation::{Rotation, Trial};
-use super::{Config, Credential, HostPolicy, Reserved};
+use super::{Config, Credential, HostPolicy, Reserved, Signer};
 use crate::response::Rejection;
+use crate::uma::Timestamp;
 
 /// What one upstream's requests need besides what the client sent. Part of the snapshot; the token of an `oauth2` credential lives outside it.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Proxy {
 enum Source {
     None,
     Fixed(Vec<(HeaderName, HeaderValue)>),
+    /// Made for each request.
+    Signed(Arc<Signer>),
     /// Kept by the control thread; `None`: nobody keeps it, so it cannot be had.
     Token(Option<Arc<Token>>),
 }
@@ -33,6 +37,7 @@ impl Proxy {
         let source = match &config.credential {
             Credential::None => Source::None,
             Credential::Authorization(value) => Source::Fixed(vec![(AUTHORIZATION, sensitive(value))]),
+            Credential::Jwt(signer) => Source::Signed(Arc::clone(signer)),
             Credential::Headers(headers) => Source::Fixed(headers.iter().map(|(name, value)| (name.clone(), sensitive(value))).collect()),
             Credential::Oauth2 { .. } => Source::Token(token),
         };
@@ -45,12 +50,12 @@ impl Proxy {
     pub fn replacing(mut self, old: &Arc<Self>, told: Arc<dyn Fn(Trial) + Send + Sync>) -> Self {
         // If the old one itself has never worked, the one before it has.
         let proven = old.rotation.before().unwrap_or_else(|| Arc::clone(old));
-        if let (Source::Fixed(new), Source::Fixed(fields)) = (&self.source, &proven.source)
-            && new != fields
-            && new.len() == fields.len()
-            && new.iter().zip(fields).all(|(new, old)| new.0 == old.0)
+        if let (Some(new), Some(names)) = (self.source.names(), proven.source.names())
+            && new == names
+            && !self.puts_the_same(&proven)
+            && let Some(source) = proven.source.again()
         {
-            let (source, host, reserved) = (Source::Fixed(fields.clone()), self.host.clone(), Arc::clone(&self.reserved));
+            let (host, reserved) = (self.host.clone(), Arc::clone(&self.reserved));
             self.rotation = Rotation::from(Arc::new(Self { source, host, reserved, rotation: Rotation::default() }), told);
         }
         self
@@ -79,6 +84,7 @@ impl Proxy {
         match (&self.source, &other.source) {
             (Source::None, Source::None) => true,
             (Source::Fixed(one), Source::Fixed(other)) => one == other,
+            (Source::Signed(one), Source::Signed(other)) => one.is_same(other),
             (Source::Token(Some(one)), Source::Token(Some(other))) => Arc::ptr_eq(one, other),
             _ => false,
         }
@@ -88,7 +94,7 @@ impl Proxy {
     pub(super) const fn token(&self) -> Option<Option<&Arc<Token>>> {
         match &self.source {
             Source::Token(token) => Some(token.as_ref()),
-            Source::None | Source::Fixed(_) => None,
+            Source::None | Source::Fixed(_) | Source::Signed(_) => None,
         }
     }
 
@@ -96,7 +102,7 @@ impl Proxy {
     ///
     /// # Errors
     /// When there is no credential to put: the request must not leave without (row U7).
-    pub(super) fn inject(&self, headers: &mut HeaderMap, token: Option<&HeaderValue>) -> Result<(), Rejection> {
+    pub(super) fn inject(&self, headers: &mut HeaderMap, occasion: &Occasion<'_>) -> Result<(), Rejection> {
         match &self.source {
             Source::None => {}
             Source::Fixed(fields) => {
@@ -104,11 +110,48 @@ impl Proxy {
                     headers.insert(name.clone(), value.clone());
                 }
             }
+            Source::Signed(signer) => {
+                let Occasion { method, target, subject, .. } = occasion;
+                let value = signer.authorization(method, target, *subject, Timestamp::now());
+                headers.insert(AUTHORIZATION, value.ok_or(Rejection::CredentialUnavailable)?);
+            }
             Source::Token(_) => {
-                headers.insert(AUTHORIZATION, token.cloned().ok_or(Rejection::CredentialUnavailable)?);
+                headers.insert(AUTHORIZATION, occasion.token.cloned().ok_or(Rejection::CredentialUnavailable)?);
             }
         }
         Ok(())
+    }
+}
+
+/// The request that a credential is put on.
+pub(super) struct Occasion<'a> {
+    /// Its method.
+    pub(super) method: &'a Method,
+    /// Path and query as they are sent.
+    pub(super) target: &'a str,
+    /// On whose behalf it is sent, where that is known.
+    pub(super) subject: Option<&'a str>,
+    /// The `Authorization` of an `oauth2` credential.
+    pub(super) token: Option<&'a HeaderValue>,
+}
+
+impl Source {
+    /// The headers that it sets; `None` where it is had elsewhere, and for none at all.
+    fn names(&self) -> Option<Vec<&HeaderName>> {
+        match self {
+            Self::None | Self::Token(_) => None,
+            Self::Fixed(fields) => Some(fields.iter().map(|(name, _)| name).collect()),
+            Self::Signed(_) => Some(vec![&AUTHORIZATION]),
+        }
+    }
+
+    /// The same once more, where it is at hand.
+    fn again(&self) -> Option<Self> {
+        match self {
+            Self::None | Self::Token(_) => None,
+            Self::Fixed(fields) => Some(Self::Fixed(fields.clone())),
+            Self::Signed(signer) => Some(Self::Signed(Arc::clone(signer))),
+        }
     }
 }
 
@@ -117,6 +160,7 @@ impl std::fmt::Debug for Source {
         f.write_str(match self {
             Self::None => "None",
             Self::Fixed(_) => "Fixed(..)",
+            Self::Signed(_) => "Signed(..)",
             Self::Token(_) => "Token(..)",
         })
     }

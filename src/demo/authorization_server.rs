@@ -67,6 +67,11 @@ pub enum Kind {
         /// The realm's name, as in `/realms/NAME`.
         realm: String,
     },
+    /// Like ForgeRock AM 7, of which there is no open server: its paths, and PATs that are for one owner's resources. Introspection of an RPT wants the PAT of the
+    /// owner whose resources the RPT is for.
+    Am,
+    /// Like OpenAM, as far as a resource server meets it: the paths of AM, the words of UMA 1.0.1, introspection by the client's own credentials.
+    OpenAm,
 }
 
 /// What an RPT looks like.
@@ -97,11 +102,11 @@ impl AuthorizationServer {
         let listener = TcpListener::bind(options.address).await?;
         let address = listener.local_addr()?;
         let state = State::new(&options, address);
-        let issuer = state.issuer.clone();
+        let (issuer, discovery) = (state.issuer.clone(), state.discovery_address());
         let shared = Arc::new(serve::Shared::new(Mutex::new(state)));
         let served = Arc::clone(&shared);
         let (door, task) = Door::open(listener, move |stream| serve::serve(stream, Arc::clone(&served)))?;
-        Ok(RunningServer { address, issuer, control: Control::new(shared, door), task })
+        Ok(RunningServer { address, issuer, discovery, control: Control::new(shared, door), task })
     }
 }
 
@@ -110,6 +115,7 @@ impl AuthorizationServer {
 pub struct RunningServer {
     address: SocketAddr,
     issuer: String,
+    discovery: String,
     control: Control,
     task: JoinHandle<()>,
 }
@@ -130,7 +136,7 @@ impl RunningServer {
     /// The address of its discovery document.
     #[must_use]
     pub fn discovery(&self) -> String {
-        format!("{}/.well-known/uma2-configuration", self.issuer)
+        self.discovery.clone()
     }
 
     /// The owners' side of it. Clones may go to other threads.

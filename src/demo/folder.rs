@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// The file that names the demo which was started last.
 const CURRENT: &str = "current";
 const ADDRESSES: &str = "addresses.json";
-const CONFIGURATION: &str = "gateway.yaml";
+/// The configuration of the gateway that is shown.
+pub(super) const CONFIGURATION: &str = "gateway.yaml";
 /// The admin door, as the configuration names it.
 pub(super) const ADMIN_SOCKET: &str = "admin.sock";
 
@@ -76,25 +77,12 @@ impl Folder {
         self.path.join(name)
     }
 
-    /// The path of the configuration.
-    pub fn configuration(&self) -> PathBuf {
-        self.file(CONFIGURATION)
-    }
-
     /// Writes a file that only this user may read.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&self, name: &str, content: &str) -> Result<(), FolderError> {
         write(&self.file(name), content)
-    }
-
-    /// Writes the configuration.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn write_configuration(&self, content: &str) -> Result<(), FolderError> {
-        self.write(CONFIGURATION, content)
     }
 
     /// Tells other terminals that this demo runs, and where.

@@ -179,7 +179,7 @@ impl<'a> Walk<'a> {
         let address: Uri = format!("{}{}", self.world.addresses.content_server, self.link.path()).parse()?;
         let response = self.send(Request::get(address).body(Bytes::new())?).await?;
         let good = response.status() == StatusCode::UNAUTHORIZED;
-        Ok(Outcome::new(response.status().as_str(), "it knows only the gateway".into(), good))
+        Ok(Outcome::new(response.status().as_str(), "its guard knows only the gateway".into(), good))
     }
 
     async fn alice_withdraws(&self) -> Result<Outcome, Failure> {

@@ -1,12 +1,17 @@
-//! The three servers of a demo: where they listen, how they know each other.
+//! The servers of a demo: where they listen, how they know each other. The content server answers everyone who reaches it; its guard, a gateway as well, sees
+//! to it that this is the gateway alone.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+
 use super::authorization_server::{self, AuthorizationServer, Control, RunningServer};
 use super::content_server::{self, ContentServer, RunningContentServer};
-use super::folder::{ADMIN_SOCKET, Addresses, Folder, FolderError};
+use super::folder::{ADMIN_SOCKET, Addresses, CONFIGURATION, Folder, FolderError};
 use crate::app::{self, Gateway};
 use crate::config;
 
@@ -17,8 +22,10 @@ pub(super) const APPLICATION: (&str, &str) = ("client-app", "client-secret");
 
 /// How long the gateway may take to reach its authorization server.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The credential that only the gateway has.
-const PROXY: (&str, &str) = ("gateway", "known-to-the-gateway-only");
+/// The key that only the gateway has, and its public part, which the guard has.
+const KEYS: (&str, &str) = ("gateway.key", "gateway.jwks");
+/// The guard's configuration, beside the gateway's.
+const GUARD: &str = "guard.yaml";
 /// The secret of the gateway's own client.
 const CLIENT_SECRET: &str = "gateway-secret";
 
@@ -29,7 +36,7 @@ pub struct Ports {
     pub gateway: u16,
     /// The authorization server.
     pub authorization_server: u16,
-    /// The content server.
+    /// The guard of the content server, which itself takes any.
     pub content_server: u16,
 }
 
@@ -54,8 +61,9 @@ pub(super) struct World {
     pub addresses: Addresses,
     wanted: Ports,
     gateway: Gateway,
-    // Last, so that the gateway is gone before its files are.
-    content_server: RunningContentServer,
+    guard: Gateway,
+    // Last, so that the gateways are gone before their files are.
+    _content_server: RunningContentServer,
     _folder: Folder,
 }
 
@@ -69,24 +77,24 @@ impl World {
             AuthorizationServer::start(authorization_server::Options { address, ..authorization_server::Options::default() }).await
         });
         let authorization_server = server.await.map_err(|error| StartError::Server("authorization server", error))?;
-        let credential = Some((PROXY.0.to_owned(), PROXY.1.to_owned()));
-        let server =
-            or_any_port(ports.content_server, async |address| ContentServer::start(content_server::Options { address, credential: credential.clone() }).await);
-        let content_server = server.await.map_err(|error| StartError::Server("content server", error))?;
+        let options = content_server::Options { credential: None, ..content_server::Options::default() };
+        let content_server = ContentServer::start(options).await.map_err(|error| StartError::Server("content server", error))?;
         authorization_server.control().register("alice", "vacation", &["view", "edit"]);
 
         folder.write("client-secret", CLIENT_SECRET)?;
-        folder.write("proxy-password", PROXY.1)?;
-        let gateway = start_gateway(ports.gateway, &folder, authorization_server.issuer(), content_server.address())?;
-        let address = gateway.address(0).ok_or_else(|| StartError::Configuration("no listener".into()))?;
+        write_keys(&folder)?;
+        let guard = start_gateway(ports.content_server, &folder, GUARD, |port| guard_configuration(port, content_server.address()))?;
+        let content = address(&guard)?;
+        let gateway = start_gateway(ports.gateway, &folder, CONFIGURATION, |port| configuration(port, authorization_server.issuer(), content))?;
+        let address = address(&gateway)?;
         wait_until_ready(&gateway).await?;
         let addresses = Addresses {
             gateway: format!("http://{address}"),
             authorization_server: authorization_server.issuer().to_owned(),
-            content_server: format!("http://{}", content_server.address()),
+            content_server: format!("http://{content}"),
         };
         folder.announce(&addresses)?;
-        Ok(Self { authorization_server, addresses, wanted: ports, gateway, content_server, _folder: folder })
+        Ok(Self { authorization_server, addresses, wanted: ports, gateway, guard, _content_server: content_server, _folder: folder })
     }
 
     /// The owners' side.
@@ -106,15 +114,16 @@ impl World {
 
     /// Where everything is, and which ports are others than were wanted.
     pub fn banner(&self) -> String {
-        let gateway = self.gateway.address(0).map_or(0, |address| address.port());
+        let port = |gateway: &Gateway| gateway.address(0).map_or(0, |address| address.port());
+        let (gateway, guard) = (port(&self.gateway), port(&self.guard));
         let ports = [
             ("gateway", self.wanted.gateway, gateway),
             ("authorization server", self.wanted.authorization_server, self.authorization_server.address().port()),
-            ("content server", self.wanted.content_server, self.content_server.address().port()),
+            ("content server", self.wanted.content_server, guard),
         ];
         let [_, (_, _, server), (_, _, content)] = ports;
         let mut text =
-            format!("gateway {}   authorization server :{server}   content server :{content}   (embedded, for trying only)\n", self.addresses.gateway);
+            format!("gateway {}   authorization server :{server}   content server :{content}, guarded   (embedded, for trying only)\n", self.addresses.gateway);
         for (name, wanted, got) in ports {
             if wanted != 0 && wanted != got {
                 text.push_str(&format!("port {wanted} is taken, so the {name} is at {got}\n"));
@@ -140,10 +149,26 @@ async fn or_any_port<T>(port: u16, start: impl AsyncFn(SocketAddr) -> io::Result
     }
 }
 
-fn start_gateway(port: u16, folder: &Folder, issuer: &str, content: SocketAddr) -> Result<Gateway, StartError> {
+/// A key pair for this demo alone.
+fn write_keys(folder: &Folder) -> Result<(), StartError> {
+    let no_randomness = |_| StartError::Configuration("no randomness".into());
+    let pair = Ed25519KeyPair::generate().map_err(no_randomness)?;
+    let private = pair.to_pkcs8v1().map_err(no_randomness)?;
+    folder.write(KEYS.0, &format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(private)))?;
+    let public = URL_SAFE_NO_PAD.encode(pair.public_key());
+    folder.write(KEYS.1, &serde_json::json!({ "keys": [ { "kty": "OKP", "crv": "Ed25519", "x": public } ] }).to_string())?;
+    Ok(())
+}
+
+fn address(gateway: &Gateway) -> Result<SocketAddr, StartError> {
+    gateway.address(0).ok_or_else(|| StartError::Configuration("no listener".into()))
+}
+
+/// Starts a gateway from a file of this name, on its port or, if that is taken, on any.
+fn start_gateway(port: u16, folder: &Folder, name: &str, text: impl Fn(u16) -> String) -> Result<Gateway, StartError> {
     let start = |port: u16| {
-        folder.write_configuration(&configuration(port, issuer, content))?;
-        let config = config::load(&folder.configuration()).map_err(|problems| StartError::Configuration(problems.to_string()))?;
+        folder.write(name, &text(port))?;
+        let config = config::load(&folder.file(name)).map_err(|problems| StartError::Configuration(problems.to_string()))?;
         // The steps are what is to be seen, not the log.
         let options = app::Options { log: Some(|| Box::new(io::sink())), ..app::Options::default() };
         Gateway::start(config, &options).map_err(StartError::Gateway)
@@ -184,7 +209,7 @@ upstreams:
   albums:
     servers: [ http://{content} ]
     credentials:
-      basic: {{ username: {user}, password: {{ file: proxy-password }} }}
+      jwt: {{ key: {{ file: {key} }}, issuer: gateway, audience: albums, subject: true }}
 routes:
   - path: /albums/vacation/**
     protect:
@@ -194,6 +219,29 @@ routes:
     public: true
 ",
         max_age = MAX_AGE.as_secs(),
-        user = PROXY.0,
+        key = KEYS.0,
+    )
+}
+
+/// What `guard.yaml` of the demo says.
+fn guard_configuration(port: u16, content: SocketAddr) -> String {
+    format!(
+        "# Written by `uma-gateway demo`, for trying only: a content server that answers everyone is closed to all but the gateway.
+version: 1
+workers: 1
+listeners:
+  - address: 127.0.0.1:{port}
+trusted_proxies: [ 127.0.0.1/32 ]
+upstreams:
+  albums:
+    servers: [ http://{content} ]
+routes:
+  - path: /**
+    protect:
+      mode: guard
+      accept: {{ bearer_jwt: {{ keys: {{ file: {keys} }}, issuer: gateway, audience: albums }} }}
+    identity_headers: {{ X-Forwarded-User: sub }}
+",
+        keys = KEYS.1,
     )
 }

@@ -72,6 +72,8 @@ pub(super) enum Question {
     },
     Introspect {
         server: ServerIdentity,
+        /// The owner of the route's resource, whose PAT may be needed.
+        owner: Option<Arc<str>>,
         token: Rpt,
         key: CacheKey,
         /// The answer that the worker knows and that does not do; another one that has come in the meantime may.
@@ -90,6 +92,7 @@ pub(super) enum Question {
     },
     Ticket {
         server: ServerIdentity,
+        owner: Option<Arc<str>>,
         resource: ResourceId,
         scopes: Arc<[Scope]>,
         forget: Option<ResourceKey>,
@@ -99,6 +102,7 @@ pub(super) enum Question {
     },
     RenewIntrospection {
         server: ServerIdentity,
+        owner: Option<Arc<str>>,
         token: Rpt,
         key: CacheKey,
     },

@@ -100,7 +100,7 @@ impl Desk {
 
     fn take(self: Rc<Self>, question: Question) {
         match question {
-            Question::Introspect { server, token, key, known, bucket, reply } => {
+            Question::Introspect { server, owner, token, key, known, bucket, reply } => {
                 let (now, may_join) = (self.cache.asking(), self.joinable(server));
                 let joins = self.introspections.has(&key, &may_join);
                 // The call that this question would have joined may have ended just before.
@@ -110,16 +110,16 @@ impl Desk {
                     let _ = reply.send(Err(Failed::Limited(after)));
                 } else if let Some(share) = self.shares.take(server, bucket, joins) {
                     if let Some(start) = self.introspections.join(&key, Some(reply), now, &may_join) {
-                        spawn_local(share.with(self.introspect(server, token, key, start)));
+                        spawn_local(share.with(self.introspect(server, owner, token, key, start)));
                     }
                 } else {
                     let _ = reply.send(Err(Failed::Limited(LATER)));
                 }
             }
-            Question::RenewIntrospection { server, token, key } => {
+            Question::RenewIntrospection { server, owner, token, key } => {
                 // Whatever is under way is younger than what it is to renew.
                 if let Some(start) = self.introspections.join(&key, None, self.cache.asking(), |_| true) {
-                    spawn_local(self.introspect(server, token, key, start));
+                    spawn_local(self.introspect(server, owner, token, key, start));
                 }
             }
             Question::Live { server, token, key, resource, known, reply } => {
@@ -157,7 +157,7 @@ impl Desk {
     }
 
     fn take_ticket(self: Rc<Self>, question: Question) {
-        let Question::Ticket { server, resource, scopes, forget, bucket, deadline, reply } = question else { return };
+        let Question::Ticket { server, owner, resource, scopes, forget, bucket, deadline, reply } = question else { return };
         if let Err(after) = self.limit(Kind::Tickets, bucket.as_ref()) {
             let _ = reply.send(Ticketed { outcome: Err(NoTicket::Limited(after)), renewed: false });
             return;
@@ -169,7 +169,7 @@ impl Desk {
         spawn_local(share.with(async move {
             let mut renewed = false;
             let outcome = match self.server(server) {
-                Some(server) => server.ticket(&resource, &scopes, deadline, &mut renewed).await,
+                Some(server) => server.ticket(owner.as_deref(), &resource, &scopes, deadline, &mut renewed).await,
                 None => Err(TicketError::Failed(AskError::ShuttingDown)),
             };
             if let (Err(TicketError::InvalidResource), Some(key)) = (&outcome, forget) {
@@ -195,13 +195,13 @@ impl Desk {
         move |began| cache.is_current(*began) && max_age.is_some_and(|max_age| now.saturating_duration_since(began.at()) <= max_age)
     }
 
-    async fn introspect(self: Rc<Self>, server: ServerIdentity, token: Rpt, key: CacheKey, start: Start<Asking>) {
+    async fn introspect(self: Rc<Self>, server: ServerIdentity, owner: Option<Arc<str>>, token: Rpt, key: CacheKey, start: Start<Asking>) {
         let landing = self.introspections.begin(key, start, || Err(Failed::Server(AskError::ShuttingDown)));
         let result = match self.server(server) {
             None => Err(Failed::Server(AskError::ShuttingDown)),
             Some(server) => {
                 let (asking, mut renewed) = (landing.began(), false);
-                let answer = server.introspect(&token, asking.at() + server.config().timeout, &mut renewed).await;
+                let answer = server.introspect(owner.as_deref(), &token, asking.at() + server.config().timeout, &mut renewed).await;
                 // Overtaken by a later call: what this one was told is handed on and not kept.
                 let asking = if landing.is_latest() { asking } else { asking.overtaken() };
                 answer.map(|answer| Introspected { outcome: self.keep(&server, key, answer, asking), renewed }).map_err(Failed::Server)

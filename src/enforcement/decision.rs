@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows of sockets, caches or Tower. `explain` calls the same function.
 
-use crate::authorization_server::{Audience, Config};
+use crate::authorization_server::{Audience, Config, Lenient};
 use crate::holes::{Hole, open};
 use crate::response::Row;
 use crate::routing::ScopesMatch;
@@ -28,6 +28,8 @@ pub enum Decision {
     Permit {
         /// End of the permission or of the token, whichever is earlier.
         until: Option<Timestamp>,
+        /// Only by a reading that the specification does not have (`lenient`).
+        leniently: bool,
     },
     /// The token's own time has passed.
     Expired,
@@ -60,6 +62,7 @@ impl Decision {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {
+            Self::Permit { leniently: true, .. } => "the permission suffices, read leniently",
             Self::Permit { .. } => "the permission suffices",
             Self::Expired => "the token has expired",
             Self::NotYetValid => "the token is not valid yet",
@@ -93,28 +96,40 @@ pub fn decide(need: &Need<'_>, introspection: &Introspection, now: Timestamp) ->
     if introspection.bound {
         return Decision::Bound;
     }
-    let live = || introspection.permissions.iter().filter(|permission| permission.resource == *need.resource && holds(permission, now));
-    let has = |scope: &Scope| live().any(|permission| permission.scopes.contains(scope));
+    if let Some(until) = permitted(need, introspection, now, Lenient::default()) {
+        return Decision::Permit { until, leniently: false };
+    }
+    match need.server.lenient {
+        strict if strict == Lenient::default() => Decision::Insufficient,
+        lenient => permitted(need, introspection, now, lenient).map_or(Decision::Insufficient, |until| Decision::Permit { until, leniently: true }),
+    }
+}
+
+/// Whether the permissions suffice, and until when.
+fn permitted(need: &Need<'_>, introspection: &Introspection, now: Timestamp, lenient: Lenient) -> Option<Option<Timestamp>> {
+    let concerns = |permission: &Permission| permission.resource.as_ref().map_or(lenient.without_resource, |resource| resource == need.resource);
+    let live = || introspection.permissions.iter().filter(|permission| concerns(permission) && holds(permission, now));
+    let all = |permission: &Permission| lenient.without_scopes && permission.scopes.is_empty();
+    let has = |scope: &Scope| live().any(|permission| permission.scopes.contains(scope) || all(permission));
     let enough = match need.scopes_match {
         _ if need.scopes.is_empty() || open(Hole::ScopeIgnored) => live().next().is_some(),
         ScopesMatch::All => need.scopes.iter().all(has),
         ScopesMatch::Any => need.scopes.iter().any(has),
     };
-    if !enough {
-        return Decision::Insufficient;
-    }
-    let until = live()
-        .filter(|permission| need.scopes.is_empty() || permission.scopes.iter().any(|scope| need.scopes.contains(scope)))
-        .filter_map(|permission| permission.exp)
-        .chain(introspection.exp)
-        .min();
-    Decision::Permit { until }
+    let until = || {
+        live()
+            .filter(|permission| need.scopes.is_empty() || all(permission) || permission.scopes.iter().any(|scope| need.scopes.contains(scope)))
+            .filter_map(|permission| permission.exp)
+            .chain(introspection.exp)
+            .min()
+    };
+    enough.then(until)
 }
 
 /// All scopes that a token has on a resource now, for the record and `explain`.
 #[must_use]
 pub fn granted(resource: &ResourceId, introspection: &Introspection, now: Timestamp) -> Vec<Scope> {
-    let live = introspection.permissions.iter().filter(|permission| permission.resource == *resource && holds(permission, now));
+    let live = introspection.permissions.iter().filter(|permission| permission.resource.as_ref() == Some(resource) && holds(permission, now));
     let mut granted: Vec<Scope> = live.flat_map(|permission| &permission.scopes).cloned().collect();
     granted.sort_unstable();
     granted.dedup();

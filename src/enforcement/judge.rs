@@ -74,6 +74,7 @@ struct View<'a> {
     scopes: &'a Arc<[Scope]>,
     scopes_match: ScopesMatch,
     resource: &'a ResourceId,
+    owner: Option<&'a Arc<str>>,
     token: &'a str,
     key: CacheKey,
     recorder: &'a Recorder,
@@ -81,8 +82,27 @@ struct View<'a> {
 }
 
 enum Wanted {
-    Id(ResourceId),
-    Named { key: ResourceKey, declared: Option<Arc<Declared>> },
+    /// Nothing but a token with scopes.
+    Token,
+    Id {
+        id: ResourceId,
+        owner: Option<Arc<str>>,
+    },
+    Named {
+        key: ResourceKey,
+        declared: Option<Arc<Declared>>,
+    },
+}
+
+impl Wanted {
+    /// Whose it is, as far as the route says so.
+    const fn owner(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Token => None,
+            Self::Id { owner, .. } => owner.as_ref(),
+            Self::Named { key, .. } => key.owner.as_ref(),
+        }
+    }
 }
 
 /// What can be said without waiting.
@@ -141,8 +161,9 @@ impl Judge {
             Err(rejection) => return AtOnce::Refuse(rejection),
         };
         let (server, recorder, now) = (&asked.protect.server, asked.recorder, Instant::now());
+        let (owner, identity) = (wish.resource.owner(), server.identity_for(wish.resource.owner().map(|owner| &**owner)));
         let token = wish.token.map(|token| {
-            let (key, known) = memo.look_up(&self.cache, server.identity, token, now);
+            let (key, known) = memo.look_up(&self.cache, identity, token, now);
             recorder.with(|record| record.token = Some(key.short()));
             (token, key, known)
         });
@@ -153,8 +174,8 @@ impl Judge {
         };
         if let (Some(resource), Some((token, key, Lookup::Active(entry)))) = (&resource, &token) {
             let scopes_match = asked.protect.scopes_match;
-            let view = View { server, scopes: wish.scopes, scopes_match, resource, token, key: *key, recorder, now };
-            match self.weigh(&view, entry, || memo.live(&self.cache, server.identity, token, *key, resource)) {
+            let view = View { server, scopes: wish.scopes, scopes_match, resource, owner, token, key: *key, recorder, now };
+            match self.weigh(&view, entry, || memo.live(&self.cache, identity, token, *key, resource)) {
                 Known::Permit(permit) => {
                     recorder.with(|record| record.cache = CacheState::Hit(entry.age(now)));
                     recorder.pass(self.renew_ahead(&view, entry));
@@ -183,7 +204,11 @@ impl Judge {
             record.server = Some(Arc::clone(&server.name));
             record.needed = Arc::clone(scopes);
             match &resource {
-                Wanted::Id(id) => record.resource = Some(id.clone()),
+                Wanted::Token => {}
+                Wanted::Id { id, owner } => {
+                    record.resource = Some(id.clone());
+                    record.owner.clone_from(owner);
+                }
                 Wanted::Named { key, .. } => {
                     record.resource_name = Some(Arc::clone(&key.name));
                     record.owner.clone_from(&key.owner);
@@ -196,12 +221,13 @@ impl Judge {
         {
             return Err(Rejection::NoResource);
         }
-        Ok(Wish { scopes, resource, token: present(asked.headers, asked.query)? })
+        Ok(Wish { scopes, resource, token: present(asked.headers, asked.query, server.rpt_header.as_ref())? })
     }
 
     fn known_resource(&self, wanted: &Wanted, recorder: &Recorder) -> Option<Result<ResourceId, Rejection>> {
         match wanted {
-            Wanted::Id(id) => Some(Ok(id.clone())),
+            Wanted::Token => Some(Ok(ResourceId::of_token())),
+            Wanted::Id { id, .. } => Some(Ok(id.clone())),
             Wanted::Named { key, declared } => match self.resources.see(key) {
                 Seen::Known(id) => {
                     recorder.with(|record| record.resource = Some(id.clone()));
@@ -219,6 +245,10 @@ impl Judge {
         let time = Timestamp::now();
         let decision = decide(&Need { server, resource, scopes, scopes_match }, entry.introspection(), time);
         note(view, entry, &decision, time);
+        if matches!(decision, Decision::Permit { leniently: true, .. }) && !self.dry {
+            let (server, id) = (&*server.name, view.recorder.id());
+            tracing::warn!(authorization_server = server, id = &*id.0, resource = %resource, "a permission without scopes or resource was read leniently");
+        }
         match decision {
             Decision::Permit { .. } if !entry.asks_live() => Known::Permit(Permit::of(Arc::clone(entry))),
             Decision::Permit { .. } => match live().map(|live| (grants(scopes, scopes_match, &live), live)) {
@@ -255,7 +285,7 @@ impl Judge {
         if !entry.wants_renewal(view.now) {
             return Row::I1;
         }
-        self.control.tell(Question::RenewIntrospection { server: view.server.identity, token: view.rpt(), key: view.key });
+        self.control.tell(Question::RenewIntrospection { server: view.server.identity, owner: view.owner.cloned(), token: view.rpt(), key: view.key });
         Row::I2
     }
 }
@@ -287,7 +317,8 @@ impl View<'_> {
 fn wanted(asked: &Asked<'_>, server: &Arc<Config>) -> Wanted {
     let key = |name, owner: &Option<_>| ResourceKey { server: server.identity, owner: owner.as_ref().map(asked.fill), name: (asked.fill)(name) };
     match &asked.protect.resource {
-        ResourceChoice::Id(id) => Wanted::Id(ResourceId(Arc::clone(id))),
+        ResourceChoice::Token => Wanted::Token,
+        ResourceChoice::Id { id, owner } => Wanted::Id { id: ResourceId(Arc::clone(id)), owner: owner.as_ref().map(asked.fill) },
         ResourceChoice::Name { name, owner } => Wanted::Named { key: key(name, owner), declared: None },
         ResourceChoice::Register { name, kind, scopes, owner } => {
             let key = key(name, owner);

@@ -7,54 +7,76 @@ use crate::routing::Routed;
 
 /// The right to pass, made in this room only.
 #[derive(Clone, Debug)]
-pub struct Permit {
-    entry: Option<Arc<Entry>>,
+pub struct Permit(Basis);
+
+/// What a permit rests on.
+#[derive(Clone, Debug)]
+enum Basis {
+    /// Nothing: a public route.
+    Public,
+    /// The authorization server's answer.
+    Entry(Arc<Entry>),
+    /// The credential that a guard accepts, and on whose behalf the gateway says that it asks.
+    Credential { subject: Option<Arc<str>> },
 }
 
 impl Permit {
     /// Everyone may pass: a public route.
     pub(super) const fn public() -> Self {
-        Self { entry: None }
+        Self(Basis::Public)
     }
 
     /// The bearer of this answer may pass.
     pub(super) const fn of(entry: Arc<Entry>) -> Self {
-        Self { entry: Some(entry) }
+        Self(Basis::Entry(entry))
     }
 
-    /// The answer that it rests on; none on a public route.
+    /// The bearer of a guard's credential may pass.
+    pub(super) const fn guarded(subject: Option<Arc<str>>) -> Self {
+        Self(Basis::Credential { subject })
+    }
+
+    /// The answer that it rests on; none on a public route and behind a guard.
     pub(super) fn into_entry(self) -> Option<Arc<Entry>> {
-        self.entry
+        match self.0 {
+            Basis::Entry(entry) => Some(entry),
+            Basis::Public | Basis::Credential { .. } => None,
+        }
     }
 
-    /// Whether the answer belongs to somebody: a shared cache must not keep it.
-    #[must_use]
-    pub const fn is_personal(&self) -> bool {
-        self.entry.is_some()
+    const fn entry(&self) -> Option<&Arc<Entry>> {
+        match &self.0 {
+            Basis::Entry(entry) => Some(entry),
+            Basis::Public | Basis::Credential { .. } => None,
+        }
     }
 
     /// `sub`.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
-        self.entry.as_ref()?.introspection().subject.as_deref()
+        match &self.0 {
+            Basis::Public => None,
+            Basis::Entry(entry) => entry.introspection().subject.as_deref(),
+            Basis::Credential { subject } => subject.as_deref(),
+        }
     }
 
     /// The user name, where the server tells it.
     #[must_use]
     pub fn username(&self) -> Option<&str> {
-        self.entry.as_ref()?.introspection().username.as_deref()
+        self.entry()?.introspection().username.as_deref()
     }
 
     /// The client application.
     #[must_use]
     pub fn client(&self) -> Option<&str> {
-        self.entry.as_ref()?.introspection().client.as_deref()
+        self.entry()?.introspection().client.as_deref()
     }
 
     /// Another member of the introspection answer.
     #[must_use]
     pub fn claim(&self, name: &str) -> Option<&str> {
-        self.entry.as_ref()?.introspection().claims.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+        self.entry()?.introspection().claims.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
     }
 }
 

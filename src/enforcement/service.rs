@@ -11,13 +11,14 @@ use http::{Response, StatusCode};
 use tower::{Layer, Service};
 
 use super::config::Limits;
+use super::guard::{self, Shown};
 use super::judge::{Asked, AtOnce, Case, Judge};
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
 use crate::cache::Memo;
 use crate::holes::{Hole, open, remember, remembers};
 use crate::response::{Rejection, Row};
-use crate::routing::Routed;
+use crate::routing::{Access, Protect, Route, Routed};
 use crate::telemetry::Step;
 
 /// What this room reads of the snapshot that a request carries.
@@ -60,6 +61,8 @@ pub struct Enforcement<Inner> {
 }
 
 type Answer = Result<Response<Body>, Rejection>;
+/// The way of most requests, and of those that are answered here or have to wait.
+type Decided<Onward> = Either<Onward, Either<Ready<Answer>, LocalBoxFuture<'static, Answer>>>;
 
 impl<S, Inner> Service<Routed<S>> for Enforcement<Inner>
 where
@@ -68,7 +71,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Rejection;
-    type Future = Either<Inner::Future, Either<Ready<Answer>, LocalBoxFuture<'static, Answer>>>;
+    type Future = Decided<Inner::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Rejection>> {
         self.inner.poll_ready(context)
@@ -76,12 +79,29 @@ where
 
     fn call(&mut self, routed: Routed<S>) -> Self::Future {
         let route = Arc::clone(routed.route());
-        let Some(protect) = route.protect() else {
-            routed.recorder().pass(Row::D6);
-            return Either::Left(self.inner.call(Permitted::new(routed, Permit::public())));
-        };
+        match &route.config().access {
+            Access::Protect(protect) => self.protected(routed, &route, protect),
+            Access::Guard(guard) => match guard::judge(guard, &shown(&routed)) {
+                Ok(permit) => Either::Left(self.inner.call(Permitted::new(routed, permit))),
+                Err(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
+            },
+            Access::Public => {
+                routed.recorder().pass(Row::D6);
+                Either::Left(self.inner.call(Permitted::new(routed, Permit::public())))
+            }
+        }
+    }
+}
+
+impl<Inner> Enforcement<Inner> {
+    /// Route mode `uma`.
+    fn protected<S>(&mut self, routed: Routed<S>, route: &Route, protect: &Protect) -> Decided<Inner::Future>
+    where
+        S: Snapshot + 'static,
+        Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection> + Clone + 'static,
+    {
         let asked = Asked {
-            route: &route,
+            route,
             protect,
             fill: &|template| template.fill(routed.params(), routed.path()),
             method: routed.method(),
@@ -142,6 +162,18 @@ where
     let permit = judged?;
     let answer = inner.call(Permitted::new(routed, permit.clone())).await?;
     Ok(if answer.status() == StatusCode::SWITCHING_PROTOCOLS { answer.map(|body| body.leashed(Box::pin(judge.leash(*case, permit, grace)))) } else { answer })
+}
+
+/// What a guard looks at.
+fn shown<S>(routed: &Routed<S>) -> Shown<'_> {
+    Shown {
+        method: routed.method(),
+        headers: routed.headers(),
+        path: routed.path().as_str(),
+        query: routed.query().map(crate::path::Query::as_str),
+        certificate: routed.peer().certificate.as_deref(),
+        recorder: routed.recorder(),
+    }
 }
 
 /// The address that the client asked for, for the client application's button.

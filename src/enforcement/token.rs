@@ -1,9 +1,10 @@
-//! How a request presents its token: once, in `Authorization`, as `Bearer` (RFC 6750, 2; rows D12 to D15).
+//! How a request presents its token: once, in `Authorization`, as `Bearer` (RFC 6750, 2; rows D12 to D15); where the configuration names a header for old
+//! clients, alone in that one, too.
 //!
 //! Query, body and cookies are never searched for a token to use; one in the query is refused, since it has already been told to logs on its way here.
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 use crate::holes::{Hole, open};
 use crate::path::query_has_parameter;
@@ -12,11 +13,32 @@ use crate::response::Rejection;
 /// Longest token that is accepted, in bytes (a Keycloak RPT with many permissions may have 20 KiB).
 const LONGEST: usize = 24 * 1024;
 
-/// Finds the token and leaves it where it stands; `None`: there is none, or the scheme is another one than Bearer.
+/// Finds the token and leaves it where it stands; `None`: there is none, or the scheme is another one than Bearer. `also` is a header that may hold it as well.
 ///
 /// # Errors
-/// [`Rejection::SeveralTokens`], [`Rejection::MalformedToken`] or [`Rejection::TokenInQuery`].
-pub fn present<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<Option<&'h str>, Rejection> {
+/// [`Rejection::SeveralTokens`], also for two headers that differ, [`Rejection::MalformedToken`] or [`Rejection::TokenInQuery`].
+pub fn present<'h>(headers: &'h HeaderMap, query: Option<&str>, also: Option<&HeaderName>) -> Result<Option<&'h str>, Rejection> {
+    let Some(first) = also.and_then(|name| headers.get(name).map(|value| (name, value))) else { return authorization(headers, query) };
+    let token = alone(headers, first)?;
+    match authorization(headers, query) {
+        Ok(None) => Ok(Some(token)),
+        Ok(Some(other)) if other == token => Ok(Some(token)),
+        Ok(Some(_)) | Err(Rejection::TokenInQuery) => Err(Rejection::SeveralTokens),
+        Err(rejection) => Err(rejection),
+    }
+}
+
+/// The token that stands alone in a header of its own.
+fn alone<'h>(headers: &'h HeaderMap, (name, value): (&HeaderName, &'h HeaderValue)) -> Result<&'h str, Rejection> {
+    if headers.get_all(name).iter().nth(1).is_some() {
+        return Err(Rejection::SeveralTokens);
+    }
+    let token = value.to_str().map_err(|_| Rejection::MalformedToken)?.trim_matches([' ', '\t']);
+    let malformed = token.is_empty() || token.len() > LONGEST || !is_b64token(token);
+    if malformed { Err(if token.contains(',') { Rejection::SeveralTokens } else { Rejection::MalformedToken }) } else { Ok(token) }
+}
+
+fn authorization<'h>(headers: &'h HeaderMap, query: Option<&str>) -> Result<Option<&'h str>, Rejection> {
     let in_query = !open(Hole::TokenInQueryIgnored) && query.is_some_and(|query| query_has_parameter(query, "access_token"));
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let Some(field) = fields.next() else {
@@ -67,7 +89,7 @@ mod tests {
         for field in fields {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(field.as_bytes()).expect("a field value"));
         }
-        present(&headers, query).map(|token| token.map(str::to_owned)).map_err(|rejection| rejection.row().label())
+        present(&headers, query, None).map(|token| token.map(str::to_owned)).map_err(|rejection| rejection.row().label())
     }
 
     #[test]
@@ -94,6 +116,31 @@ mod tests {
         assert_eq!(presented(&["Basic a, Bearer b"], None), Err("D12"));
         assert_eq!(presented(&["Basic a,bearer\tb"], None), Err("D12"));
         assert_eq!(presented(&["Bearer a"], Some("x=1&access_token=b")), Err("D12"));
+    }
+
+    #[test]
+    fn a_header_of_its_own_counts_where_it_is_named_and_has_to_agree_with_authorization() {
+        let name = HeaderName::from_static("x-frdp-rpt");
+        let presented = |fields: &[(&str, &str)], query: Option<&str>, also: Option<&HeaderName>| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), HeaderValue::from_str(value).expect("a value"));
+            }
+            present(&headers, query, also).map(|token| token.map(str::to_owned)).map_err(|rejection| rejection.row().label())
+        };
+        let own = ("X-FRDP-RPT", "abc");
+        assert_eq!(presented(&[own], None, None), Ok(None), "off");
+        assert_eq!(presented(&[own], None, Some(&name)), Ok(Some("abc".into())));
+        assert_eq!(presented(&[own, ("Authorization", "Bearer abc")], None, Some(&name)), Ok(Some("abc".into())));
+        assert_eq!(presented(&[own, ("Authorization", "Basic YTpi")], None, Some(&name)), Ok(Some("abc".into())));
+        assert_eq!(presented(&[own, ("Authorization", "Bearer abd")], None, Some(&name)), Err("D12"));
+        assert_eq!(presented(&[own, ("Authorization", "Bearer abd")], None, None), Ok(Some("abd".into())), "off");
+        assert_eq!(presented(&[own, own], None, Some(&name)), Err("D12"));
+        assert_eq!(presented(&[own], Some("access_token=abc"), Some(&name)), Err("D12"));
+        assert_eq!(presented(&[own, ("Authorization", "Bearer a b")], None, Some(&name)), Err("D13"));
+        for (value, row) in [("", "D13"), ("Bearer abc", "D13"), ("a,b", "D12")] {
+            assert_eq!(presented(&[("X-FRDP-RPT", value)], None, Some(&name)), Err(row), "{value}");
+        }
     }
 
     #[test]

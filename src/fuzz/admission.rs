@@ -53,7 +53,13 @@ pub fn admission(input: &[u8]) {
     let has = |word: &str| words.contains(&word);
     let hosts = if has("only") { ServedHosts::new(&["photos.example.org", "*.example.net"]) } else { ServedHosts::new::<&str>(&[]) };
     let address = SocketAddr::from(([192, 0, 2, if has("proxy") { 1 } else { 7 }], 4711));
-    let peer = Peer { address, local: SocketAddr::from(([192, 0, 2, 2], 80)), scheme: if has("tls") { "https" } else { "http" }, hosts: hosts.expect("hosts") };
+    let peer = Peer {
+        address,
+        local: SocketAddr::from(([192, 0, 2, 2], 80)),
+        scheme: if has("tls") { "https" } else { "http" },
+        hosts: hosts.expect("hosts"),
+        certificate: None,
+    };
     let recorder = Recorder::new(RequestId("1".into()), head.method.clone(), Some(address.ip()), peer.scheme);
     let refusal = has("suspect").then_some(Rejection::Malformed("seen in the bytes"));
     let Ok(admitted) = admit(Request { head, body: Body::empty(), peer, refusal, recorder }, NAME) else { return };
@@ -99,7 +105,9 @@ fn one_reading(sent: &Sent, version: Version, method: &Method) {
     let (hosts, lengths, codings) = (sent.all("host"), sent.all("content-length"), sent.all("transfer-encoding"));
     assert!(hosts.len() == 1 || (hosts.is_empty() && version == Version::HTTP_2), "{} hosts", hosts.len());
     assert!(lengths.len() + codings.len() < 2, "framed twice");
-    assert!(lengths.iter().all(|length| !length.is_empty() && length.len() < 20 && length.iter().all(u8::is_ascii_digit)), "a length that is none");
+    assert!(lengths.iter().all(|length| !length.is_empty() && length.iter().all(u8::is_ascii_digit)), "a length that is none");
+    let bits = |length: &[u8]| length.iter().fold(0_u128, |all, digit| all.saturating_mul(10).saturating_add(u128::from(digit.wrapping_sub(b'0'))));
+    assert!(lengths.iter().all(|length| bits(length) < 1 << 63), "a length that not every reader holds");
     assert!(codings.iter().all(|coding| coding.eq_ignore_ascii_case(b"chunked") && version == Version::HTTP_11), "a coding that is not chunked");
     assert!(version != Version::HTTP_09 && !method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) && *method != Method::TRACE);
     assert!(!sent.target.contains('#') || Uri::try_from(sent.target.as_str()).is_ok());
@@ -125,12 +133,9 @@ fn onward(sent: &Sent, parts: &RoutedParts<Snapshot>, snapshot: &Arc<Snapshot>, 
         let name = said.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit())).map_or(said.as_str(), |(name, _)| name);
         assert!(name.trim_end_matches('.') == host || host.starts_with('['), "{said} is read as {host}");
     }
-    let raw = sent
-        .target
-        .split_once("://")
-        .filter(|_| !sent.target.starts_with('/'))
-        .map_or(sent.target.as_str(), |(_, rest)| rest.find(['/', '?']).map_or("", |at| &rest[at..]));
-    let raw = raw.split(['?', '#']).next().unwrap_or_default();
+    let target = sent.target.split('#').next().unwrap_or_default();
+    let raw = target.split_once("://").filter(|_| !target.starts_with('/')).map_or(target, |(_, rest)| rest.find(['/', '?']).map_or("", |at| &rest[at..]));
+    let raw = raw.split('?').next().unwrap_or_default();
     let meant = super::lenient::decoded(parts.path.as_str().as_bytes());
     assert!(super::lenient::decoded(raw.as_bytes()) == meant || (raw.is_empty() && meant == b"/"), "{raw} is read as {}", parts.path);
     if let Some(protect) = parts.route.protect() {

@@ -17,7 +17,7 @@ pub fn authorization(input: &[u8]) {
         headers.append(AUTHORIZATION, value);
     }
     let in_query = query.as_deref().is_some_and(names_a_token);
-    let found = present(&headers, query.as_deref()).map_err(|rejection| rejection.row().label());
+    let found = present(&headers, query.as_deref(), None).map_err(|rejection| rejection.row().label());
     assert_eq!(found, expected(&fields, in_query), "{fields:?} and {query:?}");
     let Ok(found) = found else { return };
     // Whoever takes the first thing that looks like a token, in whatever field, takes this one or none.

@@ -14,7 +14,7 @@ pub fn introspection(input: &[u8]) {
     let Some((choice, rest)) = input.split_first() else { return };
     let mut parts = rest.splitn(2, |byte| *byte == 0);
     let (body, payload) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let profile = if choice & 1 == 0 { Profile::Keycloak } else { Profile::Uma2 };
+    let profile = if choice & 1 == 0 { Profile::KEYCLOAK } else { Profile::UMA2 };
     let is_jwt = choice & 2 == 0;
     let token = match choice & 6 {
         0 | 4 => format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(payload)),
@@ -24,7 +24,7 @@ pub fn introspection(input: &[u8]) {
     match read_introspection(profile, body, &Rpt(token.as_str().into())) {
         Ok(Answer::Active(introspection)) => {
             let answer = json::parse(body).expect("an active answer is JSON to everybody");
-            let own = (profile == Profile::Keycloak && is_jwt).then(|| json::parse(payload).expect("a payload that was read is JSON to everybody"));
+            let own = (profile == Profile::KEYCLOAK && is_jwt).then(|| json::parse(payload).expect("a payload that was read is JSON to everybody"));
             active(&introspection, &answer, own.as_ref());
         }
         Ok(Answer::Inactive) => assert!(json::parse(body).is_some_and(|answer| answer.all("active") == [&Json::False]), "inactive, says nobody"),
@@ -60,10 +60,12 @@ fn active(introspection: &Introspection, answer: &Json, own: Option<&Json>) {
     }
     let speaking: Vec<&Json> = sources.into_iter().filter(|source| source.permissions().is_some()).collect();
     for permission in &introspection.permissions {
+        // One without a resource is for nothing.
+        let Some(resource) = &permission.resource else { continue };
         for scope in permission.scopes.iter().map(Some).chain([None]) {
             let scope = scope.map(|scope| &*scope.0);
-            let granted = |source: &&Json| source.grants(&permission.resource.0, scope, permission.exp.map(|exp| exp.0));
-            assert!(!speaking.is_empty() && speaking.iter().all(granted), "{} {scope:?} is granted by nobody", permission.resource);
+            let granted = |source: &&Json| source.grants(&resource.0, scope, permission.exp.map(|exp| exp.0));
+            assert!(!speaking.is_empty() && speaking.iter().all(granted), "{resource} {scope:?} is granted by nobody");
         }
     }
 }

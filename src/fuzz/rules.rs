@@ -122,7 +122,7 @@ fn route(number: usize, line: &str) -> Option<RouteConfig> {
     let names: Vec<Arc<str>> = pattern.parameters().cloned().collect();
     let resource = match value("name=") {
         Some(name) => ResourceChoice::Name { name: Template::parse(name, &names).ok()?, owner: None },
-        None => ResourceChoice::Id("r1".into()),
+        None => ResourceChoice::Id { id: "r1".into(), owner: None },
     };
     // As `config/` has it: what is not used must be said.
     if access == "protect" && !has("all") && !unused_parameters(&pattern, &resource).is_empty() {

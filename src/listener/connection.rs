@@ -29,6 +29,7 @@ use tower::{Service, ServiceExt};
 
 use super::drain::UnderWay;
 use super::held::Held;
+use super::seats::Seat;
 use super::transport::{Opened, Protocol, open};
 use super::unread::{PATIENCE, Said};
 use super::uploads::{Upload, Uploads};
@@ -91,7 +92,7 @@ fn http(settings: &Settings) -> http1::Builder {
 }
 
 /// Serves one connection to its end.
-pub(super) async fn serve<S>(stream: TcpStream, address: SocketAddr, shared: Rc<Shared<S>>)
+pub(super) async fn serve<S>(stream: TcpStream, address: SocketAddr, seat: Seat, shared: Rc<Shared<S>>)
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -101,16 +102,28 @@ where
     let settings = shared.terms.now();
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.until_open(), &shared).await else { return };
-    let peer = Peer { address: canonical(address), local: canonical(local), scheme: transport.scheme(), hosts: shared.hosts.clone() };
+    let peer = Peer {
+        address: canonical(address),
+        local: canonical(local),
+        scheme: transport.scheme(),
+        hosts: shared.hosts.clone(),
+        certificate: transport.certificate(),
+    };
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
     let uploads = shared.terms.uploads();
     let service = hyper::service::service_fn(|request| {
         let offered = request.headers().contains_key(UPGRADE);
-        let mut exchange = watchdog.asked();
+        // Over HTTP/1 each connection asks one at a time, and connections are counted.
+        let counted = watchdog.is_shared().then(|| seat.ask());
+        let beyond = matches!(counted, Some(None));
+        let mut exchange = watchdog.asked(counted.flatten());
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let (request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &uploads);
+        let (mut request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &uploads);
+        if beyond {
+            request.refusal = request.refusal.or(Some(Rejection::Overloaded));
+        }
         let pace = Pace::bounded(settings.write, settings.whole_write);
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
@@ -289,6 +302,7 @@ fn arrived(request: http::Request<Incoming>, peer: Peer, exchange: &mut Exchange
         let settings = watchdog.settings();
         // Over HTTP/1 there is one at a time.
         let upload = watchdog.is_shared().then(|| uploads.begin());
+        watchdog.receiving(true);
         if matches!(upload, Some(None)) {
             refusal = refusal.or(Some(Rejection::Overloaded));
         }
@@ -344,6 +358,7 @@ impl Watch for Inbound {
     }
 
     fn end(&mut self, complete: bool) {
+        self.watchdog.receiving(false);
         if !complete {
             self.watchdog.abandon();
         }

@@ -1,6 +1,6 @@
-//! How many connections there are, in all and of each client; one count for all workers.
+//! How many connections there are, in all and of each client, and how many requests a client has under way over HTTP/2; one count for all workers.
 //!
-//! Asked once for each connection, never for a request.
+//! The table is asked once for each connection; a request touches a number only.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +13,13 @@ use super::Settings;
 #[derive(Debug, Default)]
 pub(super) struct Seats {
     taken: AtomicUsize,
-    clients: Mutex<HashMap<IpAddr, usize>>,
+    clients: Mutex<HashMap<IpAddr, Client>>,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    connections: usize,
+    requests: Arc<AtomicUsize>,
 }
 
 /// A connection's place; given back when dropped.
@@ -21,7 +27,14 @@ pub(super) struct Seats {
 pub(super) struct Seat {
     seats: Arc<Seats>,
     client: IpAddr,
+    requests: Arc<AtomicUsize>,
+    /// How many requests all its connections may have under way.
+    most: usize,
 }
+
+/// A request under way, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Asks(Arc<AtomicUsize>);
 
 /// Which bound is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +52,15 @@ impl Seats {
     /// There are too many.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr, settings: &Settings) -> Result<Seat, Full> {
         let client = client(address);
-        {
+        let requests = {
             let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = clients.entry(client).or_default();
-            *count += 1;
-        }
+            let of_client = clients.entry(client).or_default();
+            of_client.connections += 1;
+            Arc::clone(&of_client.requests)
+        };
         // From here on the seat's drop gives back what was counted.
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
-        let seat = Seat { seats: Arc::clone(self), client };
+        let mut seat = Seat { seats: Arc::clone(self), client, requests, most: usize::MAX };
         if before >= settings.connections {
             return Err(Full::OfAll);
         }
@@ -54,8 +68,24 @@ impl Seats {
         if settings.off_for.iter().any(|network| network.contains(&address)) {
             return Ok(seat);
         }
-        let of_client = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&client).copied().unwrap_or(0);
+        seat.most = settings.connections_per_client;
+        let of_client = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&client).map_or(0, |client| client.connections);
         if of_client > settings.connections_per_client { Err(Full::OfClient) } else { Ok(seat) }
+    }
+}
+
+impl Seat {
+    /// One more request of this client over HTTP/2; `None`: it has as many under way as it may have connections, or it could take all that content servers have.
+    pub(super) fn ask(&self) -> Option<Asks> {
+        let more = |count: usize| (count < self.most).then_some(count.saturating_add(1));
+        self.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Asks(Arc::clone(&self.requests)))
+    }
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -63,9 +93,9 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.seats.taken.fetch_sub(1, Ordering::Relaxed);
         let mut clients = self.seats.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = clients.get_mut(&self.client) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(client) = clients.get_mut(&self.client) {
+            client.connections = client.connections.saturating_sub(1);
+            if client.connections == 0 {
                 clients.remove(&self.client);
             }
         }
@@ -103,6 +133,19 @@ mod tests {
         assert!(seats.take(ip("192.0.2.2"), &settings).is_ok());
         drop(first);
         assert!(seats.take(ip("192.0.2.1"), &settings).is_ok());
+    }
+
+    #[test]
+    fn requests_of_all_connections_of_a_client_count_together() {
+        let seats = Arc::new(Seats::default());
+        let settings = settings(10, 2);
+        let (one, two, other) =
+            (seats.take(ip("192.0.2.1"), &settings).unwrap(), seats.take(ip("192.0.2.1"), &settings).unwrap(), seats.take(ip("192.0.2.2"), &settings).unwrap());
+        let (first, second) = (one.ask(), two.ask());
+        assert!(first.is_some() && second.is_some() && one.ask().is_none() && two.ask().is_none(), "there are two");
+        assert!(other.ask().is_some(), "another client has its own");
+        drop(first);
+        assert!(two.ask().is_some());
     }
 
     #[test]

@@ -49,8 +49,7 @@ where
         (shared.settings.on_event)(Event::Opened);
         let shared = Rc::clone(&shared);
         tasks.spawn_local(async move {
-            let _seat = seat;
-            connection::serve(stream, address, shared).await;
+            connection::serve(stream, address, seat, shared).await;
         });
     };
     let mut shutdown = pin!(shutdown);

@@ -165,6 +165,52 @@ async fn a_slow_answer_is_no_idle_connection() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_ended_its_side_gets_its_answer() {
+    let service = tower::service_fn(async |request: Request| {
+        let size = request.body.collect().await.map_or(0, |body| body.to_bytes().len());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Ok(Response::new(Body::full(Bytes::from(format!("late {size}")))))
+    });
+    beside(Settings::default(), service, async |address| {
+        for (request, end) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "late 0"),
+            ("GET / HTTP/1.0\r\nHost: a\r\n\r\n", "late 0"),
+            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "late 0"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", "late 3"),
+        ] {
+            let mut stream = connect(address).await;
+            stream.write_all(request.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let all = rest(stream).await;
+            assert!(all.starts_with("HTTP/1.") && all.ends_with(end), "{request}: {all}");
+        }
+        // In the middle of a body there is nothing to wait for.
+        let mut stream = connect(address).await;
+        stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let started = Instant::now();
+        let _ = rest(stream).await;
+        assert!(started.elapsed() < Duration::from_secs(4), "ended after {:?}", started.elapsed());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_gone_is_not_answered_for_ever() {
+    let service = tower::service_fn(async |_: Request| {
+        std::future::pending::<()>().await;
+        Ok(Response::new(Body::empty()))
+    });
+    beside(Settings::default(), service, async |address| {
+        let mut stream = connect(address).await;
+        stream.write_all(GET).await.unwrap();
+        stream.shutdown().await.unwrap();
+        assert_eq!(rest(stream).await, "", "it ends, without an answer");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_body_that_stands_still_is_answered_408_and_the_connection_closed() {
     beside(Settings { body: SHORT, ..Settings::default() }, reader(), async |address| {
         let all = send(address, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").await;

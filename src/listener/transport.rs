@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::Shared;
 use super::{Event, Tls};
+use crate::routing::ClientCertificate;
 
 /// RFC 9113, 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -110,6 +112,13 @@ impl Transport {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
         }
+    }
+
+    /// The certificate that the client has shown. One that cannot be read is as if there were none: no guard accepts it.
+    pub(super) fn certificate(&self) -> Option<Arc<ClientCertificate>> {
+        let Self::Tls(stream) = self else { return None };
+        let shown = stream.get_ref().1.peer_certificates()?.first()?;
+        ClientCertificate::read(shown).map(Arc::new)
     }
 
     /// The scheme that the client used.

@@ -22,12 +22,15 @@ use super::Settings;
 use super::drain::UnderWay;
 use super::frames::{Frames, Heads, calm};
 use super::raw_head::RawHeads;
+use super::seats::Asks;
 use super::transport::Transport;
 use super::unread::{Said, Unread};
 use crate::holes::{Hole, open};
 
 /// Requests that the other side of an HTTP/2 connection may call and take back unanswered; beyond it there must be more that were answered.
 const TAKEN_BACK: usize = 200;
+/// How long nothing of an answer may be taken by a client that has ended its own side: it may wait for the answer, or be gone (RFC 9112, 9.6).
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 /// How long and how much is thrown away after the last answer.
 pub(super) const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
 
@@ -42,6 +45,10 @@ pub(super) struct Watchdog {
     patience: Cell<Duration>,
     /// All has been said; the other side has until then to close.
     leave: Cell<Option<Instant>>,
+    /// The other side has ended its own; until then it may take of the answer.
+    half_closed: Cell<Option<Instant>>,
+    /// A request's body is being received.
+    receiving: Cell<bool>,
     fresh: Cell<bool>,
     abandoned: Cell<bool>,
     /// Requests at a time share the connection (HTTP/2).
@@ -68,6 +75,7 @@ pub(super) struct Exchange {
     watchdog: Rc<Watchdog>,
     answered: bool,
     said: Option<Said>,
+    _counted: Option<Asks>,
 }
 
 #[derive(Clone, Copy)]
@@ -92,6 +100,8 @@ impl Watchdog {
             stuck: Cell::new(None),
             patience: Cell::new(patience),
             leave: Cell::new(None),
+            half_closed: Cell::new(None),
+            receiving: Cell::new(false),
             fresh: Cell::new(true),
             abandoned: Cell::new(false),
             shared: Cell::new(false),
@@ -120,7 +130,8 @@ impl Watchdog {
             Phase::Busy => None,
         };
         let write = self.stuck.get().map(|(since, _)| since + self.settings.write.min(self.patience.get()));
-        [phase, write, self.leave.get()].into_iter().flatten().min()
+        let half_closed = self.half_closed.get().filter(|_| self.is_busy());
+        [phase, write, half_closed, self.leave.get()].into_iter().flatten().min()
     }
 
     /// When the connection must have become one that carries HTTP.
@@ -153,8 +164,8 @@ impl Watchdog {
         self.shared.get()
     }
 
-    /// A head is complete.
-    pub(super) fn asked(self: &Rc<Self>) -> Exchange {
+    /// A head is complete; `counted` is given up with the answer.
+    pub(super) fn asked(self: &Rc<Self>, counted: Option<Asks>) -> Exchange {
         self.phase.set(Phase::Busy);
         self.abandoned.set(false);
         self.suspect.set(self.heads.borrow_mut().as_mut().and_then(RawHeads::asked));
@@ -163,7 +174,7 @@ impl Watchdog {
         }
         self.exchanges.set(self.exchanges.get().saturating_add(1));
         self.under_way.asked();
-        Exchange { watchdog: Rc::clone(self), answered: false, said: None }
+        Exchange { watchdog: Rc::clone(self), answered: false, said: None, _counted: counted }
     }
 
     /// What the head of the request that was asked last holds and hyper does not show, if that must be refused.
@@ -198,6 +209,21 @@ impl Watchdog {
     /// A request's body will not be read to its end.
     pub(super) fn abandon(&self) {
         self.abandoned.set(true);
+    }
+
+    /// A request's body is being received, or is not any more.
+    pub(super) fn receiving(&self, on: bool) {
+        self.receiving.set(on);
+    }
+
+    /// The other side's end has come. Whether that is to be kept from hyper, which would give up the answer: all of the request is there, so it may be
+    /// waited for.
+    fn bears_end(&self) -> bool {
+        let bears = self.is_busy() && !self.receiving.get() && self.heads.borrow().is_some();
+        if bears && self.half_closed.get().is_none() {
+            self.half_closed.set(Some(Instant::now() + HALF_CLOSED));
+        }
+        bears
     }
 
     /// Whether the current request's body was given up, so that the connection ends after the answer.
@@ -275,6 +301,9 @@ impl Watchdog {
     }
 
     fn taken(&self, bytes: usize) {
+        if bytes > 0 && self.half_closed.get().is_some() {
+            self.half_closed.set(Some(Instant::now() + HALF_CLOSED));
+        }
         let Some((since, _)) = self.stuck.take() else { return };
         // As a request's body: a second for each KiB.
         self.patience.set(self.patience.get().saturating_sub(since.elapsed()).saturating_add(Duration::from_millis(bytes as u64)));
@@ -386,8 +415,14 @@ impl AsyncRead for Watched {
             self.watchdog.read(&bytes);
             return Poll::Ready(Ok(()));
         }
+        if self.watchdog.half_closed.get().is_some() {
+            return if self.watchdog.bears_end() { Poll::Pending } else { Poll::Ready(Ok(())) };
+        }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if matches!(outcome, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0 && self.watchdog.bears_end() {
+            return Poll::Pending;
+        }
         self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
         if self.watchdog.flooded.get() {
             // What has come is not looked at: the library would go on while there is more.
@@ -444,7 +479,7 @@ mod tests {
     async fn a_peer_that_takes_little_at_a_time_is_borne_as_long_as_it_takes_a_kibibyte_a_second() {
         for (bytes, survives) in [(1, 3), (16 * 1024, 100), (30 * 1024, 100)] {
             let watchdog = busy();
-            let _request = watchdog.asked();
+            let _request = watchdog.asked(None);
             let mut passed = 0;
             while passed < 100 {
                 assert!(watchdog.wrote(Poll::Pending).is_pending());
@@ -462,7 +497,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_flush_that_was_held_up_and_went_through_leaves_no_deadline() {
         let watchdog = busy();
-        let _request = watchdog.asked();
+        let _request = watchdog.asked(None);
         assert!(watchdog.flushed(Poll::Pending).is_pending());
         assert!(watchdog.deadline().is_some());
         assert!(watchdog.flushed(Poll::Ready(Ok(()))).is_ready());

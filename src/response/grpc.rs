@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_challenge_keeps_its_ticket_and_says_unauthenticated() {
         let challenge = HeaderValue::from_static("UMA realm=\"photoz\", ticket=\"t\"");
-        let rejection = Rejection::PermissionRequired { challenge: challenge.clone(), open_with: None };
+        let rejection = Rejection::PermissionRequired { challenge: challenge.clone(), open_with: None, body: None, forbidden: false };
         let answer = translate(&rejection, rejection.clone().into_response(Asked::default()));
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(answer.headers()["grpc-status"], "16");

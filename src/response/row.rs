@@ -104,6 +104,8 @@ rows! {
     C2,
     /// a ticket: 401 with the challenge
     C3,
+    /// a plain OAuth server, which gives no tickets: 401, or 403 for a missing scope, with a Bearer challenge
+    O1,
     /// the authorization server does not know the resource any more: unreachable, looked up again
     C4,
     /// the authorization server refuses the permission request: unreachable
@@ -112,6 +114,14 @@ rows! {
     C6,
     /// no usable answer to the permission request: unreachable
     C7,
+    /// a guard: no credential, or one of another scheme than it asks for: 401
+    G1,
+    /// a guard: the credential is not accepted: 401
+    G2,
+    /// a guard: the connection has no client certificate that is accepted: 403
+    G3,
+    /// a guard: the credential is accepted: forwarded, without it
+    G4,
     /// the upstream's answer, relayed
     U1,
     /// the upstream refuses the gateway's own credential: 502, its challenge is kept back

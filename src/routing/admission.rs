@@ -29,8 +29,6 @@ use crate::telemetry::Recorder;
 pub const MAX_TARGET: usize = 8 * 1024;
 /// Longest method; the longest registered one has 18 letters.
 const MAX_METHOD: usize = 32;
-/// Digits that a length may have: what a 64-bit number always holds.
-const MAX_LENGTH_DIGITS: usize = 19;
 /// How much of a User-Agent is kept.
 const MAX_USER_AGENT: usize = 256;
 
@@ -107,8 +105,9 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<(), Rejection> {
     match (length, coding) {
         (Some(_), Some(_)) => Err(Rejection::Malformed("Content-Length and Transfer-Encoding contradict each other")),
         (Some(length), None) => {
-            let digits = length.as_bytes();
-            let sane = (1..=MAX_LENGTH_DIGITS).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+            // Beyond what a signed number of 64 bits holds, some servers read another length.
+            let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let sane = digits.is_some_and(|text| text.len() <= 19 && text.parse::<i64>().is_ok());
             if sane { Ok(()) } else { Err(Rejection::Malformed("Content-Length is not a length")) }
         }
         // h2 lets none through; were there one, it would mean nothing.

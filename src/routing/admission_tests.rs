@@ -14,8 +14,13 @@ use crate::response::Row;
 use crate::telemetry::RequestId;
 
 fn request(head: http::request::Parts, body: Body, hosts: &[&str]) -> Request {
-    let peer =
-        Peer { address: "192.0.2.1:4000".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: ServedHosts::new(hosts).unwrap() };
+    let peer = Peer {
+        address: "192.0.2.1:4000".parse().unwrap(),
+        local: "127.0.0.1:80".parse().unwrap(),
+        scheme: "http",
+        hosts: ServedHosts::new(hosts).unwrap(),
+        certificate: None,
+    };
     let recorder = Recorder::new(RequestId("r1".into()), head.method.clone(), None, "http");
     Request { head, body, peer, refusal: None, recorder }
 }

@@ -215,8 +215,13 @@ mod tests {
     use super::*;
 
     fn client(peer: &str, headers: &[(&str, &str)], trusted: &[&str]) -> Client {
-        let peer =
-            Peer { address: SocketAddr::new(peer.parse().unwrap(), 4000), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: Default::default() };
+        let peer = Peer {
+            address: SocketAddr::new(peer.parse().unwrap(), 4000),
+            local: "127.0.0.1:80".parse().unwrap(),
+            scheme: "http",
+            hosts: Default::default(),
+            certificate: None,
+        };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());

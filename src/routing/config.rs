@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::Upgrade;
+use super::{Guard, Upgrade};
 use crate::authorization_server;
 use crate::path::OptIns;
 use crate::uma::Scope;
@@ -81,7 +81,7 @@ pub struct RouteConfig {
     pub upstream: usize,
     /// The upstream's name.
     pub upstream_name: Arc<str>,
-    /// Public or protected.
+    /// Public, protected or guarded.
     pub access: Access,
     /// The path that the upstream sees instead.
     pub rewrite: Option<Rewrite>,
@@ -110,6 +110,8 @@ pub enum Access {
     Public,
     /// Whoever has a permission.
     Protect(Protect),
+    /// Whoever has the credential of the content server behind.
+    Guard(Guard),
 }
 
 /// What a protected route needs.
@@ -128,8 +130,15 @@ pub struct Protect {
 /// How a route names its resource.
 #[derive(Clone, Debug)]
 pub enum ResourceChoice {
+    /// None: the server is a plain OAuth server, and the token's own scopes count.
+    Token,
     /// By its id at the server.
-    Id(Arc<str>),
+    Id {
+        /// The id.
+        id: Arc<str>,
+        /// The owner, whose PAT is needed where each owner has one.
+        owner: Option<Template>,
+    },
     /// By name and owner, looked up at the server.
     Name {
         /// The name.
@@ -151,11 +160,20 @@ pub enum ResourceChoice {
 }
 
 impl ResourceChoice {
+    /// Whose it is; absent: the gateway's own client.
+    #[must_use]
+    pub const fn owner(&self) -> Option<&Template> {
+        match self {
+            Self::Token => None,
+            Self::Id { owner, .. } | Self::Name { owner, .. } | Self::Register { owner, .. } => owner.as_ref(),
+        }
+    }
+
     /// Whether the path parameter with this place says which resource it is.
     #[must_use]
     pub fn is_named_by(&self, place: usize) -> bool {
         let (name, owner) = match self {
-            Self::Id(_) => return false,
+            Self::Token | Self::Id { .. } => return false,
             Self::Name { name, owner } | Self::Register { name, owner, .. } => (name, owner),
         };
         [Some(name), owner.as_ref()].into_iter().flatten().any(|template| template.parts.contains(&TemplatePart::Parameter(place)))

@@ -118,7 +118,7 @@ fn lines(places: &[Place]) -> String {
 pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem> {
     let mut problems = Vec::new();
     for public in routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected) {
-        for protected in routes.iter().filter(|route| matches!(route.access, Access::Protect(_))) {
+        for protected in routes.iter().filter(|route| !matches!(route.access, Access::Public)) {
             let overlap = public.host.overlaps(&protected.host) && overlaps(&public.pattern, &protected.pattern, in_any_case);
             let inside = includes(&protected.pattern, &public.pattern) && protected.host.includes(&public.host);
             if overlap && !inside {
@@ -141,7 +141,7 @@ pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem>
 pub(super) fn rewrites(routes: &[RouteConfig]) -> Vec<RouteProblem> {
     let mut problems: Vec<RouteProblem> = routes.iter().filter_map(dropped_parameter).collect();
     for public in routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected) {
-        for protected in routes.iter().filter(|route| matches!(route.access, Access::Protect(_)) && route.upstream == public.upstream) {
+        for protected in routes.iter().filter(|route| !matches!(route.access, Access::Public) && route.upstream == public.upstream) {
             let rewritten = public.rewrite.is_some() || protected.rewrite.is_some();
             if rewritten && overlaps(&asked_upstream(public), &asked_upstream(protected), in_any_case) {
                 let protected_path = Arc::clone(&protected.pattern.text);

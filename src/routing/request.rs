@@ -1,8 +1,10 @@
 //! The request as the listener hands it on.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::authority::ServedHosts;
+use super::certificate::ClientCertificate;
 use crate::body::Body;
 use crate::response::Rejection;
 use crate::telemetry::{Recorded, Recorder};
@@ -44,4 +46,6 @@ pub struct Peer {
     pub scheme: &'static str,
     /// The hosts that the listener serves; the default is all.
     pub hosts: ServedHosts,
+    /// The certificate that the client has shown, where the listener asks for one.
+    pub certificate: Option<Arc<ClientCertificate>>,
 }

@@ -39,13 +39,19 @@ impl Route {
         self.config.place
     }
 
-    /// What it protects; `None` for a public route.
+    /// What it protects by permissions; `None` for a public route and for a guard.
     #[must_use]
     pub const fn protect(&self) -> Option<&Protect> {
         match &self.config.access {
             Access::Protect(protect) => Some(protect),
-            Access::Public => None,
+            Access::Public | Access::Guard(_) => None,
         }
+    }
+
+    /// Whether everyone may pass.
+    #[must_use]
+    pub const fn is_public(&self) -> bool {
+        matches!(self.config.access, Access::Public)
     }
 
     /// Whether a reading of a path that led here names another resource than the path does: one segment of its name is neither as it is written nor as it is
@@ -63,7 +69,7 @@ impl Route {
         })
     }
 
-    /// The scopes that a method needs. `None`: the route is public, or the method is not mapped. HEAD follows GET wherever GET is mapped.
+    /// The scopes that a method needs. `None`: the route needs none, or the method is not mapped. HEAD follows GET wherever GET is mapped.
     #[must_use]
     pub fn needs(&self, method: &Method) -> Option<&Arc<[Scope]>> {
         self.mapping(method).map(|(scopes, _)| scopes)
@@ -88,7 +94,7 @@ impl Route {
 #[must_use]
 pub fn unused_parameters(pattern: &Pattern, resource: &ResourceChoice) -> Vec<Arc<str>> {
     let templates = match resource {
-        ResourceChoice::Id(_) => [None, None],
+        ResourceChoice::Token | ResourceChoice::Id { .. } => [None, None],
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => [Some(name), owner.as_ref()],
     };
     let used: Vec<usize> = templates.into_iter().flatten().flat_map(super::Template::parameters).collect();

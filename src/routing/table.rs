@@ -95,7 +95,7 @@ impl RouteTable {
     pub fn check_readings(&self, host: &str, path: &CanonicalPath, found: &Arc<Route>) -> Result<(), PathProblem> {
         let is_found = |index: usize| self.routes.get(index).is_some_and(|route| Arc::ptr_eq(route, found));
         if !open(Hole::CaseIgnored) && (self.names.upper || path.as_str().bytes().any(|byte| byte.is_ascii_uppercase())) {
-            let is_open = |index: usize| self.routes.get(index).is_none_or(|route| route.protect().is_none());
+            let is_open = |index: usize| self.routes.get(index).is_none_or(|route| route.is_public());
             if self.leads(host, &path.segments(), &|index| !is_found(index) && !is_open(index)) {
                 return Err(PathProblem::Lookalike);
             }
@@ -103,12 +103,13 @@ impl RouteTable {
         if path.needs().is_empty() || open(Hole::OptInsEverywhere) {
             return Ok(());
         }
+        // First, since it costs least.
+        if let Some(problem) = path.needs().beyond(found.config().opt_ins).problem() {
+            return Err(problem);
+        }
         let elsewhere = |reading: &Reading| self.leads(host, &reading.segments(), &|index| !is_found(index));
         let another = |reading: &Reading| found.means_another_resource(path, reading) && self.leads(host, &reading.segments(), &is_found);
-        if path.readings()?.iter().any(|reading| elsewhere(reading) || another(reading)) {
-            return Err(PathProblem::Elsewhere);
-        }
-        path.needs().beyond(found.config().opt_ins).problem().map_or(Ok(()), Err)
+        if path.readings()?.iter().any(|reading| elsewhere(reading) || another(reading)) { Err(PathProblem::Elsewhere) } else { Ok(()) }
     }
 
     /// Whether segments lead to such a route in whatever case they are read.

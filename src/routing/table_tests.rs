@@ -209,7 +209,7 @@ fn a_parameter_that_the_resource_does_not_use_is_named() {
     let template = |text: &str| Template::parse(text, &names).unwrap();
     let resource = ResourceChoice::Name { name: template("album {album}"), owner: Some(template("{owner}")) };
     assert_eq!(unused_parameters(&pattern, &resource), ["photo".into()]);
-    assert_eq!(unused_parameters(&pattern, &ResourceChoice::Id("x".into())).len(), 3);
+    assert_eq!(unused_parameters(&pattern, &ResourceChoice::Id { id: "x".into(), owner: None }).len(), 3);
 }
 
 fn segment() -> impl Strategy<Value = String> {

@@ -36,7 +36,7 @@ pub fn protected(line: u32, host: &str, path: &str) -> RouteConfig {
     let methods = vec![(Method::GET, scope("view"), place), (Method::PUT, scope("edit"), place), (Method::DELETE, scope("edit"), place)];
     let protect = Protect {
         server: Arc::new(testing::config()),
-        resource: ResourceChoice::Id("r1".into()),
+        resource: ResourceChoice::Id { id: "r1".into(), owner: None },
         scopes: MethodScopes { methods },
         scopes_match: ScopesMatch::All,
     };

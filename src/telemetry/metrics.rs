@@ -59,6 +59,7 @@ pub struct Metrics {
     cache_misses: IntCounterVec,
     cache_evictions: IntCounterVec,
     pat_expiry: IntGaugeVec,
+    without_consent: IntGaugeVec,
     resources: IntGaugeVec,
     reload_successful: IntGauge,
     reload_success_time: IntGauge,
@@ -128,6 +129,11 @@ impl Metrics {
             cache_misses: define.counters("uma_cache_misses_total", "Answers not found in the cache.", &["cache"])?,
             cache_evictions: define.counters("uma_cache_evictions_total", "Entries that had to make room.", &["cache"])?,
             pat_expiry: define.gauges("uma_pat_expiry_timestamp_seconds", "When the protection API access token expires.", &["authorization_server"])?,
+            without_consent: define.gauges(
+                "uma_owners_without_consent",
+                "Owners whose password or consent the authorization server refuses.",
+                &["authorization_server"],
+            )?,
             resources: define.gauges("uma_resources_registered", "Resources that the gateway has registered.", &["authorization_server"])?,
             reload_successful: define.gauge("uma_gateway_config_last_reload_successful", "1 when the configuration was read without mistakes last time.")?,
             reload_success_time: define.gauge("uma_gateway_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.")?,
@@ -215,6 +221,11 @@ impl Metrics {
     /// When a server's protection API access token expires, in seconds since 1970; 0: there is none.
     pub fn pat_expires(&self, authorization_server: &str, timestamp: i64) {
         set(&self.pat_expiry, &[authorization_server], timestamp);
+    }
+
+    /// How many owners' password or consent a server refuses.
+    pub fn owners_without_consent(&self, authorization_server: &str, count: usize) {
+        set(&self.without_consent, &[authorization_server], i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// How many resources are registered at a server.

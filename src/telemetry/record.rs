@@ -179,14 +179,14 @@ impl Record {
         }
     }
 
-    /// The row that says why the request was answered so: the last one, but for a relayed answer (`U1`) and for a challenge (`C3`) the decision
+    /// The row that says why the request was answered so: the last one, but for a relayed answer (`U1`) and for a challenge (`C3`, `O1`) the decision
     /// that led there. That the gateway's own credential was renewed on the way (`I8`, `C6`) decides nothing when it went well.
     #[must_use]
     pub fn row(&self) -> Option<Row> {
         let last = self.rows.iter().last()?;
-        let led_here = |row: &Row| !matches!(row, Row::U1 | Row::C3 | Row::C6 | Row::I8);
+        let led_here = |row: &Row| !matches!(row, Row::U1 | Row::C3 | Row::O1 | Row::C6 | Row::I8);
         match last {
-            Row::U1 | Row::C3 => self.rows.iter().filter(led_here).last().or(Some(last)),
+            Row::U1 | Row::C3 | Row::O1 => self.rows.iter().filter(led_here).last().or(Some(last)),
             other => Some(other),
         }
     }

@@ -6,7 +6,8 @@
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue};
 
-use super::PermissionTicket;
+use super::{PermissionTicket, Scope};
+use crate::secret::Secret;
 
 /// One challenge of a `WWW-Authenticate` field.
 #[derive(Clone, PartialEq, Eq)]
@@ -91,9 +92,9 @@ impl TokenError {
     }
 }
 
-/// A ticket that no header can carry: empty, or with a control or non-ASCII character. It counts as a failure of the authorization server.
+/// A ticket, or a scope, that no header can carry: empty, or with a control or non-ASCII character. It counts as a failure of the authorization server.
 #[derive(Debug, thiserror::Error)]
-#[error("the permission ticket has characters that no header can carry")]
+#[error("the permission ticket or scope has characters that no header can carry")]
 pub struct TicketUnusable;
 
 /// Writes `UMA realm="…", as_uri="…", error="…", ticket="…"` on one line, `ticket` last, and marks it as sensitive.
@@ -121,6 +122,28 @@ pub fn uma_challenge(realm: &str, as_uri: &str, error: Option<TokenError>, ticke
     let mut value = HeaderValue::from_maybe_shared(bytes::Bytes::from(line)).map_err(|_| TicketUnusable)?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Writes `Bearer realm="…", error="…", scope="…"` (RFC 6750, 3): what a plain OAuth server's token needs.
+///
+/// # Errors
+/// When a scope cannot stand in a header.
+pub fn bearer_challenge(realm: &str, error: Option<TokenError>, scopes: &[Scope]) -> Result<HeaderValue, TicketUnusable> {
+    let mut line = String::from("Bearer realm=");
+    push_quoted(&mut line, realm);
+    if let Some(error) = error {
+        line.push_str(", error=");
+        push_quoted(&mut line, error.as_str());
+    }
+    line.push_str(", scope=");
+    push_quoted(&mut line, &scopes.iter().map(|scope| &*scope.0).collect::<Vec<_>>().join(" "));
+    HeaderValue::try_from(line).map_err(|_| TicketUnusable)
+}
+
+/// `{"ticket":…,"as_uri":…}`: where clients of UMA 1.0 look for the same.
+#[must_use]
+pub fn challenge_body(as_uri: &str, ticket: &PermissionTicket) -> Secret {
+    Secret::from(serde_json::json!({ "ticket": ticket.0.expose(), "as_uri": as_uri }).to_string())
 }
 
 fn push_quoted(line: &mut String, value: &str) {

@@ -13,8 +13,8 @@ use super::UpstreamError;
 use crate::holes::{Hole, open};
 use crate::secret::conceal;
 
-/// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11).
-static OURS: [HeaderName; 11] = [
+/// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11), and what is not for clients.
+static OURS: [HeaderName; 16] = [
     CONNECTION,
     TE,
     TRANSFER_ENCODING,
@@ -26,6 +26,13 @@ static OURS: [HeaderName; 11] = [
     HeaderName::from_static("proxy-connection"),
     HeaderName::from_static("authentication-info"),
     HeaderName::from_static("proxy-authentication-info"),
+    // It would lead the client, with its token, around the gateway (RFC 7838).
+    HeaderName::from_static("alt-svc"),
+    // A server in front of the gateway would serve another file.
+    HeaderName::from_static("x-accel-redirect"),
+    HeaderName::from_static("x-lighttpd-send-file"),
+    HeaderName::from_static("x-reproxy-url"),
+    HeaderName::from_static("x-sendfile"),
 ];
 
 /// The head for the client.
@@ -102,7 +109,7 @@ fn framing(headers: &HeaderMap) -> Result<(), UpstreamError> {
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let length = lengths.next();
-    if lengths.next().is_some() || length.is_some_and(|length| length.is_empty() || !length.as_bytes().iter().all(u8::is_ascii_digit)) {
+    if lengths.next().is_some() || length.is_some_and(|length| !is_length(length)) {
         return Err(UpstreamError::Answer("several lengths, or one that is no number"));
     }
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
@@ -115,6 +122,11 @@ fn framing(headers: &HeaderMap) -> Result<(), UpstreamError> {
         }
     }
     Ok(())
+}
+
+/// A number that every reader holds: of 64 bits with a sign.
+fn is_length(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok())
 }
 
 /// The fields that `Connection` names.

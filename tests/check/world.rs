@@ -92,6 +92,7 @@ impl Setup {
             .args(["check", "--online", "--format", format, "--config"])
             .arg(&file)
             .env("GATEWAY_CLIENT_SECRET", &self.secret)
+            .env("ALICE_PASSWORD", "alice")
             .env("PROXY_PASSWORD", "proxy-secret");
         // The servers run on this thread, so it must not wait.
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
@@ -120,6 +121,21 @@ impl World {
     /// A server that speaks like a realm `photoz` of Keycloak.
     pub async fn keycloak() -> Self {
         Self::of(Kind::Keycloak { realm: "photoz".into() }).await
+    }
+
+    /// A server that speaks like AM 7; Alice's PAT is had with her password.
+    pub async fn am() -> Self {
+        let mut world = Self::of(Kind::Am).await;
+        world.setup.server = "pat: { owners: { alice: { password: { env: ALICE_PASSWORD } } } }".into();
+        world
+    }
+
+    /// A plain OAuth server.
+    pub async fn oauth() -> Self {
+        let mut world = Self::of(Kind::Keycloak { realm: "photoz".into() }).await;
+        world.setup.server = "profile: oauth".into();
+        world.setup.routes = "\n  - path: /albums/**\n    protect: { scopes: { GET: [view] } }".into();
+        world
     }
 
     async fn of(kind: Kind) -> Self {

@@ -9,8 +9,8 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::steps::{self, compatible, cut, forward, wide, without_parameters};
 
-/// Below these nothing is reached without the right RPT.
-pub const PROTECTED: [&str; 9] = ["/docs", "/open/münze", "/albums", "/named", "/instant", "/tenant", "/live", "/loose/secret", "/open/admin"];
+/// Below these nothing is reached without the right RPT, or the credential of a guard.
+pub const PROTECTED: [&str; 10] = ["/guarded", "/docs", "/open/münze", "/albums", "/named", "/instant", "/tenant", "/live", "/loose/secret", "/open/admin"];
 
 /// Most readings that are followed; hostile targets have some hundred.
 const MANY: usize = 3_000;

@@ -54,7 +54,12 @@ fn of_message(world: &World, message: &Message, allowed: &[String]) -> Vec<Strin
     if values("authorization") != credential {
         faults.push(format!("{target}: the gateway's own credential did not arrive alone"));
     }
-    let is_named = allowed.contains(&target) && careless::protected(&message.target).is_some() && !target.starts_with("/named") && !target.starts_with("/docs");
+    let is_guarded = target.starts_with("/guarded");
+    let is_named = !is_guarded
+        && allowed.contains(&target)
+        && careless::protected(&message.target).is_some()
+        && !target.starts_with("/named")
+        && !target.starts_with("/docs");
     if is_named && values("x-photo-user").len() != 1 {
         faults.push(format!("{target}: the identity header did not arrive alone"));
     }

@@ -67,6 +67,10 @@ fn yaml(issuer: &str, tenant: &str, content: SocketAddr, files: &Authority) -> S
     text += "  - { path: \"/named/{name}\", upstream: content, protect: { authorization_server: main, resource: { name: \"{name}\", owner: alice }, scopes: { GET: [view] } } }\n";
     text += "  - { path: \"/docs/{name}\", upstream: content, protect: { authorization_server: main, resource: { name: \"{name}\", owner: alice }, scopes: { GET: [view] } }, encoded_slash: true, encoded_percent: true, semicolon: true }\n";
     text += "  - { path: \"/docs/of/{name}/**\", upstream: content, protect: { authorization_server: main, resource: { name: \"{name}\", owner: alice }, scopes: { GET: [view] } }, encoded_slash: true }\n";
+    text += &format!(
+        "  - {{ path: /guarded/**, upstream: content, protect: {{ mode: guard, accept: {{ basic: {{ username: gateway, password: {{ file: {} }} }} }} }} }}\n",
+        files.path("guard")
+    );
     text += "  - { path: /public/**, upstream: content, public: true }\n  - { path: /bare/**, upstream: bare, public: true }\n";
     text += "  - { path: /ws/**, upstream: content, public: true, upgrade: [ websocket ] }\n";
     text += "  - { path: /loose/**, upstream: content, public: true, covers_protected: true, encoded_slash: true, encoded_percent: true, semicolon: true }\n";
@@ -92,7 +96,7 @@ impl World {
         let upstream = Upstream::start().await;
         let files = Authority::new();
         files.sign("gateway", &["gateway.example.org"]);
-        for (name, secret) in [("client", "gateway-secret"), ("proxy", "proxy-secret")] {
+        for (name, secret) in [("client", "gateway-secret"), ("proxy", "proxy-secret"), ("guard", "closed-to-everyone")] {
             files.put(name, secret);
             std::fs::set_permissions(files.file(name), std::fs::Permissions::from_mode(0o600)).expect("our own file");
         }

@@ -8,7 +8,7 @@ use uma_gateway::app::Why;
 use uma_gateway::demo::authorization_server::{Endpoint, Kind};
 use uma_gateway::demo::content_server::Reply;
 
-use super::support::{Connection, LINK, Load, Plan, World, free_port, get, until};
+use super::support::{Connection, LINK, Load, Neighbours, Plan, World, free_port, get, until};
 
 /// Long enough for many requests, short enough for a test.
 const WHILE: Duration = Duration::from_millis(500);
@@ -42,6 +42,29 @@ async fn the_client_secret_is_changed_in_the_file_first() {
     assert!(outcome.good > 50);
     let series = "uma_gateway_secret_loaded_timestamp_seconds{kind=\"client_secret\",name=\"server\"}";
     assert!(world.metric(series).await.is_some());
+}
+
+#[tokio::test]
+async fn an_owners_new_password_is_used_at_once_and_cached_answers_stay() {
+    let around = Neighbours::start(Kind::Am).await;
+    around.write("alice-password", "alice");
+    let owners = "pat: { owners: { alice: { password: { file: alice-password } } } }\n    introspection: { max_age: 600s }";
+    around.plan(&Plan { server: owners.into(), ..Plan::default() });
+    let world = World::over(around, false).await;
+    let (control, rpt) = (world.around.control(), world.around.rpt());
+    assert_eq!(get(world.address(), LINK, Some(&rpt)).await.status, 200);
+    control.add_user("alice", "another");
+    assert_eq!(world.get(LINK).await.status, 403, "the old one is refused, and not tried again");
+    let series = "uma_owners_without_consent{authorization_server=\"server\"}";
+    assert_eq!(world.metric(series).await, Some(1.0));
+
+    world.around.write("alice-password", "another");
+    reload(&world).await;
+    assert_eq!(world.get(LINK).await.status, 401, "a ticket again");
+    assert_eq!(world.metric(series).await, Some(0.0));
+    let asked = control.calls(Endpoint::Introspection);
+    assert_eq!(get(world.address(), LINK, Some(&rpt)).await.status, 200);
+    assert_eq!(control.calls(Endpoint::Introspection), asked, "the section is the same, so is what was cached");
 }
 
 #[tokio::test]

@@ -41,7 +41,8 @@ async fn no_secret_comes_out_of_the_process_by_any_way() {
     world.know_minted();
     let log = world.end();
 
-    for kind in ["RPT", "ticket", "protection token (PAT)", "proxy token (oauth2)", "client secret", "payload of a JWT", "cookie"] {
+    for kind in ["RPT", "ticket", "protection token (PAT)", "proxy token (oauth2)", "assertion for an upstream", "client secret", "payload of a JWT", "cookie"]
+    {
         assert!(world.planted.kinds().contains(kind), "there was no {kind}");
     }
     let went = world.planted.found(driven.as_bytes());

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
@@ -24,6 +26,7 @@ pub struct Presented {
     query: Vec<(&'static str, String)>,
     user: String,
     form: String,
+    guard: String,
 }
 
 impl Presented {
@@ -34,6 +37,7 @@ impl Presented {
         }
         let rpt = world.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
         let jwt = world.keycloak.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
+        let guard = world.own.guard.clone();
         let planted = &mut world.planted;
         planted.know("RPT", &rpt);
         for (part, kind) in jwt.split('.').skip(1).zip(["payload of a JWT", "signature of a JWT"]) {
@@ -55,7 +59,7 @@ impl Presented {
         let query = query.into_iter().map(|name| (name, planted.plant(&format!("{name} in the query")))).collect();
         let form = format!("claim_token={}&id_token={}", planted.plant("claim token in a form"), planted.plant("ID token in a form"));
         let (unknown, user) = (planted.plant("unknown token"), planted.plant("password in an address"));
-        Self { rpt, jwt, unknown, fields, schemes, query, user, form }
+        Self { rpt, jwt, unknown, fields, schemes, query, user, form, guard }
     }
 
     fn get(&self, target: &str, more: &str) -> String {
@@ -95,6 +99,10 @@ impl Presented {
             self.get("/nowhere", &rpt),
             self.get("/public/welcome.txt", &rpt),
             self.get("/token/welcome.txt", &rpt),
+            self.get("/signed/welcome.txt", &rpt),
+            self.get("/guarded/welcome.txt", &rpt),
+            self.get("/guarded/welcome.txt", &format!("Authorization: Basic {}", STANDARD.encode(format!("gateway:{}", planted.plant("wrong password for a guard"))))),
+            self.get("/guarded/welcome.txt", &format!("Authorization: Basic {}", STANDARD.encode(format!("gateway:{}", self.guard)))),
             self.get("/dead/welcome.txt", &rpt),
             self.ask("POST", "/public/form", "Content-Type: application/x-www-form-urlencoded", &self.form),
             self.get(&format!("{LINK}/%00"), &rpt),

@@ -27,10 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The secrets of the gateway itself.
 pub struct Own {
     pub client: String,
+    pub owner: String,
     pub password: String,
     pub bearer: String,
     pub header: String,
     pub oauth2: String,
+    pub guard: String,
     pub admin: String,
     pub collector: String,
 }
@@ -57,10 +59,12 @@ impl World {
         let mut planted = Planted::default();
         let own = Own {
             client: planted.plant("client secret"),
+            owner: planted.plant("owner's password"),
             password: planted.plant("proxy password (basic)"),
             bearer: planted.plant("proxy token (bearer)"),
             header: planted.plant("proxy key (header)"),
             oauth2: planted.plant("proxy client's secret (oauth2)"),
+            guard: planted.plant("password of a guard"),
             admin: planted.plant("admin token"),
             collector: planted.plant("the collector's key"),
         };
@@ -72,6 +76,7 @@ impl World {
             control.add_resource_server("token-client", &own.oauth2);
             control.register("alice", "vacation", &["view", "edit"]);
         }
+        server.control().add_user("alice", &own.owner);
         let content = ContentServer::start(content_server::Options { credential: None, ..content_server::Options::default() }).await.expect("a port is free");
         let folder = tempfile::tempdir().expect("a folder");
         let (health, admin) = (free_address(), free_address());
@@ -182,6 +187,11 @@ impl World {
             let token = seen.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
             minted.extend(token.map(|token| ("proxy token (oauth2)", token.to_owned())));
         }
+        for seen in self.content.records().requests().iter().filter(|seen| seen.target.starts_with("/signed/")) {
+            let token = seen.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+            let parts = token.into_iter().flat_map(|token| token.split('.').skip(1));
+            minted.extend(parts.map(|part| ("assertion for an upstream", part.to_owned())));
+        }
         minted.sort();
         minted.dedup();
         for (kind, text) in minted {
@@ -219,9 +229,20 @@ fn free_address() -> SocketAddr {
 /// Secrets' files, and a certificate with its key, of which a line in the middle is the secret.
 fn write_files(planted: &mut Planted, own: &Own, folder: &tempfile::TempDir) {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("it can be written");
-    for (name, secret) in [("client", &own.client), ("bearer", &own.bearer), ("key", &own.header), ("oauth2", &own.oauth2), ("admin", &own.admin)] {
+    for (name, secret) in [
+        ("client", &own.client),
+        ("owner", &own.owner),
+        ("bearer", &own.bearer),
+        ("key", &own.header),
+        ("oauth2", &own.oauth2),
+        ("guard", &own.guard),
+        ("admin", &own.admin),
+    ] {
         write(name, &format!("{secret}\n"));
     }
+    let key = KeyPair::generate().expect("a key").serialize_pem();
+    write("signing.key", &key);
+    planted.know("key that signs assertions", key.lines().nth(2).expect("a second line"));
     for (name, kind) in [("client-tls", "client key of an upstream"), ("server-tls", "key of a listener")] {
         let key = KeyPair::generate().expect("a key");
         let certificate = CertificateParams::new(vec!["localhost".to_owned()]).expect("a name").self_signed(&key).expect("a certificate");
@@ -247,6 +268,7 @@ authorization_servers:
   server:
     issuer: "{issuer}"
     client: {{ id: content-gateway, secret: {{ file: client }} }}
+    pat: {{ owners: {{ alice: {{ password: {{ file: owner }} }} }} }}
     timeout: 300ms
     introspection: {{ max_age: 1s }}
   keycloak:
@@ -259,6 +281,7 @@ upstreams:
   bearer: {{ servers: [ "http://{content}" ], credentials: {{ bearer: {{ token: {{ file: bearer }} }} }} }}
   header: {{ servers: [ "http://{content}" ], credentials: {{ headers: {{ X-Upstream-Key: {{ file: key }} }} }} }}
   oauth2: {{ servers: [ "http://{content}" ], credentials: {{ oauth2: {{ token_endpoint: "{issuer}/token", client: {{ id: token-client, secret: {{ file: oauth2 }} }} }} }} }}
+  jwt: {{ servers: [ "http://{content}" ], credentials: {{ jwt: {{ key: {{ file: signing.key }}, issuer: gateway, audience: content }} }} }}
   dead: {{ servers: [ "https://localhost:{dead}" ], tls: {{ client_certificate: client-tls.crt, client_key: client-tls.key }} }}
 routes:
   - {{ path: /albums/vacation/**, upstream: basic, protect: {{ authorization_server: server, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view], PUT: [edit] }} }} }}
@@ -266,6 +289,8 @@ routes:
   - {{ path: /public/**, upstream: header, public: true }}
   - {{ path: /socket/**, upstream: header, public: true, upgrade: [websocket] }}
   - {{ path: /token/**, upstream: oauth2, public: true }}
+  - {{ path: /signed/**, upstream: jwt, public: true }}
+  - {{ path: /guarded/**, upstream: header, protect: {{ mode: guard, accept: {{ basic: {{ username: gateway, password: {{ file: guard }} }} }} }} }}
   - {{ path: /dead/**, upstream: dead, public: true }}
 "#,
         issuer = server.issuer(),

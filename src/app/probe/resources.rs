@@ -21,7 +21,7 @@ pub struct Target {
 
 #[derive(Debug, PartialEq, Eq)]
 enum Named {
-    Id(ResourceId),
+    Id(ResourceId, Option<Arc<str>>),
     Key(ResourceKey),
     Declared(Declared),
     /// Its name needs a path: the texts as written.
@@ -40,7 +40,8 @@ pub fn targets(config: &config::Gateway, server: ServerIdentity) -> Vec<Target> 
             continue;
         }
         let named = match (&protect.resource, snapshot::fixed(protect)) {
-            (ResourceChoice::Id(id), _) => Named::Id(ResourceId(Arc::clone(id))),
+            (ResourceChoice::Token, _) => continue,
+            (ResourceChoice::Id { id, owner }, _) => Named::Id(ResourceId(Arc::clone(id)), owner.as_ref().map(|owner| Arc::clone(&owner.text))),
             (_, Some((_, Some(declared)))) => Named::Declared(declared),
             (_, Some((key, None))) => Named::Key(key),
             (ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. }, None) => {
@@ -68,7 +69,7 @@ pub fn targets(config: &config::Gateway, server: ServerIdentity) -> Vec<Target> 
 pub async fn survey(server: &Server, targets: &[Target], report: &mut Report) {
     for target in targets {
         let looked = match &target.named {
-            Named::Id(id) => by_id(server, target, id, report).await,
+            Named::Id(id, owner) => by_id(server, target, owner.as_deref(), id, report).await,
             Named::Key(key) => by_key(server, target, key, report).await,
             Named::Declared(declared) => declared_one(server, target, declared, report).await,
             Named::Template { name, owner } => {
@@ -83,8 +84,8 @@ pub async fn survey(server: &Server, targets: &[Target], report: &mut Report) {
     }
 }
 
-async fn by_id(server: &Server, target: &Target, id: &ResourceId, report: &mut Report) -> Result<(), AskError> {
-    match server.describe(id, deadline(server)).await? {
+async fn by_id(server: &Server, target: &Target, owner: Option<&str>, id: &ResourceId, report: &mut Report) -> Result<(), AskError> {
+    match server.describe(owner, id, deadline(server)).await? {
         Some(description) => scopes(target, &format!("resource {id} (\"{}\")", description.name), &description, report),
         None => {
             report.fail(format!("it has no resource with the id {id} (line {})", target.line), "correct the id, or name the resource by `name` and `owner`");
@@ -95,7 +96,7 @@ async fn by_id(server: &Server, target: &Target, id: &ResourceId, report: &mut R
 
 async fn by_key(server: &Server, target: &Target, key: &ResourceKey, report: &mut Report) -> Result<(), AskError> {
     let Some(id) = server.find(key, deadline(server)).await? else { return missing(server, target, key, report).await };
-    let description = server.describe(&id, deadline(server)).await?.unwrap_or_default();
+    let description = server.describe(key.owner.as_deref(), &id, deadline(server)).await?.unwrap_or_default();
     scopes(target, &format!("resource {}", shown(server, key)), &description, report);
     Ok(())
 }
@@ -107,7 +108,7 @@ async fn declared_one(server: &Server, target: &Target, declared: &Declared, rep
         report.ok(format!("resource {what} is not there yet: the gateway registers it when it starts"));
         return Ok(());
     };
-    let description = server.describe(&id, deadline(server)).await?.unwrap_or_default();
+    let description = server.describe(declared.key.owner.as_deref(), &id, deadline(server)).await?.unwrap_or_default();
     let other = description.scopes.len() != declared.scopes.len() || declared.scopes.iter().any(|scope| !description.scopes.iter().any(|has| *has == *scope.0));
     if other {
         let (has, wants) = (description.scopes.join(", "), joined(&declared.scopes));
@@ -140,7 +141,7 @@ async fn missing(server: &Server, target: &Target, key: &ResourceKey, report: &m
     let client = &*server.config().client.id;
     let wanted = key.owner.as_deref().unwrap_or(client);
     let line = target.line;
-    let same = server.inventory(Some(&key.name), deadline(server)).await?;
+    let same = server.inventory(key.owner.as_deref(), Some(&key.name), deadline(server)).await?;
     let owners: Vec<&str> = same.iter().filter_map(|one| one.owner.as_deref()).filter(|owner| *owner != wanted).collect();
     if !owners.is_empty() {
         let owners = owners.join(", ");
@@ -152,7 +153,7 @@ async fn missing(server: &Server, target: &Target, key: &ResourceKey, report: &m
         report.fail(format!("resource \"{}\" belongs to {owners}, not to {wanted}", key.name), mend);
         return Ok(());
     }
-    let all = server.inventory(None, deadline(server)).await?;
+    let all = server.inventory(key.owner.as_deref(), None, deadline(server)).await?;
     let near = config::nearest(&key.name, all.iter().map(|one| one.name.as_str())).and_then(|name| all.iter().find(|one| one.name == name));
     let mend = match near {
         Some(one) => {

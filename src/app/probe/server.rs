@@ -12,7 +12,7 @@ use super::resources::{self, Target};
 use super::trouble::Asked;
 use crate::authorization_server::{Answer, AskError, Config, Introspected, Profile, Server};
 use crate::http_client::HttpClient;
-use crate::uma::Timestamp;
+use crate::uma::{Rpt, Timestamp};
 
 /// Clocks that differ by more, in seconds, are told.
 const CLOCKS_APART: i64 = 30;
@@ -21,11 +21,19 @@ const CLOCKS_APART: i64 = 30;
 pub async fn survey(server: &Server, http: &HttpClient, targets: &[Target], report: &mut Report) {
     let asked = asked(server.config(), http);
     let Some(dated) = discovery(server, &asked, report).await else { return };
-    if client(server, &asked, report).await.is_none() {
-        return;
+    if !server.config().speaks_uma() {
+        return introspector(server, &asked, report).await;
     }
-    let open = protection(server, &asked, report).await.is_some();
-    introspection(server, &asked, !dated, report).await;
+    let owners: Vec<Option<&str>> = server.config().owners.keys().map(|owner| Some(&**owner)).collect();
+    let (mut open, mut tell_clock) = (true, !dated);
+    for owner in if owners.is_empty() { vec![None] } else { owners } {
+        if client(server, owner, &asked, report).await.is_none() {
+            open = false;
+            continue;
+        }
+        open &= protection(server, owner, &asked, report).await.is_some();
+        introspection(server, owner, &asked, std::mem::take(&mut tell_clock), report).await;
+    }
     if open {
         resources::survey(server, targets, report).await;
     }
@@ -61,7 +69,7 @@ async fn discovery(server: &Server, asked: &Asked<'_>, report: &mut Report) -> O
         }
     };
     match server.accept_discovery(&response) {
-        Ok(metadata) => report.ok(format!("reached, its discovery document fits (profile {})", metadata.profile.name())),
+        Ok(metadata) => report.ok(format!("reached, its discovery document fits (profile {})", metadata.profile.name)),
         Err(error) => {
             refused_document(server.config(), asked, &response, &error, report).await;
             return None;
@@ -152,19 +160,47 @@ fn clock(ahead: i64, report: &mut Report) {
     report.fail(format!("its clock is {apart} s {way} ours"), "let both machines keep time by NTP: tokens and tickets end at the wrong moment");
 }
 
+/// A plain OAuth server: whether our client may introspect. What it says of a token that nobody has does not matter.
+async fn introspector(server: &Server, asked: &Asked<'_>, report: &mut Report) {
+    let id = &*server.config().client.id;
+    match server.introspect(None, &Rpt("no-token-of-anybody".into()), deadline(server), &mut false).await {
+        Ok(_) => report.ok(format!("client \"{id}\" has the right secret and may introspect")),
+        Err(AskError::CredentialRefused(_)) => report.fail(
+            format!("client \"{id}\" has a wrong secret, or may not introspect"),
+            format!("correct `{}`, or let it, at the server", key(server.config(), "client.secret")),
+        ),
+        Err(error) => {
+            let trouble = asked.trouble(&error).await;
+            report.fail(format!("introspection cannot be used: {}", trouble.what), trouble.mend);
+        }
+    }
+}
+
+/// A PAT as messages name it.
+fn pat(owner: Option<&str>) -> String {
+    owner.map_or_else(|| "PAT".to_owned(), |owner| format!("PAT of {owner}"))
+}
+
 /// Our client's secret, and with it a PAT.
-async fn client(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Option<()> {
-    let error = match server.pat(deadline(server)).await {
+async fn client(server: &Server, owner: Option<&str>, asked: &Asked<'_>, report: &mut Report) -> Option<()> {
+    let error = match server.pat(owner, deadline(server)).await {
         Ok(held) => {
             let life = (held.until() - Instant::now()).as_secs_f64().round();
-            report.ok(format!("client \"{}\" has the right secret and gets a PAT (for {life} s)", server.config().client.id));
+            report.ok(format!("client \"{}\" has the right secret and gets a {} (for {life} s)", server.config().client.id, pat(owner)));
             return Some(());
         }
         Err(error) => error,
     };
     let (config, id) = (server.config(), &*server.config().client.id);
-    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::Keycloak);
+    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::KEYCLOAK);
     match &error {
+        AskError::NeedsConsent => {
+            let owner = owner.unwrap_or_default();
+            report.fail(
+                format!("it refuses the password of the owner \"{owner}\""),
+                format!("correct `{}`, or let the client use the grant password", key(config, &format!("pat.owners.{owner}.password"))),
+            );
+        }
         AskError::Status { status, error: code, .. } if status.is_client_error() => match (status.as_u16(), code.as_deref()) {
             (_, Some("invalid_scope")) => report.fail(format!("client \"{id}\" may not ask for scope uma_protection"), "let it, at the server"),
             (400, Some("unauthorized_client" | "unsupported_grant_type")) => {
@@ -197,13 +233,14 @@ fn wrong_secret(config: &Config, keycloak: bool, report: &mut Report) {
 }
 
 /// The protection API, as resources are looked up in it.
-async fn protection(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Option<()> {
+async fn protection(server: &Server, owner: Option<&str>, asked: &Asked<'_>, report: &mut Report) -> Option<()> {
     let id = &*server.config().client.id;
-    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::Keycloak);
-    let error = match server.resource_ids(deadline(server)).await {
+    let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::KEYCLOAK);
+    let error = match server.resource_ids(owner, deadline(server)).await {
         Ok(ids) => {
             let plural = if ids.len() == 1 { "" } else { "s" };
-            report.ok(format!("the protection API is open to the client (uma_protection): {} resource{plural}", ids.len()));
+            let whose = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
+            report.ok(format!("the protection API is open to the client (uma_protection): {} resource{plural}{whose}", ids.len()));
             return Some(());
         }
         Err(error) => error,
@@ -234,13 +271,13 @@ async fn protection(server: &Server, asked: &Asked<'_>, report: &mut Report) -> 
 }
 
 /// Introspection of our own PAT; its end tells the time of a server whose answers carry no `Date`.
-async fn introspection(server: &Server, asked: &Asked<'_>, tell_clock: bool, report: &mut Report) {
+async fn introspection(server: &Server, owner: Option<&str>, asked: &Asked<'_>, tell_clock: bool, report: &mut Report) {
     let config = server.config();
-    let told = server.introspect_own(deadline(server)).await;
-    let left = server.pat(deadline(server)).await.map(|held| held.until().saturating_duration_since(Instant::now()).as_secs());
+    let told = server.introspect_own(owner, deadline(server)).await;
+    let left = server.pat(owner, deadline(server)).await.map(|held| held.until().saturating_duration_since(Instant::now()).as_secs());
     match told {
         Ok(Introspected::Answer(Answer::Active(introspection))) => {
-            report.ok("introspection calls our own PAT active");
+            report.ok(format!("introspection calls our own {} active", pat(owner)));
             let ours = left.ok().and_then(|left| i64::try_from(left).ok()).map(|left| Timestamp::now().0.saturating_add(left));
             if let (true, Some(theirs), Some(ours)) = (tell_clock, introspection.exp, ours) {
                 clock(theirs.0.saturating_sub(ours), report);

@@ -2,11 +2,12 @@
 //!
 //! Asked by GET, whose body is not read, at `/` and at the beginnings of the protected routes: a content server may guard one and not the other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::time::Instant;
 
 use super::Report;
@@ -14,9 +15,10 @@ use super::trouble::Asked;
 use crate::app::snapshot;
 use crate::config;
 use crate::credentials::oauth2::{self, Grant, TokenError};
-use crate::credentials::{self, Credential, HostPolicy};
+use crate::credentials::{self, Credential, HostPolicy, Signer};
 use crate::http_client::{HttpClient, HttpError};
 use crate::routing::{Access, HostPattern, RouteConfig, Segment};
+use crate::uma::Timestamp;
 use crate::upstream::{Address, Config, Protocol};
 
 /// Addresses of one upstream that are asked at most.
@@ -103,10 +105,10 @@ impl Visitor<'_> {
     }
 
     /// With the credential; false: the server is down.
-    async fn with(&self, headers: &HeaderMap, report: &mut Report) -> bool {
+    async fn with(&self, shows: &Shows, report: &mut Report) -> bool {
         let mut refused = None;
         for path in &self.paths {
-            match self.get(path, headers).await {
+            match self.get(path, &shows.at(path)).await {
                 Ok(status) if status.is_server_error() => {
                     report.warn(format!("it is up, but fails with the credential (GET {path} → {})", status.as_u16()), "look at its log");
                     return true;
@@ -173,13 +175,14 @@ fn refuses(status: StatusCode) -> bool {
 }
 
 /// What the gateway would send; `None`: it cannot be had, and that is told.
-async fn headers(section: &Config, credential: &credentials::Config, http: &HttpClient, report: &mut Report) -> Option<HeaderMap> {
+async fn headers(section: &Config, credential: &credentials::Config, http: &HttpClient, report: &mut Report) -> Option<Shows> {
     let mut headers = HeaderMap::new();
     match &credential.credential {
         Credential::None => {}
         Credential::Authorization(value) => {
             headers.insert(AUTHORIZATION, value.clone());
         }
+        Credential::Jwt(signer) => return Some(Shows::Signed(Arc::clone(signer))),
         Credential::Headers(fields) => headers.extend(fields.iter().cloned()),
         Credential::Oauth2 { token_endpoint, client, .. } => {
             let grant = snapshot::grant(section, credential)?;
@@ -202,7 +205,24 @@ async fn headers(section: &Config, credential: &credentials::Config, http: &Http
             }
         }
     }
-    Some(headers)
+    Some(Shows::Fixed(headers))
+}
+
+/// What a request to a content server shows.
+enum Shows {
+    /// The same to every path.
+    Fixed(HeaderMap),
+    /// An assertion for each path.
+    Signed(Arc<Signer>),
+}
+
+impl Shows {
+    fn at(&self, path: &str) -> HeaderMap {
+        match self {
+            Self::Fixed(headers) => headers.clone(),
+            Self::Signed(signer) => signer.authorization(&Method::GET, path, None, Timestamp::now()).map(|value| (AUTHORIZATION, value)).into_iter().collect(),
+        }
+    }
 }
 
 async fn no_token(asked: &Asked<'_>, grant: &Grant, error: &TokenError, report: &mut Report) {

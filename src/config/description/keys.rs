@@ -33,6 +33,7 @@ pub(in crate::config) static FILE: Section = Section::new(
             "The client application, offered on the page that a browser gets instead of content; `{url}` is the address asked for.",
         )
         .example("\"https://app.example.org/open?link={url}\""),
+        Key::new("store", Kind::Section(&STORE), "Records that outlive a restart: resources of owners, and their tokens, encrypted. A change needs a restart."),
         Key::new("log", Kind::Section(&LOG), "Logs."),
         Key::new("drain", Kind::Section(&DRAIN), "How the gateway ends when it is told to."),
         Key::new("workers", Kind::Number(1, 1024), "Threads that carry requests.").default("CPUs available").example("2"),
@@ -71,6 +72,19 @@ static CERTIFICATE: Section = Section::new(
     ],
 );
 
+static STORE: Section = Section::new(
+    "`store`",
+    &[
+        Key::new("file", Kind::File, "The SQLite database. It is made where there is none; one gateway has it at a time.")
+            .required()
+            .example("/var/lib/uma-gateway/records.db"),
+        Key::new("key", Kind::Secret, "32 random octets in base64 or hexadecimal, which tokens are encrypted with.").required(),
+        Key::new("old_keys", Kind::List(&Kind::Secret), "Keys from before: what they encrypted is encrypted with `key` at the next start.")
+            .default("none")
+            .example("[ { file: old-store-key } ]"),
+    ],
+);
+
 static HEALTH: Section = Section::new(
     "`health`",
     &[Key::new("address", Kind::Address, "Address and port, reachable for probes and for Prometheus.").required().example("127.0.0.1:9090")],
@@ -89,7 +103,12 @@ static ADMIN: Section = Section::new(
 static SERVER: Section = Section::new(
     "an authorization server",
     &[
-        Key::new("profile", Kind::Word(&["auto", "uma2", "keycloak"]), "The kind of server; `auto` finds out from its discovery document.").default("auto"),
+        Key::new(
+            "profile",
+            Kind::Word(&["auto", "uma2", "keycloak", "forgerock", "keycloak-uma1", "openam-uma1", "oauth"]),
+            "The kind of server; `auto` finds out from its discovery document, but for `oauth`: an OAuth server with introspection and without UMA.",
+        )
+        .default("auto"),
         Key::new("issuer", Kind::Url, "The issuer, exactly as the server's discovery document has it.")
             .required()
             .example("https://id.example.org/realms/photoz"),
@@ -101,15 +120,30 @@ static SERVER: Section = Section::new(
             .example("http://keycloak.iam.svc:8080"),
         Key::new("allow_insecure", Kind::Boolean, "Allows `http://` to hosts other than loopback.").default("false"),
         Key::new("client", Kind::Section(&CLIENT), "The gateway's own client at the server.").required(),
+        Key::new(
+            "pat",
+            Kind::Section(&PAT),
+            "Protection API access tokens of owners. Without it the client's own is for everybody's resources, which `forgerock` and `openam-uma1` do not allow.",
+        ),
         Key::new("tls", Kind::Section(&TLS), "Trust, and the gateway's certificate, towards this server."),
         Key::new("audience", Kind::WordOr(&["any"], "text"), "The audience that a token must name, if it names any.")
             .default("the client id")
             .example("content-gateway"),
         Key::new("realm", Kind::Text, "The realm of the challenge.").default("the issuer's last path segment, else its host").example("photoz"),
+        Key::new("as_uri", Kind::Text, "What the challenge calls the server.").default("the issuer").example("https://am.example.org/am"),
+        Key::new("uma_1_0", Kind::Section(&UMA_1_0), "For clients of UMA 1.0: what they look for in a challenge."),
+        Key::new(
+            "lenient",
+            Kind::Section(&LENIENT),
+            "Readings of a token's permissions that the specification does not have, logged at each use. The live decision is never read so.",
+        ),
+        Key::new("rpt_header", Kind::Text, "A header in which clients may present the token besides `Authorization`. It never goes further, on or off.")
+            .default("none")
+            .example("X-FRDP-RPT"),
         Key::new("introspection", Kind::Section(&INTROSPECTION), "How long answers about a token are used."),
         Key::new("timeout", Kind::Duration, "Time that one request has for all calls to the server that it causes.").default("2s"),
         Key::new("live_decision", Kind::Boolean, "Asks the server also what is granted now, so that an owner's withdrawal counts within `max_age`.")
-            .default("true for `keycloak`"),
+            .default("true for `keycloak` and `keycloak-uma1`"),
         Key::new("on_unreachable", Kind::Status(&[403, 503]), "One status for every case of a server that cannot be reached.")
             .default("as the case is")
             .example("503"),
@@ -119,6 +153,41 @@ static SERVER: Section = Section::new(
 static CLIENT: Section = Section::new(
     "the client",
     &[Key::new("id", Kind::Text, "Client id.").required().example("content-gateway"), Key::new("secret", Kind::Secret, "Client secret.").required()],
+);
+
+static LENIENT: Section = Section::new(
+    "`lenient`",
+    &[
+        Key::new("permission_without_scopes", Kind::Boolean, "A permission without scopes grants every scope of its resource.").default("false"),
+        Key::new("permission_without_resource", Kind::Boolean, "A permission without a resource is for every resource of the server.").default("false"),
+    ],
+);
+
+static UMA_1_0: Section = Section::new(
+    "`uma_1_0`",
+    &[
+        Key::new("ticket_in_body", Kind::Boolean, "The body of a challenge is `{ticket, as_uri}`, as in its header, in the place of the problem.")
+            .default("false"),
+        Key::new("insufficient_status", Kind::Status(&[401, 403]), "The status for a token that lacks a permission.").default("401"),
+    ],
+);
+
+static PAT: Section = Section::new(
+    "`pat`",
+    &[Key::new(
+        "owners",
+        Kind::Map(KeyKind::Owner, &Kind::Section(&OWNER)),
+        "Owners who have a token of their own, by the names that `resource.owner` has for them.",
+    )
+    .required()],
+);
+
+static OWNER: Section = Section::new(
+    "an owner",
+    &[
+        Key::new("username", Kind::Text, "The owner's user name at the server.").default("the owner's name").example("alice"),
+        Key::new("password", Kind::Secret, "The owner's password there: the first token is had with it, others by refreshing.").required(),
+    ],
 );
 
 static TLS: Section = Section::new(
@@ -232,11 +301,12 @@ static CREDENTIALS: Section = Section::new(
     &[
         Key::new("basic", Kind::Section(&BASIC), "User name and password."),
         Key::new("bearer", Kind::Section(&BEARER), "A fixed token."),
+        Key::new("jwt", Kind::Section(&JWT), "A short assertion as Bearer, signed for each request and good for that one alone."),
         Key::new("headers", Kind::Map(KeyKind::Header, &Kind::Secret), "Headers with secret values.").example("{ X-Api-Key: { file: api-key } }"),
         Key::new("oauth2", Kind::Section(&OAUTH2), "A token by client credentials, renewed early."),
     ],
 )
-.one_of(&[&["basic"], &["bearer"], &["headers"], &["oauth2"]]);
+.one_of(&[&["basic"], &["bearer"], &["jwt"], &["headers"], &["oauth2"]]);
 
 static BASIC: Section = Section::new(
     "`basic`",
@@ -244,6 +314,19 @@ static BASIC: Section = Section::new(
 );
 
 static BEARER: Section = Section::new("`bearer`", &[Key::new("token", Kind::Secret, "The token.").required()]);
+
+static JWT: Section = Section::new(
+    "`jwt`",
+    &[
+        Key::new("key", Kind::Secret, "The private key (PKCS#8, PEM), as `openssl genpkey -algorithm ed25519` makes one.").required(),
+        Key::new("algorithm", Kind::Word(&["EdDSA", "ES256", "RS256"]), "What the key is used with; it has to be one for it.").default("the key's"),
+        Key::new("key_id", Kind::Text, "`kid`, by which a set of keys finds the public one.").default("none").example("\"2026-11\""),
+        Key::new("issuer", Kind::Text, "`iss`.").required().example("gateway"),
+        Key::new("audience", Kind::Text, "`aud`.").required().example("albums"),
+        Key::new("lifetime", Kind::Duration, "From `iat` to `exp`; 5 s to 10 min.").default("30s"),
+        Key::new("subject", Kind::True, "Tells who asks (`sub`), where that is known."),
+    ],
+);
 
 static OAUTH2: Section = Section::new(
     "`oauth2`",
@@ -334,8 +417,12 @@ static ROUTE: Section = Section::new(
 static PROTECT: Section = Section::new(
     "`protect`",
     &[
+        Key::new("mode", Kind::Word(&["uma", "guard"]), "Who decides: the authorization server, or a credential that only the gateway in front has.")
+            .default("uma"),
         Key::new("authorization_server", Kind::Text, "Who decides.").default("the only authorization server").example("keycloak"),
-        Key::new("resource", Kind::Section(&RESOURCE), "What is protected.").required(),
+        Key::new("resource", Kind::Section(&RESOURCE), "What is protected; for `uma`. With profile `oauth` it is left out: the token's own scopes count.")
+            .default("needed, but with `oauth`"),
+        Key::new("accept", Kind::Section(&ACCEPT), "The credential; for `guard`. It goes no further, and no authorization server is asked."),
         Key::new(
             "scopes",
             Kind::Map(KeyKind::Methods, &Kind::List(&Kind::Text)),
@@ -344,14 +431,66 @@ static PROTECT: Section = Section::new(
         .default("that of `hosts`")
         .example("{ GET: [view], \"PUT, DELETE\": [edit] }"),
     ],
+)
+.one_of(&[&["resource"], &["accept"]]);
+
+static ACCEPT: Section = Section::new(
+    "`accept`",
+    &[
+        Key::new("basic", Kind::Section(&ACCEPT_BASIC), "User name and password."),
+        Key::new("bearer_jwt", Kind::Section(&ACCEPT_JWT), "Short signed assertions, such as `credentials: { jwt }` makes."),
+        Key::new("client_certificate", Kind::Section(&ACCEPT_CERTIFICATE), "The certificate that the listener's `client_auth` has verified."),
+    ],
+)
+.one_of(&[&["basic"], &["bearer_jwt"], &["client_certificate"]]);
+
+static ACCEPT_BASIC: Section = Section::new(
+    "`basic`",
+    &[
+        Key::new("username", Kind::Text, "User name.").required().example("gateway"),
+        Key::new("password", Kind::Secret, "Password, of 16 random characters or more.").required(),
+        Key::new("grace", Kind::DurationOrZero, "How long the pair before stays good when another one is read; `0`: not at all. A restart forgets it.")
+            .default("5m"),
+    ],
 );
+
+static ACCEPT_JWT: Section = Section::new(
+    "`bearer_jwt`",
+    &[
+        Key::new("keys", Kind::Section(&JWKS), "Those who may sign: several keys, such as the old and the new one."),
+        Key::new("public_key", Kind::File, "The one who may sign (PEM), as `openssl pkey -pubout` prints it.").example("gateway.pub"),
+        Key::new("issuer", Kind::Text, "`iss`, exactly.").required().example("gateway"),
+        Key::new("audience", Kind::Text, "What `aud` must name.").required().example("albums"),
+        Key::new("max_lifetime", Kind::Duration, "From `iat` to `exp` at most; clocks may differ by 5 s.").default("60s"),
+        Key::new(
+            "unbound",
+            Kind::True,
+            "Accepts also assertions that do not name the request (`htm`, `htu`): overheard, such a one opens everything until it ends.",
+        )
+        .default("refused"),
+    ],
+)
+.one_of(&[&["keys"], &["public_key"]]);
+
+static JWKS: Section = Section::new("`keys`", &[Key::new("file", Kind::File, "A JWK Set (RFC 7517).").required().example("jwks.json")]);
+
+static ACCEPT_CERTIFICATE: Section = Section::new(
+    "`client_certificate`",
+    &[
+        Key::new("subjects", Kind::List(&Kind::Text), "By subject, in the form of RFC 4514: the last name first, no blanks.")
+            .example("[\"CN=gateway,O=Example\"]"),
+        Key::new("san_uris", Kind::List(&Kind::Text), "By a URI among the alternative names.").example("[spiffe://example.org/gateway]"),
+        Key::new("sha256", Kind::List(&Kind::Text), "By the certificate itself.").example("[9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08]"),
+    ],
+)
+.one_of(&[&["subjects"], &["san_uris"], &["sha256"]]);
 
 static RESOURCE: Section = Section::new(
     "`resource`",
     &[
         Key::new("id", Kind::Text, "By its id at the authorization server.").example("a1b0c2d3"),
         Key::new("name", Kind::Template, "By its name there.").example("\"album {album}\""),
-        Key::new("owner", Kind::Template, "The owner, beside `name`.").default("the gateway's client").example("alice"),
+        Key::new("owner", Kind::Template, "The owner, beside `name` or `id`.").default("the gateway's client").example("alice"),
         Key::new("register", Kind::Section(&REGISTER), "Registered by the gateway."),
     ],
 )
@@ -386,7 +525,12 @@ static LIMITS: Section = Section::new(
             .default("none")
             .example("[10.0.0.0/8]"),
         Key::new("connections", Kind::Number(1, 1_000_000), "Connections at a time, all listeners together; one more is closed at once.").default("10000"),
-        Key::new("connections_per_client", Kind::Number(1, 1_000_000), "Of these, from one client; not for `off_for` and `trusted_proxies`.").default("256"),
+        Key::new(
+            "connections_per_client",
+            Kind::Number(1, 1_000_000),
+            "Of these, from one client, and requests that it has under way over HTTP/2; not for `off_for` and `trusted_proxies`.",
+        )
+        .default("256"),
         Key::new("timeouts", Kind::Section(&CLIENT_TIMEOUTS), "Deadlines for clients. What changes here holds for new connections."),
     ],
 );

@@ -87,6 +87,7 @@ fn of_names(names: KeyKind) -> &'static str {
         KeyKind::Name => "^[A-Za-z0-9][A-Za-z0-9._-]*$",
         KeyKind::Host => "^(\\*\\.)?[A-Za-z0-9]",
         KeyKind::Header => "^[A-Za-z][A-Za-z0-9-]*$",
+        KeyKind::Owner => "^.+$",
         KeyKind::Methods => "^[A-Z][A-Z-]*( *, *[A-Z][A-Z-]*)*$",
     }
 }

@@ -51,6 +51,11 @@ fn a_secret_that_was_written_out_is_never_printed() {
         spoil("issuer: http://", "issuer: http://gateway:hunter2@"),
         spoil("health: { address: 127.0.0.1:9090 }", "admin: { address: 127.0.0.1:9090, token: hunter2 }"),
         spoil("health: { address: 127.0.0.1:9090 }", "admin: { address: 127.0.0.1:9090, tokne: hunter2 }"),
+        spoil("health: { address: 127.0.0.1:9090 }", "store: hunter2"),
+        spoil("health: { address: 127.0.0.1:9090 }", "store: { file: x, key: hunter2 }"),
+        spoil("health: { address: 127.0.0.1:9090 }", "store: { file: x, key: { env: PROXY_PASSWORD }, old_keys: hunter2 }"),
+        spoil("health: { address: 127.0.0.1:9090 }", "store: { file: x, key: { env: PROXY_PASSWORD }, old_keys: [ hunter2 ] }"),
+        spoil("health: { address: 127.0.0.1:9090 }", "store: { file: x, key: { env: PROXY_PASSWORD }, old_key: [ hunter2 ] }"),
         // Syntax errors, where there is no tree to look into.
         spoil("{ env: GATEWAY_CLIENT_SECRET }", "hunter2{a}"),
         spoil("{ env: GATEWAY_CLIENT_SECRET }", "@hunter2"),

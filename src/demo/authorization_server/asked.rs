@@ -14,7 +14,7 @@ use super::answer::Answer;
 pub enum Endpoint {
     /// The discovery documents.
     Discovery,
-    /// The token endpoint, asked by client credentials: this is how a gateway gets its PAT.
+    /// The token endpoint, asked by client credentials or for the scope `uma_protection` alone: this is how a gateway gets its PATs.
     Pat,
     /// The token endpoint, asked for anything else.
     Token,
@@ -118,7 +118,7 @@ impl Asked {
         match &self.place {
             Place::Uma2Configuration | Place::OpenidConfiguration => Endpoint::Discovery,
             Place::Token if self.form.get("response_mode").is_some() => Endpoint::Live,
-            Place::Token if self.form.get("grant_type") == Some("client_credentials") => Endpoint::Pat,
+            Place::Token if self.form.get("grant_type") == Some("client_credentials") || self.form.get("scope") == Some("uma_protection") => Endpoint::Pat,
             Place::Token => Endpoint::Token,
             Place::Introspection => Endpoint::Introspection,
             Place::Permission => Endpoint::Permission,
@@ -162,6 +162,7 @@ impl Place {
     fn of(kind: &Kind, path: &str) -> Self {
         let (rest, keycloak) = match kind {
             Kind::Uma2 => (path, false),
+            Kind::Am | Kind::OpenAm => return Self::of_am(kind, path),
             Kind::Keycloak { .. } if path == "/" => return Self::Root,
             Kind::Keycloak { realm } => match path.strip_prefix("/realms/").and_then(|rest| rest.strip_prefix(realm.as_str())) {
                 Some(rest) if rest.is_empty() || rest.starts_with('/') => (rest, true),
@@ -198,6 +199,33 @@ impl Place {
             other => match other.strip_prefix("/resource_set/") {
                 Some(id) if !id.contains('/') => Self::ResourceSet(Some(percent_decode_str(id).decode_utf8_lossy().into_owned())),
                 _ => Self::Nowhere,
+            },
+        }
+    }
+}
+
+impl Place {
+    /// The paths of AM: tokens below `/oauth2`, UMA below `/uma`, but for OpenAM's resources.
+    fn of_am(kind: &Kind, path: &str) -> Self {
+        let old = *kind == Kind::OpenAm;
+        let resources = if old { "/am/oauth2/resource_set" } else { "/am/uma/resource_set" };
+        match path {
+            "/" => Self::Root,
+            "/am/uma/.well-known/uma2-configuration" if !old => Self::Uma2Configuration,
+            "/am/uma/.well-known/uma-configuration" if old => Self::Uma2Configuration,
+            "/am/oauth2/.well-known/openid-configuration" => Self::OpenidConfiguration,
+            "/am/oauth2/access_token" => Self::Token,
+            "/am/oauth2/introspect" => Self::Introspection,
+            "/am/oauth2/authorize" => Self::Authorize,
+            "/am/oauth2/token/revoke" => Self::Revocation,
+            "/am/uma/permission_request" => Self::Permission,
+            _ => match path.strip_prefix(resources) {
+                Some("") => Self::ResourceSet(None),
+                Some(rest) => match rest.strip_prefix('/').filter(|id| !id.contains('/')) {
+                    Some(id) => Self::ResourceSet(Some(percent_decode_str(id).decode_utf8_lossy().into_owned())),
+                    None => Self::Nowhere,
+                },
+                None => Self::Nowhere,
             },
         }
     }

@@ -99,6 +99,16 @@ impl Control {
         self.state(|state| state.add_resource(owner, client, description))
     }
 
+    /// Registers a resource under an id of the caller's choice.
+    pub fn register_with_id(&self, id: &str, owner: &str, name: &str, scopes: &[&str]) {
+        let given = self.register(owner, name, scopes);
+        self.state(|state| {
+            if let Some(resource) = state.resources.remove(&given) {
+                state.resources.insert(id.to_owned(), Resource { id: id.to_owned(), ..resource });
+            }
+        });
+    }
+
     /// The id of the resource with this name or id.
     #[must_use]
     pub fn resource_id(&self, name: &str) -> Option<String> {
@@ -193,6 +203,12 @@ impl Control {
             let token = state.new_token(TokenKind::Access, Some(user), APPLICATION, scope, lifetime);
             state.issue_token(token)
         })
+    }
+
+    /// Whose token this is, if a person's.
+    #[must_use]
+    pub fn user_of(&self, token: &str) -> Option<String> {
+        self.state(|state| state.tokens.get(token).and_then(|token| token.user.clone()))
     }
 
     /// Adds a permission (and its share) to an RPT whose text stays the same (UMA 2.0 Grant, 3.3.5.1).

@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::Kind;
 use super::answer::Answer;
 use super::asked::{Asked, Place};
 use super::state::State;
@@ -12,7 +13,12 @@ impl State {
         if asked.method != Method::GET && asked.method != Method::HEAD {
             return Answer::error(StatusCode::METHOD_NOT_ALLOWED, "unsupported_method_type", "");
         }
-        let mut document = if self.keycloak() { self.keycloak_document() } else { self.document() };
+        let mut document = match self.kind {
+            Kind::Uma2 => self.document(),
+            Kind::Keycloak { .. } => self.keycloak_document(),
+            Kind::Am => self.am_document(),
+            Kind::OpenAm => self.openam_document(),
+        };
         if asked.place == Place::OpenidConfiguration
             && let Some(members) = document.as_object_mut()
         {
@@ -54,6 +60,34 @@ impl State {
             "grant_types_supported": GRANTS,
             "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
             "service_documentation": "embedded in uma-gateway, for trying only",
+        })
+    }
+
+    fn am_document(&self) -> Value {
+        let (oauth2, uma) = (&self.issuer, self.issuer.replace("/am/oauth2", "/am/uma"));
+        json!({
+            "issuer": oauth2,
+            "authorization_endpoint": format!("{oauth2}/authorize"),
+            "token_endpoint": format!("{oauth2}/access_token"),
+            "introspection_endpoint": format!("{oauth2}/introspect"),
+            "revocation_endpoint": format!("{oauth2}/token/revoke"),
+            "permission_endpoint": format!("{uma}/permission_request"),
+            "resource_registration_endpoint": format!("{uma}/resource_set"),
+            "grant_types_supported": GRANTS,
+        })
+    }
+
+    fn openam_document(&self) -> Value {
+        let (oauth2, uma) = (&self.issuer, self.issuer.replace("/am/oauth2", "/am/uma"));
+        json!({
+            "version": "1.0",
+            "issuer": oauth2,
+            "authorization_endpoint": format!("{oauth2}/authorize"),
+            "token_endpoint": format!("{oauth2}/access_token"),
+            "introspection_endpoint": format!("{oauth2}/introspect"),
+            "permission_registration_endpoint": format!("{uma}/permission_request"),
+            "resource_set_registration_endpoint": format!("{oauth2}/resource_set"),
+            "rpt_endpoint": format!("{uma}/authz_request"),
         })
     }
 

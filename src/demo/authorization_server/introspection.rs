@@ -3,6 +3,7 @@
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
+use super::Kind;
 use super::answer::Answer;
 use super::asked::Asked;
 use super::state::{Granted, State, Token, TokenKind, subject};
@@ -12,7 +13,7 @@ impl State {
         if asked.method != Method::POST {
             return Answer::error(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "introspection takes POST");
         }
-        let caller = match self.introspector(asked) {
+        let (caller, owner) = match self.introspector(asked) {
             Ok(caller) => caller,
             Err(refusal) => return refusal,
         };
@@ -28,6 +29,7 @@ impl State {
         };
         // A token for another resource server is none of the caller's business (RFC 7662, 4). Keycloak tells everyone.
         let token = self.live_token(text).filter(|token| self.keycloak() || token.kind != TokenKind::Rpt || token.audience == caller);
+        let token = token.filter(|token| self.kind != Kind::Am || self.concerns(token, owner.as_deref()));
         match token {
             // Nothing else: neither why nor since when (RFC 7662, 2.2).
             None => Answer::json(StatusCode::OK, &json!({ "active": false })),
@@ -37,18 +39,27 @@ impl State {
     }
 
     /// The resource server that asks: by its PAT, or by id and secret where that is allowed.
-    fn introspector(&self, asked: &Asked) -> Result<String, Answer> {
+    fn introspector(&self, asked: &Asked) -> Result<(String, Option<String>), Answer> {
         if self.keycloak() {
             // Keycloak takes the client's own credentials only, and says so with an odd code.
             return match self.client(asked) {
-                Ok(client) if asked.bearer().is_none() => Ok(client),
+                Ok(client) if asked.bearer().is_none() => Ok((client, None)),
                 _ => Err(Answer::error(StatusCode::UNAUTHORIZED, "invalid_request", "Authentication failed.")),
             };
         }
         if asked.bearer().is_none() && self.settings.client_may_introspect {
-            return self.client(asked);
+            return self.client(asked).map(|client| (client, None));
         }
-        self.protector(asked).map(|protector| protector.client)
+        if self.uma1() {
+            return Err(Answer::unauthorized("Basic realm=\"/\"", "invalid_client", "Client authentication failed"));
+        }
+        self.protector(asked).map(|protector| (protector.client, protector.owner))
+    }
+
+    /// Whether AM tells this owner of a token: of one that is for the owner's resources only.
+    fn concerns(&self, token: &Token, owner: Option<&str>) -> bool {
+        let owns = |granted: &Granted| self.resources.get(&granted.resource).is_some_and(|resource| Some(&*resource.owner) == owner);
+        token.kind != TokenKind::Rpt || token.permissions.iter().all(owns)
     }
 
     fn introspection(&self, token: &Token) -> Map<String, Value> {
@@ -57,6 +68,9 @@ impl State {
             TokenKind::Rpt => {
                 let permissions: Vec<Value> = token.permissions.iter().filter_map(|granted| self.permission_entry(token, granted)).collect();
                 answer.insert("permissions".into(), permissions.into());
+                if self.uma1() {
+                    answer.retain(|name, _| matches!(name.as_str(), "active" | "iss" | "exp" | "permissions"));
+                }
             }
             TokenKind::Access | TokenKind::Id | TokenKind::Pat => {
                 answer.insert("scope".into(), token.scope.clone().into());
@@ -71,6 +85,9 @@ impl State {
         let now = self.granted_now(&granted.resource, token.user.as_deref().unwrap_or_default());
         let scopes: Vec<&String> = granted.scopes.iter().filter(|scope| now.contains(*scope)).collect();
         let shared = !scopes.is_empty() && granted.exp > self.now();
+        if self.uma1() {
+            return shared.then(|| json!({ "resource_set_id": granted.resource, "scopes": scopes }));
+        }
         shared.then(|| json!({ "resource_id": granted.resource, "resource_scopes": scopes, "exp": granted.exp, "iat": token.iat }))
     }
 

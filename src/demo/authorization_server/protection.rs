@@ -69,6 +69,9 @@ impl State {
     /// One object for one permission or an array for several (UMA 2.0 Federated Authorization, 4.1); Keycloak takes arrays only.
     fn requested_permissions(&self, asked: &Asked, protector: &Protector) -> Result<Vec<(String, Vec<String>)>, Answer> {
         let value: Value = serde_json::from_slice(&asked.body).map_err(|_| Answer::bad_request("invalid_request", "the body is not JSON"))?;
+        if self.uma1() && !value.is_object() {
+            return Err(Answer::bad_request("invalid_resource_set_id", "one object is wanted"));
+        }
         let list = match value {
             Value::Array(list) if !list.is_empty() => list,
             Value::Array(_) => {
@@ -86,11 +89,13 @@ impl State {
 
     fn requested_permission(&self, entry: &Value, protector: &Protector) -> Result<(String, Vec<String>), Answer> {
         let malformed = |why| Answer::bad_request("invalid_request", why);
-        let id = entry.get("resource_id").and_then(Value::as_str).ok_or_else(|| malformed("resource_id is missing"))?;
+        let (id, scopes) = if self.uma1() { ("resource_set_id", "scopes") } else { ("resource_id", "resource_scopes") };
+        let id = entry.get(id).and_then(Value::as_str).ok_or_else(|| malformed("the resource is missing"))?;
         let known = self.resources.get(id).filter(|resource| resource.client == protector.client);
         let known = known.filter(|resource| protector.owner.as_ref().is_none_or(|owner| *owner == resource.owner));
-        let resource = known.ok_or_else(|| Answer::bad_request("invalid_resource_id", "the resource is not registered"))?;
-        let scopes = match entry.get("resource_scopes") {
+        let unknown = if self.uma1() { "invalid_resource_set_id" } else { "invalid_resource_id" };
+        let resource = known.ok_or_else(|| Answer::bad_request(unknown, "the resource is not registered"))?;
+        let scopes = match entry.get(scopes) {
             Some(Value::Array(scopes)) => scopes.iter().map(|scope| scope.as_str().map(str::to_owned)).collect::<Option<Vec<_>>>(),
             None if self.keycloak() => Some(Vec::new()),
             _ => None,

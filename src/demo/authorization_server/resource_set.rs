@@ -1,6 +1,6 @@
 //! Resource registration (UMA 2.0 Federated Authorization, 3).
 
-use http::header::LOCATION;
+use http::header::{IF_MATCH, LOCATION};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
@@ -98,6 +98,9 @@ impl State {
 
     fn replace_resource(&mut self, asked: &Asked, id: &str, protector: &Protector) -> Result<Answer, Answer> {
         self.own_resource(id, protector)?;
+        if self.uma1() && !asked.headers.contains_key(IF_MATCH) {
+            return Err(Answer::bad_request("server_error", "precondition_failed (512) - Require If-Match header to update Resource Set"));
+        }
         let description = self.description(asked)?;
         let scopes = scopes_of(&description).unwrap_or_default();
         if let Some(resource) = self.resources.get_mut(id) {
@@ -128,6 +131,9 @@ impl State {
         let malformed = |why| Answer::bad_request("invalid_request", why);
         let value: Value = serde_json::from_slice(&asked.body).map_err(|_| malformed("the body is not JSON"))?;
         let Value::Object(description) = value else { return Err(malformed("the body is not an object")) };
+        if self.uma1() && (!description.contains_key("scopes") || description.contains_key("resource_scopes") || description.contains_key("_id")) {
+            return Err(Answer::bad_request("bad_request", "Invalid Resource Set Description. Missing required attribute, 'scopes'."));
+        }
         if scopes_of(&description).is_none() && !(self.keycloak() && description.get("resource_scopes").is_none()) {
             return Err(malformed("resource_scopes is missing or holds other things than texts"));
         }
@@ -153,6 +159,11 @@ impl State {
             let service = resource.owner == resource.client;
             let id = if service { resource.owner.clone() } else { subject(&resource.owner) };
             description.insert("owner".into(), json!({ "id": id }));
+        } else if self.uma1() {
+            description.remove("resource_scopes");
+            description.insert("scopes".into(), resource.scopes.clone().into());
+            description.insert("labels".into(), json!([]));
+            description.insert("user_access_policy_uri".into(), format!("{}/", self.issuer).into());
         } else {
             description.insert("resource_scopes".into(), resource.scopes.clone().into());
             description.insert("owner".into(), resource.owner.clone().into());

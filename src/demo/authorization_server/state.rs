@@ -156,6 +156,7 @@ impl State {
         let issuer = match &options.kind {
             Kind::Uma2 => format!("http://{address}"),
             Kind::Keycloak { realm } => format!("http://{address}/realms/{realm}"),
+            Kind::Am | Kind::OpenAm => format!("http://{address}/am/oauth2"),
         };
         let keycloak = matches!(options.kind, Kind::Keycloak { .. });
         let settings = Settings {
@@ -166,7 +167,7 @@ impl State {
             ticket_lifetime: 120,
             ticket_length: 0,
             jwt_shaped: keycloak || options.rpt == RptForm::Jwt,
-            client_may_introspect: keycloak || options.client_may_introspect,
+            client_may_introspect: keycloak || options.kind == Kind::OpenAm || options.client_may_introspect,
             ask_owner: None,
             upgrade_in_place: false,
         };
@@ -193,6 +194,25 @@ impl State {
             next_rpt_claims: Map::new(),
             clock_offset: 0,
         }
+    }
+
+    /// The address of the discovery document.
+    pub fn discovery_address(&self) -> String {
+        match self.kind {
+            Kind::Uma2 | Kind::Keycloak { .. } => format!("{}/.well-known/uma2-configuration", self.issuer),
+            Kind::Am => self.issuer.replace("/am/oauth2", "/am/uma/.well-known/uma2-configuration"),
+            Kind::OpenAm => self.issuer.replace("/am/oauth2", "/am/uma/.well-known/uma-configuration"),
+        }
+    }
+
+    /// Whether it speaks like AM, old or new.
+    pub fn am(&self) -> bool {
+        matches!(self.kind, Kind::Am | Kind::OpenAm)
+    }
+
+    /// Whether it speaks UMA 1.0.1.
+    pub fn uma1(&self) -> bool {
+        self.kind == Kind::OpenAm
     }
 
     pub fn keycloak(&self) -> bool {
@@ -255,6 +275,9 @@ impl State {
         }
         if self.settings.ticket_length > 0 {
             text.truncate(self.settings.ticket_length.max(22));
+        }
+        if self.kind == Kind::Am {
+            text = mint::jwt_shaped(json!({ "iss": self.issuer, "exp": ticket.exp, "jti": text }));
         }
         self.tickets.insert(text.clone(), ticket);
         self.issued_tickets.push(text.clone());

@@ -54,6 +54,9 @@ impl State {
             return Err(Answer::error(StatusCode::UNAUTHORIZED, "unauthorized_client", "this client has no service account"));
         };
         let scope = asked.form.get("scope").unwrap_or_default();
+        if self.am() && words(scope).any(|word| word == PROTECTION) {
+            return Err(Answer::bad_request("invalid_scope", "a PAT is a resource owner's"));
+        }
         // Keycloak gives a PAT for the role, whatever scope is asked for, and checks it only when it is used.
         let asks = self.keycloak() || words(scope).any(|word| word == PROTECTION);
         if asks && !client.protection && !self.keycloak() {

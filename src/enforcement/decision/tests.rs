@@ -13,7 +13,7 @@ fn scopes(names: &[&str]) -> Vec<Scope> {
 }
 
 fn permission(resource: &str, names: &[&str]) -> Permission {
-    Permission { resource: ResourceId(resource.into()), scopes: scopes(names), exp: None, nbf: None }
+    Permission { resource: Some(ResourceId(resource.into())), scopes: scopes(names), exp: None, nbf: None }
 }
 
 fn judged(change: impl FnOnce(&mut Introspection), needed: &[&str], scopes_match: ScopesMatch) -> Decision {
@@ -30,14 +30,14 @@ fn view(change: impl FnOnce(&mut Introspection)) -> Decision {
 
 #[test]
 fn a_permission_that_holds_every_scope_suffices() {
-    assert_eq!(view(|_| {}), Decision::Permit { until: Some(Timestamp(NOW.0 + 300)) });
+    assert_eq!(view(|_| {}), Decision::Permit { until: Some(Timestamp(NOW.0 + 300)), leniently: false });
 }
 
 #[test]
 fn the_tokens_own_times_count_at_each_use() {
     assert_eq!(view(|token| token.exp = Some(NOW)), Decision::Expired);
     assert_eq!(view(|token| token.exp = Some(Timestamp(NOW.0 + 1))).row(), Row::E10);
-    assert_eq!(view(|token| token.exp = None), Decision::Permit { until: None });
+    assert_eq!(view(|token| token.exp = None), Decision::Permit { until: None, leniently: false });
     assert_eq!(view(|token| token.nbf = Some(Timestamp(NOW.0 + 1))), Decision::NotYetValid);
     assert_eq!(view(|token| token.nbf = Some(NOW)).row(), Row::E10);
 }
@@ -46,7 +46,7 @@ fn the_tokens_own_times_count_at_each_use() {
 fn a_permissions_own_times_count_at_each_use() {
     assert_eq!(view(|token| token.permissions[0].exp = Some(NOW)), Decision::Insufficient);
     assert_eq!(view(|token| token.permissions[0].nbf = Some(Timestamp(NOW.0 + 1))), Decision::Insufficient);
-    assert_eq!(view(|token| token.permissions[0].exp = Some(Timestamp(NOW.0 + 5))), Decision::Permit { until: Some(Timestamp(NOW.0 + 5)) });
+    assert_eq!(view(|token| token.permissions[0].exp = Some(Timestamp(NOW.0 + 5))), Decision::Permit { until: Some(Timestamp(NOW.0 + 5)), leniently: false });
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn several_entries_for_a_resource_add_up_each_within_its_own_time() {
     };
     assert_eq!(two(None).row(), Row::E10);
     assert_eq!(two(Some(NOW)), Decision::Insufficient);
-    assert_eq!(two(Some(Timestamp(NOW.0 + 9))), Decision::Permit { until: Some(Timestamp(NOW.0 + 9)) });
+    assert_eq!(two(Some(Timestamp(NOW.0 + 9))), Decision::Permit { until: Some(Timestamp(NOW.0 + 9)), leniently: false });
 }
 
 #[test]
@@ -168,4 +168,29 @@ fn granted_lists_only_what_holds_now() {
         ..Introspection::default()
     };
     assert_eq!(granted(&ResourceId("album".into()), &introspection, NOW), scopes(&["edit", "view"]));
+}
+
+#[test]
+fn a_lenient_reading_is_one_by_a_switch_of_its_own_and_says_so() {
+    let judged = |lenient: Lenient, permission: Permission| {
+        let server = Config { lenient, ..server(Audience::Any) };
+        let introspection = Introspection { permissions: vec![permission], ..Introspection::default() };
+        let resource = ResourceId("album".into());
+        decide(&Need { server: &server, resource: &resource, scopes: &scopes(&["view"]), scopes_match: ScopesMatch::All }, &introspection, NOW)
+    };
+    let (strict, leniently) = (Lenient::default(), Decision::Permit { until: None, leniently: true });
+    let (scopes_only, resource_only) = (Lenient { without_scopes: true, ..strict }, Lenient { without_resource: true, ..strict });
+    let without_scopes = || permission("album", &[]);
+    let without_resource = || Permission { resource: None, ..permission("", &["view"]) };
+    assert_eq!(judged(strict, without_scopes()), Decision::Insufficient);
+    assert_eq!(judged(scopes_only, without_scopes()), leniently);
+    assert_eq!(judged(resource_only, without_scopes()), Decision::Insufficient);
+    assert_eq!(judged(strict, without_resource()), Decision::Insufficient);
+    assert_eq!(judged(resource_only, without_resource()), leniently);
+    assert_eq!(judged(scopes_only, without_resource()), Decision::Insufficient);
+    assert_eq!(judged(scopes_only, permission("other", &[])), Decision::Insufficient);
+    assert_eq!(judged(resource_only, permission("other", &["view"])), Decision::Insufficient);
+    assert_eq!(judged(scopes_only, Permission { exp: Some(NOW), ..without_scopes() }), Decision::Insufficient);
+    assert_eq!(judged(scopes_only, permission("album", &["view"])), Decision::Permit { until: None, leniently: false }, "it was not needed");
+    assert_eq!(leniently.reason(), "the permission suffices, read leniently");
 }

@@ -47,7 +47,7 @@ impl Judge {
     pub fn handshake(&self, asked: &Asked<'_>) -> Result<Box<Case>, Rejection> {
         let wish = self.wish(asked)?;
         let token = wish.token.map(|token| {
-            let key = self.cache.key(asked.protect.server.identity, token);
+            let key = self.cache.key(asked.protect.server.identity_for(wish.resource.owner().map(|owner| &**owner)), token);
             asked.recorder.with(|record| record.token = Some(key.short()));
             (Rpt(token.into()), key)
         });
@@ -99,7 +99,7 @@ impl Leash {
         let Case { server, scopes, scopes_match, .. } = &self.case;
         let need = Need { server, resource: &self.resource, scopes, scopes_match: *scopes_match };
         match decide(&need, entry.introspection(), Timestamp::now()) {
-            Decision::Permit { until } => Some(until),
+            Decision::Permit { until, .. } => Some(until),
             _ => None,
         }
     }

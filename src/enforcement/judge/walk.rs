@@ -13,8 +13,9 @@ use crate::authorization_server::{AskError, TicketError};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, Row, UnreachableStatus};
+use crate::secret::Secret;
 use crate::telemetry::{CacheState, Step};
-use crate::uma::{ResourceId, Rpt, TokenError, uma_challenge};
+use crate::uma::{ResourceId, Rpt, TokenError, bearer_challenge, challenge_body, uma_challenge};
 
 impl Judge {
     /// All stages, waiting where somebody must be asked.
@@ -135,7 +136,15 @@ impl Judge {
     pub(super) async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
         // A token that the cache holds does not count against the client's introspections.
         let bucket = if known.is_none() { case.bucket } else { None };
-        let question = |reply| Question::Introspect { server: case.server.identity, token: token.clone(), key, known, bucket, reply };
+        let question = |reply| Question::Introspect {
+            server: case.server.identity,
+            owner: case.resource.owner().cloned(),
+            token: token.clone(),
+            key,
+            known,
+            bucket,
+            reply,
+        };
         match asked(case, Step::Introspect, self.control.ask(question, case.deadline)).await {
             Ok(Ok(Introspected { outcome, renewed })) => {
                 if renewed {
@@ -179,17 +188,24 @@ impl Judge {
         }
     }
 
-    /// Rows C1 to C7: a ticket for exactly this resource and these scopes.
+    /// Rows C1 to C7: a ticket for exactly this resource and these scopes; row O1 where there are none.
     async fn challenge(&self, case: &Case, resource: &ResourceId, reason: Option<TokenError>) -> Rejection {
+        if !case.server.speaks_uma() {
+            return match bearer_challenge(&case.server.realm, reason, &case.scopes) {
+                Ok(challenge) => Rejection::TokenRequired { challenge, insufficient: reason == Some(TokenError::InsufficientScope) },
+                Err(_) => Rejection::Internal,
+            };
+        }
         if self.dry {
-            return Rejection::PermissionRequired { challenge: HeaderValue::from_static("UMA"), open_with: None };
+            return permission_required(case, reason, HeaderValue::from_static("UMA"), None);
         }
         let forget = match &case.resource {
             Wanted::Named { key, .. } => Some(key.clone()),
-            Wanted::Id(_) => None,
+            Wanted::Token | Wanted::Id { .. } => None,
         };
         let question = |reply| Question::Ticket {
             server: case.server.identity,
+            owner: case.resource.owner().cloned(),
             resource: resource.clone(),
             scopes: Arc::clone(&case.scopes),
             forget,
@@ -210,14 +226,20 @@ impl Judge {
             Err(NoTicket::Limited(after)) => return Rejection::TooManyTickets(after),
             Err(NoTicket::Server(error)) => return no_ticket(case, ticketless(&error)),
         };
-        match uma_challenge(&case.server.realm, &case.server.issuer, reason, &ticket) {
+        match uma_challenge(&case.server.realm, &case.server.as_uri, reason, &ticket) {
             Ok(challenge) => {
                 case.recorder.with(|record| record.ticket_issued = true);
-                Rejection::PermissionRequired { challenge, open_with: case.open_with.as_ref().map(open_with) }
+                let body = case.server.uma_1_0.ticket_in_body.then(|| Box::new(challenge_body(&case.server.as_uri, &ticket)));
+                permission_required(case, reason, challenge, body)
             }
             Err(_) => no_ticket(case, Row::C7),
         }
     }
+}
+
+fn permission_required(case: &Case, reason: Option<TokenError>, challenge: HeaderValue, body: Option<Box<Secret>>) -> Rejection {
+    let forbidden = case.server.uma_1_0.insufficient_is_forbidden && reason == Some(TokenError::InsufficientScope);
+    Rejection::PermissionRequired { challenge, open_with: case.open_with.as_ref().map(open_with), body, forbidden }
 }
 
 fn open_with(open_with: &OpenWith) -> String {
@@ -228,7 +250,7 @@ fn open_with(open_with: &OpenWith) -> String {
 impl Case {
     fn view<'a>(&'a self, resource: &'a ResourceId, token: &'a Rpt, key: CacheKey, now: Instant) -> View<'a> {
         let Self { server, scopes, scopes_match, recorder, .. } = self;
-        View { server, scopes, scopes_match: *scopes_match, resource, token: token.0.expose(), key, recorder, now }
+        View { server, scopes, scopes_match: *scopes_match, resource, owner: self.resource.owner(), token: token.0.expose(), key, recorder, now }
     }
 }
 

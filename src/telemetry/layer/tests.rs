@@ -92,7 +92,12 @@ impl World {
 }
 
 fn challenge() -> Rejection {
-    Rejection::PermissionRequired { challenge: HeaderValue::from_static("UMA realm=\"r\", ticket=\"planted-ticket\""), open_with: None }
+    Rejection::PermissionRequired {
+        challenge: HeaderValue::from_static("UMA realm=\"r\", ticket=\"planted-ticket\""),
+        open_with: None,
+        body: None,
+        forbidden: false,
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use crate::response::{Row, Trail};
 /// What was decided about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// A permission sufficed.
+    /// A permission, or a guard's credential, sufficed.
     Permitted,
     /// Nothing was needed.
     Public,
@@ -56,7 +56,7 @@ impl Outcome {
     /// The outcome that a row stands for as a reason; `None` where it never is one: it only led to another, or was led to.
     pub(super) const fn of_row(row: Row) -> Option<Self> {
         match row {
-            Row::U1 | Row::C3 => None,
+            Row::U1 | Row::C3 | Row::O1 => None,
             other => Self::of_last(other),
         }
     }
@@ -65,10 +65,10 @@ impl Outcome {
     const fn of_last(row: Row) -> Option<Self> {
         Some(match row {
             Row::D6 | Row::D8 => Self::Public,
-            Row::E10 | Row::U1 | Row::U6 => Self::Permitted,
-            Row::D15 | Row::I3 | Row::I5 | Row::I9 | Row::E1 | Row::E2 | Row::E8 | Row::E8a | Row::C3 => Self::Challenged,
+            Row::E10 | Row::G4 | Row::U1 | Row::U6 => Self::Permitted,
+            Row::D15 | Row::I3 | Row::I5 | Row::I9 | Row::E1 | Row::E2 | Row::E8 | Row::E8a | Row::C3 | Row::O1 => Self::Challenged,
             Row::D1 | Row::D2 | Row::D3 | Row::D5 | Row::D7 | Row::D9 | Row::D10 | Row::D12 | Row::D13 | Row::D14 => Self::Refused,
-            Row::I3b | Row::E5 | Row::C1 | Row::H408 | Row::H413 | Row::H414 | Row::H431 | Row::H501 | Row::H508 => Self::Refused,
+            Row::I3b | Row::E5 | Row::G1 | Row::G2 | Row::G3 | Row::C1 | Row::H408 | Row::H413 | Row::H414 | Row::H431 | Row::H501 | Row::H508 => Self::Refused,
             Row::D11 | Row::I6 | Row::I7a | Row::I8 | Row::I10 | Row::E8c | Row::C2 | Row::C4 | Row::C5 | Row::C6 | Row::C7 => Self::Unreachable,
             Row::U2 | Row::U3 | Row::U4 | Row::U5 | Row::U7 | Row::H500 => Self::Failed,
             // Stations on the way; whoever stops here has not been judged.

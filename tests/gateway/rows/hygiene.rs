@@ -107,7 +107,7 @@ async fn a_failure_of_the_gateways_own_is_a_closed_answer(row: Row) {
     let recorder = Recorder::new(RequestId("4q7zk2".into()), Method::GET, None, "http");
     let (head, ()) = http::Request::new(()).into_parts();
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default() };
+    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default(), certificate: None };
     let request = Request { head, body: Body::empty(), peer, refusal: None, recorder: recorder.clone() };
     let service = RejectionLayer.layer(service_fn(|_: Request| async { Err::<Response<Body>, _>(Rejection::Internal) }));
     let answered: Result<Response<Body>, Infallible> = service.oneshot(request).await;

@@ -1,6 +1,7 @@
 //! A test for each row of the decision table, end to end, and the proof that none is left out.
 
 mod evaluation;
+mod guard;
 mod hygiene;
 mod introspection;
 mod requests;
@@ -13,7 +14,8 @@ use uma_gateway::response::Row;
 
 #[test]
 fn every_row_of_the_decision_table_has_a_test() {
-    let all = [evaluation::ROWS, hygiene::ROWS, introspection::ROWS, requests::ROWS, tickets::ROWS, upstream::ROWS, crate::websocket::ROWS].concat();
+    let all =
+        [evaluation::ROWS, guard::ROWS, hygiene::ROWS, introspection::ROWS, requests::ROWS, tickets::ROWS, upstream::ROWS, crate::websocket::ROWS].concat();
     let proved: BTreeSet<Row> = all.iter().copied().collect();
     let missing: Vec<Row> = Row::ALL.iter().copied().filter(|row| !proved.contains(row)).collect();
     assert!(missing.is_empty(), "rows without a test: {missing:?}");

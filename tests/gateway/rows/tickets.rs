@@ -17,10 +17,38 @@ row_tests! {
     C5: a_refused_permission_request_is_not_repeated_with_less;
     C6: a_refused_protection_token_is_renewed_and_the_ticket_asked_for_again, a_protection_token_that_is_refused_twice_is_an_outage;
     C7: every_failure_of_the_permission_endpoint_is_closed;
+    O1: a_plain_oauth_server_is_answered_for_in_the_words_of_rfc_6750;
 }
 
 const CHALLENGE: Says<'_> = Says::Problem(401, "permission-required", &[]);
 const UNREACHABLE: Says<'_> = Says::Problem(403, "as-unreachable", &[]);
+
+async fn a_plain_oauth_server_is_answered_for_in_the_words_of_rfc_6750(row: Row) {
+    let world = Setup::default().oauth().server("audience: any").start().await;
+    let required = |challenge| Says::Problem(401, "token-required", challenge);
+    let exchange = world.get(LINK).await;
+    let challenge = [("www-authenticate", "Bearer realm=\"photoz\", scope=\"view\"")];
+    exchange.proves(row, &Expect { answer: required(&challenge), calls: &[], hits: 0, next: Next::NoToken, rows: "D15 O1: D15" });
+    let exchange = world.get(LINK).bearer("unknown-to-the-server").await;
+    let challenge = [("www-authenticate", "Bearer realm=\"photoz\", error=\"invalid_token\", scope=\"view\"")];
+    let calls = [(Endpoint::Introspection, 1)];
+    exchange.proves(row, &Expect { answer: required(&challenge), calls: &calls, hits: 0, next: Next::Refused, rows: "I5 O1: I5" });
+
+    let token = world.control().access_token("bob", "openid view", 300);
+    let exchange = world.get(LINK).bearer(&token).await;
+    assert_eq!((exchange.status(), exchange.rows().as_str()), (200, "I4 E10 U1: E10"));
+    let exchange = world.put(LINK).bearer(&token).await;
+    assert_eq!((exchange.status(), exchange.rows().as_str()), (403, "I1 E8 O1: E8"), "a moment old, so not asked again");
+    assert_eq!(exchange.answer.header("www-authenticate"), "Bearer realm=\"photoz\", error=\"insufficient_scope\", scope=\"edit\"");
+    assert_eq!(exchange.answer.json()["type"], "urn:uma-gateway:insufficient-scope");
+    // Whatever permissions of UMA a token has, here its own scopes count.
+    assert_eq!(world.get(LINK).bearer(&world.rpt(&["view"])).await.status(), 403);
+    assert_eq!((world.control().calls(Endpoint::Pat), world.control().calls(Endpoint::Permission), world.control().calls(Endpoint::ResourceSet)), (0, 0, 0));
+
+    let checked = Setup::default().oauth().start().await;
+    let exchange = checked.get(LINK).bearer(&checked.control().access_token("bob", "view", 300)).await;
+    assert!(exchange.status() == 401 && exchange.passed("E2"), "the audience is the application, not the gateway");
+}
 
 async fn a_client_that_asks_for_too_many_tickets_is_slowed_down(row: Row) {
     let world = Setup::default().limits("{ tickets: { rate: 1/s, burst: 1 } }").start().await;

@@ -32,6 +32,12 @@ const ROUTES: [&str; 3] = [
     "{ path: /public/**, upstream: content, public: true }",
 ];
 
+/// The same for a server without UMA: what a token's own scopes let through.
+const OAUTH_ROUTES: [&str; 2] = [
+    "{ path: /albums/vacation/**, upstream: content, protect: { scopes: { GET: [view], \"PUT, DELETE\": [edit] } } }",
+    "{ path: /public/**, upstream: content, public: true }",
+];
+
 const ENDPOINTS: [Endpoint; 10] = [
     Endpoint::Discovery,
     Endpoint::Pat,
@@ -48,6 +54,7 @@ const ENDPOINTS: [Endpoint; 10] = [
 /// How a world differs from the usual one.
 pub struct Setup {
     kind: Kind,
+    oauth: bool,
     server: Vec<String>,
     upstream: Vec<String>,
     upstreams: Vec<String>,
@@ -78,7 +85,7 @@ impl Default for Setup {
         let nothing = Vec::new;
         let (server, upstream, upstreams, routes, top) = (nothing(), nothing(), nothing(), nothing(), nothing());
         let (listener, broken) = (String::new(), Vec::new());
-        Self { kind: Kind::Uma2, server, upstream, upstreams, routes, top, limits, listener, settings, watch: false, broken }
+        Self { kind: Kind::Uma2, oauth: false, server, upstream, upstreams, routes, top, limits, listener, settings, watch: false, broken }
     }
 }
 
@@ -87,6 +94,27 @@ impl Setup {
     pub fn keycloak(mut self) -> Self {
         self.kind = Kind::Keycloak { realm: "photoz".into() };
         self
+    }
+
+    /// The authorization server is used as an OAuth server: no tickets, no resources.
+    pub fn oauth(mut self) -> Self {
+        self.oauth = true;
+        self.server("profile: oauth")
+    }
+
+    /// The authorization server speaks like ForgeRock AM 7; Alice and Bob have a PAT each.
+    pub fn am(self) -> Self {
+        self.kind(Kind::Am)
+    }
+
+    /// The authorization server speaks like OpenAM; Alice and Bob have a PAT each.
+    pub fn openam(self) -> Self {
+        self.kind(Kind::OpenAm)
+    }
+
+    fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self.server("pat: { owners: { alice: { password: { env: ALICE_PASSWORD } }, bob: { password: { env: BOB_PASSWORD } } } }")
     }
 
     /// A line of the authorization server's section.
@@ -171,7 +199,8 @@ impl Setup {
             let _ = writeln!(text, "  {}", line.replace("CONTENT", &content.to_string()));
         }
         text.push_str("routes:\n");
-        for route in ROUTES.iter().copied().chain(self.routes.iter().map(String::as_str)) {
+        let usual: &[&str] = if self.oauth { &OAUTH_ROUTES } else { &ROUTES };
+        for route in usual.iter().copied().chain(self.routes.iter().map(String::as_str)) {
             let _ = writeln!(text, "  - {route}");
         }
         text
@@ -187,7 +216,7 @@ impl Setup {
 
     /// The same without waiting for the authorization server.
     pub async fn start_unready(self) -> World {
-        let options = authorization_server::Options { kind: self.kind.clone(), ..authorization_server::Options::default() };
+        let options = authorization_server::Options { kind: self.kind.clone(), client_may_introspect: self.oauth, ..authorization_server::Options::default() };
         let server = AuthorizationServer::start(options).await.expect("a port is free");
         server.control().register("alice", "vacation", &["view", "edit"]);
         for (endpoint, fault) in &self.broken {
@@ -199,6 +228,8 @@ impl Setup {
         let environment = |name: &str| match name {
             "CLIENT_SECRET" => Some("gateway-secret".to_owned()),
             "PROXY_PASSWORD" => Some("proxy-secret".to_owned()),
+            "ALICE_PASSWORD" => Some("alice".to_owned()),
+            "BOB_PASSWORD" => Some("bob".to_owned()),
             _ => None,
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));

@@ -1,0 +1,178 @@
+//! Route mode `guard`: whether whoever asks has the credential of the content server behind. Nobody is asked, and nothing is kept.
+//!
+//! The credential ends here like a requesting party token: the outbound head is built without it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method};
+use tokio::time::Instant;
+
+use super::permit::Permit;
+use super::token::present;
+use crate::holes::{Hole, open};
+use crate::jose::Claims;
+use crate::response::{AuthScheme, Rejection, Row};
+use crate::routing::{Assertions, ClientCertificate, Guard, Password};
+use crate::telemetry::Recorder;
+use crate::uma::Timestamp;
+
+/// How far the clocks of gateway and guard may differ.
+const LEEWAY: Duration = Duration::from_secs(5);
+
+/// What a request shows.
+pub(super) struct Shown<'a> {
+    pub(super) method: &'a Method,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+    pub(super) certificate: Option<&'a ClientCertificate>,
+    pub(super) recorder: &'a Recorder,
+}
+
+/// Rows G1 to G4, and D12 to D14 for a Bearer token.
+pub(super) fn judge(guard: &Guard, shown: &Shown<'_>) -> Result<Permit, Rejection> {
+    let subject = match guard {
+        Guard::Basic(password) => basic(password, shown.headers).map(|()| None)?,
+        Guard::BearerJwt(assertions) => bearer_jwt(assertions, shown)?,
+        Guard::ClientCertificate(certificates) => match shown.certificate {
+            Some(certificate) if certificates.accept(certificate) => None,
+            _ => return Err(Rejection::CertificateRefused),
+        },
+    };
+    shown.recorder.pass(Row::G4);
+    shown.recorder.with(|record| record.subject.clone_from(&subject));
+    Ok(Permit::guarded(subject))
+}
+
+fn basic(password: &Password, headers: &HeaderMap) -> Result<(), Rejection> {
+    let refused = |why| Rejection::CredentialRefused(AuthScheme::Basic, why);
+    let mut fields = headers.get_all(AUTHORIZATION).iter();
+    let Some(field) = fields.next() else { return Err(Rejection::CredentialRequired(AuthScheme::Basic)) };
+    if fields.next().is_some() {
+        return Err(refused("more than one credential is shown"));
+    }
+    let field = field.to_str().map_err(|_| refused("the credential is malformed"))?.trim_matches([' ', '\t']);
+    let (scheme, pair) = field.split_once([' ', '\t']).unwrap_or((field, ""));
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return Err(Rejection::CredentialRequired(AuthScheme::Basic));
+    }
+    let pair = STANDARD.decode(pair.trim_matches([' ', '\t'])).map_err(|_| refused("the credential is malformed"))?;
+    if password.accepts(&pair, Instant::now()) { Ok(()) } else { Err(refused("user name or password is wrong")) }
+}
+
+/// The subject on whose behalf the gateway asks, where the assertion names one.
+fn bearer_jwt(assertions: &Assertions, shown: &Shown<'_>) -> Result<Option<Arc<str>>, Rejection> {
+    let refused = |why| Rejection::CredentialRefused(AuthScheme::Bearer, why);
+    let token = present(shown.headers, shown.query)?.ok_or(Rejection::CredentialRequired(AuthScheme::Bearer))?;
+    let claims = assertions.keys.verify(token).and_then(|payload| Claims::read(&payload)).map_err(|invalid| refused(invalid.reason()))?;
+    check(assertions, &claims, shown.method, (shown.path, shown.query), Timestamp::now()).map_err(refused)?;
+    Ok(claims.subject.map(Arc::from))
+}
+
+/// Holds the claims of a signed assertion against what is accepted, and against the request that it came with.
+///
+/// # Errors
+/// Why it is not accepted, as a constant text.
+fn check(assertions: &Assertions, claims: &Claims, method: &Method, target: (&str, Option<&str>), now: Timestamp) -> Result<(), &'static str> {
+    let leeway = seconds(LEEWAY);
+    if *claims.issuer != *assertions.issuer && !open(Hole::IssuerUnchecked) {
+        return Err("the assertion is from another issuer");
+    }
+    if !claims.audience.iter().any(|audience| **audience == *assertions.audience) && !open(Hole::AudienceUnchecked) {
+        return Err("the assertion is for another audience");
+    }
+    if claims.expires.0.saturating_add(leeway) <= now.0 && !open(Hole::ExpiryUnchecked) {
+        return Err("the assertion has expired");
+    }
+    if [Some(claims.issued), claims.not_before].into_iter().flatten().any(|begin| begin.0 > now.0.saturating_add(leeway)) {
+        return Err("the assertion is not valid yet");
+    }
+    if claims.expires.0.saturating_sub(claims.issued.0) > seconds(assertions.max_lifetime) {
+        return Err("the assertion is valid for too long");
+    }
+    match (&claims.method, &claims.target) {
+        (None, None) if assertions.unbound => Ok(()),
+        (None, None) => Err("the assertion does not name the request that it is for"),
+        (Some(named), Some(sent)) if named == method.as_str() && is_target(sent, target) => Ok(()),
+        _ => Err("the assertion is for another request"),
+    }
+}
+
+/// Whether `text` is this path with this query.
+fn is_target(text: &str, (path, query): (&str, Option<&str>)) -> bool {
+    match query {
+        None => text == path,
+        Some(query) => text.split_once('?').is_some_and(|parts| parts == (path, query)),
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assertions(unbound: bool) -> Assertions {
+        let max_lifetime = Duration::from_secs(60);
+        Assertions { keys: Default::default(), issuer: "gateway".into(), audience: "content".into(), max_lifetime, unbound }
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            issuer: "gateway".into(),
+            audience: vec!["other".into(), "content".into()],
+            issued: Timestamp(1000),
+            expires: Timestamp(1060),
+            not_before: None,
+            subject: None,
+            method: Some("GET".into()),
+            target: Some("/a?b=c".into()),
+        }
+    }
+
+    fn said(change: impl FnOnce(&mut Claims), now: i64) -> &'static str {
+        let mut claims = claims();
+        change(&mut claims);
+        check(&assertions(false), &claims, &Method::GET, ("/a", Some("b=c")), Timestamp(now)).err().unwrap_or("yes")
+    }
+
+    #[test]
+    fn an_assertion_is_accepted_from_its_issuer_for_its_audience_in_its_time() {
+        assert_eq!(said(|_| {}, 1000), "yes");
+        assert_eq!(said(|claims| claims.issuer = "Gateway".into(), 1000), "the assertion is from another issuer");
+        assert_eq!(said(|claims| claims.audience = vec!["contents".into()], 1000), "the assertion is for another audience");
+        assert_eq!(said(|claims| claims.audience.clear(), 1000), "the assertion is for another audience");
+        // Five seconds for clocks that differ, at both ends.
+        assert_eq!((said(|_| {}, 995), said(|_| {}, 1064)), ("yes", "yes"));
+        assert_eq!((said(|_| {}, 994), said(|_| {}, 1065)), ("the assertion is not valid yet", "the assertion has expired"));
+        assert_eq!(said(|claims| claims.not_before = Some(Timestamp(1006)), 1000), "the assertion is not valid yet");
+        assert_eq!(said(|claims| claims.expires = Timestamp(1061), 1000), "the assertion is valid for too long");
+        assert_eq!(said(|claims| (claims.issued, claims.expires) = (Timestamp(i64::MIN), Timestamp(i64::MAX)), 1000), "the assertion is valid for too long");
+    }
+
+    #[test]
+    fn an_assertion_is_good_for_the_request_that_it_names_alone() {
+        let other = "the assertion is for another request";
+        assert_eq!(said(|claims| claims.method = Some("PUT".into()), 1000), other);
+        assert_eq!(said(|claims| claims.method = None, 1000), other);
+        assert_eq!(said(|claims| claims.target = None, 1000), other);
+        for target in ["/a", "/a?", "/a?b=d", "/a?b=c&d", "/b?b=c", "?b=c", "/a?b=c#d", ""] {
+            assert_eq!(said(|claims| claims.target = Some(target.into()), 1000), other, "{target}");
+        }
+        let plain = Claims { target: Some("/a".into()), ..claims() };
+        assert!(check(&assertions(false), &plain, &Method::GET, ("/a", None), Timestamp(1000)).is_ok());
+        // `/a?` and `/a` are not the same address.
+        assert!(check(&assertions(false), &plain, &Method::GET, ("/a", Some("")), Timestamp(1000)).is_err());
+        let unbound = Claims { method: None, target: None, ..claims() };
+        let ask = |unbound_too| check(&assertions(unbound_too), &unbound, &Method::GET, ("/a", None), Timestamp(1000));
+        assert_eq!((ask(false), ask(true)), (Err("the assertion does not name the request that it is for"), Ok(())));
+        // One that names a request is bound to it, whatever is accepted besides.
+        assert!(check(&assertions(true), &plain, &Method::PUT, ("/a", None), Timestamp(1000)).is_err());
+    }
+}

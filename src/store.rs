@@ -1,0 +1,37 @@
+//! Records that outlive a restart: resources that were registered for their owners, and the tokens that they were registered with.
+//!
+//! One SQLite file, written by one connection, and a [`View`] of what a request needs. What a method says is done is on the disk; what it has begun it
+//! finishes, whether or not its caller waits. Tokens are encrypted before they come near the database ([`crypto`]). Everything here runs on the control
+//! thread, but for the view: nothing on the way of a request waits for the database.
+
+mod config;
+#[cfg(feature = "store")]
+mod credentials;
+#[cfg(feature = "store")]
+mod crypto;
+#[cfg(feature = "store")]
+mod database;
+#[cfg(feature = "store")]
+mod error;
+#[cfg(feature = "store")]
+mod migrations;
+#[cfg(feature = "store")]
+mod records;
+#[cfg(feature = "store")]
+mod resources;
+#[cfg(all(test, feature = "store"))]
+mod tests;
+#[cfg(feature = "store")]
+mod view;
+
+pub use config::{Config, Key, KeyProblem};
+#[cfg(feature = "store")]
+pub use {
+    error::StoreError,
+    open::Store,
+    records::{Credential, CredentialKey, Resource, ResourceKey, ResourceRecord, State},
+    view::{Registered, View},
+};
+
+#[cfg(feature = "store")]
+mod open;

@@ -1,0 +1,129 @@
+//! Resource records in the database.
+
+use futures_util::TryStreamExt as _;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection as _, Row as _, SqliteConnection};
+
+use super::error::StoreError;
+use super::open::weight;
+use super::records::{CredentialKey, Resource, ResourceKey, ResourceRecord, State};
+use super::view::{Filling, Registered, View};
+
+/// The one record that is looked for.
+#[derive(Clone, Copy)]
+pub(super) enum Found<'a> {
+    Key(ResourceKey),
+    /// Authorization server and path.
+    Path(&'a str, &'a str),
+    Link(&'a str),
+}
+
+/// Fills a view with all that is registered; what all records weigh.
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(View, u64), StoreError> {
+    let (mut view, mut octets) = (Filling::new(), 0_u64);
+    let mut rows = sqlx::query("SELECT * FROM resource").fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        let record = record(&row)?;
+        octets = octets.saturating_add(weight(&record.resource));
+        if let Some(known) = Registered::of(record) {
+            view.add(known);
+        }
+    }
+    Ok((view.finish(), octets))
+}
+
+pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resource) -> Result<ResourceKey, StoreError> {
+    let Resource { authorization_server, path, link, owner, name, kind, icon_uri, scopes, upstream, credential } = resource;
+    let scopes = serde_json::to_string(scopes).map_err(|_| StoreError::Unfit("scopes"))?;
+    let insert = sqlx::query(
+        "INSERT INTO resource (state, authorization_server, path, link, owner, name, type, icon_uri, scopes, upstream, credential)
+         VALUES ('wanted', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    );
+    let insert = insert.bind(authorization_server).bind(path).bind(link).bind(owner).bind(name).bind(kind).bind(icon_uri);
+    let inserted = insert.bind(scopes).bind(upstream).bind(credential.map(|key| key.0)).execute(connection).await?;
+    Ok(ResourceKey(inserted.last_insert_rowid()))
+}
+
+pub(super) async fn registered(connection: &mut SqliteConnection, key: ResourceKey, id: &str, policy: Option<&str>) -> Result<ResourceRecord, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let update = sqlx::query(
+        "UPDATE resource SET state = 'registered', resource_id = ?1, user_access_policy_uri = ?2
+         WHERE record = ?3 AND (state = 'wanted' OR state = 'registered' AND resource_id = ?1)",
+    );
+    if update.bind(id).bind(policy).bind(key.0).execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Err(StoreError::Absent);
+    }
+    let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+    transaction.commit().await?;
+    Ok(record)
+}
+
+pub(super) async fn unwant(connection: &mut SqliteConnection, key: ResourceKey) -> Result<ResourceRecord, StoreError> {
+    let mut transaction = connection.begin().await?;
+    sqlx::query("UPDATE resource SET state = 'unwanted' WHERE record = ?").bind(key.0).execute(&mut *transaction).await?;
+    let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+    transaction.commit().await?;
+    Ok(record)
+}
+
+pub(super) async fn remove(connection: &mut SqliteConnection, key: ResourceKey) -> Result<ResourceRecord, StoreError> {
+    let mut transaction = connection.begin().await?;
+    let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+    if matches!(record.state, State::Registered { .. }) {
+        return Err(StoreError::Absent);
+    }
+    sqlx::query("DELETE FROM resource WHERE record = ?").bind(key.0).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(record)
+}
+
+pub(super) async fn one(connection: &mut SqliteConnection, found: Found<'_>) -> Result<Option<ResourceRecord>, StoreError> {
+    let query = match found {
+        Found::Key(key) => sqlx::query("SELECT * FROM resource WHERE record = ?").bind(key.0),
+        Found::Path(server, path) => sqlx::query("SELECT * FROM resource WHERE authorization_server = ? AND path = ?").bind(server).bind(path),
+        Found::Link(link) => sqlx::query("SELECT * FROM resource WHERE link = ?").bind(link),
+    };
+    query.fetch_optional(connection).await?.map(|row| record(&row)).transpose()
+}
+
+pub(super) async fn of_owner(
+    connection: &mut SqliteConnection,
+    (server, owner): (&str, &str),
+    after: Option<ResourceKey>,
+    most: u32,
+) -> Result<Vec<ResourceRecord>, StoreError> {
+    let query = sqlx::query("SELECT * FROM resource WHERE authorization_server = ? AND owner = ? AND record > ? ORDER BY record LIMIT ?");
+    let rows = query.bind(server).bind(owner).bind(after.map_or(0, |key| key.0)).bind(most).fetch_all(connection).await?;
+    rows.iter().map(record).collect()
+}
+
+pub(super) async fn unsettled(connection: &mut SqliteConnection, after: Option<ResourceKey>, most: u32) -> Result<Vec<ResourceRecord>, StoreError> {
+    let query = sqlx::query("SELECT * FROM resource WHERE state <> 'registered' AND record > ? ORDER BY record LIMIT ?");
+    let rows = query.bind(after.map_or(0, |key| key.0)).bind(most).fetch_all(connection).await?;
+    rows.iter().map(record).collect()
+}
+
+fn record(row: &SqliteRow) -> Result<ResourceRecord, StoreError> {
+    let damaged = StoreError::Damaged { what: "record of a resource" };
+    let resource_id: Option<String> = row.try_get("resource_id")?;
+    let state = match (row.try_get("state")?, resource_id) {
+        ("wanted", _) => State::Wanted,
+        ("registered", Some(resource_id)) => State::Registered { resource_id, policy_uri: row.try_get("user_access_policy_uri")? },
+        ("unwanted", resource_id) => State::Unwanted { resource_id },
+        _ => return Err(damaged),
+    };
+    let Ok(scopes) = serde_json::from_str(row.try_get("scopes")?) else { return Err(damaged) };
+    let resource = Resource {
+        authorization_server: row.try_get("authorization_server")?,
+        path: row.try_get("path")?,
+        link: row.try_get("link")?,
+        owner: row.try_get("owner")?,
+        name: row.try_get("name")?,
+        kind: row.try_get("type")?,
+        icon_uri: row.try_get("icon_uri")?,
+        scopes,
+        upstream: row.try_get("upstream")?,
+        credential: row.try_get::<Option<i64>, _>("credential")?.map(CredentialKey),
+    };
+    Ok(ResourceRecord { key: ResourceKey(row.try_get("record")?), resource, state })
+}

@@ -1,0 +1,211 @@
+//! What a request needs of the records, in memory.
+//!
+//! The view holds every registered resource, so what is not in it is not registered, and nobody waits for the database. Whoever looks takes no lock: an index
+//! is many small tables, each replaced as a whole when one of its resources changes. A table is chosen and asked with one keyed hash, since clients
+//! choose the paths. Nothing here reads or writes the database.
+
+use std::collections::BTreeSet;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use hashbrown::HashTable;
+
+use super::records::{ResourceKey, ResourceRecord, State};
+
+/// Tables of an index: with a million records each change copies about 250 pointers.
+const TABLES: usize = 4096;
+
+/// What a request needs of a registered resource.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Its record.
+    pub key: ResourceKey,
+    /// The issuer.
+    pub authorization_server: Arc<str>,
+    /// The canonical path.
+    pub path: Option<Box<str>>,
+    /// The id of its link.
+    pub link: Option<Box<str>>,
+    /// What the authorization server calls it.
+    pub resource_id: Box<str>,
+    /// The resource owner.
+    pub owner: Box<str>,
+    /// Its scopes.
+    pub scopes: Arc<[Box<str>]>,
+    /// Where the content is.
+    pub upstream: Box<str>,
+}
+
+/// The registered resources by what they are asked for.
+#[derive(Debug)]
+pub struct View {
+    hasher: RandomState,
+    paths: Index,
+    links: Index,
+}
+
+type Table = HashTable<Arc<Registered>>;
+
+#[derive(Debug)]
+struct Index(Box<[ArcSwap<Table>]>);
+
+/// A view that nobody sees yet.
+pub(super) struct Filling {
+    hasher: RandomState,
+    paths: Vec<Entries>,
+    links: Vec<Entries>,
+    servers: BTreeSet<Arc<str>>,
+    scopes: BTreeSet<Arc<[Box<str>]>>,
+}
+
+/// What a table will hold, with its hashes: a table that is made when its size is known hashes nothing again.
+type Entries = Vec<(u64, Arc<Registered>)>;
+
+impl Filling {
+    pub(super) fn new() -> Self {
+        let tables = || (0..TABLES).map(|_| Entries::new()).collect();
+        Self { hasher: RandomState::new(), paths: tables(), links: tables(), servers: BTreeSet::new(), scopes: BTreeSet::new() }
+    }
+
+    /// Adds a resource. What many resources have in common they share.
+    pub(super) fn add(&mut self, mut known: Registered) {
+        known.authorization_server = shared(&mut self.servers, known.authorization_server);
+        known.scopes = shared(&mut self.scopes, known.scopes);
+        let known = Arc::new(known);
+        for (tables, hash) in [(&mut self.paths, path_hash(&self.hasher, &known)), (&mut self.links, link_hash(&self.hasher, &known))] {
+            if let Some((hash, table)) = hash.and_then(|hash| Some((hash, tables.get_mut(place(hash))?))) {
+                table.push((hash, Arc::clone(&known)));
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> View {
+        let paths = Index::new(self.paths, |known| path_hash(&self.hasher, known));
+        let links = Index::new(self.links, |known| link_hash(&self.hasher, known));
+        View { hasher: self.hasher, paths, links }
+    }
+}
+
+/// The member of the set that is equal, which the value becomes when there is none.
+fn shared<T: ?Sized + Ord>(all: &mut BTreeSet<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    if let Some(same) = all.get(&value) {
+        return Arc::clone(same);
+    }
+    all.insert(Arc::clone(&value));
+    value
+}
+
+fn path_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
+    known.path.as_deref().map(|path| hasher.hash_one((&*known.authorization_server, path)))
+}
+
+fn link_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
+    known.link.as_deref().map(|link| hasher.hash_one(link))
+}
+
+/// The table of a hash: the upper bits choose it, within it others do.
+#[expect(clippy::cast_possible_truncation, reason = "a place below the number of tables")]
+fn place(hash: u64) -> usize {
+    (hash >> 32) as usize % TABLES
+}
+
+impl View {
+    /// The resource with this canonical path at this authorization server. Absent: none is registered.
+    #[must_use]
+    pub fn by_path(&self, authorization_server: &str, path: &str) -> Option<Arc<Registered>> {
+        let wanted = |known: &Registered| known.path.as_deref() == Some(path) && *known.authorization_server == *authorization_server;
+        self.paths.find(self.hasher.hash_one((authorization_server, path)), wanted)
+    }
+
+    /// The resource with this link. Absent: none is registered.
+    #[must_use]
+    pub fn by_link(&self, link: &str) -> Option<Arc<Registered>> {
+        self.links.find(self.hasher.hash_one(link), |known| known.link.as_deref() == Some(link))
+    }
+
+    /// From now on it is found. It takes the place of an earlier one of the same record.
+    pub(super) fn put(&self, known: &Arc<Registered>) {
+        self.change(known, |table, hash, rehash| {
+            if let Ok(earlier) = table.find_entry(hash, |other| other.key == known.key) {
+                earlier.remove();
+            }
+            table.insert_unique(hash, Arc::clone(known), rehash);
+        });
+    }
+
+    /// From now on it is not found.
+    pub(super) fn remove(&self, known: &Registered) {
+        self.change(known, |table, hash, _| {
+            if let Ok(entry) = table.find_entry(hash, |other| other.key == known.key) {
+                entry.remove();
+            }
+        });
+    }
+
+    fn change(&self, known: &Registered, change: impl Fn(&mut Table, u64, &dyn Fn(&Arc<Registered>) -> u64)) {
+        let hasher = &self.hasher;
+        if let Some(hash) = path_hash(hasher, known) {
+            self.paths.change(hash, |table| change(table, hash, &|other| path_hash(hasher, other).unwrap_or_default()));
+        }
+        if let Some(hash) = link_hash(hasher, known) {
+            self.links.change(hash, |table| change(table, hash, &|other| link_hash(hasher, other).unwrap_or_default()));
+        }
+    }
+
+    /// How many resources are found by their path.
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> usize {
+        self.paths.0.iter().map(|table| table.load().len()).sum()
+    }
+}
+
+impl Index {
+    /// Tables that are empty are one and the same until they change.
+    fn new(all: Vec<Entries>, hash: impl Fn(&Registered) -> Option<u64>) -> Self {
+        let empty = Arc::new(Table::new());
+        let table = |entries: Entries| {
+            if entries.is_empty() {
+                return Arc::clone(&empty);
+            }
+            let mut table = Table::with_capacity(entries.len());
+            for (of_this, known) in entries {
+                table.insert_unique(of_this, known, |other| hash(other).unwrap_or_default());
+            }
+            Arc::new(table)
+        };
+        Self(all.into_iter().map(|entries| ArcSwap::new(table(entries))).collect())
+    }
+
+    fn find(&self, hash: u64, wanted: impl Fn(&Registered) -> bool) -> Option<Arc<Registered>> {
+        self.0.get(place(hash))?.load().find(hash, |known| wanted(known)).cloned()
+    }
+
+    fn change(&self, hash: u64, change: impl Fn(&mut Table)) {
+        if let Some(table) = self.0.get(place(hash)) {
+            table.rcu(|before| {
+                let mut after = Table::clone(before);
+                change(&mut after);
+                after
+            });
+        }
+    }
+}
+
+impl Registered {
+    /// What a request needs of a record; none unless it is registered.
+    pub(super) fn of(record: ResourceRecord) -> Option<Self> {
+        let State::Registered { resource_id, .. } = record.state else { return None };
+        let resource = record.resource;
+        Some(Self {
+            key: record.key,
+            authorization_server: resource.authorization_server.into(),
+            path: resource.path.map(Into::into),
+            link: resource.link.map(Into::into),
+            resource_id: resource_id.into(),
+            owner: resource.owner.into(),
+            scopes: resource.scopes.into_iter().map(Into::into).collect(),
+            upstream: resource.upstream.into(),
+        })
+    }
+}
