@@ -127,7 +127,6 @@ mod tests {
             claims: vec![("email".into(), "bob@example.org".into()), ("group".into(), "family".into())],
             ..Introspection::default()
         });
-        assert!(bob.is_personal());
         assert_eq!((bob.subject(), bob.username(), bob.client()), (Some("6d1e"), Some("bob"), Some("photo-print")));
         assert_eq!((bob.claim("email"), bob.claim("group"), bob.claim("sub")), (Some("bob@example.org"), Some("family"), None));
         assert_eq!(bob.into_entry().and_then(|entry| entry.introspection().subject.clone()).as_deref(), Some("6d1e"));
@@ -136,14 +135,19 @@ mod tests {
     #[test]
     fn what_the_server_left_out_is_nobody() {
         let unnamed = permit(Introspection::default());
-        assert!(unnamed.is_personal(), "an answer belongs to somebody, named or not");
         assert_eq!((unnamed.subject(), unnamed.username(), unnamed.client(), unnamed.claim("email")), (None, None, None, None));
+    }
+
+    #[test]
+    fn behind_a_guard_a_permit_tells_on_whose_behalf_the_gateway_says_that_it_asks() {
+        let guarded = Permit::guarded(Some("gateway".into()));
+        assert_eq!((guarded.subject(), guarded.username(), guarded.client(), guarded.claim("email")), (Some("gateway"), None, None, None));
+        assert!(guarded.into_entry().is_none());
     }
 
     #[test]
     fn a_public_permit_is_nobodys() {
         let public = Permit::public();
-        assert!(!public.is_personal());
         assert_eq!((public.subject(), public.username(), public.client(), public.claim("email")), (None, None, None, None));
         assert!(public.into_entry().is_none());
     }
