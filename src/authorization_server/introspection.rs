@@ -148,7 +148,8 @@ fn members(profile: &Profile, answer: &Map<String, Value>) -> Result<Introspecti
         username: either(text(answer, "username")?, || text(answer, "preferred_username"))?,
         session: either(text(answer, "sid")?, || text(answer, "session_state"))?,
         client: either(text(answer, "client_id")?, || text(answer, "azp"))?,
-        bound: answer.get("cnf").is_some_and(|cnf| !cnf.is_null()),
+        // A token of type DPoP is bound though the answer does not say to what (RFC 9449, 6.1).
+        bound: answer.get("cnf").is_some_and(|cnf| !cnf.is_null()) || text(answer, "token_type")?.is_some_and(|kind| kind.eq_ignore_ascii_case("dpop")),
         claims: claims(answer),
         permissions: Vec::new(),
     })
@@ -222,7 +223,7 @@ fn alias<'a>(entry: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value>
 
 fn time(profile: &Profile, answer: &Map<String, Value>, name: &'static str) -> Result<Option<Timestamp>, AskError> {
     match answer.get(name) {
-        None | Some(Value::Null) => Ok(None),
+        None => Ok(None),
         Some(value) => match value.as_i64() {
             Some(seconds) if (0..=LATEST).contains(&seconds) => Ok(Some(Timestamp(seconds))),
             // No second of this millennium looks like a millisecond after April 1973, nor the other way round.
@@ -244,6 +245,8 @@ fn audience(answer: &Map<String, Value>) -> Result<Vec<Arc<str>>, AskError> {
     match answer.get("aud") {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(one)) => Ok(vec![one.as_str().into()]),
+        // For nobody is not for everybody.
+        Some(Value::Array(several)) if several.is_empty() => Ok(vec!["".into()]),
         Some(Value::Array(several)) => several.iter().map(|one| one.as_str().map(Arc::from).ok_or_else(|| unusable("`aud` is not a list of texts"))).collect(),
         Some(_) => Err(unusable("`aud` is not a text or a list")),
     }

@@ -67,7 +67,7 @@ fn basic(password: &Password, headers: &HeaderMap) -> Result<(), Rejection> {
 /// The subject on whose behalf the gateway asks, where the assertion names one.
 fn bearer_jwt(assertions: &Assertions, shown: &Shown<'_>) -> Result<Option<Arc<str>>, Rejection> {
     let refused = |why| Rejection::CredentialRefused(AuthScheme::Bearer, why);
-    let token = present(shown.headers, shown.query)?.ok_or(Rejection::CredentialRequired(AuthScheme::Bearer))?;
+    let token = present(shown.headers, shown.query, None)?.ok_or(Rejection::CredentialRequired(AuthScheme::Bearer))?;
     let claims = assertions.keys.verify(token).and_then(|payload| Claims::read(&payload)).map_err(|invalid| refused(invalid.reason()))?;
     check(assertions, &claims, shown.method, (shown.path, shown.query), Timestamp::now()).map_err(refused)?;
     Ok(claims.subject.map(Arc::from))

@@ -30,7 +30,7 @@ use tower::{Service, ServiceExt};
 use super::drain::UnderWay;
 use super::held::Held;
 use super::seats::Seat;
-use super::transport::{Opened, Protocol, open};
+use super::transport::{Opened, Protocol, Transport, open};
 use super::unread::{PATIENCE, Said};
 use super::uploads::{Upload, Uploads};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
@@ -102,13 +102,7 @@ where
     let settings = shared.terms.now();
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
     let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.until_open(), &shared).await else { return };
-    let peer = Peer {
-        address: canonical(address),
-        local: canonical(local),
-        scheme: transport.scheme(),
-        hosts: shared.hosts.clone(),
-        certificate: transport.certificate(),
-    };
+    let peer = peer(address, local, &transport, &shared);
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
@@ -169,6 +163,12 @@ where
     event.into_iter().for_each(|event| (shared.settings.on_event)(event));
     watchdog.unread.close();
     broken_off(&watchdog).await;
+}
+
+/// The other end, as requests carry it.
+fn peer<S>(address: SocketAddr, local: SocketAddr, transport: &Transport, shared: &Shared<S>) -> Peer {
+    let (address, local) = (canonical(address), canonical(local));
+    Peer { address, local, scheme: transport.scheme(), hosts: shared.hosts.clone(), certificate: transport.certificate() }
 }
 
 /// What a 101 leaves for its connection.

@@ -31,7 +31,7 @@ impl ClientCertificate {
             GeneralName::URI(uri) => Some((*uri).into()),
             _ => None,
         });
-        Some(Self { subject: Some(subject.into()).filter(|subject: &Box<str>| !subject.is_empty()), san_uris: uris.collect(), sha256: sha256(der) })
+        Some(Self { subject: (!subject.is_empty()).then(|| subject.into()), san_uris: uris.collect(), sha256: sha256(der) })
     }
 }
 
@@ -129,7 +129,7 @@ mod tests {
     fn a_subject_is_written_with_its_last_name_first_and_nothing_in_it_passes_for_another_name() {
         let subject = |names: &[(DnType, &str)]| ClientCertificate::read(&certificate(names, None)).unwrap().subject.map(String::from);
         let (cn, o) = (DnType::CommonName, DnType::OrganizationName);
-        assert_eq!(subject(&[(o.clone(), "Example"), (cn.clone(), "gateway")]).as_deref(), Some("CN=gateway,O=Example"));
+        assert_eq!(subject(&[(o, "Example"), (cn.clone(), "gateway")]).as_deref(), Some("CN=gateway,O=Example"));
         assert_eq!(subject(&[(cn.clone(), "gateway,O=Example")]).as_deref(), Some(r"CN=gateway\,O=Example"));
         assert_eq!(subject(&[(cn.clone(), " #a\\\"+<>; ")]).as_deref(), Some(r#"CN=\ #a\\\"\+\<\>\;\ "#));
         assert_eq!(subject(&[(cn.clone(), "#a")]).as_deref(), Some(r"CN=\#a"));

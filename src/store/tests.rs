@@ -1,5 +1,7 @@
 //! What only the room itself can see: steps of the schema that do not exist yet, a bound that is far away.
 
+#![expect(clippy::expect_used, reason = "helpers of tests: they stop at the first surprise")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

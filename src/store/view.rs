@@ -105,7 +105,6 @@ fn link_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
 }
 
 /// The table of a hash: the upper bits choose it, within it others do.
-#[expect(clippy::cast_possible_truncation, reason = "a place below the number of tables")]
 fn place(hash: u64) -> usize {
     (hash >> 32) as usize % TABLES
 }

@@ -339,7 +339,7 @@ async fn a_certificate_opens_the_guard_that_names_it() {
         params.distinguished_name.push(DnType::CommonName, name);
         params.distinguished_name.push(DnType::OrganizationName, "Example");
         params.subject_alt_names.push(SanType::URI(format!("spiffe://example.org/{name}").as_str().try_into().unwrap()));
-        authority.sign_as(name, params);
+        authority.sign_as(name, &params);
     }
     let fingerprint = digest(&SHA256, &authority.certificate("gateway")).as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let tls = format!(

@@ -31,7 +31,7 @@ async fn no_token_stands_in_the_file_or_its_log() {
         assert!(holds(&octets, b"owner-1"), "{when}: what is not secret can be found, so the search works");
         assert!(!holds(&octets, b"access-token-"), "{when}");
         assert!(!holds(&octets, b"refresh-token-"), "{when}");
-        assert!(!holds(&octets, &[b'1', b'a', b'a', b'a', b'a', b'a', b'a', b'a']), "{when}: the key as it was written");
+        assert!(!holds(&octets, b"1aaaaaaa"), "{when}: the key as it was written");
         assert!(!holds(&octets, &[0x1a, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa]), "{when}: the key itself");
     }
 }

@@ -1,6 +1,6 @@
 //! The records: what was kept is there after a restart, whole and unreadable to others.
 #![cfg(feature = "store")]
-#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod credentials;
 mod gateway;

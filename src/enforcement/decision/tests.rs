@@ -161,7 +161,8 @@ fn what_is_granted_live_suffices_by_the_same_rules() {
 #[test]
 fn each_decision_says_why() {
     for (decision, words) in [
-        (Decision::Permit { until: None }, "the permission suffices"),
+        (Decision::Permit { until: None, leniently: false }, "the permission suffices"),
+        (Decision::Permit { until: None, leniently: true }, "the permission suffices, read leniently"),
         (Decision::Expired, "the token has expired"),
         (Decision::NotYetValid, "the token is not valid yet"),
         (Decision::WrongIssuer, "the token is from another issuer"),

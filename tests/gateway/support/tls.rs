@@ -46,11 +46,11 @@ impl Authority {
 
     /// Writes `name.crt` and `name.key` for these names, each put in its place whole.
     pub fn sign(&self, name: &str, names: &[&str]) {
-        self.sign_as(name, CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap());
+        self.sign_as(name, &CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>()).unwrap());
     }
 
     /// The same with everything that may stand in a certificate.
-    pub fn sign_as(&self, name: &str, params: CertificateParams) {
+    pub fn sign_as(&self, name: &str, params: &CertificateParams) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         self.put(&format!("{name}.crt"), &certificate.pem());
