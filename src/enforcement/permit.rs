@@ -51,12 +51,6 @@ impl Permit {
         }
     }
 
-    /// Whether the answer belongs to somebody: a shared cache must not keep it.
-    #[must_use]
-    pub const fn is_personal(&self) -> bool {
-        !matches!(self.0, Basis::Public)
-    }
-
     /// `sub`.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {

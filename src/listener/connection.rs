@@ -111,13 +111,11 @@ where
         let offered = request.headers().contains_key(UPGRADE);
         // Over HTTP/1 each connection asks one at a time, and connections are counted.
         let counted = watchdog.is_shared().then(|| seat.ask());
-        let beyond = matches!(counted, Some(None));
+        let beyond = matches!(counted, Some(None)).then_some(Rejection::Overloaded);
         let mut exchange = watchdog.asked(counted.flatten());
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
         let (mut request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &uploads);
-        if beyond {
-            request.refusal = request.refusal.or(Some(Rejection::Overloaded));
-        }
+        request.refusal = request.refusal.or(beyond);
         let pace = Pace::bounded(settings.write, settings.whole_write);
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
@@ -156,13 +154,18 @@ where
             until_done(connection.as_mut(), &watchdog, &shared).await
         }
     };
+    told(ended, &watchdog, &shared.settings);
+    watchdog.unread.close();
+    broken_off(&watchdog).await;
+}
+
+/// Tells of an end that no record tells of.
+fn told(ended: Option<hyper::Result<()>>, watchdog: &Watchdog, settings: &Settings) {
     let event = match ended {
         Some(ended) if !watchdog.is_abused() => ended.err().as_ref().and_then(before_a_request),
         _ => Some(Event::Expired),
     };
-    event.into_iter().for_each(|event| (shared.settings.on_event)(event));
-    watchdog.unread.close();
-    broken_off(&watchdog).await;
+    event.into_iter().for_each(|event| (settings.on_event)(event));
 }
 
 /// The other end, as requests carry it.
