@@ -45,7 +45,7 @@ enum Command {
     /// Show the whole sequence with embedded servers; for trying only
     Demo(crate::demo::Arguments),
     /// Fetch a protected address as the requesting party: ticket, claims token, RPT, content
-    Fetch(crate::client::command::Arguments),
+    Fetch(Box<crate::client::command::Arguments>),
     /// Print the version
     Version,
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::step::excerpt;
 use super::trade::STEP;
@@ -42,14 +42,14 @@ impl Client {
         (ticket, claims, earlier): (&PermissionTicket, Option<&ClaimsToken>, Option<&Rpt>),
     ) -> Result<(StatusCode, Traded), FetchError> {
         let claims = claims.ok_or(FetchError::NeedsUser)?;
-        let mut message = json!({ "ticket": ticket.0.expose() });
+        let mut message = Map::from_iter([("ticket".to_owned(), json!(ticket.0.expose()))]);
         if let Some(rpt) = earlier {
-            message["rpt"] = json!(rpt.0.expose());
+            message.insert("rpt".into(), json!(rpt.0.expose()));
         }
         if let Some(format) = claims.format() {
-            message["claim_tokens"] = json!([{ "format": format, "token": claims.identity().expose() }]);
+            message.insert("claim_tokens".into(), json!([{ "format": format, "token": claims.identity().expose() }]));
         }
-        let mut request: Request<Bytes> = Request::new(Bytes::from(message.to_string()));
+        let mut request: Request<Bytes> = Request::new(Bytes::from(Value::Object(message).to_string()));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = endpoint.clone();
         let headers = request.headers_mut();
@@ -91,7 +91,7 @@ fn not_granted(server: &AuthorizationServer, ticket: &PermissionTicket, status: 
 
 /// UMA 1.0.1 Core, 3.5.4: which claims are wanted. Servers go on with the ticket that they were shown unless they give another.
 fn need_info(server: &AuthorizationServer, ticket: &PermissionTicket, answer: &Answer) -> Traded {
-    let details = &answer.error_details["requesting_party_claims"];
+    let details = answer.error_details.get("requesting_party_claims").unwrap_or(&Value::Null);
     let listed = [&answer.requesting_party_claims, &details["required_claims"]].into_iter().find_map(Value::as_array);
     let claims = listed.map(Vec::as_slice).unwrap_or_default();
     let words = |claim: &Value| ["friendly_name", "name", "claim_type"].into_iter().find_map(|name| claim[name].as_str()).map(excerpt);
