@@ -158,6 +158,8 @@ impl Server {
                 slot.refused.set(None);
             }
         }
+        // Whoever is refused with the new one as well is counted again.
+        self.count_consents();
     }
 
     async fn fetch_pat(&self, owner: Option<&str>, old: Option<&Rc<Held>>, deadline: Instant) -> Result<Rc<Held>, AskError> {

@@ -161,14 +161,18 @@ impl Server {
     pub async fn discovery_answer(&self, deadline: Instant) -> Result<Response<Bytes>, AskError> {
         let addresses = discovery::addresses(&self.config)?;
         let mut first = None;
-        // The old Keycloak answers 500 where it has no document, so whatever is no document leads on.
+        // The old Keycloak answers 500 where it has no document, so whatever is no document leads on; a redirect says that the address is another one.
         let last = self.found_at.get();
         for (at, address) in addresses.iter().enumerate().skip(last).chain(addresses.iter().enumerate().take(last)) {
             let request = Request::builder().method(Method::GET).header(ACCEPT, "application/json");
             let response = self.call(AsEndpoint::Discovery, address, request, Bytes::new(), deadline).await?;
-            if response.status() == StatusCode::OK {
-                self.found_at.set(at);
-                return Ok(response);
+            match response.status() {
+                StatusCode::OK => {
+                    self.found_at.set(at);
+                    return Ok(response);
+                }
+                status if status.is_redirection() => return Ok(response),
+                _ => {}
             }
             first.get_or_insert(response);
         }

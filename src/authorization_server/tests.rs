@@ -52,7 +52,7 @@ fn duplicate_members_make_an_answer_unusable() {
 
 #[test]
 fn times_are_whole_seconds_or_the_answer_is_unusable() {
-    for exp in ["\"1700000000\"", "1700000000.5", "1700000000000", "-1", "true", "1e30"] {
+    for exp in ["\"1700000000\"", "1700000000.5", "1700000000000", "-1", "true", "1e30", "null"] {
         unusable(Profile::UMA2, &format!("{{\"active\":true,\"exp\":{exp}}}"));
         unusable(Profile::UMA2, &format!("{{\"active\":true,\"permissions\":[{{\"resource_id\":\"a\",\"resource_scopes\":[],\"exp\":{exp}}}]}}"));
     }
@@ -103,8 +103,16 @@ fn where_answer_and_token_contradict_each_other_nothing_counts() {
 }
 
 #[test]
+fn an_audience_of_nobody_is_not_one_that_is_left_out() {
+    assert_eq!(active(Profile::UMA2, &json!({"active":true}), &opaque()).audience.len(), 0);
+    assert_eq!(active(Profile::UMA2, &json!({"active":true,"aud":[]}), &opaque()).audience, ["".into()]);
+}
+
+#[test]
 fn a_key_binding_is_seen_in_the_answer_and_in_the_token() {
     assert!(active(Profile::UMA2, &json!({"active":true,"cnf":{"jkt":"x"}}), &opaque()).bound);
+    assert!(active(Profile::UMA2, &json!({"active":true,"token_type":"DPoP"}), &opaque()).bound, "bound, though it is not said to what");
+    assert!(!active(Profile::UMA2, &json!({"active":true,"token_type":"Bearer"}), &opaque()).bound);
     assert!(active(Profile::KEYCLOAK, &json!({"active":true}), &token_with(&json!({"cnf":{"jkt":"x"}}))).bound);
     assert!(!active(Profile::UMA2, &json!({"active":true}), &opaque()).bound);
 }

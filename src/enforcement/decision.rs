@@ -99,10 +99,7 @@ pub fn decide(need: &Need<'_>, introspection: &Introspection, now: Timestamp) ->
     if let Some(until) = permitted(need, introspection, now, Lenient::default()) {
         return Decision::Permit { until, leniently: false };
     }
-    match need.server.lenient {
-        strict if strict == Lenient::default() => Decision::Insufficient,
-        lenient => permitted(need, introspection, now, lenient).map_or(Decision::Insufficient, |until| Decision::Permit { until, leniently: true }),
-    }
+    permitted(need, introspection, now, need.server.lenient).map_or(Decision::Insufficient, |until| Decision::Permit { until, leniently: true })
 }
 
 /// Whether the permissions suffice, and until when.

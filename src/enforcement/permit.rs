@@ -145,6 +145,13 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_guard_a_permit_tells_on_whose_behalf_the_gateway_says_that_it_asks() {
+        let guarded = Permit::guarded(Some("gateway".into()));
+        assert_eq!((guarded.subject(), guarded.username(), guarded.client(), guarded.claim("email")), (Some("gateway"), None, None, None));
+        assert!(guarded.into_entry().is_none());
+    }
+
+    #[test]
     fn a_public_permit_is_nobodys() {
         let public = Permit::public();
         assert_eq!((public.subject(), public.username(), public.client(), public.claim("email")), (None, None, None, None));

@@ -138,9 +138,11 @@ mod tests {
         assert_eq!(presented(&[own, own], None, Some(&name)), Err("D12"));
         assert_eq!(presented(&[own], Some("access_token=abc"), Some(&name)), Err("D12"));
         assert_eq!(presented(&[own, ("Authorization", "Bearer a b")], None, Some(&name)), Err("D13"));
-        for (value, row) in [("", "D13"), ("Bearer abc", "D13"), ("a,b", "D12")] {
+        for (value, row) in [("", "D13"), ("Bearer abc", "D13"), ("a,b", "D12"), (&"a".repeat(24_577), "D13")] {
             assert_eq!(presented(&[("X-FRDP-RPT", value)], None, Some(&name)), Err(row), "{value}");
         }
+        let longest = "a".repeat(24_576);
+        assert_eq!(presented(&[("X-FRDP-RPT", &longest)], None, Some(&name)), Ok(Some(longest)));
     }
 
     #[test]

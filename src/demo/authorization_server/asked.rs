@@ -12,7 +12,7 @@ use super::answer::Answer;
 /// What a call was for. Calls are counted, remembered and made to fail by these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Endpoint {
-    /// The discovery documents.
+    /// The discovery documents, also those that this server does not have.
     Discovery,
     /// The token endpoint, asked by client credentials or for the scope `uma_protection` alone: this is how a gateway gets its PATs.
     Pat,
@@ -117,6 +117,8 @@ impl Asked {
     pub fn endpoint(&self) -> Endpoint {
         match &self.place {
             Place::Uma2Configuration | Place::OpenidConfiguration => Endpoint::Discovery,
+            // A document that it does not have.
+            Place::Nowhere if self.target.contains("/.well-known/") => Endpoint::Discovery,
             Place::Token if self.form.get("response_mode").is_some() => Endpoint::Live,
             Place::Token if self.form.get("grant_type") == Some("client_credentials") || self.form.get("scope") == Some("uma_protection") => Endpoint::Pat,
             Place::Token => Endpoint::Token,

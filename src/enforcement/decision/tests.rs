@@ -99,6 +99,20 @@ fn several_entries_for_a_resource_add_up_each_within_its_own_time() {
 }
 
 #[test]
+fn only_permissions_that_are_needed_end_what_is_permitted() {
+    let (soon, later) = (Timestamp(NOW.0 + 5), Timestamp(NOW.0 + 300));
+    let until = |needed: &[&str]| {
+        let with_edit = |token: &mut Introspection| {
+            token.permissions = vec![permission("album", &["view"]), Permission { exp: Some(soon), ..permission("album", &["edit"]) }];
+        };
+        judged(with_edit, needed, ScopesMatch::Any)
+    };
+    for (needed, end) in [(&["view"][..], later), (&["edit"], soon), (&["view", "edit"], soon), (&[], soon)] {
+        assert_eq!(until(needed), Decision::Permit { until: Some(end), leniently: false }, "{needed:?}");
+    }
+}
+
+#[test]
 fn all_and_any_differ_where_one_scope_is_missing() {
     assert_eq!(judged(|_| {}, &["view", "edit"], ScopesMatch::All), Decision::Insufficient);
     assert_eq!(judged(|_| {}, &["view", "edit"], ScopesMatch::Any).row(), Row::E10);
@@ -192,6 +206,9 @@ fn a_lenient_reading_is_one_by_a_switch_of_its_own_and_says_so() {
     assert_eq!(judged(scopes_only, permission("other", &[])), Decision::Insufficient);
     assert_eq!(judged(resource_only, permission("other", &["view"])), Decision::Insufficient);
     assert_eq!(judged(scopes_only, Permission { exp: Some(NOW), ..without_scopes() }), Decision::Insufficient);
+    let soon = Some(Timestamp(NOW.0 + 5));
+    assert_eq!(judged(scopes_only, Permission { exp: soon, ..without_scopes() }), Decision::Permit { until: soon, leniently: true });
+    assert_eq!(judged(resource_only, Permission { exp: soon, ..without_resource() }), Decision::Permit { until: soon, leniently: true });
     assert_eq!(judged(scopes_only, permission("album", &["view"])), Decision::Permit { until: None, leniently: false }, "it was not needed");
     assert_eq!(leniently.reason(), "the permission suffices, read leniently");
 }

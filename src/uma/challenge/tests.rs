@@ -93,6 +93,23 @@ fn our_challenge_has_realm_first_and_ticket_last() {
 }
 
 #[test]
+fn a_bearer_challenge_names_the_error_and_the_scopes() {
+    let scopes = |names: &[&str]| names.iter().map(|name| Scope((*name).into())).collect::<Vec<_>>();
+    let plain = bearer_challenge("photoz", None, &scopes(&["view", "edit"])).unwrap();
+    assert_eq!(plain, r#"Bearer realm="photoz", scope="view edit""#);
+    let with_error = bearer_challenge("a \"b\"", Some(TokenError::InvalidToken), &scopes(&["view"])).unwrap();
+    assert_eq!(with_error, r#"Bearer realm="a \"b\"", error="invalid_token", scope="view""#);
+    assert!(bearer_challenge("photoz", None, &scopes(&["a\nb"])).is_err());
+}
+
+#[test]
+fn the_body_for_clients_of_uma_1_0_holds_ticket_and_server() {
+    let body = challenge_body("https://id.example.org/", &PermissionTicket("016f\"".into()));
+    let read: serde_json::Value = serde_json::from_str(body.expose()).unwrap();
+    assert_eq!(read, serde_json::json!({ "ticket": "016f\"", "as_uri": "https://id.example.org/" }));
+}
+
+#[test]
 fn a_ticket_that_no_header_can_carry_is_refused() {
     for ticket in ["", "a\rb", "a\nb", "a\0b", "tické", "a\tb", "a\u{7f}"] {
         assert!(uma_challenge("r", "https://a", None, &PermissionTicket(ticket.into())).is_err(), "{ticket:?}");
