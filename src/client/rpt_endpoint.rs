@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Request, StatusCode, Uri};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::step::excerpt;
 use super::trade::STEP;
@@ -42,9 +42,13 @@ impl Client {
         (ticket, claims, earlier): (&PermissionTicket, Option<&ClaimsToken>, Option<&Rpt>),
     ) -> Result<(StatusCode, Traded), FetchError> {
         let claims = claims.ok_or(FetchError::NeedsUser)?;
-        let mut message = serde_json::Map::from_iter([("ticket".to_owned(), json!(ticket.0.expose()))]);
-        message.extend(earlier.map(|rpt| ("rpt".to_owned(), json!(rpt.0.expose()))));
-        message.extend(claims.format().map(|format| ("claim_tokens".to_owned(), json!([{ "format": format, "token": claims.identity().expose() }]))));
+        let mut message = Map::from_iter([("ticket".to_owned(), json!(ticket.0.expose()))]);
+        if let Some(rpt) = earlier {
+            message.insert("rpt".into(), json!(rpt.0.expose()));
+        }
+        if let Some(format) = claims.format() {
+            message.insert("claim_tokens".into(), json!([{ "format": format, "token": claims.identity().expose() }]));
+        }
         let mut request: Request<Bytes> = Request::new(Bytes::from(Value::Object(message).to_string()));
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() = endpoint.clone();
