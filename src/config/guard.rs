@@ -30,7 +30,7 @@ pub(super) fn guard(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Guard>
             checker.error(problem.label("leave it out"));
         }
     }
-    if keys.names("resource") && !keys.names("accept") {
+    if !keys.names("accept") {
         checker.error(
             Problem::at(keys.span, "`accept` is missing: a guard says what it accepts")
                 .write("accept: { basic: { username: gateway, password: { file: PATH } } }"),

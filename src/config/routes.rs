@@ -207,11 +207,11 @@ enum Mode {
 /// What is meant for a guard is read as one, so that no other mistakes are made of it.
 fn is_guard(protect: &Keys<'_>, checker: &mut Checker<'_>) -> bool {
     let mode = protect.read("mode", checker, |node, checker| word(node, checker, &[("uma", Mode::Uma), ("guard", Mode::Guard)]));
-    let accepts = protect.entry("accept").filter(|_| !protect.names("resource"));
+    let accepts = protect.entry("accept");
     if let Some(entry) = accepts.filter(|_| mode == Some(Mode::Uma) || !protect.names("mode")) {
         checker.error(Problem::at(entry.key_span, "`accept` says what a guard accepts, and this route is none").write("mode: guard"));
     }
-    mode == Some(Mode::Guard) || accepts.is_some()
+    mode == Some(Mode::Guard) || (accepts.is_some() && !protect.names("resource"))
 }
 
 fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: &Surroundings<'_>, checker: &mut Checker<'_>) -> Protect {

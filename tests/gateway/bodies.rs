@@ -104,7 +104,7 @@ async fn a_client_that_leaves_while_the_server_thinks_cancels_nothing() {
     let mut connection = Connection::open(world.address(), None).await;
     connection.send(&world.get(LINK).bearer(&rpt).bytes()).await;
     world.control().called(Endpoint::Introspection, 1).await;
-    drop(connection);
+    connection.reset();
     gate.open();
     until("the answer is kept all the same", async || (world.holds(&rpt) == crate::support::Next::Active).then_some(())).await;
     assert_eq!(world.get(LINK).bearer(&rpt).await.rows(), "I1 E10 U1: E10");

@@ -27,7 +27,7 @@ async fn a_hundred_first_uses_of_one_token_are_one_introspection_also_when_the_f
     let mut first = Connection::open(world.address(), None).await;
     first.send(&request).await;
     world.control().called(Endpoint::Introspection, 1).await;
-    drop(first);
+    first.reset();
 
     let mut others = Vec::new();
     for _ in 0..99 {

@@ -431,8 +431,7 @@ static PROTECT: Section = Section::new(
         .default("that of `hosts`")
         .example("{ GET: [view], \"PUT, DELETE\": [edit] }"),
     ],
-)
-.one_of(&[&["resource"], &["accept"]]);
+);
 
 static ACCEPT: Section = Section::new(
     "`accept`",

@@ -98,7 +98,7 @@ type Row = (&'static str, &'static str, (u32, u32), &'static str, &'static str);
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     // The mode.
-    (ACCEPT, "", (11, 5), "exactly one of `resource`, or `accept`", "none"),
+    (ACCEPT, "", (11, 5), "`accept` is missing: a guard says what it accepts", "accept: { basic"),
     ("mode: guard", "mode: gaurd", (12, 13), "`gaurd` is not one of `uma`, `guard`", "did you mean `guard`?"),
     (ACCEPT, "accept: {}", (13, 7), "exactly one of `basic`, or `bearer_jwt`, or `client_certificate`", "none"),
     (ACCEPT, "accept: { basic: { username: gateway, password: { file: sticky-key } }, bearer_jwt: { public_key: gateway.pub, issuer: a, audience: b } }", (13, 79), "exactly one of `basic`", "leave one out"),

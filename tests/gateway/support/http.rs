@@ -35,6 +35,12 @@ impl Connection {
         Self { stream: BufReader::new(stream) }
     }
 
+    /// Ends with a reset, so that there is nobody left who could wait for an answer.
+    pub fn reset(self) {
+        let stream = self.stream.into_inner();
+        socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO)).expect("an open socket");
+    }
+
     /// The same where nobody may listen.
     pub async fn try_open(to: SocketAddr) -> std::io::Result<Self> {
         let stream = TcpStream::connect(to).await?;
