@@ -1,7 +1,7 @@
 //! Records that outlive a restart: resources that were registered for their owners, and the tokens that they were registered with.
 //!
 //! One SQLite file, written by one connection, and a [`View`] of what a request needs. What a method says is done is on the disk; what it has begun it
-//! finishes, whether or not its caller waits. Tokens are encrypted before they come near the database ([`crypto`]). Everything here runs on the control
+//! finishes, whether or not its caller waits. Tokens are encrypted before they come near the database (`crypto`). Everything here runs on the control
 //! thread, but for the view: nothing on the way of a request waits for the database.
 
 mod config;
