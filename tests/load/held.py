@@ -285,7 +285,8 @@ def said():
 
 
 def checks(world, check):
-    more_files(2 * CONNECTIONS + 2000)
+    # The content server of the bodies is here as well.
+    more_files(CONNECTIONS * 4 // 3 + 2000)
     port, _ = nginx(world)
     album, _ = shared_album(world)
     slow = free_port()
