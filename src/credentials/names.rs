@@ -150,13 +150,12 @@ const CONNECTION: [&str; 15] = [
 const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
-const POSING: [&str; 119] = [
+const POSING: [&str; 118] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
     "x-email",
     "x-groups",
-    "x-jwt-assertion",
     "x-role",
     "x-user-id",
     "x-username",

@@ -52,11 +52,11 @@ impl Seats {
     /// There are too many.
     pub(super) fn take(self: &Arc<Self>, address: IpAddr, settings: &Settings) -> Result<Seat, Full> {
         let client = client(address);
-        let requests = {
+        let (requests, of_client) = {
             let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-            let of_client = clients.entry(client).or_default();
-            of_client.connections += 1;
-            Arc::clone(&of_client.requests)
+            let client = clients.entry(client).or_default();
+            client.connections += 1;
+            (Arc::clone(&client.requests), client.connections)
         };
         // From here on the seat's drop gives back what was counted.
         let before = self.taken.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +69,6 @@ impl Seats {
             return Ok(seat);
         }
         seat.most = settings.connections_per_client;
-        let of_client = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(&client).map_or(0, |client| client.connections);
         if of_client > settings.connections_per_client { Err(Full::OfClient) } else { Ok(seat) }
     }
 }

@@ -1,6 +1,5 @@
 //! What both servers' tests need: the gateway between a door to the server and a content server that records, plain calls, and the command `fetch`.
 
-use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +11,14 @@ use tokio::time::Instant;
 use uma_gateway::app::{Gateway, Options};
 use uma_gateway::config;
 use uma_gateway::demo::content_server::{ContentServer, Options as ContentOptions, Records, RunningContentServer};
-use uma_gateway::http_client::{HttpClient, TlsFiles, basic_auth, form};
+use uma_gateway::http_client::{HttpClient, basic_auth, form};
 use uma_gateway::uma::UmaChallenge;
+
+#[path = "../keycloak/support/calls.rs"]
+mod calls;
+
+use calls::{http, send};
+pub use calls::{payload, unique, until};
 
 use super::forwarder::Forwarder;
 
@@ -29,11 +34,6 @@ pub enum Body<'a> {
     Nothing,
     Form(&'a [(&'a str, &'a str)]),
     Json(Value),
-}
-
-/// A client of one test's runtime.
-pub fn http() -> HttpClient {
-    HttpClient::new(&TlsFiles::default()).expect("a client without files")
 }
 
 /// One call to a server itself, past the gateway; what is no JSON is `null`.
@@ -53,11 +53,6 @@ pub async fn call(method: Method, address: &str, headers: HeaderMap, body: Body<
     *request.body_mut() = bytes;
     let answer = send(&http(), request).await;
     (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
-}
-
-async fn send(http: &HttpClient, request: Request<Bytes>) -> Response<Bytes> {
-    let asked = format!("{} {}", request.method(), request.uri());
-    http.send(request, 1 << 20, Instant::now() + PATIENCE).await.unwrap_or_else(|error| panic!("{asked}: {error} ({error:?})"))
 }
 
 /// No header.
@@ -83,36 +78,6 @@ pub fn with(name: &str, value: &str) -> HeaderMap {
 /// A member that is text.
 pub fn text(answer: &Value, member: &str) -> String {
     answer[member].as_str().unwrap_or_else(|| panic!("no `{member}` in {answer}")).to_owned()
-}
-
-/// A name that nothing else has, in this run or an earlier one.
-pub fn unique(what: &str) -> String {
-    let mut random = [0; 6];
-    aws_lc_rs::rand::fill(&mut random).expect("random numbers");
-    random.iter().fold(format!("{what} "), |mut all, byte| {
-        let _ = write!(all, "{byte:02x}");
-        all
-    })
-}
-
-/// Asks again and again, with a short rest in between, until there is an answer that fits.
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// The payload of a token, unverified.
-pub fn payload(token: &str) -> Value {
-    use base64::Engine as _;
-    let part = token.split('.').nth(1).expect("a JWT");
-    let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).expect("base64url");
-    serde_json::from_slice(&bytes).expect("JSON")
 }
 
 /// The section of a server: `issuer`, client and whatever else it needs, and where it really listens.

@@ -4,6 +4,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
+use super::mistakes::{Row, failures};
 use super::{close, folder, read_in, right, schema_accepts};
 use crate::credentials::Credential;
 use crate::routing::{Access, Certificates, Guard};
@@ -92,9 +93,6 @@ fn a_signer_is_read_as_it_is_written_and_its_key_is_in_no_message() {
     assert!(format!("{signer:?}").contains("SigningKey(EdDSA)"));
 }
 
-/// What is replaced, by what, the place of the problem, words of its message, words of what to do.
-type Row = (&'static str, &'static str, (u32, u32), &'static str, &'static str);
-
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     // The mode.
@@ -136,22 +134,7 @@ const ROWS: &[Row] = &[
 fn every_mistake_of_a_guard_is_shown_at_its_place() {
     let folder = with_keys();
     assert!(read_in(folder.path(), RIGHT).is_ok());
-    let mut failures = Vec::new();
-    for (right, wrong, place, message, instead) in ROWS {
-        let text = RIGHT.replacen(right, wrong, 1);
-        match read_in(folder.path(), &text) {
-            Ok(_) => failures.push(format!("accepted: {wrong}")),
-            Err(problems) => {
-                let found = problems.errors.iter().any(|problem| {
-                    let help = format!("{} {}", problem.label, problem.hints.join(" "));
-                    (problem.place.line, problem.place.column) == *place && problem.message.contains(message) && help.contains(instead)
-                });
-                if !found || problems.errors.len() != 1 || problems.to_string().contains("guessme") {
-                    failures.push(format!("{place:?} {message} / {instead}:\n{problems}"));
-                }
-            }
-        }
-    }
+    let failures = failures(folder.path(), RIGHT, ROWS, "guessme");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
