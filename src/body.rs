@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -23,6 +23,12 @@ pub use tunnel::{Duplex, Leash, Tunnel, TunnelEnd};
 
 /// Watches that a body carries without further allocation: a pace, a limit, a record.
 const WATCHES: usize = 3;
+
+/// Whether a Content-Length is a number that every reader holds: digits alone, and no more than 64 bits with a sign. Beyond that some servers read another one.
+#[must_use]
+pub fn is_length(value: &HeaderValue) -> bool {
+    value.to_str().is_ok_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok())
+}
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]

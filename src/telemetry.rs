@@ -25,7 +25,7 @@ pub use events::init_events;
 pub use finish::{BytesIn, Finish, Worker, finish};
 pub use health::{Dependency, Health, Standing};
 pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};
-pub use line::to_json;
+pub use line::{plain, to_json};
 pub use log::{LogError, Telemetry};
 pub use metrics::{
     AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, Counting, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters,

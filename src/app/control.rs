@@ -16,7 +16,7 @@ use super::explain::Explainer;
 use super::keeping::{Keeping, Task, client};
 use super::listeners::Listeners;
 use super::records::Records;
-use super::reload::{Order, Reloads, Running, Why, note_credentials};
+use super::reload::{self, Order, Reloads, Running, Why, note_credentials};
 use super::watching::{Watched, content, watch};
 use super::{InForce, StartError};
 use crate::admin::Status;
@@ -131,7 +131,7 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     let watched = Rc::new(Watched::new(files.clone()));
     watched.was_read(&files, content(&files));
     let _watch = watches.then(|| Task::start(watch(Rc::clone(&watched), move || reloads.ask(Why::Files))));
-    let fixed = (config.workers, config.log.clone(), config.store.clone());
+    let fixed = reload::fixed(&config);
     let told = fixed.clone();
     let file = config.file.clone();
     let mut running = Running {

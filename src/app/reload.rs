@@ -106,6 +106,11 @@ impl Reloads {
 /// What only a restart changes: `workers`, `log`, `store`.
 pub type Fixed = (Option<usize>, LogConfig, Option<crate::store::Config>);
 
+/// These settings of a configuration.
+pub fn fixed(config: &config::Gateway) -> Fixed {
+    (config.workers, config.log.clone(), config.store.clone())
+}
+
 /// The configuration in force, and everything that runs for it. Lives on the control thread.
 pub struct Running {
     pub file: PathBuf,
@@ -232,7 +237,7 @@ impl Running {
 
     /// Says once what only a restart changes.
     fn tell_fixed(&mut self, config: &config::Gateway) {
-        let wanted = (config.workers, config.log.clone(), config.store.clone());
+        let wanted = fixed(config);
         if wanted != self.told {
             for (key, changed) in [("workers", wanted.0 != self.fixed.0), ("log", wanted.1 != self.fixed.1), ("store", wanted.2 != self.fixed.2)] {
                 if changed {

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::config;
 use crate::response::Row;
 use crate::routing::Access;
+use crate::telemetry;
 
 /// Where routes and their methods stand in the configuration.
 #[derive(Default)]
@@ -219,20 +220,11 @@ fn words(words: &[&str]) -> String {
 
 /// One line, whatever stands in it: a name at an authorization server may hold the end of a line, or what a terminal obeys.
 fn line(out: &mut String, name: &str, left: &str, right: &str) {
-    let (left, right) = (plain(left), plain(right));
-    let (left, right) = (left.trim_end(), right.trim_end());
+    let shown = |text: &str| {
+        let mut shown = String::new();
+        telemetry::plain(&mut shown, text.trim_end());
+        shown
+    };
+    let (left, right) = (shown(left), shown(right));
     let _ = if right.is_empty() { writeln!(out, "{name:<10} {left}") } else { writeln!(out, "{name:<10} {left:<36}  {right}") };
-}
-
-fn plain(text: &str) -> std::borrow::Cow<'_, str> {
-    // Besides controls, what turns the direction of writing.
-    let obeyed = |character: char| character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    if !text.contains(obeyed) {
-        return text.into();
-    }
-    let mut out = String::new();
-    for character in text.chars() {
-        if obeyed(character) { out.extend(character.escape_unicode()) } else { out.push(character) }
-    }
-    out.into()
 }

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use super::authority::Authority;
 use super::request::{Peer, Request};
 use super::upgrade::extended;
-use crate::body::Body;
+use crate::body::{Body, is_length};
 use crate::holes::{Hole, open};
 use crate::path::{CanonicalPath, PathProblem, Query};
 use crate::response::Rejection;
@@ -29,6 +29,8 @@ use crate::telemetry::Recorder;
 pub const MAX_TARGET: usize = 8 * 1024;
 /// Longest method; the longest registered one has 18 letters.
 const MAX_METHOD: usize = 32;
+/// Digits that a length may have: more are zeros in front.
+const MAX_LENGTH_DIGITS: usize = 19;
 /// How much of a User-Agent is kept.
 const MAX_USER_AGENT: usize = 256;
 
@@ -105,10 +107,11 @@ fn framing(headers: &HeaderMap, version: Version) -> Result<(), Rejection> {
     match (length, coding) {
         (Some(_), Some(_)) => Err(Rejection::Malformed("Content-Length and Transfer-Encoding contradict each other")),
         (Some(length), None) => {
-            // Beyond what a signed number of 64 bits holds, some servers read another length.
-            let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-            let sane = digits.is_some_and(|text| text.len() <= 19 && text.parse::<i64>().is_ok());
-            if sane { Ok(()) } else { Err(Rejection::Malformed("Content-Length is not a length")) }
+            if length.len() <= MAX_LENGTH_DIGITS && is_length(length) {
+                Ok(())
+            } else {
+                Err(Rejection::Malformed("Content-Length is not a length"))
+            }
         }
         // h2 lets none through; were there one, it would mean nothing.
         (None, Some(_)) if version == Version::HTTP_2 => Err(Rejection::Malformed("HTTP/2 has no Transfer-Encoding")),

@@ -197,7 +197,7 @@ fn millis(duration: Duration) -> f64 {
 /// Nothing that a terminal would obey, and no line ends: whoever chooses a path or a name must not write the log.
 pub fn plain(out: &mut String, text: &str) {
     for character in text.chars() {
-        if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+        if character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             out.extend(character.escape_unicode());
         } else {
             out.push(character);

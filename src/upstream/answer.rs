@@ -10,6 +10,7 @@ use http::header::{
 use http::{StatusCode, Version, response};
 
 use super::UpstreamError;
+use crate::body::is_length;
 use crate::holes::{Hole, open};
 use crate::secret::conceal;
 
@@ -122,11 +123,6 @@ fn framing(headers: &HeaderMap) -> Result<(), UpstreamError> {
         }
     }
     Ok(())
-}
-
-/// A number that every reader holds: of 64 bits with a sign.
-fn is_length(value: &HeaderValue) -> bool {
-    value.to_str().is_ok_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<i64>().is_ok())
 }
 
 /// The fields that `Connection` names.

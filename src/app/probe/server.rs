@@ -176,9 +176,9 @@ async fn introspector(server: &Server, asked: &Asked<'_>, report: &mut Report) {
     }
 }
 
-/// A PAT as messages name it.
-fn pat(owner: Option<&str>) -> String {
-    owner.map_or_else(|| "PAT".to_owned(), |owner| format!("PAT of {owner}"))
+/// Whose it is, as messages say it.
+fn of(owner: Option<&str>) -> String {
+    owner.map_or_else(String::new, |owner| format!(" of {owner}"))
 }
 
 /// Our client's secret, and with it a PAT.
@@ -186,7 +186,7 @@ async fn client(server: &Server, owner: Option<&str>, asked: &Asked<'_>, report:
     let error = match server.pat(owner, deadline(server)).await {
         Ok(held) => {
             let life = (held.until() - Instant::now()).as_secs_f64().round();
-            report.ok(format!("client \"{}\" has the right secret and gets a {} (for {life} s)", server.config().client.id, pat(owner)));
+            report.ok(format!("client \"{}\" has the right secret and gets a PAT{} (for {life} s)", server.config().client.id, of(owner)));
             return Some(());
         }
         Err(error) => error,
@@ -239,8 +239,7 @@ async fn protection(server: &Server, owner: Option<&str>, asked: &Asked<'_>, rep
     let error = match server.resource_ids(owner, deadline(server)).await {
         Ok(ids) => {
             let plural = if ids.len() == 1 { "" } else { "s" };
-            let whose = owner.map_or_else(String::new, |owner| format!(" of {owner}"));
-            report.ok(format!("the protection API is open to the client (uma_protection): {} resource{plural}{whose}", ids.len()));
+            report.ok(format!("the protection API is open to the client (uma_protection): {} resource{plural}{}", ids.len(), of(owner)));
             return Some(());
         }
         Err(error) => error,
@@ -277,7 +276,7 @@ async fn introspection(server: &Server, owner: Option<&str>, asked: &Asked<'_>, 
     let left = server.pat(owner, deadline(server)).await.map(|held| held.until().saturating_duration_since(Instant::now()).as_secs());
     match told {
         Ok(Introspected::Answer(Answer::Active(introspection))) => {
-            report.ok(format!("introspection calls our own {} active", pat(owner)));
+            report.ok(format!("introspection calls our own PAT{} active", of(owner)));
             let ours = left.ok().and_then(|left| i64::try_from(left).ok()).map(|left| Timestamp::now().0.saturating_add(left));
             if let (true, Some(theirs), Some(ours)) = (tell_clock, introspection.exp, ours) {
                 clock(theirs.0.saturating_sub(ours), report);
