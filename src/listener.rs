@@ -25,6 +25,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trailers;
 mod transport;
 mod unread;
 mod uploads;
