@@ -124,11 +124,6 @@ impl Client {
         self.through_trusted
     }
 
-    /// What limits count by.
-    #[must_use]
-    pub fn limit_key(&self) -> LimitKey {
-        LimitKey::of(self.address)
-    }
 }
 
 impl LimitKey {
