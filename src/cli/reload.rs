@@ -23,8 +23,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(code) => return code,
     };
     match block_on(AdminClient::new(&door).reload()) {
-        Ok(Ok(_)) => {
+        Ok(Ok(answer)) => {
             println!("the configuration was read anew and is in force");
+            for key in answer["needs_restart"].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str) {
+                println!("`{key}` has changed and needs a restart: the gateway goes on with the old one");
+            }
             ExitCode::SUCCESS
         }
         // The running gateway has read the file: what it says is wrong is what `check` would say.
