@@ -133,7 +133,9 @@ fn unused_upstreams(keys: &Keys<'_>, names: &Names<usize>, routes: &[RouteConfig
     }
     for (name, _) in names.all.iter().filter(|(_, place)| !routes.iter().any(|route| route.upstream == *place)) {
         let span = entries.iter().find(|entry| entry.key == **name).map_or(keys.span, |entry| entry.key_span);
-        checker.warn(Problem::at(span, format!("no route leads to the upstream `{}`", shown(name))).label("name it as the `upstream` of a route, or leave it out"));
+        checker.warn(
+            Problem::at(span, format!("no route leads to the upstream `{}`", shown(name))).label("name it as the `upstream` of a route, or leave it out"),
+        );
     }
 }
 

@@ -411,11 +411,17 @@ async fn rest_has_answer(mut stream: TcpStream) -> bool {
 async fn a_control_character_in_a_chunks_extension_is_refused_and_the_connection_closed() {
     beside(Settings::default(), reader(), async |address| {
         for size in ["5;x=\0", "5;x=\u{1b}[2J", "5;x=\ry", "5 ;x=\u{7f}"] {
-            let answers = send(address, &format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+            let answers = send(
+                address,
+                &format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            )
+            .await;
             assert!(answers.starts_with("HTTP/1.1 400 ") && answers.matches("HTTP/1.1 ").count() == 1, "{size:?}: {answers}");
         }
         for size in ["5;x", "5;x=\"a\tb\"", "5 ; x=\u{e9}"] {
-            let answers = send(address, &format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{size}\r\nhello\r\n0\r\n\r\n")).await;
+            let answers =
+                send(address, &format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{size}\r\nhello\r\n0\r\n\r\n"))
+                    .await;
             assert!(answers.starts_with("HTTP/1.1 200 ") && answers.ends_with("\r\n\r\n5"), "{size:?}: {answers}");
         }
     })

@@ -213,7 +213,7 @@ impl Block {
     fn named(&mut self, pseudo: bool) -> bool {
         self.awaited = Awaited::ValueLength;
         if self.kept {
-            self.table = self.table << 1 | u128::from(pseudo);
+            self.table = (self.table << 1) | u128::from(pseudo);
         }
         pseudo
     }

@@ -123,7 +123,6 @@ impl Client {
     pub const fn is_through_trusted(&self) -> bool {
         self.through_trusted
     }
-
 }
 
 impl LimitKey {

@@ -280,10 +280,8 @@ async fn whoever_is_wrong_too_often_is_not_heard_for_a_while_and_nobody_else_fee
     let (content, key) = (open_content().await, Key::new());
     let token = |key: &Key| format!("Bearer {}", key.token(&json!({ "alg": "EdDSA" }), &claims(NOTES, "exp", (now() + 60).into())));
     let basic = |password: &str| format!("Basic {}", STANDARD.encode(format!("gateway:{password}")));
-    let kinds = [
-        ("basic: { username: gateway, password: { file: password } }", basic("the password"), basic("a guess")),
-        (JWT, token(&key), token(&Key::new())),
-    ];
+    let kinds =
+        [("basic: { username: gateway, password: { file: password } }", basic("the password"), basic("a guess")), (JWT, token(&key), token(&Key::new()))];
     for (accept, right, wrong) in kinds {
         // One for each second: none comes back while the test runs.
         let text = guard_of(content.address(), accept).replace("upstreams:", "limits: { introspections: { rate: 1/s, burst: 5 } }\nupstreams:");

@@ -230,13 +230,13 @@ const ROWS: &[Row] = &[
     ("health: { address: 127.0.0.1:9090 }", "admin: { socket: client }", (4, 18), "client cannot be made", "it is not a socket"),
     ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { ANY: [view] }", (18, 17), "`ANY` is not a method: name each one", "write   \"GET, POST"),
     // Keys that stand elsewhere.
-    ("health: { address: 127.0.0.1:9090 }", "upstream: albums", (4, 1), "unknown key `upstream`", "did you mean `upstreams`? `hosts.*` or `routes[]` has a key of that name"),
+    ("health: { address: 127.0.0.1:9090 }", "upstream: albums", (4, 1), "unknown key `upstream`", "`hosts.*` or `routes[]` has a key of that name"),
     ("health: { address: 127.0.0.1:9090 }", "off_for: [ 10.0.0.0/8 ]", (4, 1), "unknown key `off_for`", "`limits` has a key of that name"),
     ("path: /public/**", "path: /public/**\n    trusted_proxies: [ 10.0.0.0/8 ]", (20, 5), "unknown key `trusted_proxies`", "the top of the file has a key of that name"),
-    ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: \"album {album}\", owner: alice, scopes: [view] }", (17, 55), "unknown key `scopes`", "has no such key"),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: \"album {album}\", owner: alice, scopes: [view] }", (17, 56), "unknown key `scopes`", "has no such key"),
     ("resource: { name: \"album {album}\", owner: alice }", "resource: vacation", (17, 17), "is a section, and here stands a text", "write   { "),
     // Parameters as other programs write them.
-    ("path: /public/**", "path: /public/<file>", (19, 11), "not the form", "write   /public/{file}"),
+    ("path: /public/**", "path: /public/<file>", (19, 19), "not the form", "write   /public/{file}"),
     ("path: /public/**", "path: \"/public/{file:[a-z]+}\"", (19, 20), "a parameter's name", "write   /public/{file}"),
     ("path: /public/**", "path: \"/public/{*rest}\"", (19, 20), "a parameter's name", "write   /public/**"),
     // YAML itself.
@@ -358,7 +358,10 @@ fn a_parameter_in_other_programs_notation_is_a_warning_with_what_to_write() {
 #[test]
 fn an_upstream_that_nobody_uses_is_a_warning() {
     let folder = folder();
-    let second = RIGHT.replace("routes:\n  - path: /albums/{album}/**", "  docs: { servers: [ http://127.0.0.1:9102 ] }\nroutes:\n  - path: /albums/{album}/**\n    upstream: albums");
+    let second = RIGHT.replace(
+        "routes:\n  - path: /albums/{album}/**",
+        "  docs: { servers: [ http://127.0.0.1:9102 ] }\nroutes:\n  - path: /albums/{album}/**\n    upstream: albums",
+    );
     let text = second.replace("path: /public/**", "path: /public/**\n    upstream: albums");
     let [warning] = &*read_in(folder.path(), &text).expect("it is right").warnings else { panic!("one warning") };
     assert!(warning.contains("gateway.yaml:14:3: no route leads to the upstream `docs`"), "{warning}");
