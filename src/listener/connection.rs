@@ -45,7 +45,7 @@ const BUFFER: usize = 64 * 1024;
 /// The bound on a head's fields that hyper has by itself.
 const HYPERS_FIELDS: usize = 100;
 /// What a connection on which nothing is being asked gets when the listener stops.
-const LAST_CALL: Duration = Duration::from_millis(500);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// What all connections of a worker's listener share.
 pub(super) struct Shared<S> {
@@ -101,7 +101,7 @@ where
     let _ = stream.set_nodelay(true);
     let settings = shared.terms.now();
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
-    let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.until_open(), &shared).await else { return };
+    let Some(Opened { transport, protocol, begun }) = open(stream, &watchdog, &shared).await else { return };
     let peer = peer(address, local, &transport, &shared);
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
@@ -392,6 +392,9 @@ impl http_body::Body for Outgoing {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(held) = &self.held {
             held.taken();
+        }
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.holds_back(context)) {
+            return Poll::Pending;
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&frame, &self.exchange) {
