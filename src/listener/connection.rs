@@ -101,8 +101,18 @@ where
     let _ = stream.set_nodelay(true);
     let settings = shared.terms.now();
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
-    let Some(Opened { transport, protocol, begun }) = open(stream, &watchdog, &shared).await else { return };
-    let peer = peer(address, local, &transport, &shared);
+    let Some(opened) = open(stream, &watchdog, &shared).await else { return };
+    let peer = peer(address, local, &opened.transport, &shared);
+    // A box: who asks nothing does not hold the room for it.
+    Box::pin(carry(opened, peer, watchdog, settings, seat, shared)).await;
+}
+
+/// Serves what is asked.
+async fn carry<S>(opened: Opened, peer: Peer, watchdog: Rc<Watchdog>, settings: Arc<Settings>, seat: Seat, shared: Rc<Shared<S>>)
+where
+    S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
+{
+    let Opened { transport, protocol, begun } = opened;
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));

@@ -5,7 +5,8 @@ each with and without TLS; TLS that is never begun; HTTP/2 that asks nothing, th
 While all are held, health is asked for at a fixed rate; then each connection has to end within its limit and 15 s. The limits are the listener's own, as no
 configuration has changed them; the clients have many addresses of 127.0.0.0/8. Bodies go to a content server that answers when it has the whole one.
 
-With --each it is 500 of one kind after the other, each time with a gateway that has just been started, and what one connection takes is printed; nothing is judged.
+With --each it is 500 of one kind after the other, and then 1,500 of all, each time with a gateway that has just been started; what one connection takes is printed, and
+nothing is judged.
 
 File descriptor 3, where it is open, hears when the figures are taken: what is left then is to wait.
 """
@@ -150,14 +151,15 @@ def steady(process):
 
 
 def each(world, keys, ports):
-    """What one connection of each kind takes."""
-    for kind in KINDS:
-        gateway = world.gateway(keys)
+    """What one connection of each kind takes, and one of all kinds together. The time that this takes ends none."""
+    keys["limits"]["timeouts"] = dict.fromkeys(("head", "idle", "body", "write"), "600s")
+    for name, kinds in [(kind.name, [kind]) for kind in KINDS] + [("all kinds together", KINDS)]:
+        gateway, count = world.gateway(keys), EACH * (3 if len(kinds) > 1 else 1)
         before = resident(gateway.process.pid)
-        with Clients(ports, [kind], EACH) as clients:
-            until("all stand", lambda: clients.standing() == EACH)
+        with Clients(ports, kinds, count) as clients:
+            until("all stand", lambda: clients.standing() == count)
             took = steady(gateway.process.pid) - before
-            figure(kind.name, f"{took / EACH / 1024:.1f} KiB")
+            figure(name, f"{took / count / 1024:.1f} KiB")
         world.stop(gateway.process)
 
 
