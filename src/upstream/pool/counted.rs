@@ -110,7 +110,7 @@ mod tests {
     async fn where_many_answers_wait_to_be_taken_pieces_are_small() {
         let (here, mut there) = UnixStream::pair().unwrap();
         let mut counted = Counted::new(Stream::Unix(here), Rc::default(), Duration::from_secs(60));
-        let (all, mut piece) = ([b'x'; 64 * 1024], [0; 64 * 1024]);
+        let (all, mut piece) = (vec![b'x'; 64 * 1024], vec![0; 64 * 1024]);
         let few = [Untaken::begin()];
         there.write_all(&all).await.unwrap();
         assert!(counted.read(&mut piece).await.unwrap() > SMALL, "large where few do");
