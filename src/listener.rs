@@ -25,7 +25,6 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod trailers;
 mod transport;
 mod unread;
 mod uploads;

@@ -20,10 +20,9 @@ use tokio::time::Instant;
 
 use super::Settings;
 use super::drain::UnderWay;
-use super::frames::{ENHANCE_YOUR_CALM, Frames, Heads, PROTOCOL_ERROR, farewell};
+use super::frames::{Frames, Heads, calm};
 use super::raw_head::RawHeads;
 use super::seats::Asks;
-use super::trailers::Trailers;
 use super::transport::Transport;
 use super::unread::{Said, Unread};
 use crate::holes::{Hole, open};
@@ -62,12 +61,9 @@ pub(super) struct Watchdog {
     suspect: Cell<Option<&'static str>>,
     /// What comes over HTTP/2 and carries nothing.
     frames: RefCell<Option<Frames>>,
-    /// What must not stand in trailers over HTTP/2.
-    trailers: RefCell<Option<Trailers>>,
     /// What goes out over HTTP/2.
     said: RefCell<Option<Heads>>,
-    /// Why the connection of HTTP/2 is broken off (RFC 9113, 7).
-    broken: Cell<Option<u8>>,
+    flooded: Cell<bool>,
     /// What is still sent over HTTP/2 of requests that were answered.
     pub(super) unread: Unread,
     /// The socket of a connection that was broken off, while its other side may still take the last words.
@@ -114,9 +110,8 @@ impl Watchdog {
             taken_back: Cell::new(0),
             suspect: Cell::new(None),
             frames: RefCell::new(None),
-            trailers: RefCell::new(None),
             said: RefCell::new(None),
-            broken: Cell::new(None),
+            flooded: Cell::new(false),
             unread: Unread::default(),
             left: Cell::new(None),
         }
@@ -144,12 +139,11 @@ impl Watchdog {
         self.deadline().unwrap_or_else(|| Instant::now() + self.settings.head)
     }
 
-    /// The frame that tells the other side why its connection is broken off; none in the middle of another frame.
+    /// The frame that tells one that asks too much why the connection ends; none in the middle of another frame.
     fn last_words(&self) -> Bytes {
         let between = self.said.borrow().as_ref().is_some_and(Heads::is_between);
         let last = self.frames.borrow().as_ref().map_or(0, Frames::last);
-        let reason = self.broken.get().unwrap_or(ENHANCE_YOUR_CALM);
-        if between { Bytes::copy_from_slice(&farewell(last, reason)) } else { Bytes::new() }
+        if between { Bytes::copy_from_slice(&calm(last)) } else { Bytes::new() }
     }
 
     /// Whether all has been said, and only the other side's end is waited for.
@@ -162,7 +156,6 @@ impl Watchdog {
         self.shared.set(true);
         self.no_more_heads();
         self.frames.replace(Some(Frames::new()));
-        self.trailers.replace(Some(Trailers::new()));
         self.said.replace(Some(Heads::of_answers()));
     }
 
@@ -208,10 +201,9 @@ impl Watchdog {
         }
     }
 
-    /// Whether the other side asks and takes back without end (the "rapid reset"), sends frames without end that carry nothing, or what must not stand where
-    /// it does.
+    /// Whether the other side asks and takes back without end (the "rapid reset"), or sends frames without end that carry nothing.
     pub(super) fn is_abused(&self) -> bool {
-        self.broken.get().is_some() || self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
+        self.flooded.get() || self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
     }
 
     /// A request's body will not be read to its end.
@@ -265,8 +257,7 @@ impl Watchdog {
         }
     }
 
-    /// These bytes were read. What must be refused and the library would pass over is spoiled, so that it refuses it.
-    fn read(&self, bytes: &mut [u8]) {
+    fn read(&self, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -277,10 +268,7 @@ impl Watchdog {
             && frames.read(bytes)
             && !open(Hole::FloodsBorne)
         {
-            self.broken.set(Some(ENHANCE_YOUR_CALM));
-        }
-        if self.trailers.borrow_mut().as_mut().is_some_and(|trailers| trailers.read(bytes)) {
-            self.broken.set(self.broken.get().or(Some(PROTOCOL_ERROR)));
+            self.flooded.set(true);
         }
         self.fresh.set(false);
         if let (Phase::Idle(_), false) = (self.phase.get(), self.shared.get()) {
@@ -385,7 +373,7 @@ impl Watched {
         poll_forget(self.stream.socket(), &mut self.wasted, context)
     }
 
-    /// Ends a connection of HTTP/2 that is not borne any longer, and says why if that can be said at once. What it has under way ends now; the socket is left
+    /// Ends a connection of HTTP/2 whose other side asks too much, and says why if that can be said at once. What it has under way ends now; the socket is left
     /// to the watchdog.
     fn break_off(&mut self, context: &mut Context<'_>) -> io::Error {
         let mut words = self.watchdog.last_words();
@@ -423,9 +411,8 @@ impl AsyncRead for Watched {
         if self.begun.has_remaining() {
             let bytes = self.begun.len().min(buffer.remaining());
             let bytes = self.begun.split_to(bytes);
-            let before = buffer.filled().len();
             buffer.put_slice(&bytes);
-            self.watchdog.read(buffer.filled_mut().get_mut(before..).unwrap_or_default());
+            self.watchdog.read(&bytes);
             return Poll::Ready(Ok(()));
         }
         if self.watchdog.half_closed.get().is_some() {
@@ -436,8 +423,8 @@ impl AsyncRead for Watched {
         if matches!(outcome, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0 && self.watchdog.bears_end() {
             return Poll::Pending;
         }
-        self.watchdog.read(buffer.filled_mut().get_mut(before..).unwrap_or_default());
-        if self.watchdog.broken.get().is_some() {
+        self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
+        if self.watchdog.flooded.get() {
             // What has come is not looked at: the library would go on while there is more.
             return Poll::Ready(Err(self.break_off(context)));
         }
