@@ -288,7 +288,7 @@ impl Gateway {
                 tracing::warn!(connections, requests, tunnels, ?drain, "stopped: what was still under way when the time for it was over was cut off");
             }
         }
-        self.control.stop(Duration::from_secs(1));
+        self.control.stop(control::SETTLING.saturating_add(Duration::from_secs(1)));
         self.telemetry.flush(Duration::from_secs(1));
     }
 }

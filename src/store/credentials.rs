@@ -56,17 +56,18 @@ pub(super) async fn rotate(connection: &mut SqliteConnection, keys: &KeyRing) ->
 }
 
 pub(super) async fn put(connection: &mut SqliteConnection, keys: &KeyRing, credential: &Credential) -> Result<CredentialKey, StoreError> {
-    let Credential { authorization_server: server, owner, access_token, refresh_token, expires_at, scope } = credential;
+    let Credential { authorization_server: server, owner, access_token, refresh_token, expires_at, scope, grantee } = credential;
     let (access, refresh) = sealed(keys, server, owner, (access_token, refresh_token.as_ref()))?;
     // Not with RETURNING: the driver hands a row out before the statement has come to its end, and the disk may not have it then.
     let mut transaction = connection.begin().await?;
     let insert = sqlx::query(
-        "INSERT INTO credential (authorization_server, owner, key_id, access_token, refresh_token, expires_at, scope) VALUES (?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO credential (authorization_server, owner, key_id, access_token, refresh_token, expires_at, scope, grantee)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (authorization_server, owner) DO UPDATE SET key_id = excluded.key_id, access_token = excluded.access_token,
-         refresh_token = excluded.refresh_token, expires_at = excluded.expires_at, scope = excluded.scope",
+         refresh_token = excluded.refresh_token, expires_at = excluded.expires_at, scope = excluded.scope, grantee = excluded.grantee",
     );
     let insert = insert.bind(server).bind(owner).bind(keys.current()).bind(access).bind(refresh);
-    insert.bind(expires_at.map(seconds)).bind(scope).execute(&mut *transaction).await?;
+    insert.bind(expires_at.map(seconds)).bind(scope).bind(grantee).execute(&mut *transaction).await?;
     let select = sqlx::query("SELECT record FROM credential WHERE authorization_server = ? AND owner = ?");
     let record = select.bind(server).bind(owner).fetch_one(&mut *transaction).await?.try_get(0)?;
     transaction.commit().await?;
@@ -74,12 +75,13 @@ pub(super) async fn put(connection: &mut SqliteConnection, keys: &KeyRing, crede
 }
 
 pub(super) async fn of(connection: &mut SqliteConnection, keys: &KeyRing, server: &str, owner: &str) -> Result<Option<Credential>, StoreError> {
-    let query = sqlx::query("SELECT key_id, access_token, refresh_token, expires_at, scope FROM credential WHERE authorization_server = ? AND owner = ?");
+    let query = sqlx::query("SELECT key_id, access_token, refresh_token, expires_at, scope, grantee FROM credential WHERE authorization_server = ? AND owner = ?");
     let Some(row) = query.bind(server).bind(owner).fetch_optional(connection).await? else { return Ok(None) };
     let (access_token, refresh_token) = opened(&row, keys, server, owner)?;
     let expires_at = row.try_get::<Option<i64>, _>("expires_at")?.map(time);
     let (authorization_server, owner) = (server.to_owned(), owner.to_owned());
-    Ok(Some(Credential { authorization_server, owner, access_token, refresh_token, expires_at, scope: row.try_get("scope")? }))
+    let (scope, grantee) = (row.try_get("scope")?, row.try_get("grantee")?);
+    Ok(Some(Credential { authorization_server, owner, access_token, refresh_token, expires_at, scope, grantee }))
 }
 
 pub(super) async fn forget(connection: &mut SqliteConnection, server: &str, owner: &str) -> Result<bool, StoreError> {

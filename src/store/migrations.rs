@@ -49,6 +49,8 @@ CREATE TABLE resource (
 CREATE INDEX resource_owner ON resource (authorization_server, owner, record);
 CREATE INDEX resource_unsettled ON resource (record) WHERE state <> 'registered';
 CREATE INDEX resource_credential ON resource (credential);
+", "
+ALTER TABLE credential ADD COLUMN grantee TEXT NOT NULL DEFAULT '';
 "];
 
 /// The schema of the file that is open. An empty file has none.
