@@ -149,7 +149,7 @@ impl Server {
         let now = Instant::now();
         let held = slot.current.borrow().clone();
         match held {
-            Some(held) if now < held.renew_at => Ok(held),
+            Some(held) if now < held.renew_at && slot.unwritten.borrow().is_none() => Ok(held),
             Some(held) if now < held.until && slot.failed.get().is_some_and(|failed| now < failed + RETRY) => Ok(held),
             None if slot.waits_for_owner() => Err(AskError::NeedsConsent),
             Some(held) => match self.renew_pat(owner, &held, deadline).await {
