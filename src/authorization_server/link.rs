@@ -216,16 +216,15 @@ impl Server {
             return Err(status(AsEndpoint::Token, &response).into());
         }
         let fresh = read(response.body())?;
-        match self.owner_of(metadata, &fresh, deadline).await {
-            Ok(owner) => {
-                self.link(&owner, fresh).await?;
-                Ok(owner)
-            }
-            Err(error) => {
-                self.give_back(metadata, &fresh, deadline).await;
-                Err(error)
-            }
+        let spare = fresh.refresh.as_ref().unwrap_or(&fresh.access).clone();
+        let linked = match self.owner_of(metadata, &fresh, deadline).await {
+            Ok(owner) => self.link(&owner, fresh).await.map(|_| owner).map_err(LinkError::Ask),
+            Err(error) => Err(error),
+        };
+        if linked.is_err() {
+            self.give_back(metadata, &spare, deadline).await;
         }
+        linked
     }
 
     /// The owner whose token this is, by the server's own word.
@@ -257,9 +256,8 @@ impl Server {
     }
 
     /// Takes a token back that is not used (RFC 7009). If the server does not listen, it ends by itself.
-    async fn give_back(&self, metadata: &Metadata, fresh: &Fresh, deadline: Instant) {
+    async fn give_back(&self, metadata: &Metadata, token: &Secret, deadline: Instant) {
         let Some(revocation) = &metadata.revocation else { return };
-        let token = fresh.refresh.as_ref().unwrap_or(&fresh.access);
         let _ = self.as_client(AsEndpoint::Token, revocation, form(&[("token", token.expose())]), deadline).await;
     }
 }

@@ -32,8 +32,9 @@ use crate::uma::Pat;
 const UNTOLD_LIFE: Duration = Duration::from_secs(60);
 /// The longest life that is believed.
 const LONGEST_LIFE: u64 = 10 * 365 * 86_400;
-/// How long a renewal waits for the server, whatever the requests that caused it wait: an answer that is given up may hold the only refresh token.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a renewal waits for the server, at least, whatever the requests that caused it wait; the second for the exchange of a refresh token, since an
+/// answer that is given up may hold the only next one.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 /// How long a refused password is not tried again: servers lock accounts after a few failures.
 const REFUSED: Duration = Duration::from_secs(300);
 /// A kept token that ends sooner is renewed at once.
@@ -75,9 +76,10 @@ impl Server {
         Some(flight)
     }
 
-    /// Waits for renewals that are under way.
+    /// Waits for the renewals that are under way and may come to a refresh token that has to be written down.
     pub async fn settled(&self) {
-        let flights: Vec<_> = self.pats.all().filter_map(|slot| slot.flight.borrow().clone()).collect();
+        let exchanging = self.pats.of_owners().filter(|(_, slot)| self.kept.is_there() && slot.refresh.borrow().is_some());
+        let flights: Vec<_> = exchanging.filter_map(|(_, slot)| slot.flight.borrow().clone()).collect();
         for mut flight in flights {
             // A flight that cannot land has ended.
             let _ = flight.wait_for(Option::is_some).await;
@@ -96,7 +98,8 @@ impl Server {
         {
             return Ok(held);
         }
-        let deadline = Instant::now() + PATIENCE.max(self.config.timeout);
+        let patience = if slot.refresh.borrow().is_some() { PATIENCE.1 } else { PATIENCE.0 };
+        let deadline = Instant::now() + patience.max(self.config.timeout);
         let metadata = self.metadata(deadline).await?;
         if owner.is_some() && slot.source.borrow().is_none() && metadata.profile.pats != PatOwners::Client {
             // The client's own token would not do for somebody else's resources.
@@ -224,10 +227,14 @@ impl Server {
     pub(super) async fn link(&self, owner: &Arc<str>, fresh: Fresh) -> Outcome {
         let slot = self.pats.slot(Some(owner)).ok_or(AskError::UnknownOwner)?;
         let _change = slot.change.lock().await;
+        let waiting = slot.unwritten.take();
+        let linked = self.write_then_use(slot, Some(owner), fresh).await;
+        if linked.is_err() {
+            slot.unwritten.replace(waiting);
+        }
+        let held = linked?;
         slot.links.set(slot.links.get().wrapping_add(1));
         slot.recalled.set(true);
-        slot.unwritten.take();
-        let held = self.write_then_use(slot, Some(owner), fresh).await?;
         tracing::info!(target: AUDITED, authorization_server = &*self.config.name, owner = &**owner, "the owner has linked the gateway");
         Ok(held)
     }

@@ -281,7 +281,6 @@ fn owners_who_link_the_gateway_need_a_place_for_it_and_records() {
     };
     let alice = "alice: { authorization_code: true }";
     let admin = "admin: { socket: admin.sock, public_url: \"https://gateway-admin.example.org/gw/\" }";
-    std::fs::write(folder.path().join("store-key"), "1".to_owned() + &"a".repeat(63)).expect("a key");
     let store = "store: { file: records.db, key: { file: store-key } }";
     let problems = |owners: &str, admin: &str, store: &str| with(owners, admin, store).expect_err("a mistake").to_string();
     if cfg!(feature = "store") {

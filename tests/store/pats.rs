@@ -127,9 +127,11 @@ async fn whatever_was_used_is_there_after_a_kill_at_any_moment() {
         around.control().reset_calls();
         running = around.start_ready().await;
         around.open().await;
-        let passwords = around.grants().iter().filter(|grant| *grant == "password").count();
-        if used {
-            assert_eq!(passwords, 0, "a token that was used was lost");
+        let count = |wanted: &str| around.grants().iter().filter(|grant| *grant == wanted).count();
+        // What the killed one had sent last may be answered later, to nobody.
+        let answered_to_nobody = count("refresh_token") > 1;
+        if used && !answered_to_nobody {
+            assert_eq!(count("password"), 0, "a token that was used was lost");
             kept += 1;
         } else {
             // Killed between the server's answer and the end of writing: the one refresh token may have been in that answer.
