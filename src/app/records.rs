@@ -29,14 +29,15 @@ impl Records {
     }
 
     /// Where owners' protection API access tokens are kept.
+    #[cfg(feature = "store")]
     pub fn pats(&self, health: &Health) -> PatStore {
-        #[cfg(feature = "store")]
-        return PatStore::of(self.store.as_ref(), health);
-        #[cfg(not(feature = "store"))]
-        {
-            let _ = health;
-            PatStore::default()
-        }
+        PatStore::of(self.store.as_ref(), health)
+    }
+
+    /// Nowhere, without records.
+    #[cfg(not(feature = "store"))]
+    pub fn pats(&self, _: &Health) -> PatStore {
+        PatStore::default()
     }
 
     /// Closes it; what could not be written into the file now is at the next start.

@@ -14,8 +14,7 @@ use crate::secret::Secret;
 #[cfg(feature = "store")]
 use crate::store::{Credential, Store, StoreError};
 #[cfg(feature = "store")]
-use crate::telemetry::Dependency;
-use crate::telemetry::Health;
+use crate::telemetry::{Dependency, Health};
 
 /// A token of an owner as it is kept.
 pub(super) struct Kept {
@@ -25,6 +24,7 @@ pub(super) struct Kept {
     /// When the access token ends, to the second.
     pub expires_at: SystemTime,
     /// `scope`, as the server has granted it.
+    #[cfg_attr(not(feature = "store"), expect(dead_code, reason = "nothing is kept without records"))]
     pub scope: String,
 }
 
@@ -60,11 +60,14 @@ impl PatStore {
     }
 
     /// Whether anything is kept.
-    #[must_use]
-    pub const fn is_there(&self) -> bool {
-        #[cfg(feature = "store")]
-        return self.records.is_some();
-        #[cfg(not(feature = "store"))]
+    #[cfg(feature = "store")]
+    pub(super) const fn is_there(&self) -> bool {
+        self.records.is_some()
+    }
+
+    /// Nothing is, without records.
+    #[cfg(not(feature = "store"))]
+    pub(super) const fn is_there(&self) -> bool {
         false
     }
 

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use sqlx::{Row as _, SqliteConnection};
 
 use super::crypto::{KeyRing, Place};
+use super::database::begin;
 use super::error::StoreError;
 use super::records::{Credential, CredentialKey};
 use crate::secret::Secret;
@@ -31,7 +32,7 @@ pub(super) async fn check_keys(connection: &mut SqliteConnection, keys: &KeyRing
 pub(super) async fn rotate(connection: &mut SqliteConnection, keys: &KeyRing) -> Result<u64, StoreError> {
     let mut renewed = 0;
     loop {
-        let mut transaction = connection.begin().await?;
+        let mut transaction = begin(connection).await?;
         let query = sqlx::query("SELECT record, authorization_server, owner, key_id, access_token, refresh_token FROM credential WHERE key_id <> ? LIMIT ?");
         let rows = query.bind(keys.current()).bind(BATCH).fetch_all(&mut *transaction).await?;
         if rows.is_empty() {
@@ -59,7 +60,7 @@ pub(super) async fn put(connection: &mut SqliteConnection, keys: &KeyRing, crede
     let Credential { authorization_server: server, owner, access_token, refresh_token, expires_at, scope, grantee } = credential;
     let (access, refresh) = sealed(keys, server, owner, (access_token, refresh_token.as_ref()))?;
     // Not with RETURNING: the driver hands a row out before the statement has come to its end, and the disk may not have it then.
-    let mut transaction = connection.begin().await?;
+    let mut transaction = begin(connection).await?;
     let insert = sqlx::query(
         "INSERT INTO credential (authorization_server, owner, key_id, access_token, refresh_token, expires_at, scope, grantee)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)
@@ -86,7 +87,10 @@ pub(super) async fn of(connection: &mut SqliteConnection, keys: &KeyRing, server
 
 pub(super) async fn forget(connection: &mut SqliteConnection, server: &str, owner: &str) -> Result<bool, StoreError> {
     let delete = sqlx::query("DELETE FROM credential WHERE authorization_server = ? AND owner = ?");
-    Ok(delete.bind(server).bind(owner).execute(connection).await?.rows_affected() > 0)
+    let mut transaction = begin(connection).await?;
+    let deleted = delete.bind(server).bind(owner).execute(&mut *transaction).await?.rows_affected();
+    transaction.commit().await?;
+    Ok(deleted > 0)
 }
 
 type Tokens<'a> = (&'a Secret, Option<&'a Secret>);

@@ -133,7 +133,7 @@ async fn an_owner_who_withdraws_consent_is_closed_until_she_links_the_gateway_ag
     assert_eq!(around.link_as("alice").await.status(), StatusCode::OK);
     around.open().await;
     assert!(around.audited().iter().any(|line| line["message"] == "the owner has linked the gateway"));
-    running.end();
+    running.end().await;
 }
 
 #[tokio::test]

@@ -44,9 +44,11 @@ impl Running {
         self.0.wait().expect("an end");
     }
 
-    pub fn end(mut self) {
+    /// Ends it. The authorization server goes on meanwhile.
+    pub async fn end(mut self) {
         rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).expect("told to end");
-        assert!(self.0.wait().expect("an end").success());
+        let status = until("the end", async || self.0.try_wait().expect("a process")).await;
+        assert!(status.success());
     }
 
     /// From now on no file can be written beyond this, or any again.

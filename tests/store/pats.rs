@@ -14,7 +14,7 @@ async fn a_restart_goes_on_with_the_token_that_was_kept() {
     let running = around.start_ready().await;
     around.open().await;
     assert_eq!(around.grants(), ["password"]);
-    running.end();
+    running.end().await;
     let running = around.start_ready().await;
     around.open().await;
     assert_eq!(around.grants(), ["password"], "nobody had to ask for another one");
@@ -31,7 +31,7 @@ async fn a_token_that_has_ended_meanwhile_is_renewed_by_what_was_kept_with_it() 
     around.control().pat_lifetime(2);
     let running = around.start_ready().await;
     around.open().await;
-    running.end();
+    running.end().await;
     around.control().reset_calls();
     around.control().pat_lifetime(300);
     let _running = around.start_ready().await;
@@ -44,7 +44,7 @@ async fn the_token_of_another_user_name_is_not_used() {
     let around = Neighbourhood::new(BY_PASSWORD).await;
     let running = around.start_ready().await;
     around.open().await;
-    running.end();
+    running.end().await;
     around.control().reset_calls();
     around.control().add_user("alison", "alice");
     around.configure("{ username: alison, password: { file: alice-password } }");
@@ -96,7 +96,7 @@ async fn a_renewal_that_nobody_waits_for_any_more_comes_to_its_end() {
     around.control().revoke_pats();
     around.control().fail_next(Endpoint::Pat, 1, uma_gateway::demo::authorization_server::Fault::late(Duration::from_secs(4)));
     assert_eq!(around.ask().await, Some(403));
-    running.end();
+    running.end().await;
     let _running = around.start_ready().await;
     around.open().await;
     assert_eq!(around.grants(), ["refresh_token", "refresh_token"]);
