@@ -103,7 +103,9 @@ impl Door for Operator {
         }
         let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         match request.uri().path() {
-            "/" if reads => found(&json!({ "paths": ["GET /records/{id}", "GET /records?last=N", "POST /explain", "POST /reload", "GET /owners/{authorization server}/link"] })),
+            "/" if reads => found(
+                &json!({ "paths": ["GET /records/{id}", "GET /records?last=N", "POST /explain", "POST /reload", "GET /owners/{authorization server}/link"] }),
+            ),
             "/records" if reads => self.last(request.uri().query().unwrap_or_default()).await,
             "/explain" if request.method() == Method::POST => self.explain(request).await,
             "/reload" if request.method() == Method::POST => self.reload().await,

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{InForce, StartError};
 use super::explain::{Explainer, Question};
 use super::keeping::Task;
 use super::reload::{Reloads, Why};
+use super::{InForce, StartError};
 use crate::admin::{self, AdminDoor, ExplainRequest, HealthConfig, Linking, OpenDoor, Status};
 use crate::config;
 use crate::enforcement::Desk;

@@ -72,14 +72,7 @@ pub struct Clients(HashMap<ServerIdentity, (Content, Option<HttpClient>)>);
 
 impl Keeping {
     /// Nothing yet. `desk` is told of every server.
-    pub fn new(
-        desk: Rc<Desk>,
-        resources: Resources,
-        health: Health,
-        metrics: Arc<Metrics>,
-        status: Arc<Status>,
-        pats: PatStore,
-    ) -> Result<Self, StartError> {
+    pub fn new(desk: Rc<Desk>, resources: Resources, health: Health, metrics: Arc<Metrics>, status: Arc<Status>, pats: PatStore) -> Result<Self, StartError> {
         let plain = HttpClient::new(&TlsFiles::default()).map_err(|error| StartError::System(error.to_string()))?;
         Ok(Self { desk, resources, health, metrics, status, plain, pats, servers: HashMap::new(), tokens: Vec::new(), old: Vec::new() })
     }

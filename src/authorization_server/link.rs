@@ -202,12 +202,8 @@ impl Server {
     }
 
     async fn exchange(&self, metadata: &Metadata, begun: &Begun, code: &Secret, deadline: Instant) -> Result<Arc<str>, LinkError> {
-        let fields = [
-            ("grant_type", "authorization_code"),
-            ("code", code.expose()),
-            ("redirect_uri", &*begun.redirect),
-            ("code_verifier", begun.verifier.expose()),
-        ];
+        let fields =
+            [("grant_type", "authorization_code"), ("code", code.expose()), ("redirect_uri", &*begun.redirect), ("code_verifier", begun.verifier.expose())];
         let response = self.as_client(AsEndpoint::Token, &metadata.token, form(&fields), deadline).await?;
         if refuses_grant(&response) {
             return Err(LinkError::Refused(Some("invalid_grant".into())));

@@ -182,8 +182,6 @@ pub(super) fn open_with(node: &Node, checker: &mut Checker<'_>) -> Option<Arc<st
         if filled.contains(['{', '}']) {
             return Err(Wrong::because("only `{url}` stands for something: the address asked for"));
         }
-        parse_url(&filled)
-            .map(|_| Arc::from(text))
-            .map_err(|_| Wrong::because("it begins with https://").write("\"https://app.example.org/open?link={url}\""))
+        parse_url(&filled).map(|_| Arc::from(text)).map_err(|_| Wrong::because("it begins with https://").write("\"https://app.example.org/open?link={url}\""))
     })
 }

@@ -295,7 +295,10 @@ fn owners_who_link_the_gateway_need_a_place_for_it_and_records() {
     }
     assert!(problems(alice, &admin.replace("https", "http"), store).contains("would travel in the clear"));
     assert!(problems(alice, &admin.replace("/gw/", "/?a=b"), store).contains("without a query"));
-    for twice in ["bob: { authorization_code: true, username: alice }, alice: { authorization_code: true }", "a: { authorization_code: true, subject: x }, b: { authorization_code: true, subject: x }"] {
+    for twice in [
+        "bob: { authorization_code: true, username: alice }, alice: { authorization_code: true }",
+        "a: { authorization_code: true, subject: x }, b: { authorization_code: true, subject: x }",
+    ] {
         assert!(problems(twice, admin, store).contains("one user, one owner"));
     }
     // Of two with the same name there, one is told by the subject.

@@ -76,7 +76,8 @@ pub(super) async fn put(connection: &mut SqliteConnection, keys: &KeyRing, crede
 }
 
 pub(super) async fn of(connection: &mut SqliteConnection, keys: &KeyRing, server: &str, owner: &str) -> Result<Option<Credential>, StoreError> {
-    let query = sqlx::query("SELECT key_id, access_token, refresh_token, expires_at, scope, grantee FROM credential WHERE authorization_server = ? AND owner = ?");
+    let query =
+        sqlx::query("SELECT key_id, access_token, refresh_token, expires_at, scope, grantee FROM credential WHERE authorization_server = ? AND owner = ?");
     let Some(row) = query.bind(server).bind(owner).fetch_optional(connection).await? else { return Ok(None) };
     let (access_token, refresh_token) = opened(&row, keys, server, owner)?;
     let expires_at = row.try_get::<Option<i64>, _>("expires_at")?.map(time);

@@ -101,7 +101,9 @@ fn credential(number: usize) -> Credential {
 fn same(one: &Credential, other: &Credential) -> bool {
     let tokens =
         |credential: &Credential| (credential.access_token.expose().to_owned(), credential.refresh_token.as_ref().map(|token| token.expose().to_owned()));
-    let rest = |credential: &Credential| (credential.authorization_server.clone(), credential.owner.clone(), credential.expires_at, credential.scope.clone(), credential.grantee.clone());
+    let rest = |credential: &Credential| {
+        (credential.authorization_server.clone(), credential.owner.clone(), credential.expires_at, credential.scope.clone(), credential.grantee.clone())
+    };
     tokens(one) == tokens(other) && rest(one) == rest(other)
 }
 

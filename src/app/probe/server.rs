@@ -52,7 +52,10 @@ fn links(config: &Config, owner: &str) -> bool {
 fn linked(server: &Server, owner: &str, report: &mut Report) {
     let config = server.config();
     if server.known().is_some_and(|metadata| metadata.authorization.is_none()) {
-        report.fail(format!("the owner \"{owner}\" cannot link the gateway: the server names no authorization endpoint on its own host"), "have the password instead");
+        report.fail(
+            format!("the owner \"{owner}\" cannot link the gateway: the server names no authorization endpoint on its own host"),
+            "have the password instead",
+        );
         return;
     }
     report.warn(
