@@ -269,7 +269,8 @@ impl Gateway {
         self.status.draining();
     }
 
-    /// Stops: no new connections, requests under way get `drain` to finish. Returns when every thread has ended, or after `drain` and a second.
+    /// Stops: no new connections, requests under way get `drain` to finish. Returns when every thread has ended, or after `drain` and a second; a refresh
+    /// token that is being exchanged for another one is waited for, ten seconds at most.
     pub fn stop(mut self, drain: Duration) {
         self.halt(drain);
     }
@@ -288,7 +289,7 @@ impl Gateway {
                 tracing::warn!(connections, requests, tunnels, ?drain, "stopped: what was still under way when the time for it was over was cut off");
             }
         }
-        self.control.stop(Duration::from_secs(1));
+        self.control.stop(control::SETTLING.saturating_add(Duration::from_secs(1)));
         self.telemetry.flush(Duration::from_secs(1));
     }
 }

@@ -71,8 +71,6 @@ holes! {
     NoTimeouts,
     /// Frames of HTTP/2 that carry nothing may come without end.
     FloodsBorne,
-    /// Pseudo-fields in trailers are overlooked.
-    PseudoFieldsTrail,
     /// A token in the query is overlooked.
     TokenInQueryIgnored,
     /// Of two tokens the first counts.

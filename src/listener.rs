@@ -8,6 +8,7 @@ mod bind;
 mod config;
 mod connection;
 mod drain;
+mod first_head;
 #[cfg(test)]
 mod floods_tests;
 mod frames;
@@ -25,7 +26,6 @@ mod terms;
 #[cfg(test)]
 mod tests;
 mod tls;
-mod trailers;
 mod transport;
 mod unread;
 mod uploads;

@@ -64,12 +64,15 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let mut taken = Vec::new();
     let listeners = keys.read("listeners", checker, |node, checker| doors::listeners(node, keys.section_of("listeners")?, &mut taken, checker));
     let health = keys.open("health", checker).and_then(|keys| doors::health(&keys, &mut taken, checker));
-    let mut socket = None;
+    let (mut socket, mut is_public) = (None, false);
     let admin = keys.open("admin", checker).and_then(|keys| {
         socket = keys.entry("socket").map(|entry| entry.value.span);
+        is_public = keys.names("public_url");
         doors::admin(&keys, &mut taken, checker)
     });
+    let (admin, public_url) = admin.map_or((None, None), |(door, public_url)| (Some(door), public_url));
     let servers = read_servers(keys, checker);
+    servers::linkable(keys, is_public, checker);
     let (upstream_names, upstreams) = read_upstreams(keys, checker);
     let hosts: Hosts = keys
         .read("hosts", checker, |node, checker| Some(hosts::hosts(node, keys.section_of("hosts")?, &servers, &upstream_names, checker)))
@@ -98,6 +101,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         listeners: listeners?,
         health,
         admin,
+        public_url,
         authorization_servers: servers.all.into_iter().map(|(_, server)| server).collect(),
         upstreams,
         credentials,

@@ -25,14 +25,13 @@ const REFILL: Duration = Duration::from_secs(1);
 
 /// RFC 9113, 4.1 and 6.
 const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
+const HEADERS: u8 = 1;
 const GOAWAY: u8 = 7;
-pub(super) const END_STREAM: u8 = 1;
+const END_STREAM: u8 = 1;
 /// RFC 9113, 7.
-pub(super) const ENHANCE_YOUR_CALM: u8 = 11;
-pub(super) const PROTOCOL_ERROR: u8 = 1;
+const ENHANCE_YOUR_CALM: u8 = 11;
 /// Takes the reserved bit from a stream's number.
-pub(super) const NUMBER: u32 = u32::MAX >> 1;
+const NUMBER: u32 = u32::MAX >> 1;
 
 /// Where heads of frames stand in the bytes of one direction.
 pub(crate) struct Heads {
@@ -49,7 +48,7 @@ impl Heads {
     }
 
     /// Of the client's, from its first byte on.
-    pub(super) const fn of_requests() -> Self {
+    const fn of_requests() -> Self {
         Self { skip: PREFACE, ..Self::of_answers() }
     }
 
@@ -79,10 +78,10 @@ impl Heads {
     }
 }
 
-/// The last words to one that asks too much, or what cannot be understood (RFC 9113, 6.8 and 7): GOAWAY; `last`: the last stream that was begun.
-pub(super) fn farewell(last: u32, reason: u8) -> [u8; 17] {
+/// The last words to one that asks too much (RFC 9113, 6.8 and 7): GOAWAY with `ENHANCE_YOUR_CALM`; `last`: the last stream that was begun.
+pub(crate) fn calm(last: u32) -> [u8; 17] {
     let [a, b, c, d] = last.to_be_bytes();
-    [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, reason]
+    [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0, a, b, c, d, 0, 0, 0, ENHANCE_YOUR_CALM]
 }
 
 /// The frames of one connection, from its first byte on.

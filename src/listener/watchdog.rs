@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -20,12 +20,12 @@ use tokio::time::Instant;
 
 use super::Settings;
 use super::drain::UnderWay;
-use super::frames::{ENHANCE_YOUR_CALM, Frames, Heads, PROTOCOL_ERROR, farewell};
+use super::frames::{Frames, Heads, calm};
 use super::raw_head::RawHeads;
 use super::seats::Asks;
-use super::trailers::Trailers;
 use super::transport::Transport;
 use super::unread::{Said, Unread};
+use crate::body::Untaken;
 use crate::holes::{Hole, open};
 
 /// Requests that the other side of an HTTP/2 connection may call and take back unanswered; beyond it there must be more that were answered.
@@ -44,6 +44,8 @@ pub(super) struct Watchdog {
     stuck: Cell<Option<(Instant, bool)>>,
     /// What is left for all such waits.
     patience: Cell<Duration>,
+    /// Who wants to hear that something of the answer is taken again.
+    held_back: Cell<Option<(Waker, Untaken)>>,
     /// All has been said; the other side has until then to close.
     leave: Cell<Option<Instant>>,
     /// The other side has ended its own; until then it may take of the answer.
@@ -62,12 +64,9 @@ pub(super) struct Watchdog {
     suspect: Cell<Option<&'static str>>,
     /// What comes over HTTP/2 and carries nothing.
     frames: RefCell<Option<Frames>>,
-    /// What must not stand in trailers over HTTP/2.
-    trailers: RefCell<Option<Trailers>>,
     /// What goes out over HTTP/2.
     said: RefCell<Option<Heads>>,
-    /// Why the connection of HTTP/2 is broken off (RFC 9113, 7).
-    broken: Cell<Option<u8>>,
+    flooded: Cell<bool>,
     /// What is still sent over HTTP/2 of requests that were answered.
     pub(super) unread: Unread,
     /// The socket of a connection that was broken off, while its other side may still take the last words.
@@ -103,6 +102,7 @@ impl Watchdog {
             phase: Cell::new(Phase::Head(until)),
             stuck: Cell::new(None),
             patience: Cell::new(patience),
+            held_back: Cell::new(None),
             leave: Cell::new(None),
             half_closed: Cell::new(None),
             receiving: Cell::new(false),
@@ -114,9 +114,8 @@ impl Watchdog {
             taken_back: Cell::new(0),
             suspect: Cell::new(None),
             frames: RefCell::new(None),
-            trailers: RefCell::new(None),
             said: RefCell::new(None),
-            broken: Cell::new(None),
+            flooded: Cell::new(false),
             unread: Unread::default(),
             left: Cell::new(None),
         }
@@ -144,12 +143,11 @@ impl Watchdog {
         self.deadline().unwrap_or_else(|| Instant::now() + self.settings.head)
     }
 
-    /// The frame that tells the other side why its connection is broken off; none in the middle of another frame.
+    /// The frame that tells one that asks too much why the connection ends; none in the middle of another frame.
     fn last_words(&self) -> Bytes {
         let between = self.said.borrow().as_ref().is_some_and(Heads::is_between);
         let last = self.frames.borrow().as_ref().map_or(0, Frames::last);
-        let reason = self.broken.get().unwrap_or(ENHANCE_YOUR_CALM);
-        if between { Bytes::copy_from_slice(&farewell(last, reason)) } else { Bytes::new() }
+        if between { Bytes::copy_from_slice(&calm(last)) } else { Bytes::new() }
     }
 
     /// Whether all has been said, and only the other side's end is waited for.
@@ -162,7 +160,6 @@ impl Watchdog {
         self.shared.set(true);
         self.no_more_heads();
         self.frames.replace(Some(Frames::new()));
-        self.trailers.replace(Some(Trailers::new()));
         self.said.replace(Some(Heads::of_answers()));
     }
 
@@ -208,10 +205,9 @@ impl Watchdog {
         }
     }
 
-    /// Whether the other side asks and takes back without end (the "rapid reset"), sends frames without end that carry nothing, or what must not stand where
-    /// it does.
+    /// Whether the other side asks and takes back without end (the "rapid reset"), or sends frames without end that carry nothing.
     pub(super) fn is_abused(&self) -> bool {
-        self.broken.get().is_some() || self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
+        self.flooded.get() || self.taken_back.get() > TAKEN_BACK.max(self.answered.get())
     }
 
     /// A request's body will not be read to its end.
@@ -237,6 +233,11 @@ impl Watchdog {
     /// Whether the current request's body was given up, so that the connection ends after the answer.
     pub(super) fn is_abandoned(&self) -> bool {
         self.abandoned.get()
+    }
+
+    /// A first byte has come.
+    pub(super) fn comes(&self) {
+        self.fresh.set(false);
     }
 
     /// Whether no byte has come yet.
@@ -277,10 +278,7 @@ impl Watchdog {
             && frames.read(bytes)
             && !open(Hole::FloodsBorne)
         {
-            self.broken.set(Some(ENHANCE_YOUR_CALM));
-        }
-        if self.trailers.borrow_mut().as_mut().is_some_and(|trailers| trailers.read(bytes)) {
-            self.broken.set(self.broken.get().or(Some(PROTOCOL_ERROR)));
+            self.flooded.set(true);
         }
         self.fresh.set(false);
         if let (Phase::Idle(_), false) = (self.phase.get(), self.shared.get()) {
@@ -306,6 +304,16 @@ impl Watchdog {
         outcome
     }
 
+    /// Whether the next piece of an answer has to wait since the other side takes nothing: the library would put it beside what waits already. Whoever asks is
+    /// woken when that changes. Over HTTP/2 windows hold an answer back, and the library asks for no piece that they have no room for.
+    pub(super) fn holds_back(&self, context: &Context<'_>) -> bool {
+        let holds = !self.shared.get() && self.stuck.get().is_some();
+        if holds {
+            self.held_back.set(Some((context.waker().clone(), Untaken::begin())));
+        }
+        holds
+    }
+
     fn sticks(&self, flush: bool) {
         if self.stuck.get().is_none() {
             self.stuck.set(Some((Instant::now(), flush)));
@@ -317,6 +325,9 @@ impl Watchdog {
             self.half_closed.set(Some(Instant::now() + HALF_CLOSED));
         }
         let Some((since, _)) = self.stuck.take() else { return };
+        if let Some((waker, _)) = self.held_back.take() {
+            waker.wake();
+        }
         // As a request's body: a second for each KiB.
         self.patience.set(self.patience.get().saturating_sub(since.elapsed()).saturating_add(Duration::from_millis(bytes as u64)));
     }
@@ -331,6 +342,11 @@ impl Exchange {
     /// Where it will stand when the answer was said; nothing over HTTP/1.1, which ends the connection with a request that was not read.
     pub(super) fn said(&mut self) -> Option<Said> {
         self.watchdog.is_shared().then(|| Rc::clone(self.said.get_or_insert_default()))
+    }
+
+    /// Whether its next piece has to wait ([`Watchdog::holds_back`]).
+    pub(super) fn holds_back(&self, context: &Context<'_>) -> bool {
+        self.watchdog.holds_back(context)
     }
 
     /// A piece of it goes out.
@@ -385,7 +401,7 @@ impl Watched {
         poll_forget(self.stream.socket(), &mut self.wasted, context)
     }
 
-    /// Ends a connection of HTTP/2 that is not borne any longer, and says why if that can be said at once. What it has under way ends now; the socket is left
+    /// Ends a connection of HTTP/2 whose other side asks too much, and says why if that can be said at once. What it has under way ends now; the socket is left
     /// to the watchdog.
     fn break_off(&mut self, context: &mut Context<'_>) -> io::Error {
         let mut words = self.watchdog.last_words();
@@ -437,7 +453,7 @@ impl AsyncRead for Watched {
             return Poll::Pending;
         }
         self.watchdog.read(buffer.filled_mut().get_mut(before..).unwrap_or_default());
-        if self.watchdog.broken.get().is_some() {
+        if self.watchdog.flooded.get() {
             // What has come is not looked at: the library would go on while there is more.
             return Poll::Ready(Err(self.break_off(context)));
         }
@@ -480,6 +496,8 @@ impl AsyncWrite for Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -504,6 +522,43 @@ mod tests {
                 passed += 1;
             }
             assert_eq!(passed, survives, "{bytes} bytes each 16 s");
+        }
+    }
+
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_piece_of_an_answer_waits_while_the_other_side_takes_nothing_and_is_asked_for_when_it_does() {
+        for (flush, shared) in [(false, false), (true, false), (false, true)] {
+            let watchdog = busy();
+            if shared {
+                watchdog.share();
+            }
+            let exchange = watchdog.asked(None);
+            let woken = Arc::new(Woken(AtomicBool::new(false)));
+            let waker = Arc::clone(&woken).into();
+            let context = Context::from_waker(&waker);
+            assert!(!exchange.holds_back(&context));
+            if flush {
+                assert!(watchdog.flushed(Poll::Pending).is_pending());
+            } else {
+                assert!(watchdog.wrote(Poll::Pending).is_pending());
+            }
+            assert_eq!(exchange.holds_back(&context), !shared, "of HTTP/2 windows hold it back");
+            assert!(!woken.0.load(Ordering::Relaxed));
+            if flush {
+                assert!(watchdog.flushed(Poll::Ready(Ok(()))).is_ready());
+            } else {
+                assert!(watchdog.wrote(Poll::Ready(Ok(1))).is_ready());
+            }
+            assert_eq!(woken.0.load(Ordering::Relaxed), !shared);
+            assert!(!exchange.holds_back(&context));
         }
     }
 

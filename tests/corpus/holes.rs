@@ -23,7 +23,6 @@ fn nearest(hole: Hole) -> &'static [&'static str] {
         Hole::MethodsInAnyCase => &["methods"],
         Hole::TunnelOnUpgrade => &["upgrades"],
         Hole::FloodsBorne => &["floods of HTTP/2"],
-        Hole::PseudoFieldsTrail => &["frames of HTTP/2"],
         Hole::NoTimeouts => &["silence"],
         Hole::TokenInQueryIgnored | Hole::FirstOfTwoTokens => &["presentation of tokens"],
         Hole::AnswersUnchecked => &["answers of content servers"],
