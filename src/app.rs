@@ -28,7 +28,7 @@ use crate::admin::{DoorError, Status};
 use crate::authorization_server::Resources;
 use crate::cache::Introspections;
 use crate::config;
-use crate::enforcement::{self, Judge};
+use crate::enforcement::{self, Guesses, Judge};
 use crate::listener::{self, Cut, Drain};
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::{Health, Metrics, Telemetry};
@@ -328,7 +328,7 @@ impl Rooms {
         let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
-        let judge = Judge { cache: Arc::clone(&cache), resources: resources.clone(), control: sender, dry: false };
+        let judge = Judge { cache: Arc::clone(&cache), resources: resources.clone(), control: sender, guesses: Guesses::default(), dry: false };
         let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(&config, None, &metrics)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));

@@ -47,8 +47,8 @@ pub struct ExplainRequest {
 /// What would be answered to a request, and why; an error says what is wrong with the question. The app gives it.
 pub type Explain = Rc<dyn Fn(ExplainRequest) -> LocalBoxFuture<'static, Result<Value, Cow<'static, str>>>>;
 
-/// Reads the configuration anew and takes it into force, or says why not, a line for each mistake. The app gives it.
-pub type Reload = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<(), Vec<String>>>>;
+/// Reads the configuration anew and takes it into force but for the keys that it returns, or says why not, a line for each mistake. The app gives it.
+pub type Reload = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<Vec<&'static str>, Vec<String>>>>;
 
 /// Serves the operator until dropped; has to run in a `LocalSet`.
 ///
@@ -139,7 +139,7 @@ impl Operator {
 
     async fn reload(&self) -> Answer {
         match (self.reload)().await {
-            Ok(()) => found(&json!({ "reloaded": true })),
+            Ok(waiting) => found(&json!({ "reloaded": true, "needs_restart": waiting })),
             Err(mistakes) => problem(StatusCode::UNPROCESSABLE_ENTITY, &mistakes.join("\n")),
         }
     }

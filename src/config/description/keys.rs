@@ -531,7 +531,11 @@ static LIMITS: Section = Section::new(
     &[
         Key::new("body", Kind::Size, "Largest request body.").default("no limit").example("10MiB"),
         Key::new("tickets", Kind::Section(&TICKETS), "Permission tickets for one client (an IPv4 address or an IPv6 /64)."),
-        Key::new("introspections", Kind::Section(&INTROSPECTIONS), "Introspections of tokens that the cache does not hold, for one client."),
+        Key::new(
+            "introspections",
+            Kind::Section(&INTROSPECTIONS),
+            "Introspections of tokens that the cache does not hold, for one client, and, counted apart, wrong credentials at guards.",
+        ),
         Key::new("off_for", Kind::List(&Kind::Network), "Addresses without limits for one client: tickets, introspections, connections.")
             .default("none")
             .example("[10.0.0.0/8]"),
