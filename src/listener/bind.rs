@@ -107,7 +107,7 @@ pub fn adopt(config: &Config, socket: &TcpListener) -> Result<Bound, BindError> 
     let taken = |_| {
         let socket = socket.try_clone()?;
         socket.set_nonblocking(true)?;
-        bound_unsent(SockRef::from(&socket))?;
+        bound_unsent(&SockRef::from(&socket))?;
         Ok(socket)
     };
     bound(config, config.address, taken).map(|bound| Bound { adopted: true, ..bound })
@@ -166,19 +166,19 @@ fn open(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.set_reuse_port(true)?;
-    bound_unsent(SockRef::from(&socket))?;
+    bound_unsent(&SockRef::from(&socket))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
 /// Connections have this from their listener.
 #[cfg(target_os = "linux")]
-fn bound_unsent(socket: SockRef<'_>) -> io::Result<()> {
+fn bound_unsent(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_notsent_lowat(UNSENT)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn bound_unsent(_: SockRef<'_>) -> io::Result<()> {
+fn bound_unsent(_: &SockRef<'_>) -> io::Result<()> {
     Ok(())
 }
 
