@@ -6,7 +6,7 @@
 use std::cell::Cell;
 
 /// Answers that may wait with large pieces, for each worker.
-const FEW: usize = 32;
+const FEW: usize = 8;
 
 thread_local! {
     // A worker is a thread.

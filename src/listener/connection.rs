@@ -158,9 +158,7 @@ where
             if ended.is_some() {
                 let parts = connection.into_parts();
                 let mut io = parts.io.into_inner();
-                if ended.as_ref().is_some_and(|ended| ended.as_ref().is_err_and(hyper::Error::is_parse_version_h2)) {
-                    let _ = timeout(LINGER.0, io.write_all(NO_HTTP_2)).await;
-                }
+                refuse_http_2(&mut io, ended.as_ref()).await;
                 after(io, upgraded.take(), parts.read_buf, &shared.under_way, &settings).await;
             }
             ended
@@ -175,6 +173,13 @@ where
     told(ended, &watchdog, &shared.settings);
     watchdog.unread.close();
     broken_off(&watchdog).await;
+}
+
+/// Answers the preface of HTTP/2, which the library does not.
+async fn refuse_http_2(io: &mut Watched, ended: Option<&hyper::Result<()>>) {
+    if ended.is_some_and(|ended| ended.as_ref().is_err_and(hyper::Error::is_parse_version_h2)) {
+        let _ = timeout(LINGER.0, io.write_all(NO_HTTP_2)).await;
+    }
 }
 
 /// Tells of an end that no record tells of.

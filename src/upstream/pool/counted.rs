@@ -15,7 +15,7 @@ use crate::upstream::connect::Stream;
 use crate::upstream::h2::Came;
 
 /// Bytes that are read at once where many answers wait to be taken: one less than a size of hyper's buffer, which grows when it was filled.
-const SMALL: usize = 16 * 1024 - 1;
+const SMALL: usize = 8 * 1024 - 1;
 
 pub(in crate::upstream) struct Counted {
     stream: Stream,
