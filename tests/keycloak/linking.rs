@@ -102,6 +102,9 @@ async fn an_owner_links_the_gateway_by_signing_in_at_keycloak_until_she_takes_it
     let door = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let realm = Realm::photoz().with_new_resource_server_for_owners(&format!("http://{door}/owners/keycloak/callback")).await;
     realm.let_protect("alice").await;
+    for user in ["alice", "bob"] {
+        realm.let_consent_offline(user).await;
+    }
     let album = realm.album().await;
     let gateway = start(&realm, folder.path(), door, &album);
     until("Keycloak was asked", async || gateway.is_ready().then_some(())).await;

@@ -184,6 +184,13 @@ impl Realm {
         self.administer(Method::POST, &format!("/users/{user}/role-mappings/clients/{client}"), &json!([role])).await;
     }
 
+    /// A user's consent may outlive the session; what the realm's files give to nobody.
+    pub async fn let_consent_offline(&self, user: &str) {
+        let role = read(&self.administer(Method::GET, "/roles/offline_access", &Value::Null).await);
+        let user = self.user(user).await;
+        self.administer(Method::POST, &format!("/users/{user}/role-mappings/realm"), &json!([role])).await;
+    }
+
     /// A user takes back what was consented to for this realm's resource server.
     pub async fn take_consent_back(&self, user: &str) {
         let user = self.user(user).await;
