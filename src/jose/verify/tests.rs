@@ -85,6 +85,16 @@ fn a_set_of_keys_takes_the_old_and_the_new_one_in_either_order() {
 }
 
 #[test]
+fn a_key_signs_as_another_does_where_both_key_and_id_are_the_same() {
+    let texts = [rsa(aws_lc_rs::rsa::KeySize::Rsa2048), rsa(aws_lc_rs::rsa::KeySize::Rsa2048)];
+    let key = |text: &str, id| SigningKey::from_pem(&text.into(), id).expect("a key");
+    let own = key(&texts[0], Some("a"));
+    assert!(own.is_same(&key(&texts[0], Some("a"))));
+    assert!(!own.is_same(&key(&texts[0], Some("b"))) && !own.is_same(&key(&texts[0], None)));
+    assert!(!own.is_same(&key(&texts[1], Some("a"))));
+}
+
+#[test]
 fn no_header_chooses_anything() {
     let (key, _) = ed25519();
     let (keys, token) = (of(&key), key.sign(b"{}").expect("signed"));
@@ -132,6 +142,24 @@ fn what_is_not_in_compact_form_is_not_looked_at() {
     }
     assert_eq!(keys.verify(&format!("{signed}.")), Err(Invalid::Signature));
     assert_eq!(keys.verify(&format!("{signed}.{signature}{signature}")), Err(Invalid::Signature));
+}
+
+#[test]
+fn a_token_of_eight_kibibytes_is_looked_at_and_a_longer_one_is_not() {
+    let (key, _) = ed25519();
+    let token = |bytes: usize| key.sign(&vec![b' '; bytes]).expect("signed");
+    let (longest, longer) = (token(6051), token(6052));
+    assert_eq!((longest.len(), longer.len()), (8192, 8194));
+    assert!(of(&key).verify(&longest).is_ok());
+    assert_eq!(of(&key).verify(&longer), Err(Invalid::Form));
+}
+
+#[test]
+fn each_reason_is_told_apart_from_the_others() {
+    let all = [Invalid::Form, Invalid::Header, Invalid::UnknownKey, Invalid::Algorithm, Invalid::Signature, Invalid::Claims];
+    let reasons: std::collections::BTreeSet<_> = all.iter().map(|invalid| invalid.reason()).collect();
+    assert_eq!(reasons.len(), all.len());
+    assert!(reasons.iter().all(|reason| reason.contains("assertion")), "{reasons:?}");
 }
 
 #[test]
