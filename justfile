@@ -23,13 +23,15 @@ fuzz seconds="60":
 # starts a real Keycloak on loopback and walks it; it stays up (tests/keycloak/stop ends it)
 keycloak *arguments:
     tests/keycloak/start
-    cargo test --test keycloak --test check -- --include-ignored {{ arguments }}
+    cargo test --test keycloak --test check -- --include-ignored --skip the_server_really_ended {{ arguments }}
+    cargo test --test keycloak the_server_really_ended -- --include-ignored
 
 # the same with the two old servers that speak UMA 1.0: Keycloak 2.5.5 and OpenAM (each stays up until its stop)
 uma1 *arguments:
     tests/keycloak-2.5/start
     tests/openam/start
-    cargo test --test uma_1_0 -- --include-ignored {{ arguments }}
+    cargo test --test uma_1_0 -- --include-ignored --skip the_server_really_ended {{ arguments }}
+    cargo test --test uma_1_0 the_server_really_ended -- --include-ignored --test-threads 1
 
 # foreign clients and servers through the release binary, with that Keycloak: just clients curl
 clients *names:
@@ -63,10 +65,10 @@ soak:
     tests/load/run target/release/uma-gateway /dev/null --deep soak
 
 # what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads, every mutant, an hour's soak, a systemd of its own, the
-# same binary twice, records whose process is killed 200 times, a million of them
+# same binary twice, records and owners' tokens whose process is killed 200 times, a million of them
 deep *arguments:
     cargo test --test gateway -- --ignored {{ arguments }}
-    STORE_KILLS=200 cargo test --test store -- --nocapture killed::what
+    STORE_KILLS=200 PAT_KILLS=200 cargo test --test store -- --nocapture killed::what pats::whatever
     cargo test --test store -- --ignored --nocapture million
     .ci/run release
     tests/keycloak/start

@@ -28,7 +28,7 @@ use crate::admin::{DoorError, Status};
 use crate::authorization_server::Resources;
 use crate::cache::Introspections;
 use crate::config;
-use crate::enforcement::{self, Judge};
+use crate::enforcement::{self, Guesses, Judge};
 use crate::listener::{self, Cut, Drain};
 use crate::stack::{Current, Snapshot};
 use crate::telemetry::{Health, Metrics, Telemetry};
@@ -269,7 +269,8 @@ impl Gateway {
         self.status.draining();
     }
 
-    /// Stops: no new connections, requests under way get `drain` to finish. Returns when every thread has ended, or after `drain` and a second.
+    /// Stops: no new connections, requests under way get `drain` to finish. Returns when every thread has ended, or after `drain` and a second; a refresh
+    /// token that is being exchanged for another one is waited for, ten seconds at most.
     pub fn stop(mut self, drain: Duration) {
         self.halt(drain);
     }
@@ -288,7 +289,7 @@ impl Gateway {
                 tracing::warn!(connections, requests, tunnels, ?drain, "stopped: what was still under way when the time for it was over was cut off");
             }
         }
-        self.control.stop(Duration::from_secs(1));
+        self.control.stop(control::SETTLING.saturating_add(Duration::from_secs(1)));
         self.telemetry.flush(Duration::from_secs(1));
     }
 }
@@ -327,7 +328,7 @@ impl Rooms {
         let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
-        let judge = Judge { cache: Arc::clone(&cache), resources: resources.clone(), control: sender, dry: false };
+        let judge = Judge { cache: Arc::clone(&cache), resources: resources.clone(), control: sender, guesses: Guesses::default(), dry: false };
         let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(&config, None, &metrics)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::string_slice, reason = "helpers of a test: they stop at the first surprise")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 fn readme() -> String {
@@ -44,4 +45,27 @@ fn the_socket_unit_has_the_address_of_the_shipped_configuration() {
     let streams: Vec<&str> = unit.lines().filter_map(|line| line.strip_prefix("ListenStream=")).collect();
     let addresses: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
     assert_eq!(streams, addresses);
+}
+
+#[test]
+fn the_configurations_that_readme_shows_are_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("for its owner only");
+    };
+    for secret in ["client-secret", "alice-password", "proxy-password", "admin-token"] {
+        put(secret, "correct horse battery staple");
+    }
+    put("store-key", &format!("1{}", "a".repeat(63)));
+    put("gateway.pub", &rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key").public_key_pem());
+    let readme = readme();
+    let blocks = readme.split("\n```").skip(1).step_by(2).filter(|block| block.starts_with("yaml")).filter_map(|block| block.split_once('\n'));
+    let whole: Vec<&str> = blocks.map(|(_, text)| text).filter(|text| text.starts_with("version: 1\n")).collect();
+    assert!(whole.len() >= 4, "{}", whole.len());
+    for text in whole {
+        let problems = uma_gateway::config::parse(text, &folder.path().join("gateway.yaml"), &|_| Some("x".into())).err();
+        assert!(problems.is_none(), "{text}\n{problems:?}");
+    }
 }

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::StartError;
 use super::explain::{Explainer, Question};
 use super::keeping::Task;
 use super::reload::{Reloads, Why};
-use crate::admin::{self, AdminDoor, ExplainRequest, HealthConfig, OpenDoor, Status};
+use super::{InForce, StartError};
+use crate::admin::{self, AdminDoor, ExplainRequest, HealthConfig, Linking, OpenDoor, Status};
 use crate::config;
+use crate::enforcement::Desk;
 use crate::secret::Rotating;
 use crate::telemetry::{SecretKind, Telemetry};
 
@@ -63,14 +64,15 @@ pub struct Doors {
     telemetry: Telemetry,
     explainer: Explainer,
     reloads: Reloads,
+    links: admin::Links,
     health: Option<(HealthConfig, Task)>,
     admin: Option<(AdminDoor, Option<Arc<Rotating>>, Task)>,
 }
 
 impl Doors {
     /// None is open yet.
-    pub fn new(addresses: Addresses, status: Arc<Status>, telemetry: Telemetry, explainer: Explainer, reloads: Reloads) -> Self {
-        Self { addresses, status, telemetry, explainer, reloads, health: None, admin: None }
+    pub fn new(addresses: Addresses, status: Arc<Status>, telemetry: Telemetry, explainer: Explainer, reloads: Reloads, links: admin::Links) -> Self {
+        Self { addresses, status, telemetry, explainer, reloads, links, health: None, admin: None }
     }
 
     /// Binds the doors that the configuration has elsewhere.
@@ -115,7 +117,8 @@ impl Doors {
         self.admin = config.zip(door).map(|(config, door)| {
             let token = door.token();
             let (telemetry, explain, reload) = (self.telemetry.clone(), explaining(self.explainer.clone()), reloading(self.reloads.clone()));
-            let task = Task::start(async move { failed("admin", admin::serve_admin(door, telemetry, explain, reload).await) });
+            let links = Rc::clone(&self.links);
+            let task = Task::start(async move { failed("admin", admin::serve_admin(door, telemetry, explain, reload, links).await) });
             (config, token, task)
         });
         match &self.admin {
@@ -136,6 +139,16 @@ fn explaining(explainer: Explainer) -> admin::Explain {
     Rc::new(move |request: ExplainRequest| {
         let explainer = explainer.clone();
         Box::pin(async move { Ok(explainer.explain(Question { method: request.method, url: request.url, token: request.token }).await) })
+    })
+}
+
+/// The authorization servers of the configuration in force, as the admin door asks for them.
+pub fn links(desk: Rc<Desk>, in_force: InForce) -> admin::Links {
+    Rc::new(move |name| {
+        let config = in_force.load();
+        let section = config.authorization_servers.iter().find(|section| *section.name == *name)?;
+        let redirect = format!("{}/owners/{name}/callback", config.public_url.as_ref()?);
+        Some(Linking { server: desk.server(section.identity)?, redirect: redirect.into() })
     })
 }
 

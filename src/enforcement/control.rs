@@ -90,7 +90,9 @@ impl Desk {
         }
     }
 
-    fn server(&self, identity: ServerIdentity) -> Option<Rc<Server>> {
+    /// A server that it knows.
+    #[must_use]
+    pub fn server(&self, identity: ServerIdentity) -> Option<Rc<Server>> {
         self.servers.borrow().get(&identity).cloned()
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::time::Instant;
 
-use super::support::{BEACH, CLIENT_APP, Plan, Realm, now, payload, until};
+use super::support::{BEACH, CLIENT_APP, Plan, Realm, now, payload, run, until};
 
 #[tokio::test]
 #[ignore = "needs Keycloak: just keycloak"]
@@ -140,4 +140,37 @@ async fn a_gateway_that_starts_before_keycloak_is_ready_soon_after_it() {
     let opened = Instant::now();
     until("the first ticket", async || (world.get_without_token(BEACH).await.status() == StatusCode::UNAUTHORIZED).then_some(())).await;
     assert!(opened.elapsed() < Duration::from_secs(5), "it took {:?}", opened.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "ends Keycloak for everybody, so .ci/run runs it alone: just keycloak"]
+async fn the_server_really_ended_and_came_back_without_its_memory() {
+    let realm = Realm::photoz();
+    let album = realm.album().await;
+    realm.share(&album, "bob", &["view"]).await;
+    let world = Plan::behind(&realm).max_age("3s").vacation(&album.by_name()).start().await;
+    let bob = realm.sign_in("bob", CLIENT_APP).await;
+    let old = bob.trade(&world.get_without_token(BEACH).await.challenge()).await.expect("an RPT");
+    world.get(BEACH, &old.token).await.assert_passed();
+
+    let shut = Instant::now();
+    run("tests/keycloak/stop").await;
+    // Until it has ended it may say yes once more.
+    let bound = shut.elapsed() + Duration::from_secs(3);
+    world.refused(BEACH, &old.token, shut, bound).await.assert_unreachable(503);
+    world.get_without_token(BEACH).await.assert_unreachable(403);
+    world.get_without_token("/public/welcome.txt").await.assert_passed();
+
+    run("tests/keycloak/start").await;
+    // It knows neither the album nor what it told the gateway before; the owner registers and shares one of the same name.
+    let album = realm.register(&album.name).await;
+    realm.share(&album, "bob", &["view"]).await;
+    let challenge = until("a ticket", async || {
+        let answer = world.get_without_token(BEACH).await;
+        (answer.status() == StatusCode::UNAUTHORIZED).then(|| answer.challenge())
+    })
+    .await;
+    assert_eq!(world.get(BEACH, &old.token).await.status(), StatusCode::UNAUTHORIZED);
+    let rpt = realm.sign_in("bob", CLIENT_APP).await.trade(&challenge).await.expect("an RPT");
+    world.get(BEACH, &rpt.token).await.assert_passed();
 }

@@ -8,7 +8,7 @@ mod world;
 
 use std::time::Duration;
 
-pub use calls::{http, payload, send, unique, until};
+pub use calls::{http, payload, run, send, unique, until};
 pub use people::{CLIENT_APP, Rpt, SHORT_APP};
 pub use realm::{Album, Realm};
 pub use world::{Answer, Plan, World, as_user};

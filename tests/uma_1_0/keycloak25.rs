@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
-use super::support::{Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, payload, plain, text, unique, until};
+use super::support::{Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, payload, plain, run, text, unique, until};
 
 const GATEWAY: (&str, &str) = ("content-gateway", "gateway-secret");
 
@@ -32,12 +32,16 @@ impl Realm {
 
     async fn of(name: &'static str) -> Self {
         let mut realm = Self { name, album: unique("Album"), id: String::new() };
-        let description = json!({ "name": realm.album, "owner": "alice", "type": "urn:photoz:album", "scopes": ["view", "edit"] });
-        let pat = text(&realm.token(basic(GATEWAY), &[("grant_type", "client_credentials")]).await, "access_token");
-        let (status, answer) = call(Method::POST, &realm.at("authz/protection/resource_set"), bearer(&pat), Body::Json(description)).await;
-        assert_eq!(status, StatusCode::CREATED, "{answer}");
-        realm.id = text(&answer, "_id");
+        realm.register().await;
         realm
+    }
+
+    async fn register(&mut self) {
+        let description = json!({ "name": self.album, "owner": "alice", "type": "urn:photoz:album", "scopes": ["view", "edit"] });
+        let pat = text(&self.token(basic(GATEWAY), &[("grant_type", "client_credentials")]).await, "access_token");
+        let (status, answer) = call(Method::POST, &self.at("authz/protection/resource_set"), bearer(&pat), Body::Json(description)).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        self.id = text(&answer, "_id");
     }
 
     fn issuer(&self) -> String {
@@ -299,4 +303,28 @@ async fn while_the_server_is_away_everything_but_what_is_public_closes_and_opens
     world.server.open().await;
     until("the way back", async || (world.get(Some(&rpt)).await.status() == StatusCode::OK).then_some(())).await;
     until("a ticket", async || (world.get(None).await.status() == StatusCode::UNAUTHORIZED).then_some(())).await;
+}
+
+#[tokio::test]
+#[ignore = "ends Keycloak 2.5.5 for everybody, so .ci/run runs it alone: just uma1"]
+async fn the_server_really_ended_and_came_back_without_its_memory() {
+    let mut realm = Realm::photoz().await;
+    realm.share().await;
+    let world = realm.world().await;
+    let (rpt, _) = realm.rpt(&world, "bob").await;
+    world.get(Some(&rpt)).await.assert_passed();
+
+    run("tests/keycloak-2.5/stop").await;
+    world.refused(&rpt, Instant::now(), MAX_AGE).await.assert_unreachable();
+    world.get(None).await.assert_unreachable();
+    assert_eq!(world.ask(Method::GET, "/public/welcome.txt", None).await.status(), StatusCode::OK);
+
+    run("tests/keycloak-2.5/start").await;
+    // It knows neither the gateway's token, nor its keys of before, nor the album; the owner registers and shares one of the same name.
+    realm.register().await;
+    realm.share().await;
+    until("a ticket", async || (world.get(None).await.status() == StatusCode::UNAUTHORIZED).then_some(())).await;
+    assert_eq!(world.get(Some(&rpt)).await.status(), StatusCode::UNAUTHORIZED);
+    let (rpt, _) = realm.rpt(&world, "bob").await;
+    world.get(Some(&rpt)).await.assert_passed();
 }

@@ -6,7 +6,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
-use super::support::{BEACH, Body, CLIENT_APP, Section, World, basic, bearer, call, text, unique, until, with};
+use super::support::{BEACH, Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, run, text, unique, until, with};
 
 const GATEWAY: (&str, &str) = ("content-gateway", "gateway-secret");
 /// The resource server whose access tokens, and so its PATs, live eight seconds.
@@ -58,13 +58,18 @@ impl Album {
     }
 
     async fn of(owner: &'static str, client: (&'static str, &'static str)) -> Self {
-        let name = unique("Album");
-        let pat = text(&token(client, owner, "uma_protection").await, "access_token");
-        let description = json!({ "name": name, "scopes": ["view", "edit"], "type": "urn:photoz:album" });
+        let mut album = Self { owner, client, name: unique("Album"), id: String::new() };
+        album.register().await;
+        album
+    }
+
+    async fn register(&mut self) {
+        let pat = text(&token(self.client, self.owner, "uma_protection").await, "access_token");
+        let description = json!({ "name": self.name, "scopes": ["view", "edit"], "type": "urn:photoz:album" });
         let _alone = REGISTERING.lock().await;
         let (status, answer) = call(Method::POST, &at("oauth2/resource_set"), bearer(&pat), Body::Json(description)).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
-        Self { owner, client, name, id: text(&answer, "_id") }
+        self.id = text(&answer, "_id");
     }
 
     async fn world(&self) -> World {
@@ -302,6 +307,30 @@ async fn while_the_server_is_away_everything_but_what_is_public_closes_and_opens
 
     world.server.open().await;
     until("a ticket", async || (world.get(None).await.status() == StatusCode::UNAUTHORIZED).then_some(())).await;
+    let token = rpt(&world, "bob").await;
+    world.get(Some(&token)).await.assert_passed();
+}
+
+#[tokio::test]
+#[ignore = "ends OpenAM for everybody, so .ci/run runs it alone: just uma1"]
+async fn the_server_really_ended_and_came_back_without_its_memory() {
+    let mut album = Album::of_alice().await;
+    album.share().await;
+    let world = album.world().await;
+    let token = rpt(&world, "bob").await;
+    world.get(Some(&token)).await.assert_passed();
+
+    run("tests/openam/stop").await;
+    world.refused(&token, Instant::now(), MAX_AGE).await.assert_unreachable();
+    world.get(None).await.assert_unreachable();
+    assert_eq!(world.ask(Method::GET, "/public/welcome.txt", None).await.status(), StatusCode::OK);
+
+    run("tests/openam/start").await;
+    // It knows neither the owner's token, nor what renewed it, nor the album; the owner registers and shares one of the same name.
+    album.register().await;
+    album.share().await;
+    until("a ticket", async || (world.get(None).await.status() == StatusCode::UNAUTHORIZED).then_some(())).await;
+    assert_eq!(world.get(Some(&token)).await.status(), StatusCode::UNAUTHORIZED);
     let token = rpt(&world, "bob").await;
     world.get(Some(&token)).await.assert_passed();
 }

@@ -18,7 +18,7 @@ use uma_gateway::uma::UmaChallenge;
 mod calls;
 
 use calls::{http, send};
-pub use calls::{payload, unique, until};
+pub use calls::{payload, run, unique, until};
 
 use super::forwarder::Forwarder;
 

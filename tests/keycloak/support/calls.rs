@@ -47,3 +47,11 @@ pub fn payload(token: &str) -> serde_json::Value {
     let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(part).expect("base64url");
     serde_json::from_slice(&bytes).expect("JSON")
 }
+
+/// Runs a program of the repository, such as one that ends a server, to its end.
+pub async fn run(program: &str) {
+    let mut command = std::process::Command::new(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(program));
+    command.stdin(std::process::Stdio::null());
+    let status = tokio::task::spawn_blocking(move || command.status()).await.expect("no panic").expect("it runs");
+    assert!(status.success(), "{program}: {status}");
+}
