@@ -166,8 +166,9 @@ mod tests {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
         let recorder = Recorder::new(RequestId("1".into()), Method::GET, None, "http");
-        let shown = Shown { method: &Method::GET, headers: &headers, path: "/a", query: None, certificate, recorder: &recorder };
-        judge(guard, &shown).map(|permit| permit.subject().map(String::from)).map_err(|rejection| rejection.row())
+        let rate = Rate { rate: 1, burst: 1 };
+        let shown = Shown { method: &Method::GET, headers: &headers, path: "/a", query: None, certificate, bucket: None, rate, recorder: &recorder };
+        judge(guard, &shown, &Guesses::default()).map(|permit| permit.subject().map(String::from)).map_err(|rejection| rejection.row())
     }
 
     #[test]
