@@ -37,4 +37,4 @@ pub use resources::{Declared, Description, Reconciled, ResourceKey, Resources, S
 pub use server::{CONCURRENT_CALLS, Introspected, Server, TicketError};
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use introspection::read as read_introspection;
+pub(crate) use introspection::{granted as granted_by, read as read_introspection};

@@ -48,8 +48,10 @@ pub fn read(profile: &Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskErro
             complete(profile, &mut introspection, permissions(profile, &answer)?, &payload)?;
         }
     }
-    if profile.audience_is_client && introspection.client.as_ref().is_some_and(|client| introspection.audience == [Arc::clone(client)]) {
-        // Such a server writes there who asked for the token. Which resource server it is for is told by the ids of its permissions alone.
+    // Such a server writes there who asked for the token. Which resource server it is for is told by the ids of its permissions alone. A client without a
+    // name would be the list of nobody.
+    let client = introspection.client.as_ref().filter(|client| profile.audience_is_client && !client.is_empty());
+    if client.is_some_and(|client| introspection.audience == [Arc::clone(client)]) {
         introspection.audience.clear();
     }
     Ok(Answer::Active(Box::new(introspection)))

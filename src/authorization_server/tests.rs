@@ -94,6 +94,26 @@ fn where_answer_and_token_both_speak_the_stricter_counts() {
     let introspection = active(Profile::KEYCLOAK, &json!({"active":true,"exp":100,"permissions":[{"rsid":"a","scopes":["view"]}]}), &rpt);
     assert_eq!(introspection.permissions, [grants("a", &["view"])]);
     assert_eq!(introspection.exp, Some(Timestamp(100)));
+    let answer = json!({"active":true,"permissions":[{"rsid":"c","scopes":["view"]}]});
+    assert_eq!(active(Profile::KEYCLOAK, &answer, &rpt).permissions, [], "of this one the token says nothing");
+}
+
+#[test]
+fn a_token_that_comes_instead_of_an_answer_grants_what_its_payload_says() {
+    let rpt = token_with(&json!({"authorization":{"permissions":[{"resource_set_id":"a","scopes":["view"]}]}}));
+    assert_eq!(introspection::granted(Profile::KEYCLOAK_UMA1, &rpt).expect("readable"), [grants("a", &["view"])]);
+    assert_eq!(introspection::granted(Profile::KEYCLOAK_UMA1, &token_with(&json!({}))).expect("readable"), []);
+    assert!(introspection::granted(Profile::KEYCLOAK_UMA1, &opaque()).is_err());
+}
+
+#[test]
+fn claims_that_a_header_may_name_are_texts_numbers_and_truths_of_a_bounded_size() {
+    let (longest, longer) = ("x".repeat(1024), "x".repeat(1025));
+    let answer = json!({"active":true,"exp":1,"email":"a@b","level":3,"verified":true,"groups":["g"],"nothing":null,"longest":longest,"longer":longer});
+    let mut claims = active(Profile::UMA2, &answer, &opaque()).claims;
+    claims.sort();
+    let expected = [("email", "a@b"), ("level", "3"), ("longest", longest.as_str()), ("verified", "true")];
+    assert_eq!(claims, expected.map(|(name, value)| (Arc::from(name), Arc::from(value))));
 }
 
 #[test]
@@ -114,6 +134,7 @@ fn a_key_binding_is_seen_in_the_answer_and_in_the_token() {
     assert!(active(Profile::UMA2, &json!({"active":true,"token_type":"DPoP"}), &opaque()).bound, "bound, though it is not said to what");
     assert!(!active(Profile::UMA2, &json!({"active":true,"token_type":"Bearer"}), &opaque()).bound);
     assert!(active(Profile::KEYCLOAK, &json!({"active":true}), &token_with(&json!({"cnf":{"jkt":"x"}}))).bound);
+    assert!(active(Profile::KEYCLOAK, &json!({"active":true,"cnf":{"jkt":"x"}}), &token_with(&json!({"cnf":{"jkt":"x"}}))).bound, "said twice");
     assert!(!active(Profile::UMA2, &json!({"active":true}), &opaque()).bound);
 }
 
@@ -256,6 +277,8 @@ fn the_old_keycloak_writes_the_requesting_client_where_the_audience_stands() {
     assert!(audience(Profile::KEYCLOAK_UMA1, json!({"active":true})).is_empty(), "not held against us");
     assert_eq!(audience(Profile::KEYCLOAK_UMA1, json!({"active":true,"aud":"somebody-else"})), ["somebody-else".into()], "this is");
     assert_eq!(audience(Profile::KEYCLOAK, json!({"active":true})), ["app".into()], "nor is it so with the new one");
+    let nameless = active(Profile::KEYCLOAK_UMA1, &json!({"active":true,"aud":[],"client_id":""}), &opaque()).audience;
+    assert_eq!(nameless, ["".into()], "a client without a name is not the list of nobody");
     let introspection = active(Profile::KEYCLOAK_UMA1, &json!({"active":true}), &rpt);
     assert_eq!((introspection.nbf, introspection.permissions), (None, vec![grants("a", &["view"])]));
 }

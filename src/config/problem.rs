@@ -66,9 +66,9 @@ impl Problem {
         self
     }
 
-    /// With the text to write instead.
+    /// With the text to write instead; what it has from the user goes to a terminal.
     pub(super) fn write(self, text: impl AsRef<str>) -> Self {
-        self.hint(format!("write   {}", text.as_ref()))
+        self.hint(format!("write   {}", text.as_ref().chars().map(visible).collect::<String>()))
     }
 
     /// With "did you mean", if there is something to mean.

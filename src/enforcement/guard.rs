@@ -131,6 +131,9 @@ fn seconds(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jose::{SigningKey, VerifyingKeys};
+    use crate::routing::Certificates;
+    use crate::telemetry::RequestId;
 
     fn assertions(unbound: bool) -> Assertions {
         let max_lifetime = Duration::from_secs(60);
@@ -154,6 +157,62 @@ mod tests {
         let mut claims = claims();
         change(&mut claims);
         check(&assertions(false), &claims, &Method::GET, ("/a", Some("b=c")), Timestamp(now)).err().unwrap_or("yes")
+    }
+
+    /// Whose request passes, or the row of the refusal.
+    fn judged(guard: &Guard, shown: &[&str], certificate: Option<&ClientCertificate>) -> Result<Option<String>, Row> {
+        let mut headers = HeaderMap::new();
+        for value in shown {
+            headers.append(AUTHORIZATION, value.parse().unwrap());
+        }
+        let recorder = Recorder::new(RequestId("1".into()), Method::GET, None, "http");
+        let rate = Rate { rate: 1, burst: 1 };
+        let shown = Shown { method: &Method::GET, headers: &headers, path: "/a", query: None, certificate, bucket: None, rate, recorder: &recorder };
+        judge(guard, &shown, &Guesses::default()).map(|permit| permit.subject().map(String::from)).map_err(|rejection| rejection.row())
+    }
+
+    #[test]
+    fn a_password_is_shown_once_and_whole() {
+        let guard = Guard::Basic(Password::new("gateway", "sesame", Duration::ZERO));
+        let right = format!("Basic {}", STANDARD.encode("gateway:sesame"));
+        assert_eq!(judged(&guard, &[&right], None), Ok(None));
+        assert_eq!(judged(&guard, &[&right.replace("Basic", "bASIC\t")], None), Ok(None));
+        assert_eq!(judged(&guard, &[], None), Err(Row::G1));
+        assert_eq!(judged(&guard, &["Bearer abc"], None), Err(Row::G1));
+        for shown in [&[&*right, &*right][..], &["Basic"], &["Basic !"], &[&format!("Basic {}", STANDARD.encode("gateway:other"))]] {
+            assert_eq!(judged(&guard, shown, None), Err(Row::G2), "{shown:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_the_one_of_the_connection() {
+        let certificate = |name: &str| {
+            let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let der = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().der().to_vec();
+            (<[u8; 32]>::try_from(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der).as_ref()).unwrap(), ClientCertificate::read(&der).unwrap())
+        };
+        let ((digest, gateway), (_, other)) = (certificate("gateway"), certificate("other"));
+        let guard = Guard::ClientCertificate(Arc::new(Certificates::Sha256(vec![digest])));
+        assert_eq!(judged(&guard, &[], Some(&gateway)), Ok(None));
+        assert_eq!(judged(&guard, &[], Some(&other)), Err(Row::G3));
+        assert_eq!(judged(&guard, &["Basic abc"], None), Err(Row::G3));
+    }
+
+    #[test]
+    fn an_assertion_says_on_whose_behalf_it_was_signed() {
+        let pair = aws_lc_rs::signature::Ed25519KeyPair::generate().unwrap();
+        let text = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(pair.to_pkcs8v1().unwrap()));
+        let key = SigningKey::from_pem(&text.as_str().into(), None).unwrap();
+        let keys = VerifyingKeys::from_der(key.public()).unwrap();
+        let guard = Guard::BearerJwt(Arc::new(Assertions { keys, ..assertions(true) }));
+        let now = Timestamp::now().0;
+        let signed = |audience: &str| {
+            let claims = serde_json::json!({ "iss": "gateway", "aud": audience, "iat": now, "exp": now + 30, "sub": "bob" });
+            format!("Bearer {}", key.sign(claims.to_string().as_bytes()).unwrap())
+        };
+        assert_eq!(judged(&guard, &[&signed("content")], None), Ok(Some("bob".into())));
+        assert_eq!(judged(&guard, &[&signed("other")], None), Err(Row::G2));
+        assert_eq!(judged(&guard, &[], None), Err(Row::G1));
     }
 
     #[test]

@@ -1,30 +1,52 @@
 //! Target `authorization`: how a token is presented, rows D12 to D15, beside a reader that takes whatever looks like a token.
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::enforcement::present;
 
-/// The first line is a query (nothing behind `-`), each other one an `Authorization` field.
+/// Where a configuration may say that tokens come as well.
+const OWN: HeaderName = HeaderName::from_static("x-rpt");
+
+/// The first line is a query (nothing behind `-`), each other one an `Authorization` field or, behind `+`, a header in which a token stands alone.
 pub fn authorization(input: &[u8]) {
     let mut lines = input.split(|byte| *byte == b'\n');
     let query = lines.next().map(String::from_utf8_lossy).filter(|query| !query.starts_with('-'));
     let mut headers = HeaderMap::new();
-    let mut fields: Vec<Vec<u8>> = Vec::new();
+    let (mut fields, mut own) = (Vec::new(), Vec::new());
     for line in lines {
+        let (name, line, all) = line.strip_prefix(b"+").map_or((AUTHORIZATION, line, &mut fields), |line| (OWN, line, &mut own));
         let Ok(value) = HeaderValue::from_bytes(line) else { continue };
-        fields.push(line.to_vec());
-        headers.append(AUTHORIZATION, value);
+        all.push(line.to_vec());
+        headers.append(name, value);
     }
     let in_query = query.as_deref().is_some_and(names_a_token);
-    let found = present(&headers, query.as_deref(), None).map_err(|rejection| rejection.row().label());
-    assert_eq!(found, expected(&fields, in_query), "{fields:?} and {query:?}");
+    let found = present(&headers, query.as_deref(), Some(&OWN)).map_err(|rejection| rejection.row().label());
+    assert_eq!(found, with_own(&own, expected(&fields, in_query)), "{fields:?}, {own:?} and {query:?}");
     let Ok(found) = found else { return };
     // Whoever takes the first thing that looks like a token, in whatever field, takes this one or none.
-    for word in fields.iter().flat_map(|field| careless(field)) {
-        assert_eq!(found.map(str::as_bytes), Some(word.as_slice()), "{fields:?}");
+    for word in fields.iter().flat_map(|field| careless(field)).chain(own.iter().map(|field| field.trim_ascii().to_vec())) {
+        assert_eq!(found.map(str::as_bytes), Some(word.as_slice()), "{fields:?} and {own:?}");
     }
     assert!(!in_query && found.is_none_or(|token| token.len() <= 24 * 1024));
+}
+
+/// A token in a header of its own counts alone, or beside the same one (D12); it is nothing but the token (D13).
+fn with_own<'t>(own: &'t [Vec<u8>], beside: Result<Option<&'t str>, &'static str>) -> Result<Option<&'t str>, &'static str> {
+    let token = match own {
+        [] => return beside,
+        [one] => std::str::from_utf8(one).map_err(|_| "D13")?.trim_matches([' ', '\t']),
+        _ => return Err("D12"),
+    };
+    if !is_token(token) {
+        return Err(if token.is_ascii() && token.contains(',') { "D12" } else { "D13" });
+    }
+    match beside {
+        Ok(Some(other)) if other != token => Err("D12"),
+        Err("D14") => Err("D12"),
+        Err(row) => Err(row),
+        Ok(_) => Ok(Some(token)),
+    }
 }
 
 /// Whether a pair's name is `access_token` once it is decoded, in either way to separate pairs.

@@ -133,8 +133,24 @@ mod tests {
         assert_eq!(subject(&[(cn.clone(), "gateway,O=Example")]).as_deref(), Some(r"CN=gateway\,O=Example"));
         assert_eq!(subject(&[(cn.clone(), " #a\\\"+<>; ")]).as_deref(), Some(r#"CN=\ #a\\\"\+\<\>\;\ "#));
         assert_eq!(subject(&[(cn.clone(), "#a")]).as_deref(), Some(r"CN=\#a"));
+        assert_eq!(subject(&[(cn.clone(), "the gateway #1")]).as_deref(), Some("CN=the gateway #1"));
         assert_eq!(subject(&[(cn, "gäte\0")]).as_deref(), Some(r"CN=gäte\00"));
         assert_eq!(subject(&[]), None);
+    }
+
+    #[test]
+    fn several_names_in_one_are_joined_and_what_has_no_text_is_written_in_hexadecimal() {
+        let tagged = |tag: u8, content: &[u8]| [&[tag, u8::try_from(content.len()).unwrap()][..], content].concat();
+        let attribute = |last: u8, tag: u8, value: &[u8]| tagged(0x30, &[tagged(0x06, &[0x55, 0x04, last]), tagged(tag, value)].concat());
+        let subject = |attributes: &[Vec<u8>]| {
+            let der = tagged(0x30, &tagged(0x31, &attributes.concat()));
+            rfc4514(&X509Name::from_der(&der).unwrap().1)
+        };
+        let (utf8, bmp) = (0x0c, 0x1e);
+        assert_eq!(subject(&[attribute(3, utf8, b"gateway"), attribute(11, utf8, b"edge")]).as_deref(), Some("CN=gateway+OU=edge"));
+        assert_eq!(subject(&[attribute(3, bmp, b"\0g")]).as_deref(), Some("2.5.4.3=#1E0067"));
+        assert_eq!(subject(&[attribute(0x41, utf8, b"g")]).as_deref(), Some("2.5.4.65=#0C67"));
+        assert_eq!(subject(&[attribute(3, utf8, b"\xff")]), None);
     }
 
     #[test]

@@ -148,7 +148,7 @@ mod tests {
         {
             assert!(!guard.accepts(wrong.as_bytes(), now), "{wrong}");
         }
-        assert!(!format!("{guard:?}").contains("sesame"));
+        assert!(format!("{guard:?}").contains("Fingerprint(..)") && !format!("{guard:?}").contains("sesame"));
     }
 
     #[test]
@@ -166,5 +166,19 @@ mod tests {
         // Turned off, it ends at once.
         assert!(!password("new", 0).replacing(&new, at(1)).accepts(b"gateway:old", at(1)));
         assert!(!password("third", 0).replacing(&new, at(1)).accepts(b"gateway:new", at(1)));
+    }
+
+    #[test]
+    fn a_certificate_is_accepted_by_the_one_thing_that_is_named() {
+        let shown = ClientCertificate { subject: Some("CN=gateway".into()), san_uris: vec!["spiffe://a/one".into(), "spiffe://a/two".into()], sha256: [7; 32] };
+        let subjects = |names: &[&str]| Certificates::Subjects(names.iter().map(|name| Arc::from(*name)).collect());
+        let uris = |names: &[&str]| Certificates::SanUris(names.iter().map(|name| Arc::from(*name)).collect());
+        assert!(subjects(&["CN=other", "CN=gateway"]).accept(&shown));
+        assert!(!subjects(&["CN=other", "cn=gateway", "spiffe://a/one", ""]).accept(&shown) && !subjects(&[]).accept(&shown));
+        assert!(uris(&["spiffe://a/none", "spiffe://a/two"]).accept(&shown));
+        assert!(!uris(&["spiffe://a/none", "spiffe://a", "CN=gateway"]).accept(&shown) && !uris(&[]).accept(&shown));
+        assert!(Certificates::Sha256(vec![[1; 32], [7; 32]]).accept(&shown) && !Certificates::Sha256(vec![[1; 32]]).accept(&shown));
+        let nameless = ClientCertificate { subject: None, ..shown };
+        assert!(!subjects(&["", "CN=gateway"]).accept(&nameless));
     }
 }

@@ -9,6 +9,19 @@ use super::{EXAMPLE, environment, folder, parse, read_in};
 const SECRET: &str = "hunter2";
 
 #[test]
+fn what_is_to_be_written_instead_moves_no_cursor() {
+    for (right, wrong, instead) in [
+        ("issuer: http://127.0.0.1:8180/realms/photoz", r#"issuer: "id.example.org\u001b[2J""#, "write   https://id.example.org·[2J"),
+        ("    servers: [", "    health_check: { path: \"health\\u0007\" }\n    servers: [", "write   /health·"),
+    ] {
+        assert!(EXAMPLE.contains(right), "{right}");
+        let problems = read_in(folder().path(), &EXAMPLE.replace(right, wrong)).expect_err("wrong");
+        let shown = format!("{problems}");
+        assert!(shown.contains(instead) && !shown.contains(['\u{7}', '\u{1b}']), "{shown:?}");
+    }
+}
+
+#[test]
 fn a_secret_that_was_written_out_is_never_printed() {
     let spoil = |from: &str, to: &str| {
         assert!(EXAMPLE.contains(from), "{from}");

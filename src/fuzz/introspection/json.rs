@@ -67,16 +67,15 @@ impl Json {
         }
     }
 
-    /// Whether some entry is for this resource, has this scope if one is asked for, and does not end earlier.
-    pub(super) fn grants(&self, resource: &str, scope: Option<&str>, exp: Option<i64>) -> bool {
+    /// Whether some entry is for this resource by one of these names and by none for another, has this scope if one is asked for, and lasts as long.
+    pub(super) fn grants(&self, names: &[&str], resource: &str, scope: Option<&str>, within: &dyn Fn(&Self) -> bool) -> bool {
         self.permissions().unwrap_or_default().iter().any(|entry| {
             let named: Vec<&Self> = ["resource_id", "rsid", "resource_set_id"].iter().flat_map(|name| entry.all(name)).collect();
             let scopes: Vec<&Self> = ["resource_scopes", "scopes"].iter().flat_map(|name| entry.all(name)).collect();
-            let ends = entry.all("exp").iter().filter_map(|value| value.number()).min();
-            !named.is_empty()
+            names.iter().any(|name| !entry.all(name).is_empty())
                 && named.iter().all(|name| name.text() == Some(resource))
                 && scope.is_none_or(|scope| !scopes.is_empty() && scopes.iter().all(|list| list.texts().contains(&scope)))
-                && ends.is_none_or(|end| exp.is_some_and(|exp| exp <= end))
+                && within(entry)
         })
     }
 }

@@ -33,6 +33,22 @@ fn rsa(size: aws_lc_rs::rsa::KeySize) -> String {
     pem("PRIVATE KEY", der.as_ref())
 }
 
+/// The public part of an RSA key, as its owner would write it down.
+fn spki_of_rsa(modulus: &[u8]) -> Vec<u8> {
+    let tagged = |tag: u8, content: &[u8]| {
+        let [high, low] = u16::try_from(content.len()).expect("short").to_be_bytes();
+        let length: &[u8] = match (high, low) {
+            (0, ..0x80) => &[low],
+            (0, _) => &[0x81, low],
+            _ => &[0x82, high, low],
+        };
+        [&[tag][..], length, content].concat()
+    };
+    let key = tagged(0x30, &[tagged(0x02, &[&[0][..], modulus].concat()), tagged(0x02, &[1, 0, 1])].concat());
+    let algorithm = [&[0x30, 0x0d, 0x06, 0x09][..], &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01], &[0x05, 0x00]].concat();
+    tagged(0x30, &[algorithm, tagged(0x03, &[&[0][..], &key].concat())].concat())
+}
+
 fn set(keys: &[&Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
@@ -85,6 +101,31 @@ fn a_set_of_keys_takes_the_old_and_the_new_one_in_either_order() {
 }
 
 #[test]
+fn an_rsa_key_in_a_set_verifies_and_one_of_less_than_2048_bits_is_none() {
+    let key = SigningKey::from_pem(&rsa(aws_lc_rs::rsa::KeySize::Rsa2048).into(), Some("r")).expect("a key");
+    let (_, info) = SubjectPublicKeyInfo::from_der(key.public()).expect("DER");
+    let Ok(PublicKey::RSA(public)) = info.parsed() else { panic!("an RSA key") };
+    let modulus = &public.modulus[1..];
+    let jwk = json!({ "kty": "RSA", "kid": "r", "use": "sig", "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB" });
+    let keys = VerifyingKeys::from_jwks(&set(&[&jwk])).expect("a set");
+    assert_eq!(keys.verify(&key.sign(b"{}").expect("signed")), Ok(b"{}".to_vec()));
+    assert_eq!(format!("{keys:?}"), r#"["RS256"]"#);
+    // The same by the whole public key; a modulus that is too short is refused when it is read, not first when it verifies.
+    assert!(VerifyingKeys::from_der(&spki_of_rsa(modulus)).is_ok());
+    assert_eq!(VerifyingKeys::from_der(&spki_of_rsa(&[0xff; 128])).expect_err("1024 bits"), KeyError::Kind(1));
+}
+
+#[test]
+fn a_key_signs_as_another_does_where_both_key_and_id_are_the_same() {
+    let texts = [rsa(aws_lc_rs::rsa::KeySize::Rsa2048), rsa(aws_lc_rs::rsa::KeySize::Rsa2048)];
+    let key = |text: &str, id| SigningKey::from_pem(&text.into(), id).expect("a key");
+    let own = key(&texts[0], Some("a"));
+    assert!(own.is_same(&key(&texts[0], Some("a"))));
+    assert!(!own.is_same(&key(&texts[0], Some("b"))) && !own.is_same(&key(&texts[0], None)));
+    assert!(!own.is_same(&key(&texts[1], Some("a"))));
+}
+
+#[test]
 fn no_header_chooses_anything() {
     let (key, _) = ed25519();
     let (keys, token) = (of(&key), key.sign(b"{}").expect("signed"));
@@ -132,6 +173,24 @@ fn what_is_not_in_compact_form_is_not_looked_at() {
     }
     assert_eq!(keys.verify(&format!("{signed}.")), Err(Invalid::Signature));
     assert_eq!(keys.verify(&format!("{signed}.{signature}{signature}")), Err(Invalid::Signature));
+}
+
+#[test]
+fn a_token_of_eight_kibibytes_is_looked_at_and_a_longer_one_is_not() {
+    let (key, _) = ed25519();
+    let token = |bytes: usize| key.sign(&vec![b' '; bytes]).expect("signed");
+    let (longest, longer) = (token(6051), token(6052));
+    assert_eq!((longest.len(), longer.len()), (8192, 8194));
+    assert!(of(&key).verify(&longest).is_ok());
+    assert_eq!(of(&key).verify(&longer), Err(Invalid::Form));
+}
+
+#[test]
+fn each_reason_is_told_apart_from_the_others() {
+    let all = [Invalid::Form, Invalid::Header, Invalid::UnknownKey, Invalid::Algorithm, Invalid::Signature, Invalid::Claims];
+    let reasons: std::collections::BTreeSet<_> = all.iter().map(|invalid| invalid.reason()).collect();
+    assert_eq!(reasons.len(), all.len());
+    assert!(reasons.iter().all(|reason| reason.contains("assertion")), "{reasons:?}");
 }
 
 #[test]
