@@ -8,9 +8,10 @@ use tokio::sync::Mutex;
 use super::config::Config;
 use super::crypto::KeyRing;
 use super::error::StoreError;
-use super::records::{Credential, CredentialKey, Resource, ResourceKey, ResourceRecord, fits};
+use super::lookup::{Registered, ResourceKey};
+use super::records::{Credential, CredentialKey, Resource, ResourceRecord, fits};
 use super::resources::Found;
-use super::view::{Registered, View};
+use super::view::View;
 use super::{credentials, database, resources};
 
 /// Octets that all records together may have in memory, as [`weight`] counts them: a million of ordinary length fit.

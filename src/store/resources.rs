@@ -6,8 +6,9 @@ use sqlx::{Connection as _, Row as _, SqliteConnection};
 
 use super::error::StoreError;
 use super::open::weight;
-use super::records::{CredentialKey, Resource, ResourceKey, ResourceRecord, State};
-use super::view::{Filling, Registered, View};
+use super::lookup::{Registered, ResourceKey};
+use super::records::{CredentialKey, Resource, ResourceRecord, State};
+use super::view::{Filling, View};
 
 /// The one record that is looked for.
 #[derive(Clone, Copy)]
