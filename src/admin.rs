@@ -7,8 +7,8 @@ mod client;
 mod config;
 mod door;
 mod health;
-mod serve;
-mod socket;
+pub mod serve;
+pub mod socket;
 mod status;
 
 pub use client::{AdminClient, AdminClientError};

@@ -16,6 +16,7 @@ use super::explain::Explainer;
 use super::keeping::{Keeping, Task, client};
 use super::listeners::Listeners;
 use super::records::Records;
+use super::shares::SharesApi;
 use super::reload::{self, Order, Reloads, Running, Why, note_credentials};
 use super::watching::{Watched, content, watch};
 use super::{InForce, StartError};
@@ -27,6 +28,7 @@ use crate::credentials::oauth2::{Grant, Token};
 use crate::enforcement::{Desk, Questions};
 use crate::listener::Terms;
 use crate::stack::Current;
+use crate::store::Lookup;
 use crate::telemetry::{Health, Telemetry};
 use crate::upstream::{Checks, Fleet};
 
@@ -41,6 +43,8 @@ pub struct Parts {
     pub questions: Questions,
     pub cache: Arc<Introspections>,
     pub resources: Resources,
+    /// What requests see of the records, once they are open.
+    pub records: Lookup,
     pub health: Health,
     pub fleet: Arc<Fleet>,
     pub telemetry: Telemetry,
@@ -80,10 +84,12 @@ pub fn start(parts: Parts, serving: Serving, stopped: watch::Receiver<bool>) -> 
                 Ok(records) => records,
                 Err(error) => return drop(opened.send(Err(error))),
             };
+            records.show(&parts.records);
             drop(opened.send(Ok(())));
             let local = LocalSet::new();
+            let kept = &records;
             local.block_on(&runtime, async move {
-                if let Err(error) = run(parts, serving, stopped).await {
+                if let Err(error) = run(parts, serving, kept, stopped).await {
                     tracing::error!(%error, "the control plane cannot start");
                 }
             });
@@ -106,10 +112,10 @@ pub fn answer_only(parts: Parts) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
+async fn run(parts: Parts, serving: Serving, records: &Records, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
     let Serving { workers, listeners, terms, certificates, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } =
         serving;
-    let Parts { config, wanted, tokens, questions, cache, resources, health, fleet, telemetry, status, current } = parts;
+    let Parts { config, wanted, tokens, questions, cache, resources, records: lookup, health, fleet, telemetry, status, current } = parts;
     let metrics = Arc::clone(telemetry.metrics());
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
     let mut keeping = Keeping::new(Rc::clone(&desk), resources, health.clone(), Arc::clone(&metrics), Arc::clone(&status))?;
@@ -119,7 +125,8 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
     let mut checks = Checks::default();
     checks.set(&fleet, current.load().upstreams.iter());
     note_credentials(&metrics, None, &current.load(), &config);
-    let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone());
+    let shares = SharesApi::new(records, &desk, &current);
+    let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone(), shares);
     doors.carry_out(bound, &config);
     spawn_local(Rc::clone(&desk).answer(questions));
 
@@ -141,6 +148,7 @@ async fn run(parts: Parts, serving: Serving, mut stopped: watch::Receiver<bool>)
         told,
         inherited,
         current,
+        records: lookup,
         in_force,
         listeners,
         terms,

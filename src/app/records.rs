@@ -2,6 +2,7 @@
 
 use super::StartError;
 use crate::config;
+use crate::store::Lookup;
 
 /// The store that the configuration names, if it names one.
 pub struct Records {
@@ -24,6 +25,22 @@ impl Records {
             #[cfg(feature = "store")]
             store,
         })
+    }
+
+    /// The store, if there is one.
+    #[cfg(feature = "store")]
+    pub const fn store(&self) -> Option<&crate::store::Store> {
+        self.store.as_ref()
+    }
+
+    /// From now on requests find what is in it.
+    pub fn show(&self, lookup: &Lookup) {
+        #[cfg(feature = "store")]
+        if let Some(store) = &self.store {
+            lookup.open(store.view());
+        }
+        #[cfg(not(feature = "store"))]
+        let _ = lookup;
     }
 
     /// Closes it; what could not be written into the file now is at the next start.

@@ -90,7 +90,15 @@ impl Desk {
         }
     }
 
-    fn server(&self, identity: ServerIdentity) -> Option<Rc<Server>> {
+    /// The server of an issuer; where several sections have it, the first one by its identity.
+    #[must_use]
+    pub fn server_of(&self, issuer: &str) -> Option<Rc<Server>> {
+        self.servers.borrow().values().filter(|server| *server.config().issuer == *issuer).min_by_key(|server| server.config().identity).cloned()
+    }
+
+    /// The server of a section.
+    #[must_use]
+    pub fn server(&self, identity: ServerIdentity) -> Option<Rc<Server>> {
         self.servers.borrow().get(&identity).cloned()
     }
 
