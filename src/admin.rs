@@ -7,8 +7,8 @@ mod client;
 mod config;
 mod door;
 mod health;
-pub mod serve;
-pub mod socket;
+pub(crate) mod serve;
+pub(crate) mod socket;
 mod status;
 
 pub use client::{AdminClient, AdminClientError};

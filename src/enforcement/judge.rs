@@ -259,17 +259,28 @@ impl Judge {
                 let declared = Declared { key: key.clone(), kind: kind.clone(), scopes: Arc::clone(scopes) };
                 Wanted::Named { key, declared: Some(Arc::new(declared)) }
             }
-            ResourceChoice::Shared { owner } => Wanted::Shared(self.shared(asked, owner.as_ref()).ok_or(Rejection::NoResource)?),
+            ResourceChoice::Shared { owner } => Wanted::Shared(self.shared(asked, owner.as_ref())?),
         })
     }
 
     /// The record that the path belongs to, if it is of an owner who may have something here, and the content is where it was when it was registered.
-    fn shared(&self, asked: &Asked<'_>, owner: Option<&Template>) -> Option<Arc<Registered>> {
-        let share = self.records.at(&asked.protect.server.issuer, asked.path)?;
-        let may = owner.is_none_or(|owner| *(asked.fill)(owner) == *share.owner) && *share.upstream == *asked.route.config().upstream_name;
+    fn shared(&self, asked: &Asked<'_>, owner: Option<&Template>) -> Result<Arc<Registered>, Rejection> {
+        let closed = |reason| {
+            asked.recorder.with(|record| record.reason = Some(reason));
+            Rejection::NoResource
+        };
+        if !self.records.is_open() {
+            return Err(closed("what owners have shared is known to a gateway that runs"));
+        }
+        let share = self.records.at(&asked.protect.server.issuer, asked.path).ok_or_else(|| closed("nobody has shared this path"))?;
+        if owner.is_some_and(|owner| *(asked.fill)(owner) != *share.owner) || *share.upstream != *asked.route.config().upstream_name {
+            return Err(closed("the configuration is another one than when this path was shared"));
+        }
         // A more exact record may have the path that a link leads to.
-        let named = asked.link.is_none_or(|link| link.record.key == share.key);
-        (may && named).then_some(share)
+        if asked.link.is_some_and(|link| link.record.key != share.key) {
+            return Err(closed("another share has the path of this link"));
+        }
+        Ok(share)
     }
 
     fn known_resource(&self, wanted: &Wanted, recorder: &Recorder) -> Option<Result<ResourceId, Rejection>> {

@@ -88,9 +88,13 @@ mod tests {
     use super::*;
 
     fn config() -> Config {
+        let server = authorization_server::Config {
+            audience: authorization_server::Audience::Named("content-gateway".into()),
+            ..crate::authorization_server::testing::config()
+        };
         Config {
             at: super::super::Where::Socket("shares.sock".into()),
-            server: Arc::new(crate::authorization_server::testing::config()),
+            server: Arc::new(server),
             scope: Scope("share".into()),
             owner: OwnerClaim::Subject,
             admin_key: None,

@@ -26,7 +26,7 @@ use crate::uma::{ResourceId, Scope};
 /// Between rounds that left something to do; grows to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// How long a share is left alone after a call that got no answer.
-const LINGER: Duration = Duration::from_secs(5);
+const LINGER: Duration = Duration::from_secs(3);
 /// Records of one look into the database.
 const PAGE: u32 = 100;
 

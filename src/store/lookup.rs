@@ -49,6 +49,15 @@ impl Lookup {
         let _ = self.view.set(view);
     }
 
+    /// Whether there are records to look into.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        #[cfg(feature = "store")]
+        return self.view.get().is_some();
+        #[cfg(not(feature = "store"))]
+        false
+    }
+
     /// The record that a path belongs to at this authorization server: that of exactly this path, else the one with `/**` of the nearest folder. None where a
     /// server that is careless about case or normalisation could come to another record.
     #[must_use]

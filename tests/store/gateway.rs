@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::{World, credential};
 
-fn free() -> SocketAddr {
+/// An address that nobody has.
+pub fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
 }
 

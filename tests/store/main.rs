@@ -9,6 +9,7 @@ mod killed;
 mod million;
 mod opening;
 mod resources;
+mod shares;
 
 use std::path::{Path, PathBuf};
 
