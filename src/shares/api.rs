@@ -120,11 +120,15 @@ impl Api {
         let limit = asked("limit").map_or(Ok(PAGE.0), |limit| limit.parse::<u32>());
         let Ok(limit @ 1..) = limit else { return Err(problem(StatusCode::BAD_REQUEST, "`limit` is a number from 1")) };
         let limit = limit.min(PAGE.1);
+        let store = self.registrar.store();
         let after = match asked("after") {
-            Some(id) => Some(self.of(caller, &id).await?.key),
+            // It may have been withdrawn since.
+            Some(id) => {
+                let record = store.resource_of_link(&id).await.map_err(|error| failed(error.into()))?;
+                Some(record.filter(|record| record.resource.owner == owner).ok_or_else(not_found)?.key)
+            }
             None => None,
         };
-        let store = self.registrar.store();
         let page = store.resources_of(&self.config.server.issuer, &owner, after, limit).await.map_err(|error| failed(error.into()))?;
         let next = page.last().filter(|_| page.len() >= usize::try_from(limit).unwrap_or(usize::MAX)).and_then(|last| last.resource.link.clone());
         let shares: Vec<_> = page.iter().filter(|record| is_there(record)).map(|record| share(&self.config, record)).collect();

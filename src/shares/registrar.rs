@@ -95,17 +95,27 @@ enum Held {
 }
 
 /// Something is held until this is dropped.
-struct Hold<'r> {
-    registrar: &'r Registrar,
+struct Hold {
+    registrar: Rc<Registrar>,
     what: Held,
 }
 
-impl Drop for Hold<'_> {
+impl Drop for Hold {
     fn drop(&mut self) {
         self.registrar.held.borrow_mut().remove(&self.what);
         if self.registrar.missed.borrow_mut().remove(&self.what) {
             self.registrar.left.notify_one();
         }
+    }
+}
+
+impl Hold {
+    /// Holds a share for a while longer, and then has it looked after.
+    async fn linger(self) {
+        sleep(LINGER).await;
+        let registrar = Rc::clone(&self.registrar);
+        drop(self);
+        registrar.left.notify_one();
     }
 }
 
@@ -134,19 +144,19 @@ impl Registrar {
         self.preferred.set(Some(identity));
     }
 
-    fn hold(&self, what: Held) -> Option<Hold<'_>> {
+    fn hold(self: &Rc<Self>, what: Held) -> Option<Hold> {
         if self.held.borrow_mut().insert(what.clone()) {
-            return Some(Hold { registrar: self, what });
+            return Some(Hold { registrar: Rc::clone(self), what });
         }
         self.missed.borrow_mut().insert(what);
         None
     }
 
-    fn hold_link(&self, resource: &Resource) -> Option<Hold<'_>> {
+    fn hold_link(self: &Rc<Self>, resource: &Resource) -> Option<Hold> {
         self.hold(Held::Link(resource.link.clone().unwrap_or_default()))
     }
 
-    fn hold_name(&self, owner: &str, name: &str) -> Result<Hold<'_>, Trouble> {
+    fn hold_name(self: &Rc<Self>, owner: &str, name: &str) -> Result<Hold, Trouble> {
         self.hold(Held::Name { owner: owner.to_owned(), name: name.to_owned() }).ok_or(Trouble::NameTaken)
     }
 
@@ -174,8 +184,7 @@ impl Registrar {
             Err(error) => match Trouble::from(error) {
                 Trouble::Unreachable(error) => {
                     tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
-                    drop(hold);
-                    self.linger(&resource);
+                    spawn_local(hold.linger());
                 }
                 refused => {
                     self.store.remove(key).await?;
@@ -206,17 +215,6 @@ impl Registrar {
             }
             other => Ok(other?),
         }
-    }
-
-    /// Holds a share for a while longer, and looks after it then.
-    fn linger(self: &Rc<Self>, resource: &Resource) {
-        let (this, resource) = (Rc::clone(self), resource.clone());
-        spawn_local(async move {
-            let hold = this.hold_link(&resource);
-            sleep(LINGER).await;
-            drop(hold);
-            this.left.notify_one();
-        });
     }
 
     /// Withdraws a share: its path is closed when this returns, whatever the server says. Whether the server has deleted it as well.
@@ -278,7 +276,7 @@ impl Registrar {
     }
 
     /// Whether nothing is left to do. A server that gives no answer is asked once.
-    async fn round(&self) -> bool {
+    async fn round(self: &Rc<Self>) -> bool {
         let (mut after, mut all, mut silent) = (None, true, BTreeSet::new());
         loop {
             let page = match self.store.unsettled(after, PAGE).await {
@@ -309,7 +307,7 @@ impl Registrar {
     }
 
     /// What somebody has in hand is left to them: they say when they leave it.
-    async fn settle_again(&self, listed: &ResourceRecord) -> Result<bool, Trouble> {
+    async fn settle_again(self: &Rc<Self>, listed: &ResourceRecord) -> Result<bool, Trouble> {
         let Some(_hold) = self.hold_link(&listed.resource) else { return Ok(true) };
         match self.store.resource(listed.key).await? {
             Some(record) => self.settle(&record).await,

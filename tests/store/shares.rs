@@ -106,13 +106,14 @@ async fn work(api: SocketAddr, numbers: std::ops::Range<usize>) -> Answered {
     for number in numbers {
         let wish = json!({ "path": format!("/users/alice/{number}"), "owner": "alice", "name": format!("share {number}") });
         let Some((status, share)) = ask(api, "POST", "/shares", &wish).await else { break };
-        assert_eq!(status, 201, "{share}");
+        // 202: the server took its time, and the gateway goes on with it.
+        assert!(matches!(status, 201 | 202), "{status} {share}");
         let id = share["id"].as_str().expect("an id").to_owned();
         answered.created.insert(number, id.clone());
         if number.is_multiple_of(3) {
             answered.withdrawn.push(number);
             let Some((status, _)) = ask(api, "DELETE", &format!("/shares/{id}"), &Value::Null).await else { break };
-            assert_eq!(status, 204);
+            assert!(matches!(status, 204 | 202), "{status}");
         }
     }
     answered
@@ -130,9 +131,13 @@ async fn a_gateway_that_is_killed_loses_no_share_and_registers_none_twice() {
         let begin = round * 4000;
         let workers: Vec<_> = (0..4).map(|worker| tokio::spawn(work(gateway.api, begin + worker * 1000..begin + (worker + 1) * 1000))).collect();
         // From the first moment on to well within, and never by the clock alone: something has been answered, but in the first round.
-        while round > 0 && server.control().resources().len() <= all.created.len() - all.withdrawn.len() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let before = all.created.len().saturating_sub(all.withdrawn.len());
+        let at_work = async {
+            while round > 0 && server.control().resources().len() <= before {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, at_work).await.expect("it gets to work");
         tokio::time::sleep(Duration::from_millis(u64::try_from(round).expect("small") * 37 % 200)).await;
         gateway.kill().await;
         for worker in workers {
