@@ -7,7 +7,7 @@ use uma_gateway::demo::content_server::Reply;
 use crate::support::{Answer, Connection, Setup, World, until};
 
 /// What the operator bears.
-const KEY: &str = "the-operators-key";
+pub const KEY: &str = "the-operators-key";
 /// What the content server has.
 const NOTES: &str = "/users/alice/notes.txt";
 
@@ -23,7 +23,7 @@ impl World {
     }
 
     /// A request to the shares API.
-    async fn api(&self, method: &str, target: &str, token: &str, body: &Value) -> Answer {
+    pub async fn api(&self, method: &str, target: &str, token: &str, body: &Value) -> Answer {
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
         if !token.is_empty() {
             head.push_str(&format!("Authorization: Bearer {token}\r\n"));
@@ -450,9 +450,10 @@ async fn another_configuration_decides_from_its_reload_on() {
     let rpt = world.rpt_for(resource_id(&share), &["view"]);
     assert_eq!(world.get(&format!("/s/{}", id(&share))).bearer(&rpt).await.status(), 200);
     let address = world.gateway.shares_address();
-    let text = |scope: &str, prefix: &str| {
+    let take = async |from: &str, to: &str| {
         let text = Setup::default().shares().yaml(world.server.issuer(), world.content_address());
-        let text = text.replace("scope: share,", &format!("scope: {scope}, prefix: {prefix},"));
+        assert!(text.contains(from), "{text}");
+        let text = text.replace(from, to);
         for (name, secret) in [("CLIENT_SECRET", "gateway-secret"), ("PROXY_PASSWORD", "proxy-secret"), ("SHARES_KEY", KEY)] {
             std::fs::write(world.file(name), secret).expect("a secret");
         }
@@ -461,14 +462,18 @@ async fn another_configuration_decides_from_its_reload_on() {
             text.replace(&format!("{{ env: {name} }}"), &format!("{{ file: {name} }}"))
         });
         std::fs::write(world.file("gateway.yaml"), text).expect("a configuration");
+        world.gateway.reloads().reload(uma_gateway::app::Why::Operator).await.expect("taken");
     };
-    text("publish", "/links");
 
-    world.gateway.reloads().reload(uma_gateway::app::Why::Operator).await.expect("taken");
+    take("scope: share,", "scope: publish, prefix: /links,").await;
 
     assert_eq!(world.gateway.shares_address(), address, "the same door");
     assert_eq!(world.api("GET", "/shares", &alice, &Value::Null).await.status, 403, "another scope is needed");
     assert_eq!(world.get(&format!("/s/{}", id(&share))).bearer(&rpt).await.status(), 404);
     assert_eq!(world.get(&format!("/links/{}", id(&share))).bearer(&rpt).await.status(), 200);
     assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200, "what was shared stays so");
+    take("owner: \"{user}\"", "owner: bob").await;
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 404, "nothing of Alice's is there any more");
+    take("content", "elsewhere").await;
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 404, "what is there now was not shared");
 }

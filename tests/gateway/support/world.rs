@@ -120,8 +120,8 @@ impl Setup {
         self.server("audience: any")
             .top("store: { file: records.db, key: { env: STORE_KEY } }")
             .top("shares: { address: 127.0.0.1:0, scope: share, owner: username, admin_key: { env: SHARES_KEY }, public_url: \"https://gateway.example.org/\" }")
-            .route("{ path: \"/users/{user}/**\", protect: { resource: { shared: true, owner: \"{user}\" }, scopes: { GET: [view], \"PUT, DELETE\": [edit] } } }")
-            .route("{ path: /site/**, protect: { resource: { shared: true }, scopes: { GET: [view] } } }")
+            .route("{ path: \"/users/{user}/**\", upstream: content, protect: { resource: { shared: true, owner: \"{user}\" }, scopes: { GET: [view], \"PUT, DELETE\": [edit] } } }")
+            .route("{ path: /site/**, upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }")
     }
 
     /// The audience that tokens must name, in the place of any.
