@@ -14,6 +14,7 @@ use super::values::{Wrong, number, parse_url, parsed, scalar, socket, word};
 use crate::authorization_server;
 use crate::routing::{HostPattern, Pattern, Protect, ResourceChoice, RouteConfig, Segment, ServedHosts};
 use crate::shares::{Config, OwnerClaim, Where};
+use crate::uma::Scope;
 
 /// Where links are when nothing else is said.
 const PREFIX: &str = "/s";
@@ -28,7 +29,7 @@ pub(super) fn shares(keys: &Keys<'_>, servers: &Names<Arc<authorization_server::
     let socket = keys.read("socket", checker, socket);
     let address = free_address(keys, taken, checker);
     let server = server(keys, servers, checker);
-    let scope = keys.read("scope", checker, scope);
+    let scope = keys.read("scope", checker, one_scope);
     let owner = keys.read("owner", checker, |node, checker| word(node, checker, &[("sub", OwnerClaim::Subject), ("username", OwnerClaim::Username)]));
     let admin_key = keys.read("admin_key", checker, secret);
     let public = keys.read("public_url", checker, public_url);
@@ -41,6 +42,11 @@ pub(super) fn shares(keys: &Keys<'_>, servers: &Names<Arc<authorization_server::
     let (public_url, host) = public?;
     let (server, scope, per_owner) = (server?, scope?, per_owner.unwrap_or(PER_OWNER.0));
     Some(Config { at: at?, server, scope, owner: owner.unwrap_or_default(), admin_key, public_url, host, prefix: prefix?, per_owner })
+}
+
+fn one_scope(node: &Node, checker: &mut Checker<'_>) -> Option<Scope> {
+    parsed(node, checker, "one scope", |text| if text.contains(' ') { Err(Wrong::because("without blanks")) } else { Ok(()) })?;
+    scope(node, checker)
 }
 
 fn server(keys: &Keys<'_>, servers: &Names<Arc<authorization_server::Config>>, checker: &mut Checker<'_>) -> Option<Arc<authorization_server::Config>> {

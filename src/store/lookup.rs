@@ -120,9 +120,9 @@ impl Lookup {
 
 #[cfg(all(test, feature = "store"))]
 mod tests {
-    use super::super::{Config, Key, Resource, Store};
     use super::*;
     use crate::secret::Secret;
+    use crate::store::{Config, Key, Resource, Store};
 
     const SERVER: &str = "https://id.example.org";
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -101,7 +103,7 @@ struct Answered {
 }
 
 /// Shares and withdraws until nobody answers any more.
-async fn work(api: SocketAddr, numbers: std::ops::Range<usize>) -> Answered {
+async fn work(api: SocketAddr, numbers: std::ops::Range<usize>, count: Arc<AtomicUsize>) -> Answered {
     let mut answered = Answered::default();
     for number in numbers {
         let wish = json!({ "path": format!("/users/alice/{number}"), "owner": "alice", "name": format!("share {number}") });
@@ -110,6 +112,7 @@ async fn work(api: SocketAddr, numbers: std::ops::Range<usize>) -> Answered {
         assert!(matches!(status, 201 | 202), "{status} {share}");
         let id = share["id"].as_str().expect("an id").to_owned();
         answered.created.insert(number, id.clone());
+        count.fetch_add(1, Ordering::Relaxed);
         if number.is_multiple_of(3) {
             answered.withdrawn.push(number);
             let Some((status, _)) = ask(api, "DELETE", &format!("/shares/{id}"), &Value::Null).await else { break };
@@ -128,17 +131,17 @@ async fn a_gateway_that_is_killed_loses_no_share_and_registers_none_twice() {
     for round in 0..kills {
         let gateway = Gateway::start(world.folder.path(), &server).await;
         // Four at a time, so that some of them are always in the middle of it.
-        let begin = round * 4000;
-        let workers: Vec<_> = (0..4).map(|worker| tokio::spawn(work(gateway.api, begin + worker * 1000..begin + (worker + 1) * 1000))).collect();
-        // From the first moment on to well within, and never by the clock alone: something has been answered, but in the first round.
-        let before = all.created.len().saturating_sub(all.withdrawn.len());
+        let (begin, count) = (round * 4000, Arc::new(AtomicUsize::new(0)));
+        let numbers = (0..4).map(|worker| begin + worker * 1000..begin + (worker + 1) * 1000);
+        let workers: Vec<_> = numbers.map(|numbers| tokio::spawn(work(gateway.api, numbers, Arc::clone(&count)))).collect();
+        // From the first moment on to well within.
         let at_work = async {
-            while round > 0 && server.control().resources().len() <= before {
+            while count.load(Ordering::Relaxed) < round * 2 {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         tokio::time::timeout(PATIENCE, at_work).await.expect("it gets to work");
-        tokio::time::sleep(Duration::from_millis(u64::try_from(round).expect("small") * 37 % 200)).await;
+        tokio::time::sleep(Duration::from_millis(u64::try_from(round).expect("small") * 37 % 50)).await;
         gateway.kill().await;
         for worker in workers {
             let answered = worker.await.expect("it ends when nobody answers");
