@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod door;
 mod health;
+mod link;
 pub(crate) mod serve;
 pub(crate) mod socket;
 mod status;
@@ -15,6 +16,7 @@ pub use client::{AdminClient, AdminClientError};
 pub use config::{AdminDoor, HealthConfig};
 pub use door::{Explain, ExplainRequest, Reload, serve_admin};
 pub use health::serve_health;
+pub use link::{Linking, Links};
 pub use socket::{DoorError, OpenDoor};
 pub use status::Status;
 

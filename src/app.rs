@@ -29,7 +29,7 @@ use crate::admin::{DoorError, Status};
 use crate::authorization_server::Resources;
 use crate::cache::Introspections;
 use crate::config;
-use crate::enforcement::{self, Judge};
+use crate::enforcement::{self, Guesses, Judge};
 use crate::listener::{self, Cut, Drain};
 use crate::stack::{Current, Snapshot};
 use crate::store::Lookup;
@@ -121,9 +121,10 @@ impl StartError {
     pub fn told(&self, places: &config::Places) -> String {
         let place = match self {
             Self::Bind(error) => places.of(error.address()),
-            Self::Handed { wanted: address, .. } | Self::Health { address, .. } | Self::Admin(DoorError::Address(address, _)) | Self::Shares(DoorError::Address(address, _)) => {
-                places.of(*address)
-            }
+            Self::Handed { wanted: address, .. }
+            | Self::Health { address, .. }
+            | Self::Admin(DoorError::Address(address, _))
+            | Self::Shares(DoorError::Address(address, _)) => places.of(*address),
             Self::Admin(_) => places.socket(),
             _ => None,
         };
@@ -282,7 +283,8 @@ impl Gateway {
         self.status.draining();
     }
 
-    /// Stops: no new connections, requests under way get `drain` to finish. Returns when every thread has ended, or after `drain` and a second.
+    /// Stops: no new connections, requests under way get `drain` to finish. Returns when every thread has ended, or after `drain` and a second; a refresh
+    /// token that is being exchanged for another one is waited for, ten seconds at most.
     pub fn stop(mut self, drain: Duration) {
         self.halt(drain);
     }
@@ -301,7 +303,7 @@ impl Gateway {
                 tracing::warn!(connections, requests, tunnels, ?drain, "stopped: what was still under way when the time for it was over was cut off");
             }
         }
-        self.control.stop(Duration::from_secs(1));
+        self.control.stop(control::SETTLING.saturating_add(Duration::from_secs(1)));
         self.telemetry.flush(Duration::from_secs(1));
     }
 }
@@ -341,7 +343,14 @@ impl Rooms {
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
         let records = Lookup::default();
-        let judge = Judge { cache: Arc::clone(&cache), resources: resources.clone(), records: records.clone(), control: sender, dry: false };
+        let judge = Judge {
+            cache: Arc::clone(&cache),
+            resources: resources.clone(),
+            records: records.clone(),
+            control: sender,
+            guesses: Guesses::default(),
+            dry: false,
+        };
         let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(&config, None, &records, &metrics)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));

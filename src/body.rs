@@ -136,6 +136,8 @@ enum Kind {
     Empty,
     Full(Bytes),
     Stream(Incoming),
+    /// One whose first piece is here already.
+    Begun(Box<(Frame<Bytes>, Incoming)>),
     /// One that may be begun again.
     Lent(replay::Lent),
     /// The body of a 101.
@@ -159,6 +161,12 @@ impl Body {
     #[must_use]
     pub fn stream(incoming: Incoming) -> Self {
         if incoming.is_end_stream() { Self::empty() } else { Self::new(Kind::Stream(incoming)) }
+    }
+
+    /// Such a body of no announced length, of which `first` has been read.
+    #[must_use]
+    pub fn begun(first: Frame<Bytes>, rest: Incoming) -> Self {
+        Self::new(Kind::Begun(Box::new((first, rest))))
     }
 
     /// An upgraded connection, in the place of the body of a 101; `idle`: how long it may be silent, zero: for ever.
@@ -247,6 +255,7 @@ impl Body {
     fn take_rest(&mut self) -> Option<Incoming> {
         match std::mem::replace(&mut self.kind, Kind::Empty) {
             Kind::Stream(rest) if !rest.is_end_stream() => Some(rest),
+            Kind::Begun(begun) => Some(begun.1),
             _ => None,
         }
     }
@@ -265,6 +274,12 @@ impl Body {
             // Only whoever takes the tunnel out can use it.
             Kind::Empty | Kind::Tunnel(_) => Poll::Ready(None),
             Kind::Lent(lent) => lent.poll(context),
+            Kind::Begun(_) => {
+                let Kind::Begun(begun) = std::mem::replace(&mut self.kind, Kind::Empty) else { return Poll::Ready(None) };
+                let (first, rest) = *begun;
+                self.kind = Kind::Stream(rest);
+                Poll::Ready(Some(Ok(first)))
+            }
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.kind = Kind::Empty;
@@ -357,7 +372,7 @@ impl HttpBody for Body {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Stream(incoming) => incoming.is_end_stream(),
             Kind::Lent(lent) => lent.is_end(),
-            Kind::Tunnel(_) => false,
+            Kind::Begun(_) | Kind::Tunnel(_) => false,
         }
     }
 
@@ -367,6 +382,8 @@ impl HttpBody for Body {
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(incoming) => incoming.size_hint(),
             Kind::Lent(lent) => lent.size_hint(),
+            // Only where no length was announced.
+            Kind::Begun(_) => SizeHint::default(),
             Kind::Tunnel(_) => SizeHint::default(),
         }
     }
@@ -385,7 +402,7 @@ impl std::fmt::Debug for Body {
         f.write_str(match self.kind {
             Kind::Empty => "Body(empty)",
             Kind::Full(_) => "Body(full)",
-            Kind::Stream(_) => "Body(stream)",
+            Kind::Stream(_) | Kind::Begun(_) => "Body(stream)",
             Kind::Lent(_) => "Body(lent)",
             Kind::Tunnel(_) => "Body(tunnel)",
         })

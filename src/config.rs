@@ -62,6 +62,8 @@ pub struct Gateway {
     pub health: Option<admin::HealthConfig>,
     /// `admin`.
     pub admin: Option<admin::AdminDoor>,
+    /// `admin.public_url`, without a slash at its end: where owners' browsers reach the door.
+    pub public_url: Option<Arc<str>>,
     /// `authorization_servers`, in the order of the file.
     pub authorization_servers: Vec<Arc<authorization_server::Config>>,
     /// `upstreams`, in the order of the file; routes name them by their place.

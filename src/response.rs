@@ -93,7 +93,7 @@ pub enum Rejection {
     },
     /// The client asks for more tickets than the limit.
     TooManyTickets(Duration),
-    /// The client makes more introspections than the limit.
+    /// The client makes more introspections than the limit, or was wrong at guards as often.
     TooManyIntrospections(Duration),
     /// The upstream refused the gateway's own credential.
     UpstreamCredentialRefused,

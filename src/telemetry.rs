@@ -21,7 +21,7 @@ mod trace;
 #[cfg_attr(not(feature = "otel"), path = "telemetry/no_traces.rs")]
 mod traces;
 
-pub use events::init_events;
+pub use events::{AUDITED, init_events};
 pub use finish::{BytesIn, Finish, Worker, finish};
 pub use health::{Dependency, Health, Standing};
 pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};

@@ -292,6 +292,17 @@ async fn an_id_that_nobody_knows_is_told() {
 }
 
 #[tokio::test]
+async fn an_upstream_that_is_the_gateway_itself_is_told() {
+    let mut world = World::new().await;
+    for address in ["127.0.0.1:8080", "localhost:8080"] {
+        world.setup.upstream = format!("http://{address}");
+        world.check().await.only(&format!(
+            "FAIL albums: {address} is the gateway's own listener: its requests would come back to it → write the content server's address in `upstreams.albums.servers`"
+        ));
+    }
+}
+
+#[tokio::test]
 async fn a_content_server_that_wants_a_credential_where_none_is_configured() {
     let mut world = World::new().await;
     world.setup.credentials.clear();

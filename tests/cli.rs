@@ -155,7 +155,17 @@ fn a_gateway_that_runs_is_asked_though_its_file_has_mistakes_elsewhere() {
         }
     }
     running.write(&running.text);
-    assert_eq!(gateway(folder, &["reload"]).status.code(), Some(0));
+    let taken = gateway(folder, &["reload"]);
+    assert_eq!((taken.status.code(), said(&taken).contains("restart")), (Some(0), false), "{taken:?}");
+    // What only a restart changes is said each time, until it is taken back.
+    running.write(&running.text.replace("version: 1\n", "version: 1\nworkers: 7\n"));
+    for _ in 0..2 {
+        let taken = gateway(folder, &["reload"]);
+        assert_eq!(taken.status.code(), Some(0), "{taken:?}");
+        assert!(said(&taken).contains("`workers` has changed and needs a restart") && !said(&taken).contains("`log`"), "{taken:?}");
+    }
+    running.write(&running.text);
+    assert!(!said(&gateway(folder, &["reload"])).contains("restart"));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod keycloak {
     mod support;
 
+    mod linking;
     mod outages;
     mod resources;
     mod sequence;

@@ -55,10 +55,10 @@ fn the_configurations_that_readme_shows_are_taken() {
         fs::write(&path, text).expect("a file");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("for its owner only");
     };
-    for secret in ["client-secret", "alice-password", "proxy-password"] {
+    for secret in ["client-secret", "alice-password", "proxy-password", "admin-token"] {
         put(secret, "correct horse battery staple");
     }
-    put("store-key", &"0123456789abcdef".repeat(4));
+    put("store-key", &format!("1{}", "a".repeat(63)));
     put("gateway.pub", &rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).expect("a key").public_key_pem());
     let readme = readme();
     let blocks = readme.split("\n```").skip(1).step_by(2).filter(|block| block.starts_with("yaml")).filter_map(|block| block.split_once('\n'));

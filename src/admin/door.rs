@@ -1,6 +1,6 @@
 //! The operator's door: the record of a request by its id, the last records, and what a request would be answered.
 //!
-//! Changes nothing but by `POST /reload`, which says nothing that the file does not say. A token that comes in to be explained is handed on as a secret and never comes back out.
+//! Changes nothing but by `POST /reload`, which says nothing that the file does not say, and where owners link the gateway (`link`). A token that comes in to be explained is handed on as a secret and never comes back out.
 
 use std::borrow::Cow;
 use std::io;
@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 
+use super::link::{self, Links};
 use super::serve::{Answer, Door, only, read, serve, text};
 use super::socket::{Listening, OpenDoor};
 use crate::secret::{Rotating, Secret};
@@ -45,25 +46,25 @@ pub struct ExplainRequest {
 /// What would be answered to a request, and why; an error says what is wrong with the question. The app gives it.
 pub type Explain = Rc<dyn Fn(ExplainRequest) -> LocalBoxFuture<'static, Result<Value, Cow<'static, str>>>>;
 
-/// Reads the configuration anew and takes it into force, or says why not, a line for each mistake. The app gives it.
-pub type Reload = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<(), Vec<String>>>>;
+/// Reads the configuration anew and takes it into force but for the keys that it returns, or says why not, a line for each mistake. The app gives it.
+pub type Reload = Rc<dyn Fn() -> LocalBoxFuture<'static, Result<Vec<&'static str>, Vec<String>>>>;
 
 /// Serves the operator until dropped; has to run in a `LocalSet`.
 ///
 /// # Errors
 /// When the socket cannot be watched.
-pub async fn serve_admin(door: OpenDoor, telemetry: Telemetry, explain: Explain, reload: Reload) -> io::Result<()> {
+pub async fn serve_admin(door: OpenDoor, telemetry: Telemetry, explain: Explain, reload: Reload, links: Links) -> io::Result<()> {
     match door.0 {
         Listening::Socket(listener, file) => {
             let listener = UnixListener::from_std(listener)?;
-            let operator = Operator { token: None, telemetry, explain, reload };
+            let operator = Operator { token: None, telemetry, explain, reload, links };
             // The file is removed when this future is dropped.
             let _file = file;
             match serve(listener, Rc::new(operator), DEADLINE).await {}
         }
         Listening::Address(listener, token) => {
             let listener = TcpListener::from_std(listener)?;
-            let operator = Operator { token: Some(token), telemetry, explain, reload };
+            let operator = Operator { token: Some(token), telemetry, explain, reload, links };
             match serve(listener, Rc::new(operator), DEADLINE).await {}
         }
     }
@@ -75,6 +76,7 @@ struct Operator {
     telemetry: Telemetry,
     explain: Explain,
     reload: Reload,
+    links: Links,
 }
 
 /// The body of `POST /explain`.
@@ -89,6 +91,10 @@ struct Question {
 
 impl Door for Operator {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
+        // An owner has no token of the operator's, and shows who he is by signing in at the server.
+        if let Some(path) = request.uri().path().strip_prefix("/owners/") {
+            return link::answer(&self.links, path, &request).await;
+        }
         if !self.admits(&request) {
             let mut answer = problem(StatusCode::UNAUTHORIZED, "the token of `admin` is needed");
             answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -96,7 +102,9 @@ impl Door for Operator {
         }
         let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         match request.uri().path() {
-            "/" if reads => found(&json!({ "paths": ["GET /records/{id}", "GET /records?last=N", "POST /explain", "POST /reload"] })),
+            "/" if reads => found(
+                &json!({ "paths": ["GET /records/{id}", "GET /records?last=N", "POST /explain", "POST /reload", "GET /owners/{authorization server}/link"] }),
+            ),
             "/records" if reads => self.last(request.uri().query().unwrap_or_default()).await,
             "/explain" if request.method() == Method::POST => self.explain(request).await,
             "/reload" if request.method() == Method::POST => self.reload().await,
@@ -130,7 +138,7 @@ impl Operator {
 
     async fn reload(&self) -> Answer {
         match (self.reload)().await {
-            Ok(()) => found(&json!({ "reloaded": true })),
+            Ok(waiting) => found(&json!({ "reloaded": true, "needs_restart": waiting })),
             Err(mistakes) => problem(StatusCode::UNPROCESSABLE_ENTITY, &mistakes.join("\n")),
         }
     }

@@ -87,12 +87,17 @@ async fn probe(status: &Arc<Status>, path: &str) -> Heard {
     heard
 }
 
+/// No owner links the gateway.
+fn nobody() -> Links {
+    Rc::new(|_| None)
+}
+
 /// A door on a socket, and what `requests` hear from it.
 async fn operator(telemetry: &Telemetry, requests: &[String]) -> Vec<Heard> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("admin.sock");
     let door = OpenDoor::open(&AdminDoor::Socket(path.clone())).expect("a door");
-    let served = spawn_local(serve_admin(door, telemetry.clone(), echo(), never()));
+    let served = spawn_local(serve_admin(door, telemetry.clone(), echo(), never(), nobody()));
     let mut heard = Vec::new();
     for request in requests {
         heard.push(ask(UnixStream::connect(&path as &Path).await.expect("connected"), request.clone()).await);
@@ -198,7 +203,7 @@ async fn on_an_address_only_the_bearer_of_the_token_is_let_in() {
     let address = door.address().expect("an address");
     let local = LocalSet::new();
     let asked = async {
-        let served = spawn_local(serve_admin(door, telemetry(), echo(), never()));
+        let served = spawn_local(serve_admin(door, telemetry(), echo(), never(), nobody()));
         let mut codes = Vec::new();
         for header in ["", "authorization: Bearer open\r\n", "authorization: Basic open sesame\r\n", "authorization: bearer open sesame\r\n"] {
             let request = format!("GET /records HTTP/1.1\r\nhost: localhost\r\n{header}\r\n");
@@ -223,7 +228,7 @@ async fn the_client_asks_through_either_kind_of_door() {
                 (AdminDoor::Address { token, .. }, Some(address)) => AdminDoor::Address { address, token: token.clone() },
                 _ => door.clone(),
             };
-            let served = spawn_local(serve_admin(open, telemetry, echo(), never()));
+            let served = spawn_local(serve_admin(open, telemetry, echo(), never(), nobody()));
             let client = AdminClient::new(&door);
             let found = client.record("4q7zk2").await.expect("a record");
             let missing = client.record("none").await;
@@ -247,7 +252,7 @@ async fn the_client_says_where_nobody_answers_and_when_its_token_is_wrong() {
     let open = open.expect("a door");
     let wrong = AdminDoor::Address { address: open.address().expect("an address"), token: Secret::from("guess") };
     let asked = async {
-        let served = spawn_local(serve_admin(open, telemetry(), echo(), never()));
+        let served = spawn_local(serve_admin(open, telemetry(), echo(), never(), nobody()));
         let refused = AdminClient::new(&wrong).record("4q7zk2").await;
         served.abort();
         refused

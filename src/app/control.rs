@@ -11,17 +11,17 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 use super::certificates::Certificates;
-use super::doors::{self, Addresses, Doors};
+use super::doors::{self, Addresses, Beside, Doors};
 use super::explain::Explainer;
 use super::keeping::{Keeping, Task, client};
 use super::listeners::Listeners;
 use super::records::Records;
-use super::shares::SharesApi;
 use super::reload::{self, Order, Reloads, Running, Why, note_credentials};
+use super::shares::SharesApi;
 use super::watching::{Watched, content, watch};
 use super::{InForce, StartError};
 use crate::admin::Status;
-use crate::authorization_server::{Resources, Server, ServerIdentity, Wanted};
+use crate::authorization_server::{PatStore, Resources, Server, ServerIdentity, Wanted};
 use crate::cache::Introspections;
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
@@ -32,6 +32,8 @@ use crate::store::Lookup;
 use crate::telemetry::{Health, Telemetry};
 use crate::upstream::{Checks, Fleet};
 
+/// How long the end waits for tokens that are being renewed.
+pub const SETTLING: Duration = Duration::from_secs(10);
 /// How often it is looked whether what is not named any more can be forgotten.
 const SWEEP: Duration = Duration::from_millis(250);
 
@@ -86,10 +88,11 @@ pub fn start(parts: Parts, serving: Serving, stopped: watch::Receiver<bool>) -> 
             };
             records.show(&parts.records);
             drop(opened.send(Ok(())));
+            let pats = records.pats(&parts.health);
             let local = LocalSet::new();
             let kept = &records;
             local.block_on(&runtime, async move {
-                if let Err(error) = run(parts, serving, kept, stopped).await {
+                if let Err(error) = run(parts, serving, kept, pats, stopped).await {
                     tracing::error!(%error, "the control plane cannot start");
                 }
             });
@@ -105,28 +108,29 @@ pub fn start(parts: Parts, serving: Serving, stopped: watch::Receiver<bool>) -> 
 /// Answers questions on the caller's own runtime, without keeping servers ready and without doors.
 pub fn answer_only(parts: Parts) -> Result<(), StartError> {
     let metrics = parts.telemetry.metrics();
-    let server = |config: &Arc<_>| Ok(Rc::new(Server::new(Arc::clone(config), client(config)?, &parts.health, Arc::clone(metrics))));
+    let server = |config: &Arc<_>| Ok(Server::new(Arc::clone(config), client(config)?, &parts.health, Arc::clone(metrics), PatStore::default()));
     let servers = parts.config.authorization_servers.iter().map(server).collect::<Result<Vec<_>, StartError>>()?;
     let desk = Desk::new(servers, parts.cache, parts.resources, &parts.config.limits);
     spawn_local(desk.answer(parts.questions));
     Ok(())
 }
 
-async fn run(parts: Parts, serving: Serving, records: &Records, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
+async fn run(parts: Parts, serving: Serving, records: &Records, pats: PatStore, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
     let Serving { workers, listeners, terms, certificates, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } =
         serving;
     let Parts { config, wanted, tokens, questions, cache, resources, records: lookup, health, fleet, telemetry, status, current } = parts;
     let metrics = Arc::clone(telemetry.metrics());
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
-    let mut keeping = Keeping::new(Rc::clone(&desk), resources, health.clone(), Arc::clone(&metrics), Arc::clone(&status))?;
+    let mut keeping = Keeping::new(Rc::clone(&desk), resources, health.clone(), Arc::clone(&metrics), Arc::clone(&status), pats)?;
     let clients = keeping.clients(&config.authorization_servers)?;
     keeping.serve(&config.authorization_servers, clients, wanted);
     keeping.renew(tokens);
     let mut checks = Checks::default();
     checks.set(&fleet, current.load().upstreams.iter());
     note_credentials(&metrics, None, &current.load(), &config);
-    let shares = SharesApi::new(records, &desk, &current);
-    let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone(), shares);
+    let links = doors::links(Rc::clone(&desk), Arc::clone(&in_force));
+    let beside = Beside { links, shares: SharesApi::new(records, &desk, &current) };
+    let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone(), beside);
     doors.carry_out(bound, &config);
     spawn_local(Rc::clone(&desk).answer(questions));
 
@@ -166,7 +170,11 @@ async fn run(parts: Parts, serving: Serving, records: &Records, mut stopped: wat
     loop {
         tokio::select! {
             // Told only after the last worker has ended: requests that are under way may still ask while they drain.
-            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
+            _ = stopped.wait_for(|stopped| *stopped) => {
+                // A refresh token that was given for another one has to be written down.
+                let _ = tokio::time::timeout(SETTLING, running.keeping.settled()).await;
+                return Ok(());
+            }
             Some(order) = orders.recv() => running.obey(order, &mut orders).await,
             () = tokio::time::sleep(SWEEP), if running.keeping.has_retired() => running.keeping.sweep(),
         }

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::StartError;
 use super::explain::{Explainer, Question};
 use super::keeping::Task;
 use super::reload::{Reloads, Why};
 use super::shares::{self, OpenShares, SharesApi};
-use crate::admin::{self, AdminDoor, ExplainRequest, HealthConfig, OpenDoor, Status};
+use super::{InForce, StartError};
+use crate::admin::{self, AdminDoor, ExplainRequest, HealthConfig, Linking, OpenDoor, Status};
 use crate::config;
+use crate::enforcement::Desk;
 use crate::secret::Rotating;
 use crate::telemetry::{SecretKind, Telemetry};
 
@@ -81,15 +82,23 @@ pub struct Doors {
     telemetry: Telemetry,
     explainer: Explainer,
     reloads: Reloads,
+    links: admin::Links,
     health: Option<(HealthConfig, Task)>,
     admin: Option<(AdminDoor, Option<Arc<Rotating>>, Task)>,
     shares: SharesApi,
 }
 
+/// What doors do besides: owners link the gateway, and share.
+pub struct Beside {
+    pub links: admin::Links,
+    pub shares: SharesApi,
+}
+
 impl Doors {
     /// None is open yet.
-    pub fn new(addresses: Addresses, status: Arc<Status>, telemetry: Telemetry, explainer: Explainer, reloads: Reloads, shares: SharesApi) -> Self {
-        Self { addresses, status, telemetry, explainer, reloads, health: None, admin: None, shares }
+    pub fn new(addresses: Addresses, status: Arc<Status>, telemetry: Telemetry, explainer: Explainer, reloads: Reloads, beside: Beside) -> Self {
+        let Beside { links, shares } = beside;
+        Self { addresses, status, telemetry, explainer, reloads, links, health: None, admin: None, shares }
     }
 
     /// Binds the doors that the configuration has elsewhere.
@@ -138,7 +147,8 @@ impl Doors {
         self.admin = config.zip(door).map(|(config, door)| {
             let token = door.token();
             let (telemetry, explain, reload) = (self.telemetry.clone(), explaining(self.explainer.clone()), reloading(self.reloads.clone()));
-            let task = Task::start(async move { failed("admin", admin::serve_admin(door, telemetry, explain, reload).await) });
+            let links = Rc::clone(&self.links);
+            let task = Task::start(async move { failed("admin", admin::serve_admin(door, telemetry, explain, reload, links).await) });
             (config, token, task)
         });
         match &self.admin {
@@ -159,6 +169,16 @@ fn explaining(explainer: Explainer) -> admin::Explain {
     Rc::new(move |request: ExplainRequest| {
         let explainer = explainer.clone();
         Box::pin(async move { Ok(explainer.explain(Question { method: request.method, url: request.url, token: request.token }).await) })
+    })
+}
+
+/// The authorization servers of the configuration in force, as the admin door asks for them.
+pub fn links(desk: Rc<Desk>, in_force: InForce) -> admin::Links {
+    Rc::new(move |name| {
+        let config = in_force.load();
+        let section = config.authorization_servers.iter().find(|section| *section.name == *name)?;
+        let redirect = format!("{}/owners/{name}/callback", config.public_url.as_ref()?);
+        Some(Linking { server: desk.server(section.identity)?, redirect: redirect.into() })
     })
 }
 

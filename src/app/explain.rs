@@ -8,7 +8,7 @@ use serde_json::Value;
 use tower::{Service, ServiceExt};
 
 use crate::body::Body;
-use crate::enforcement::Judge;
+use crate::enforcement::{Guesses, Judge};
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::secret::Secret;
 use crate::stack::{Current, decision_only};
@@ -37,6 +37,7 @@ impl Explainer {
     #[must_use]
     pub fn new(mut judge: Judge, current: Current) -> Self {
         judge.dry = true;
+        judge.guesses = Guesses::default();
         Self { judge, current }
     }
 

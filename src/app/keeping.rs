@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::StartError;
 use super::watching::{Content, content};
 use crate::admin::Status;
-use crate::authorization_server::{Config, Resources, Server, ServerIdentity, Wanted};
+use crate::authorization_server::{Config, PatStore, Resources, Server, ServerIdentity, Wanted};
 use crate::credentials::oauth2::{self, Grant, Token};
 use crate::enforcement::Desk;
 use crate::http_client::{HttpClient, TlsFiles};
@@ -44,6 +44,7 @@ pub struct Keeping {
     metrics: Arc<Metrics>,
     status: Arc<Status>,
     plain: HttpClient,
+    pats: PatStore,
     servers: HashMap<ServerIdentity, KeptServer>,
     tokens: Vec<KeptToken>,
     /// Snapshots that requests may still carry.
@@ -71,9 +72,9 @@ pub struct Clients(HashMap<ServerIdentity, (Content, Option<HttpClient>)>);
 
 impl Keeping {
     /// Nothing yet. `desk` is told of every server.
-    pub fn new(desk: Rc<Desk>, resources: Resources, health: Health, metrics: Arc<Metrics>, status: Arc<Status>) -> Result<Self, StartError> {
+    pub fn new(desk: Rc<Desk>, resources: Resources, health: Health, metrics: Arc<Metrics>, status: Arc<Status>, pats: PatStore) -> Result<Self, StartError> {
         let plain = HttpClient::new(&TlsFiles::default()).map_err(|error| StartError::System(error.to_string()))?;
-        Ok(Self { desk, resources, health, metrics, status, plain, servers: HashMap::new(), tokens: Vec::new(), old: Vec::new() })
+        Ok(Self { desk, resources, health, metrics, status, plain, pats, servers: HashMap::new(), tokens: Vec::new(), old: Vec::new() })
     }
 
     /// Reads the files of servers, as far as they are news.
@@ -108,7 +109,7 @@ impl Keeping {
                     }
                 }
                 (None, Some(client)) => {
-                    let server = Rc::new(Server::new(Arc::clone(config), client, &self.health, Arc::clone(&self.metrics)));
+                    let server = Server::new(Arc::clone(config), client, &self.health, Arc::clone(&self.metrics), self.pats.clone());
                     self.desk.add(Rc::clone(&server));
                     self.metrics.secret_loaded(SecretKind::Client, &config.name);
                     let keeper = Some(keeper(&server, &self.resources, wanted.clone(), &self.status));
@@ -117,6 +118,14 @@ impl Keeping {
                 // A server that is not known always comes with a client.
                 (None, None) => {}
             }
+        }
+    }
+
+    /// Waits for protection API access tokens that are being renewed.
+    pub async fn settled(&self) {
+        let servers: Vec<Rc<Server>> = self.servers.values().map(|kept| Rc::clone(&kept.server)).collect();
+        for server in servers {
+            server.settled().await;
         }
     }
 

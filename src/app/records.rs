@@ -1,8 +1,10 @@
 //! The records: opened before anything is served, closed after the last question.
 
 use super::StartError;
+use crate::authorization_server::PatStore;
 use crate::config;
 use crate::store::Lookup;
+use crate::telemetry::Health;
 
 /// The store that the configuration names, if it names one.
 pub struct Records {
@@ -41,6 +43,18 @@ impl Records {
         }
         #[cfg(not(feature = "store"))]
         let _ = lookup;
+    }
+
+    /// Where owners' protection API access tokens are kept.
+    #[cfg(feature = "store")]
+    pub fn pats(&self, health: &Health) -> PatStore {
+        PatStore::of(self.store.as_ref(), health)
+    }
+
+    /// Nowhere, without records.
+    #[cfg(not(feature = "store"))]
+    pub fn pats(&self, _: &Health) -> PatStore {
+        PatStore::default()
     }
 
     /// Closes it; what could not be written into the file now is at the next start.

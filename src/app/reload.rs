@@ -69,6 +69,9 @@ impl Refused {
     }
 }
 
+/// The settings that have changed and wait for a restart, by their keys.
+pub type Waiting = Vec<&'static str>;
+
 /// Asks for reloads. Clones ask the same gateway, from any thread.
 #[derive(Clone)]
 pub struct Reloads(mpsc::UnboundedSender<Order>);
@@ -76,7 +79,7 @@ pub struct Reloads(mpsc::UnboundedSender<Order>);
 /// One request for a reload.
 pub struct Order {
     why: Why,
-    reply: Option<oneshot::Sender<Result<(), Refused>>>,
+    reply: Option<oneshot::Sender<Result<Waiting, Refused>>>,
 }
 
 impl Reloads {
@@ -92,11 +95,12 @@ impl Reloads {
         let _ = self.0.send(Order { why, reply: None });
     }
 
-    /// Reads the configuration file anew and takes it into force. Requests that are under way keep the configuration that they began with.
+    /// Reads the configuration file anew and takes it into force, but for what is returned. Requests that are under way keep the configuration that they
+    /// began with.
     ///
     /// # Errors
     /// It is not taken, and why.
-    pub async fn reload(&self, why: Why) -> Result<(), Refused> {
+    pub async fn reload(&self, why: Why) -> Result<Waiting, Refused> {
         let (reply, answer) = oneshot::channel();
         let ended = || Refused { mistakes: vec!["the gateway is ending".to_owned()] };
         self.0.send(Order { why, reply: Some(reply) }).map_err(|_| ended())?;
@@ -155,10 +159,7 @@ impl Running {
         }
         let why = all.first().map_or("", |order| order.why.label());
         let outcome = match self.prepare().await {
-            Ok(prepared) => {
-                self.carry_out(prepared, why);
-                Ok(())
-            }
+            Ok(prepared) => Ok(self.carry_out(prepared, why)),
             Err(refused) => {
                 self.metrics.config_loaded(false);
                 self.status.reload_refused(refused.to_string());
@@ -199,8 +200,8 @@ impl Running {
         outcome
     }
 
-    /// Nothing here can fail.
-    fn carry_out(&mut self, prepared: Prepared, why: &'static str) {
+    /// Nothing here can fail. What waits for a restart.
+    fn carry_out(&mut self, prepared: Prepared, why: &'static str) -> Waiting {
         let Prepared { config, built: Built { snapshot, wanted, tokens }, clients, listeners, doors } = prepared;
         self.keeping.serve(&config.authorization_servers, clients, wanted);
         self.keeping.renew(tokens);
@@ -232,23 +233,25 @@ impl Running {
         for address in closed {
             tracing::info!(%address, "no longer listening; requests under way are finished");
         }
-        self.tell_fixed(&config);
+        let waiting = self.tell_fixed(&config);
         let routes = config.routes.len();
         self.in_force.store(Arc::new(config));
         tracing::info!(why, routes, "the configuration was read anew and is in force");
+        waiting
     }
 
-    /// Says once what only a restart changes.
-    fn tell_fixed(&mut self, config: &config::Gateway) {
+    /// What only a restart changes; the log says it once.
+    fn tell_fixed(&mut self, config: &config::Gateway) -> Waiting {
         let wanted = fixed(config);
+        let all = [("workers", wanted.0 != self.fixed.0), ("log", wanted.1 != self.fixed.1), ("store", wanted.2 != self.fixed.2)];
+        let waiting: Waiting = all.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect();
         if wanted != self.told {
-            for (key, changed) in [("workers", wanted.0 != self.fixed.0), ("log", wanted.1 != self.fixed.1), ("store", wanted.2 != self.fixed.2)] {
-                if changed {
-                    tracing::warn!(key, "this setting has changed and needs a restart; the gateway goes on with the old one");
-                }
+            for key in &waiting {
+                tracing::warn!(key, "this setting has changed and needs a restart; the gateway goes on with the old one");
             }
             self.told = wanted;
         }
+        waiting
     }
 }
 

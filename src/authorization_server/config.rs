@@ -101,6 +101,13 @@ pub enum PatSource {
         /// Password.
         password: Secret,
     },
+    /// An authorization code (RFC 6749, 4.1): the owner signs in at the server, once, and links the gateway.
+    Code {
+        /// The owner's user name there.
+        username: Arc<str>,
+        /// The owner's `sub` there; where it is named it counts, and the user name does not.
+        subject: Option<Arc<str>>,
+    },
 }
 
 impl Config {

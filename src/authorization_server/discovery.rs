@@ -36,6 +36,14 @@ pub struct Metadata {
     pub registration: Option<Endpoint>,
     /// Where the live decision is asked.
     pub decision: Endpoint,
+    /// Where owners sign in, as browsers reach it: the published address, whatever the backchannel. Absent: there is none, or none that is expected.
+    pub authorization: Option<Uri>,
+    /// Where tokens are taken back (RFC 7009), if there is such a place.
+    pub revocation: Option<Endpoint>,
+    /// Whether the answer of the authorization endpoint always names the issuer (RFC 9207, 3).
+    pub names_issuer: bool,
+    /// Whether a consent can outlive the session in which it was given (OpenID Connect Core, 11).
+    pub offline: bool,
 }
 
 impl Metadata {
@@ -133,7 +141,19 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
         Some(names) => (Some(find(&[names.permission])?), Some(find(&[names.registration])?)),
         None => (None, None),
     };
-    Ok(Metadata { profile, token, introspection, permission, registration, decision })
+    let authorization = document.get("authorization_endpoint").and_then(Value::as_str).and_then(|text| front(config, text));
+    let revocation = find(&["revocation_endpoint"]).ok();
+    let names_issuer = document.get("authorization_response_iss_parameter_supported").and_then(Value::as_bool).unwrap_or(false);
+    let offline = document.get("scopes_supported").and_then(Value::as_array).is_some_and(|all| all.iter().any(|scope| scope == "offline_access"));
+    Ok(Metadata { profile, token, introspection, permission, registration, decision, authorization, revocation, names_issuer, offline })
+}
+
+/// An address that owners' browsers are sent to: on a host that the configuration names, and by https unless that is nobody's business.
+fn front(config: &Config, text: &str) -> Option<Uri> {
+    let uri: Uri = text.parse().ok()?;
+    let authority = uri.authority()?;
+    let secure = uri.scheme() == Some(&Scheme::HTTPS) || config.allow_insecure || is_loopback(authority.host());
+    (secure && !authority.as_str().contains('@') && named(config, authority)).then_some(uri)
 }
 
 /// `…/authz/entitlement/CLIENT` beside `…/authz/authorize`; no document names it.

@@ -50,6 +50,9 @@ pub enum AskError {
     /// The owner's consent has ended, or the password is wrong: nothing but a person can mend it.
     #[error("the owner has to consent again")]
     NeedsConsent,
+    /// The records cannot be read or written: a token that is not kept is not used.
+    #[error("the records cannot be read or written")]
+    Records,
     /// A PAT of this owner is needed, and the configuration has none.
     #[error("the configuration has no protection API access token of this owner")]
     UnknownOwner,

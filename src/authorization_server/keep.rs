@@ -122,6 +122,8 @@ impl Server {
                         *last = Some(found);
                     }
                 }
+                // That is for the owner to mend, and no reason to ask about everybody else's again and again.
+                Err(AskError::NoPat(error)) if matches!(&*error, AskError::NeedsConsent) => {}
                 Err(error) => outcome = Err(error),
             }
         }

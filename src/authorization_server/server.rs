@@ -3,7 +3,7 @@
 //! Lives on the control thread and is shared there by `Rc`. Each call ends at the deadline that the request brings along. Nothing here caches answers.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use tokio::time::{Instant, timeout_at};
 use super::config::Config;
 use super::discovery::{self, Endpoint, Metadata};
 use super::error::AskError;
+use super::kept::PatStore;
+use super::link::Links;
 use super::pat::Pats;
 use super::profile::{Introspector, Live, PatOwners};
 use super::{introspection, json, live};
@@ -35,6 +37,8 @@ const REST: Duration = Duration::from_millis(500);
 
 /// One authorization server.
 pub struct Server {
+    /// Itself, for what goes on though its callers go away.
+    pub(super) me: Weak<Self>,
     pub(super) config: Arc<Config>,
     pub(super) http: RefCell<HttpClient>,
     /// The client's secret: that of the section, until another one is offered.
@@ -44,6 +48,9 @@ pub struct Server {
     /// Which of the addresses had the document last.
     found_at: Cell<usize>,
     pub(super) pats: Pats,
+    pub(super) kept: PatStore,
+    pub(super) links: Links,
+    pub(super) health: Health,
     calls: Semaphore,
     failures: Cell<u32>,
     rest_until: Cell<Option<Instant>>,
@@ -94,12 +101,16 @@ pub enum Introspected {
 impl Server {
     /// A server that nothing has been asked of yet.
     #[must_use]
-    pub fn new(config: Arc<Config>, http: HttpClient, health: &Health, metrics: Arc<Metrics>) -> Self {
-        Self {
+    pub fn new(config: Arc<Config>, http: HttpClient, health: &Health, metrics: Arc<Metrics>, kept: PatStore) -> Rc<Self> {
+        let server = Rc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             reachable: health.dependency("authorization_server", &config.name),
             usable: health.dependency("protection_api", &config.name),
             secret: Rotating::new(config.client.secret.clone()),
             pats: Pats::new(&config.owners),
+            kept,
+            links: Links::default(),
+            health: health.clone(),
             config,
             http: RefCell::new(http),
             metadata: RefCell::new(None),
@@ -109,7 +120,11 @@ impl Server {
             failures: Cell::new(0),
             rest_until: Cell::new(None),
             metrics,
+        });
+        if !server.config.owners.is_empty() {
+            server.count_consents();
         }
+        server
     }
 
     /// Its section of the configuration.

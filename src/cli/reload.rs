@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use http::StatusCode;
+use serde_json::Value;
 
 use super::{Configuration, admin_door, block_on, explain};
 use crate::admin::{AdminClient, AdminClientError, AdminDoor};
@@ -23,8 +24,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Err(code) => return code,
     };
     match block_on(AdminClient::new(&door).reload()) {
-        Ok(Ok(_)) => {
+        Ok(Ok(answer)) => {
             println!("the configuration was read anew and is in force");
+            for key in answer.get("needs_restart").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+                println!("`{key}` has changed and needs a restart: the gateway goes on with the old one");
+            }
             ExitCode::SUCCESS
         }
         // The running gateway has read the file: what it says is wrong is what `check` would say.

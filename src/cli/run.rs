@@ -65,7 +65,8 @@ async fn reload(gateway: &Gateway) {
     }
     // What comes of it is in the log; for the service manager the gateway is as ready as before.
     let status = match gateway.reloads().reload(Why::Signal).await {
-        Ok(()) => "the configuration was read anew".to_owned(),
+        Ok(waiting) if waiting.is_empty() => "the configuration was read anew".to_owned(),
+        Ok(waiting) => format!("the configuration was read anew; waiting for a restart: {}", waiting.join(", ")),
         Err(refused) => format!("the configuration was refused: {refused}"),
     };
     tell(&[NotifyState::Ready, NotifyState::Status(&status)]);

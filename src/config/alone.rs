@@ -26,7 +26,9 @@ pub fn health(path: &Path) -> Result<Option<HealthConfig>, Problems> {
 /// # Errors
 /// As [`health`]; or the token cannot be read.
 pub fn admin(path: &Path) -> Result<Option<AdminDoor>, Problems> {
-    let read = |environment: Option<Environment<'_>>| section(path, "admin", environment, |keys, checker| doors::admin(keys, &mut Vec::new(), checker));
+    let read = |environment: Option<Environment<'_>>| {
+        section(path, "admin", environment, |keys, checker| doors::admin(keys, &mut Vec::new(), checker).map(|(door, _)| door))
+    };
     match read(None)? {
         Some(AdminDoor::Address { .. }) => read(Some(&|name| std::env::var(name).ok())),
         door => Ok(door),

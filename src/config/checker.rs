@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::description::{Kind, Section};
+use super::description::{Kind, Section, keys};
 use super::mask::Hidden;
 use super::problem::{Problem, Span, shown};
 use super::suggest::nearest;
@@ -56,7 +56,9 @@ impl Checker<'_> {
     /// Opens a section: unknown, missing, empty and excluding keys are reported. `span` is the place that names it.
     pub(super) fn section<'t>(&mut self, node: &'t Node, span: Span, about: &'static Section) -> Option<Keys<'t>> {
         let Value::Map(entries) = &node.value else {
-            self.hidden.hide(node);
+            if about.leads_to_secret() || !node.is_short() {
+                self.hidden.hide(node);
+            }
             self.error(Problem::at(node.span, format!("{} is a section, and here stands {}", about.what, node.kind())).write(about.sample()));
             return None;
         };
@@ -100,6 +102,10 @@ impl Checker<'_> {
             }
             Some(_) => problem.did_you_mean(suggestion),
         };
+        let problem = match elsewhere(&entry.key) {
+            Some(places) => problem.hint(format!("{places} has a key of that name")),
+            None => problem,
+        };
         self.error(problem);
         suggestion
     }
@@ -130,6 +136,14 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// The sections that have this key, where they are few enough to say which was meant.
+fn elsewhere(key: &str) -> Option<String> {
+    const MOST: usize = 3;
+    let places = keys::FILE.places(key);
+    let named = |place: &String| if place.is_empty() { "the top of the file".to_owned() } else { format!("`{place}`") };
+    (1..=MOST).contains(&places.len()).then(|| places.iter().map(named).collect::<Vec<_>>().join(" or "))
 }
 
 impl<'t> Keys<'t> {

@@ -133,6 +133,21 @@ impl Section {
         format!("{{ {} }}", keys.iter().map(|key| format!("{}: {}", key.name, key.sample())).collect::<Vec<_>>().join(", "))
     }
 
+    /// Whether a secret stands in it, however deep.
+    pub(super) fn leads_to_secret(&self) -> bool {
+        self.holds_secret() || self.keys.iter().filter_map(|key| key.kind.section()).any(|(_, section)| section.leads_to_secret())
+    }
+
+    /// The sections below that have a key of this name, as README's table writes them; empty text: this one.
+    pub(super) fn places(&self, name: &str) -> Vec<String> {
+        let mut places: Vec<String> = self.key(name).map(|_| String::new()).into_iter().collect();
+        for (key, (suffix, section)) in self.keys.iter().filter_map(|key| Some((key, key.kind.section()?))) {
+            let below = section.places(name);
+            places.extend(below.iter().map(|place| format!("{}{suffix}{}{place}", key.name, if place.is_empty() { "" } else { "." })));
+        }
+        places
+    }
+
     /// Whether a secret stands directly in it.
     pub(super) fn holds_secret(&self) -> bool {
         self.keys.iter().any(|key| matches!(key.kind, Kind::Secret | Kind::Map(_, Kind::Secret)))
@@ -178,6 +193,16 @@ impl Key {
 }
 
 impl Kind {
+    /// The section that stands here or in each of its items, and how a path goes on to it.
+    pub(super) fn section(&self) -> Option<(&'static str, &'static Section)> {
+        match self {
+            Self::Section(section) => Some(("", section)),
+            Self::List(Self::Section(section) | Self::ServerOr(section)) => Some(("[]", section)),
+            Self::Map(_, Self::Section(section)) => Some((".*", section)),
+            _ => None,
+        }
+    }
+
     /// The kind in words, for README's table.
     pub(super) fn words(&self) -> String {
         let list = |words: &[&str]| words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::checker::{Checker, Keys};
 use super::description::Section;
 use super::problem::{Problem, Span};
 use super::secrets::secret;
+use super::servers::secure;
 use super::tls;
 use super::tree::{Node, Value};
 use super::values::{Wrong, address, boolean, duration, host, list, network, number, parse_url, parsed, rate, size, socket, word, writable};
@@ -76,16 +78,28 @@ pub(super) fn health(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'
     Some(HealthConfig { address: free_address(keys, taken, checker)? })
 }
 
-/// `admin`.
-pub(super) fn admin(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<AdminDoor> {
+/// `admin`, and where owners' browsers reach it.
+pub(super) fn admin(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<(AdminDoor, Option<Arc<str>>)> {
     let socket = keys.read("socket", checker, socket);
     let address = free_address(keys, taken, checker);
     let token = keys.read("token", checker, secret);
-    match (socket, address, token) {
+    let public_url = keys.read("public_url", checker, public_url);
+    let door = match (socket, address, token) {
         (Some(socket), ..) => Some(AdminDoor::Socket(socket)),
         (None, Some(address), Some(token)) => Some(AdminDoor::Address { address, token }),
         _ => None,
+    };
+    Some((door?, public_url))
+}
+
+/// An address that codes of owners come back to.
+fn public_url(node: &Node, checker: &mut Checker<'_>) -> Option<Arc<str>> {
+    let uri = secure(node, None, checker)?;
+    if uri.query().is_some() {
+        checker.error(Problem::at(node.span, "the gateway puts the rest behind this address").label("without a query (`?…`)"));
+        return None;
     }
+    Some(Arc::from(uri.to_string().trim_end_matches('/')))
 }
 
 /// `log`.
@@ -162,14 +176,12 @@ pub(super) fn drain(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Drain {
 }
 
 /// `open_with`: a URL in which only `{url}` stands for something.
-pub(super) fn open_with(node: &Node, checker: &mut Checker<'_>) -> Option<std::sync::Arc<str>> {
+pub(super) fn open_with(node: &Node, checker: &mut Checker<'_>) -> Option<Arc<str>> {
     parsed(node, checker, "the URL of an application", |text| {
         let filled = text.replace("{url}", "x");
         if filled.contains(['{', '}']) {
             return Err(Wrong::because("only `{url}` stands for something: the address asked for"));
         }
-        parse_url(&filled)
-            .map(|_| std::sync::Arc::from(text))
-            .map_err(|_| Wrong::because("it begins with https://").write("\"https://app.example.org/open?link={url}\""))
+        parse_url(&filled).map(|_| Arc::from(text)).map_err(|_| Wrong::because("it begins with https://").write("\"https://app.example.org/open?link={url}\""))
     })
 }

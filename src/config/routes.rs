@@ -141,7 +141,14 @@ fn first_key(node: &Node) -> Span {
 
 fn pattern(node: &Node, checker: &mut Checker<'_>) -> Option<Pattern> {
     let text = scalar(node, checker, "a path")?;
-    Pattern::parse(text).map_err(|problem| checker.error(pattern_problem(node, &problem))).ok()
+    let pattern = Pattern::parse(text).map_err(|problem| checker.error(pattern_problem(node, &problem))).ok()?;
+    if let Some((offset, instead)) = pattern.as_elsewhere() {
+        let name = text.get(offset..).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        let problem =
+            Problem::at(resource::part(node, offset, name.len()), format!("`{}` is a name like any other here, and no parameter", super::problem::shown(name)));
+        checker.warn(problem.write(super::problem::shown(&instead)));
+    }
+    Some(pattern)
 }
 
 fn pattern_problem(node: &Node, problem: &PatternProblem) -> Problem {

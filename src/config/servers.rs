@@ -15,7 +15,7 @@ use super::secrets::secret;
 use super::tls::client_files;
 use super::tree::{Entry, Node, Value};
 use super::upstreams::header_name;
-use super::values::{Wrong, boolean, duration, parse_url, parsed, percent, readable, scalar, text, url, word};
+use super::values::{Wrong, boolean, duration, only_true, parse_url, parsed, percent, readable, scalar, text, url, word};
 use crate::authorization_server::{Audience, ClientCredentials, Config, Lenient, Owner, PatSource, Profile, ProfileChoice, ServerIdentity, Uma10};
 use crate::credentials::may_be_set;
 use crate::http_client::{TlsFiles, is_loopback};
@@ -134,7 +134,7 @@ fn owners(pat: &Keys<'_>, server: &Entry, checker: &mut Checker<'_>) -> Option<B
     let (entry, about) = (pat.entry("owners")?, pat.section_of("owners")?);
     let Value::Map(entries) = &entry.value.value else {
         checker.hidden.hide(&entry.value);
-        let problem = Problem::at(entry.value.span, format!("owners are wanted, each with a password, and here stands {}", entry.value.kind()));
+        let problem = Problem::at(entry.value.span, format!("owners are wanted, each with where the token comes from, and here stands {}", entry.value.kind()));
         checker.error(problem.write("{ alice: { password: { file: PATH } } }"));
         return None;
     };
@@ -149,12 +149,67 @@ fn owners(pat: &Keys<'_>, server: &Entry, checker: &mut Checker<'_>) -> Option<B
         let Some(keys) = checker.section(&owner.value, owner.key_span, about) else { continue };
         let name: Arc<str> = Arc::from(owner.key.as_str());
         let username = keys.read("username", checker, text).unwrap_or_else(|| Arc::clone(&name));
-        let Some(password) = keys.read("password", checker, secret) else { continue };
+        let Some(source) = source(&keys, username, checker) else { continue };
+        meant_twice(&owners, &source, owner, checker);
         let mut bytes = section(server);
         put(&mut bytes, &owner.key);
-        owners.entry(name).or_insert(Owner { source: PatSource::Password { username, password }, identity: digested(&bytes) });
+        owners.entry(name).or_insert(Owner { source, identity: digested(&bytes) });
     }
     Some(owners)
+}
+
+/// Where an owner's token comes from.
+fn source(keys: &Keys<'_>, username: Arc<str>, checker: &mut Checker<'_>) -> Option<PatSource> {
+    let password = keys.read("password", checker, secret);
+    let by_code = keys.read("authorization_code", checker, only_true);
+    let subject = keys.read("subject", checker, text);
+    if let (Some(span), false) = (keys.key_span("subject"), keys.names("authorization_code")) {
+        checker.error(Problem::at(span, "`subject` says who may link the gateway, and this owner does not link it").label("leave it out"));
+    }
+    match (password, by_code) {
+        (Some(password), _) => Some(PatSource::Password { username, password }),
+        (None, Some(())) => Some(PatSource::Code { username, subject }),
+        (None, None) => None,
+    }
+}
+
+/// Whoever signs in is one owner.
+fn meant_twice(owners: &BTreeMap<Arc<str>, Owner>, source: &PatSource, entry: &Entry, checker: &mut Checker<'_>) {
+    let PatSource::Code { username, subject } = source else { return };
+    let same = |other: &PatSource| match (other, subject) {
+        (PatSource::Code { subject: other, .. }, Some(_)) => other == subject,
+        (PatSource::Code { username: other, subject: None }, None) => other == username,
+        _ => false,
+    };
+    if let Some((other, _)) = owners.iter().find(|(_, owner)| same(&owner.source)) {
+        checker.error(Problem::at(entry.key_span, format!("whoever signs in as this owner is `{}` as well", shown(other))).label("one user, one owner"));
+    }
+}
+
+/// What stands in a section, whatever it is.
+fn entries(node: &Node) -> &[Entry] {
+    match &node.value {
+        Value::Map(entries) => entries,
+        Value::Scalar { .. } | Value::List(_) => &[],
+    }
+}
+
+/// Owners who link the gateway need a place where they do it, and one where it is remembered.
+pub(super) fn linkable(file: &Keys<'_>, is_public: bool, checker: &mut Checker<'_>) {
+    let Some(servers) = file.entry("authorization_servers") else { return };
+    let below = |node, name: &str| entries(node).iter().find(|entry| entry.key == name).map(|entry| &entry.value);
+    let owners = entries(&servers.value).iter().filter_map(|server| below(below(&server.value, "pat")?, "owners")).flat_map(entries);
+    let codes = owners.flat_map(|owner| entries(&owner.value)).filter(|entry| entry.key == "authorization_code");
+    for span in codes.map(|entry| entry.key_span) {
+        if !file.names("store") {
+            let problem = Problem::at(span, "owners who link the gateway need `store`: every restart would close what they have");
+            checker.error(problem.write("store: { file: records.db, key: { file: PATH } }"));
+        }
+        if !is_public {
+            let problem = Problem::at(span, "owners who link the gateway need `admin.public_url`: their browsers come back there");
+            checker.error(problem.write("admin: { …, public_url: \"https://gateway-admin.example.org\" }"));
+        }
+    }
 }
 
 fn introspection(keys: &Keys<'_>, checker: &mut Checker<'_>) -> (Duration, Duration, u8) {

@@ -114,7 +114,8 @@ pub(super) fn together(file: &Keys<'_>, shares: Option<&Config>, routes: &[Route
         }
         if let Some(name) = route.opt_ins.names().next() {
             // A record is found by the path, of which there must be one reading then.
-            checker.error(at(format!("`{name}` and `shared` do not go together: a share is found by a path that has one reading")).label("leave one of them out"));
+            checker
+                .error(at(format!("`{name}` and `shared` do not go together: a share is found by a path that has one reading")).label("leave one of them out"));
         }
     }
     if let Some(shares) = shares {
@@ -158,7 +159,10 @@ fn clashes(shares: &Config, routes: &[RouteConfig], checker: &mut Checker<'_>) {
         let literals: Vec<&str> = literals.collect();
         let alike = |one: &str, other: &str| crate::path::alike(one) == crate::path::alike(other);
         if literals.len() >= prefix.len() && literals.iter().zip(&prefix).all(|(one, other)| alike(one, other)) {
-            let problem = Problem::at(Span::new(route.place.line, route.place.column, 1), format!("shareable links are below {}: this route would be theirs", shares.prefix));
+            let problem = Problem::at(
+                Span::new(route.place.line, route.place.column, 1),
+                format!("shareable links are below {}: this route would be theirs", shares.prefix),
+            );
             checker.error(problem.hint("use     another path, or another `prefix` in `shares`"));
         }
     }
@@ -175,8 +179,9 @@ fn shared(route: &RouteConfig) -> Option<&Protect> {
 pub(super) fn unserved(shares: &Config, span: Span, served: &[ServedHosts], checker: &mut Checker<'_>) {
     let here = HostPattern::Exact(shares.host.clone());
     if !served.iter().any(|hosts| hosts.overlaps(&here)) {
-        checker.error(Problem::at(span, format!("no listener serves {}, the host of `public_url`: links would lead nowhere", shares.host)).hint(
-            "add the host to the `hosts` of a listener, or leave those out to serve any",
-        ));
+        checker.error(
+            Problem::at(span, format!("no listener serves {}, the host of `public_url`: links would lead nowhere", shares.host))
+                .hint("add the host to the `hosts` of a listener, or leave those out to serve any"),
+        );
     }
 }

@@ -275,6 +275,40 @@ fn where_pats_belong_to_owners_a_route_says_whose_its_resource_is() {
 }
 
 #[test]
+fn owners_who_link_the_gateway_need_a_place_for_it_and_records() {
+    let folder = folder();
+    let with = |owners: &str, admin: &str, store: &str| {
+        let text = EXAMPLE.replace("upstreams:", &format!("    pat: {{ owners: {{ {owners} }} }}\nupstreams:"));
+        read_in(folder.path(), &format!("{text}\n{admin}\n{store}\n"))
+    };
+    let alice = "alice: { authorization_code: true }";
+    let admin = "admin: { socket: admin.sock, public_url: \"https://gateway-admin.example.org/gw/\" }";
+    let store = "store: { file: records.db, key: { file: store-key } }";
+    let problems = |owners: &str, admin: &str, store: &str| with(owners, admin, store).expect_err("a mistake").to_string();
+    if cfg!(feature = "store") {
+        let config = with(alice, admin, store).unwrap_or_else(|problems| panic!("{problems}"));
+        assert_eq!(config.public_url.as_deref(), Some("https://gateway-admin.example.org/gw"));
+    }
+    let told = problems(alice, admin, "");
+    assert!(told.contains("owners who link the gateway need `store`") && !told.contains("public_url`: their"), "{told}");
+    for admin in ["", "admin: { socket: admin.sock }"] {
+        let told = problems(alice, admin, store);
+        assert!(told.contains("owners who link the gateway need `admin.public_url`") && !told.contains("need `store`"), "{told}");
+    }
+    assert!(problems(alice, &admin.replace("https", "http"), store).contains("would travel in the clear"));
+    assert!(problems(alice, &admin.replace("/gw/", "/?a=b"), store).contains("without a query"));
+    for twice in [
+        "bob: { authorization_code: true, username: alice }, alice: { authorization_code: true }",
+        "a: { authorization_code: true, subject: x }, b: { authorization_code: true, subject: x }",
+    ] {
+        assert!(problems(twice, admin, store).contains("one user, one owner"));
+    }
+    // Of two with the same name there, one is told by the subject.
+    let told = with("bob: { authorization_code: true, username: alice, subject: x }, alice: { authorization_code: true }", admin, store);
+    assert!(told.is_ok() || cfg!(not(feature = "store")));
+}
+
+#[test]
 fn an_owners_answers_are_kept_apart_from_the_servers() {
     let folder = folder();
     let pat = "    pat: { owners: { alice: { password: { file: client } }, bob: { password: { file: proxy } } } }\nupstreams:";

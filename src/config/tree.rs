@@ -61,6 +61,11 @@ impl Node {
         }
     }
 
+    /// Whether it is a word or two on one line, and no key or token.
+    pub(super) fn is_short(&self) -> bool {
+        matches!(&self.value, Value::Scalar { text, .. } if text.len() < 40 && self.span.place.line == self.span.last_line)
+    }
+
     /// How many values there are in it, itself included.
     fn size(&self) -> usize {
         1 + match &self.value {

@@ -10,10 +10,10 @@ use super::description::keys;
 use super::hosts::{self, Hosts};
 use super::mask::Hidden;
 use super::names::{Names, named_entries};
-use super::problem::{Problem, Problems, Span};
+use super::problem::{Problem, Problems, Span, shown};
 use super::render::Source;
 use super::routes::{self, Surroundings};
-use super::tree::Tree;
+use super::tree::{Tree, Value};
 use super::values::{list, network, number};
 use super::{Gateway, Places, doors, guard, servers, shares, store, upstreams};
 use crate::routing::{RouteConfig, ServedHosts};
@@ -64,12 +64,15 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let mut taken = Vec::new();
     let listeners = keys.read("listeners", checker, |node, checker| doors::listeners(node, keys.section_of("listeners")?, &mut taken, checker));
     let health = keys.open("health", checker).and_then(|keys| doors::health(&keys, &mut taken, checker));
-    let mut socket = None;
+    let (mut socket, mut is_public) = (None, false);
     let admin = keys.open("admin", checker).and_then(|keys| {
         socket = keys.entry("socket").map(|entry| entry.value.span);
+        is_public = keys.names("public_url");
         doors::admin(&keys, &mut taken, checker)
     });
+    let (admin, public_url) = admin.map_or((None, None), |(door, public_url)| (Some(door), public_url));
     let servers = read_servers(keys, checker);
+    servers::linkable(keys, is_public, checker);
     let (upstream_names, upstreams) = read_upstreams(keys, checker);
     let hosts: Hosts = keys
         .read("hosts", checker, |node, checker| Some(hosts::hosts(node, keys.section_of("hosts")?, &servers, &upstream_names, checker)))
@@ -89,6 +92,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     if let (Some(listeners), Some(routes)) = (&listeners, &routes) {
         unserved(listeners, routes, shared.as_ref().zip(keys.key_span("shares")), checker);
         shares::together(keys, shared.as_ref(), routes, checker);
+        unused_upstreams(keys, &upstream_names, routes, checker);
         let asks = |listener: &listener::Config| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != listener::ClientAuth::None);
         guard::unshown(routes, listeners.iter().any(asks), checker);
     }
@@ -99,6 +103,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         listeners: listeners?,
         health,
         admin,
+        public_url,
         authorization_servers: servers.all.into_iter().map(|(_, server)| server).collect(),
         upstreams,
         credentials,
@@ -127,6 +132,20 @@ fn unserved(listeners: &[listener::Config], routes: &[RouteConfig], shares: Opti
     }
     if let Some((shares, span)) = shares {
         shares::unserved(shares, span, &served, checker);
+    }
+}
+
+/// Upstreams to which no route leads. Where there are mistakes, which those are is not known.
+fn unused_upstreams(keys: &Keys<'_>, names: &Names<usize>, routes: &[RouteConfig], checker: &mut Checker<'_>) {
+    let Some(Value::Map(entries)) = keys.entry("upstreams").map(|entry| &entry.value.value) else { return };
+    if !checker.errors.is_empty() {
+        return;
+    }
+    for (name, _) in names.all.iter().filter(|(_, place)| !routes.iter().any(|route| route.upstream == *place)) {
+        let span = entries.iter().find(|entry| entry.key == **name).map_or(keys.span, |entry| entry.key_span);
+        checker.warn(
+            Problem::at(span, format!("no route leads to the upstream `{}`", shown(name))).label("name it as the `upstream` of a route, or leave it out"),
+        );
     }
 }
 

@@ -96,7 +96,7 @@ impl Desk {
         self.servers.borrow().values().filter(|server| *server.config().issuer == *issuer).min_by_key(|server| server.config().identity).cloned()
     }
 
-    /// The server of a section.
+    /// A server that it knows.
     #[must_use]
     pub fn server(&self, identity: ServerIdentity) -> Option<Rc<Server>> {
         self.servers.borrow().get(&identity).cloned()

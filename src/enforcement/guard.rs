@@ -11,12 +11,14 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method};
 use tokio::time::Instant;
 
+use super::config::Rate;
+use super::guesses::Guesses;
 use super::permit::Permit;
 use super::token::present;
 use crate::holes::{Hole, open};
 use crate::jose::Claims;
 use crate::response::{AuthScheme, Rejection, Row};
-use crate::routing::{Assertions, ClientCertificate, Guard, Password};
+use crate::routing::{Assertions, ClientCertificate, Guard, LimitKey, Password};
 use crate::telemetry::Recorder;
 use crate::uma::Timestamp;
 
@@ -30,14 +32,26 @@ pub(super) struct Shown<'a> {
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
     pub(super) certificate: Option<&'a ClientCertificate>,
+    /// Whose wrong credentials are counted together, and how many of them are heard.
+    pub(super) bucket: Option<LimitKey>,
+    pub(super) rate: Rate,
     pub(super) recorder: &'a Recorder,
 }
 
-/// Rows G1 to G4, and D12 to D14 for a Bearer token.
-pub(super) fn judge(guard: &Guard, shown: &Shown<'_>) -> Result<Permit, Rejection> {
+/// Rows G1 to G4, I3b, and D12 to D14 for a Bearer token.
+pub(super) fn judge(guard: &Guard, shown: &Shown<'_>, guesses: &Guesses) -> Result<Permit, Rejection> {
+    let guessed = |credential: &dyn Fn() -> Result<Option<Arc<str>>, Rejection>| {
+        guesses.hear(shown.rate, shown.bucket.as_ref()).map_err(Rejection::TooManyIntrospections)?;
+        credential().inspect_err(|rejection| {
+            if matches!(rejection, Rejection::CredentialRefused(..)) {
+                guesses.wrong(shown.rate, shown.bucket.as_ref());
+            }
+        })
+    };
     let subject = match guard {
-        Guard::Basic(password) => basic(password, shown.headers).map(|()| None)?,
-        Guard::BearerJwt(assertions) => bearer_jwt(assertions, shown)?,
+        Guard::Basic(password) => guessed(&|| basic(password, shown.headers).map(|()| None))?,
+        Guard::BearerJwt(assertions) => guessed(&|| bearer_jwt(assertions, shown))?,
+        // Nobody guesses one.
         Guard::ClientCertificate(certificates) => match shown.certificate {
             Some(certificate) if certificates.accept(certificate) => None,
             _ => return Err(Rejection::CertificateRefused),

@@ -1,5 +1,6 @@
 //! How much one client may cause at the authorization servers: token buckets for each effective client, one count for all workers.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -65,8 +66,14 @@ impl Limiters {
 /// The client's bucket; `None` where the configuration lifts the limits for its address.
 #[must_use]
 pub fn bucket(limits: &Limits, client: &Client) -> Option<LimitKey> {
-    let lifted = limits.off_for.iter().any(|network| network.contains(&client.address()));
-    (!lifted).then(|| client.limit_key())
+    bucket_of(limits, client.address())
+}
+
+/// The bucket of an address; `None` where the configuration lifts the limits for it.
+#[must_use]
+pub fn bucket_of(limits: &Limits, address: IpAddr) -> Option<LimitKey> {
+    let lifted = limits.off_for.iter().any(|network| network.contains(&address));
+    (!lifted).then(|| LimitKey::of(address))
 }
 
 fn quota(rate: Rate) -> Quota {

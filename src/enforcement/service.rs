@@ -13,6 +13,7 @@ use tower::{Layer, Service};
 use super::config::Limits;
 use super::guard::{self, Shown};
 use super::judge::{Asked, AtOnce, Case, Judge};
+use super::limits::bucket_of;
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
 use crate::cache::Memo;
@@ -81,7 +82,7 @@ where
         let route = Arc::clone(routed.route());
         match &route.config().access {
             Access::Protect(protect) => self.protected(routed, &route, protect),
-            Access::Guard(guard) => match guard::judge(guard, &shown(&routed)) {
+            Access::Guard(guard) => match guard::judge(guard, &shown(&routed), &self.judge.guesses) {
                 Ok(permit) => Either::Left(self.inner.call(Permitted::new(routed, permit))),
                 Err(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
             },
@@ -167,13 +168,16 @@ where
 }
 
 /// What a guard looks at.
-fn shown<S>(routed: &Routed<S>) -> Shown<'_> {
+fn shown<S: Snapshot>(routed: &Routed<S>) -> Shown<'_> {
     Shown {
         method: routed.method(),
         headers: routed.headers(),
         path: routed.path().as_str(),
         query: routed.query().map(crate::path::Query::as_str),
         certificate: routed.peer().certificate.as_deref(),
+        // Not the client whom it names: whoever shows the credential is the other end itself.
+        bucket: bucket_of(routed.snapshot().limits(), routed.peer().address.ip().to_canonical()),
+        rate: routed.snapshot().limits().introspections,
         recorder: routed.recorder(),
     }
 }

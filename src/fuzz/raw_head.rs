@@ -42,7 +42,7 @@ pub fn raw_head(input: &[u8]) {
 
 fn verdicts(bytes: &[u8], piece: usize, asked: usize) -> Vec<Option<&'static str>> {
     let mut raw = RawHeads::new(32 * 1024);
-    bytes.chunks(piece).for_each(|piece| raw.read(piece));
+    bytes.to_vec().chunks_mut(piece).for_each(|piece| raw.read(piece));
     (0..asked).map(|_| raw.asked()).collect()
 }
 
@@ -94,7 +94,8 @@ fn chunks(bytes: &[u8], mut at: usize) -> Option<usize> {
         let (size, behind) = line(bytes, at)?;
         let digits = size.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let follows = size.get(digits).is_some_and(|byte| matches!(byte, b' ' | b'\t' | b';')) || size.len() == digits + 2;
-        let size = number(size.get(..digits)?, 16).filter(|_| follows && size.ends_with(b"\r\n"))?;
+        let shown = size.get(digits..)?.strip_suffix(b"\r\n").is_some_and(|behind| behind.iter().all(|byte| *byte == b'\t' || !byte.is_ascii_control()));
+        let size = number(size.get(..digits)?, 16).filter(|_| follows && shown)?;
         at = behind.checked_add(usize::try_from(size).ok()?)?;
         if size == 0 {
             break;

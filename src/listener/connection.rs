@@ -47,6 +47,11 @@ const HYPERS_FIELDS: usize = 100;
 /// What a connection on which nothing is being asked gets when the listener stops.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
+/// What a connection of HTTP/1.1 says to the preface of HTTP/2, where the library closes without a word.
+const NO_HTTP_2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
+Connection: close\r\nContent-Length: 186\r\n\r\n\
+{\"type\":\"urn:uma-gateway:http-version\",\"title\":\"HTTP version not supported\",\"status\":505,\n \"detail\":\"HTTP/2 is not spoken here without asking first: choose it by TLS, or use HTTP/1.1.\"}\n";
+
 /// What all connections of a worker's listener share.
 pub(super) struct Shared<S> {
     pub(super) service: S,
@@ -142,7 +147,10 @@ where
             let ended = until_done(Pin::new(&mut connection), &watchdog, &shared).await;
             if ended.is_some() {
                 let parts = connection.into_parts();
-                let io = parts.io.into_inner();
+                let mut io = parts.io.into_inner();
+                if ended.as_ref().is_some_and(|ended| ended.as_ref().is_err_and(hyper::Error::is_parse_version_h2)) {
+                    let _ = timeout(LINGER.0, io.write_all(NO_HTTP_2)).await;
+                }
                 after(io, upgraded.take(), parts.read_buf, &shared.under_way, &settings).await;
             }
             ended
@@ -190,7 +198,7 @@ fn changed(answer: &mut http::Response<Body>, offered: bool, watchdog: &Watchdog
 fn before_a_request(error: &hyper::Error) -> Option<Event> {
     match error {
         error if error.is_parse_too_large() => Some(Event::HeadTooLarge),
-        error if error.is_parse() => Some(Event::Malformed),
+        error if error.is_parse() || error.is_parse_version_h2() => Some(Event::Malformed),
         _ => None,
     }
 }

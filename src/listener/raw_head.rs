@@ -1,11 +1,12 @@
 //! What the HTTP library settles without a word, found in the bytes as they pass.
 //!
-//! hyper drops a Content-Length beside a Transfer-Encoding, merges lengths that are equal and cuts a target at `#`; the request that it hands over shows
-//! none of it. [`RawHeads`] follows the messages of an HTTP/1 connection from head to head and says of each request whether its head was such a one.
+//! hyper drops a Content-Length beside a Transfer-Encoding, merges lengths that are equal, cuts a target at `#` and lets anything stand in a chunk's extension;
+//! the request that it hands over shows none of it. [`RawHeads`] follows the messages of an HTTP/1 connection from head to head and says of each request whether its head was such a one.
 //! Bodies are stepped over: by their length or, chunked, from size line to size line; where hyper is strict, so is this, and where hyper reads on,
 //! this reads the same.
 //!
-//! It never changes or delays a byte, and keeps none but a line whose end has not come. What it cannot follow is not guessed at: the next request is refused.
+//! It delays no byte, and keeps none but a line whose end has not come. One byte it changes: a chunk's size line that must be refused loses its end, so that
+//! hyper refuses it as it does others. What it cannot follow is not guessed at: the next request is refused.
 
 use std::mem;
 
@@ -74,24 +75,26 @@ impl RawHeads {
     }
 
     /// These bytes were read; none may be left out.
-    pub(crate) fn read(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn read(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() && self.awaited != Line::Ignored {
             if self.skip > 0 {
                 let step = usize::try_from(self.skip).unwrap_or(usize::MAX).min(bytes.len());
                 self.skip = self.skip.saturating_sub(step as u64);
-                bytes = bytes.get(step..).unwrap_or_default();
+                bytes = mem::take(&mut bytes).get_mut(step..).unwrap_or_default();
                 continue;
             }
-            let Some((line, rest)) = memchr(b'\n', bytes).and_then(|end| bytes.split_at_checked(end.saturating_add(1))) else {
-                return self.keep(bytes);
-            };
+            let Some(end) = memchr(b'\n', bytes) else { return self.keep(bytes) };
+            let Some((line, rest)) = mem::take(&mut bytes).split_at_mut_checked(end.saturating_add(1)) else { return };
             bytes = rest;
-            if self.begun.is_empty() {
-                self.line(line);
+            let passes = if self.begun.is_empty() {
+                self.line(line)
             } else {
                 let mut whole = mem::take(&mut self.begun);
                 whole.extend_from_slice(line);
-                self.line(&whole);
+                self.line(&whole)
+            };
+            if let (false, Some(end)) = (passes, line.last_mut()) {
+                *end = 0;
             }
         }
     }
@@ -114,8 +117,8 @@ impl RawHeads {
         }
     }
 
-    /// A whole line, with its end.
-    fn line(&mut self, line: &[u8]) {
+    /// A whole line, with its end. Whether hyper may see it as it is.
+    fn line(&mut self, line: &[u8]) -> bool {
         let empty = matches!(line, b"\n" | b"\r\n");
         self.awaited = match self.awaited {
             // Empty lines before a head are passed over (RFC 9112, 2.2).
@@ -128,6 +131,10 @@ impl RawHeads {
             Line::Field => {
                 self.head.field(line);
                 Line::Field
+            }
+            Line::ChunkSize if !is_text(line) && !open(Hole::ContradictionsPassed) => {
+                self.awaited = self.lost();
+                return false;
             }
             Line::ChunkSize => match chunk_size(line) {
                 Some(0) => Line::Trailer,
@@ -144,6 +151,7 @@ impl RawHeads {
             Line::ChunkEnd | Line::Trailer => self.lost(),
             Line::Ignored => Line::Ignored,
         };
+        true
     }
 
     fn head_ended(&mut self) -> Line {
@@ -209,6 +217,11 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
     let digits = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (size, behind) = line.split_at_checked(digits)?;
     matches!(behind.first(), None | Some(b' ' | b'\t' | b';')).then(|| number(size, 16)).flatten()
+}
+
+/// Whether a size line is of the octets that an extension may hold: tabs, and all that is no control character (RFC 9112, 7.1.1). hyper looks for line feeds only.
+fn is_text(line: &[u8]) -> bool {
+    line.strip_suffix(b"\r\n").is_none_or(|line| line.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..)))
 }
 
 /// Digits and nothing else, as hyper reads them.

@@ -17,7 +17,7 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// What is said of the first requests, when the bytes come in pieces of this size.
 fn verdicts(raw: &str, requests: usize, piece: usize) -> Vec<Option<&'static str>> {
     let mut heads = RawHeads::new(1024);
-    raw.as_bytes().chunks(piece).for_each(|piece| heads.read(piece));
+    raw.as_bytes().to_vec().chunks_mut(piece).for_each(|piece| heads.read(piece));
     (0..requests).map(|_| heads.asked()).collect()
 }
 
@@ -71,6 +71,8 @@ fn what_cannot_be_followed_is_followed_by_nothing() {
         chunked("x\r\n"),
         chunked("1\na\r\n0\r\n\r\n"),
         chunked("1x\r\na\r\n0\r\n\r\n"),
+        chunked("1;x=\u{0}\r\na\r\n0\r\n\r\n"),
+        chunked("1\r\na\r\n0;\u{1b}\r\n\r\n"),
         chunked("1\r\nab\r\n0\r\n\r\n"),
         chunked("0\r\nX: a\n\r\nY: b\r\n\r\n"),
         chunked("10000000000000000\r\n"),
@@ -84,8 +86,20 @@ fn what_cannot_be_followed_is_followed_by_nothing() {
 #[test]
 fn a_head_that_comes_whole_leaves_nothing_behind() {
     let mut heads = RawHeads::new(1024);
-    heads.read(GET.as_bytes());
+    heads.read(&mut GET.as_bytes().to_vec());
     assert_eq!(heads.begun.capacity(), 0);
+}
+
+#[test]
+fn a_size_line_with_a_control_character_loses_its_end_and_no_other_byte_changes() {
+    let raw = post("Transfer-Encoding: chunked", "1;a=\"b\t\u{e9}\"\r\na\r\n2;x=\u{7f}\r\n\r\n\r\n0\r\n\r\n");
+    let end = raw.find("\u{7f}\r\n").unwrap() + 2;
+    let expected = [&raw.as_bytes()[..end], b"\0", &raw.as_bytes()[end + 1..]].concat();
+    for piece in 1..=raw.len() {
+        let (mut heads, mut bytes) = (RawHeads::new(1024), raw.as_bytes().to_vec());
+        bytes.chunks_mut(piece).for_each(|piece| heads.read(piece));
+        assert_eq!(bytes, expected, "in pieces of {piece}");
+    }
 }
 
 /// What hyper makes of the bytes: for each request whether it was marked as one to refuse.

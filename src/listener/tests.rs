@@ -407,6 +407,39 @@ async fn rest_has_answer(mut stream: TcpStream) -> bool {
     stream.read(&mut some).await.is_ok_and(|bytes| bytes > 0)
 }
 
+#[tokio::test]
+async fn a_control_character_in_a_chunks_extension_is_refused_and_the_connection_closed() {
+    beside(Settings::default(), reader(), async |address| {
+        for size in ["5;x=\0", "5;x=\u{1b}[2J", "5;x=\ry", "5 ;x=\u{7f}"] {
+            let answers = send(
+                address,
+                &format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{size}\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+            )
+            .await;
+            assert!(answers.starts_with("HTTP/1.1 400 ") && answers.matches("HTTP/1.1 ").count() == 1, "{size:?}: {answers}");
+        }
+        for size in ["5;x", "5;x=\"a\tb\"", "5 ; x=\u{e9}"] {
+            let answers =
+                send(address, &format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n{size}\r\nhello\r\n0\r\n\r\n"))
+                    .await;
+            assert!(answers.starts_with("HTTP/1.1 200 ") && answers.ends_with("\r\n\r\n5"), "{size:?}: {answers}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_preface_of_http_2_is_told_that_it_is_not_spoken_here() {
+    beside(Settings::default(), hello(), async |address| {
+        let answer = send(address, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 505 ") && head.contains("Connection: close"), "{answer}");
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
+        assert!(body.contains("\"status\":505"), "{answer}");
+    })
+    .await;
+}
+
 #[test]
 fn an_address_that_is_taken_is_an_error_that_names_it_and_workers_share_ours() {
     let bound = bind(&config()).unwrap();

@@ -257,7 +257,8 @@ impl Watchdog {
         }
     }
 
-    fn read(&self, bytes: &[u8]) {
+    /// These bytes were read. What must be refused and the library would pass over is spoiled, so that it refuses it.
+    fn read(&self, bytes: &mut [u8]) {
         if bytes.is_empty() {
             return;
         }
@@ -411,8 +412,9 @@ impl AsyncRead for Watched {
         if self.begun.has_remaining() {
             let bytes = self.begun.len().min(buffer.remaining());
             let bytes = self.begun.split_to(bytes);
+            let before = buffer.filled().len();
             buffer.put_slice(&bytes);
-            self.watchdog.read(&bytes);
+            self.watchdog.read(buffer.filled_mut().get_mut(before..).unwrap_or_default());
             return Poll::Ready(Ok(()));
         }
         if self.watchdog.half_closed.get().is_some() {
@@ -423,7 +425,7 @@ impl AsyncRead for Watched {
         if matches!(outcome, Poll::Ready(Ok(()))) && buffer.filled().len() == before && buffer.remaining() > 0 && self.watchdog.bears_end() {
             return Poll::Pending;
         }
-        self.watchdog.read(buffer.filled().get(before..).unwrap_or_default());
+        self.watchdog.read(buffer.filled_mut().get_mut(before..).unwrap_or_default());
         if self.watchdog.flooded.get() {
             // What has come is not looked at: the library would go on while there is more.
             return Poll::Ready(Err(self.break_off(context)));

@@ -10,8 +10,22 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use super::{CanonicalPath, compatible, decoded};
 
 /// What a canonical path cannot hold as it is.
-const ESCAPED: &AsciiSet =
-    &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'^').add(b'`').add(b'{').add(b'}').add(b'|').add(b'#').add(b'?').add(b'%').add(b'\\').add(b'/').add(b';');
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'}')
+    .add(b'|')
+    .add(b'#')
+    .add(b'?')
+    .add(b'%')
+    .add(b'\\')
+    .add(b'/')
+    .add(b';');
 
 /// The one spelling of a path that needs no opt-in: without a trailing slash, and without an escape that could be left out.
 #[must_use]

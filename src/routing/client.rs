@@ -123,12 +123,6 @@ impl Client {
     pub const fn is_through_trusted(&self) -> bool {
         self.through_trusted
     }
-
-    /// What limits count by.
-    #[must_use]
-    pub fn limit_key(&self) -> LimitKey {
-        LimitKey::of(self.address)
-    }
 }
 
 impl LimitKey {

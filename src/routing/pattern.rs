@@ -111,6 +111,21 @@ impl Pattern {
         Ok(pattern)
     }
 
+    /// The first literal that is a parameter in other programs' notation, `:name`: where it begins in the text, and the whole with parameters.
+    #[must_use]
+    pub fn as_elsewhere(&self) -> Option<(usize, String)> {
+        let named = |segment: &str| segment.strip_prefix(':').filter(|name| is_name(name)).map(|name| format!("{{{name}}}"));
+        let (mut offset, mut first, mut whole) = (0, None, Vec::new());
+        for segment in self.text.split('/') {
+            let parameter = named(segment);
+            first = first.or_else(|| parameter.as_ref().map(|_| offset));
+            whole.push(parameter.unwrap_or_else(|| segment.to_owned()));
+            offset += segment.len() + 1;
+        }
+        let whole = whole.join("/");
+        first.filter(|_| Self::parse(&whole).is_ok()).map(|first| (first, whole))
+    }
+
     /// The names of its parameters, from the left.
     pub fn parameters(&self) -> impl Iterator<Item = &Arc<str>> {
         self.segments.iter().filter_map(|segment| match segment {
@@ -142,7 +157,10 @@ fn segment(piece: &str, earlier: &[Segment]) -> Result<Segment, (PatternProblemK
 
 fn parameter(name: &str, earlier: &[Segment]) -> Result<Segment, (PatternProblemKind, Option<String>)> {
     if !is_name(name) {
-        return Err((PatternProblemKind::ParameterName, None));
+        // Elsewhere a parameter may say what it matches: `{id:[0-9]+}`, `{id?}`, `{*rest}`.
+        let rest = name.strip_prefix('*').filter(|name| is_name(name)).map(|_| "**".to_owned());
+        let plain = name.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_' && letter != '-').next().filter(|name| is_name(name));
+        return Err((PatternProblemKind::ParameterName, rest.or_else(|| plain.map(|name| format!("{{{name}}}")))));
     }
     let mut count = 0;
     for segment in earlier {
@@ -174,6 +192,10 @@ fn literal(piece: &str) -> Result<&str, (PatternProblemKind, Option<String>)> {
         Ok(path) => Err((PatternProblemKind::NotCanonical, path.as_str().get(1..).map(str::to_owned))),
         // Written as a person reads it: spaces, umlauts, quotes. The escaped form is what requests carry.
         Err(PathProblem::Byte) => {
+            // A parameter in the notation of other programs.
+            if let Some(name) = piece.strip_prefix('<').and_then(|piece| piece.strip_suffix('>')).filter(|name| is_name(name)) {
+                return Err((PatternProblemKind::NotCanonical, Some(format!("{{{name}}}"))));
+            }
             let escaped = escape(piece);
             match CanonicalPath::parse(format!("/{escaped}")) {
                 Ok(_) => Err((PatternProblemKind::NotCanonical, Some(escaped))),

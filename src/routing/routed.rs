@@ -108,19 +108,24 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
         record.route = Some(Arc::clone(route.pattern()));
         record.route_line = Some(route.place().line);
     });
+    // A page of another origin may read why, whoever says so.
+    let refused = |rejection| {
+        cors::mark(&route, &head.headers, &recorder);
+        Err(rejection)
+    };
     // A link leads only where its owner has registered something, whatever the configuration has made of that path since.
     if link.is_some() && !route.is_shared() {
-        return Err(Rejection::NoResource);
+        return refused(Rejection::NoResource);
     }
     if let Err(problem) = table.check_readings(authority.host(), &path, &route) {
         if problem.is_opt_in() {
             recorder.with(|record| record.opt_ins = path.needs().beyond(route.config().opt_ins));
         }
-        return Err(unsafe_path(problem));
+        return refused(unsafe_path(problem));
     }
     // There is no ordinary request behind it that could pass the offer over.
     if head.extensions.get::<Extended>().is_some() && upgrade::asked(&head, &body, route.config()).is_none() {
-        return Err(Rejection::MethodRefused);
+        return refused(Rejection::MethodRefused);
     }
     if let Some(answer) = cors::preflight(&route, &head.method, &head.headers, &recorder) {
         return Ok(Step::Answer(answer));

@@ -209,6 +209,10 @@ fn answers_on_a_route_with_cors_can_be_read_by_its_origins_only() {
 
     assert_eq!(noted(&world, "/albums/x", &[]), [(VARY, HeaderValue::from_static("Origin"))]);
     assert_eq!(noted(&world, "/silent/x", &[("origin", APP)]), []);
+    // Why a path is refused as well, where its route is known.
+    assert!(matches!(ask(&world, "GET", "/albums/a%2Fb", &[("origin", APP)]).0, Err(Rejection::UnsafePath(_))));
+    assert_eq!(noted(&world, "/albums/a%2Fb", &[("origin", APP)]), allowed);
+    assert_eq!(noted(&world, "/nowhere", &[("origin", APP)]), []);
 }
 
 #[test]

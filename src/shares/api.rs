@@ -61,7 +61,9 @@ impl Api {
         let path = request.uri().path().to_owned();
         let id = match path.strip_prefix("/shares").map(|rest| rest.strip_prefix('/')) {
             Some(None) if path == "/shares" => None,
-            Some(Some("openapi.json")) if matches!(*request.method(), Method::GET | Method::HEAD) => return text(StatusCode::OK, "application/json", DESCRIPTION),
+            Some(Some("openapi.json")) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+                return text(StatusCode::OK, "application/json", DESCRIPTION);
+            }
             Some(Some("openapi.json")) => return only("GET, HEAD"),
             Some(Some(id)) => Some(id),
             _ => return problem(StatusCode::NOT_FOUND, "the API is at /shares, and what it is at /shares/openapi.json"),

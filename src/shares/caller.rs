@@ -64,12 +64,7 @@ fn owner(config: &Config, mut introspection: Introspection) -> Result<Caller, An
     let scopes = scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| Scope(scope.into())).collect();
     // What it may do elsewhere says nothing here.
     introspection.permissions = vec![Permission { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }];
-    let need = Need {
-        server: &config.server,
-        resource: &ResourceId::of_token(),
-        scopes: std::slice::from_ref(&config.scope),
-        scopes_match: ScopesMatch::All,
-    };
+    let need = Need { server: &config.server, resource: &ResourceId::of_token(), scopes: std::slice::from_ref(&config.scope), scopes_match: ScopesMatch::All };
     match decide(&need, &introspection, Timestamp::now()) {
         Decision::Permit { leniently: false, .. } => {}
         Decision::Insufficient | Decision::Permit { .. } => return Err(insufficient(&config.scope)),

@@ -168,11 +168,6 @@ impl Registrar {
         let _name = self.hold_name(&resource.owner, &resource.name)?;
         let Some(hold) = self.hold_link(&resource) else { return Err(Trouble::PathTaken) };
         let (issuer, owner) = (&resource.authorization_server, &resource.owner);
-        if let Some(path) = &resource.path
-            && self.store.resource_at(issuer, path).await?.is_some()
-        {
-            return Err(Trouble::PathTaken);
-        }
         if self.store.count_of(issuer, owner).await? >= most {
             return Err(Trouble::TooMany);
         }

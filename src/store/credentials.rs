@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use sqlx::{Row as _, SqliteConnection};
 
 use super::crypto::{KeyRing, Place};
+use super::database::begin;
 use super::error::StoreError;
 use super::records::{Credential, CredentialKey};
 use crate::secret::Secret;
@@ -31,7 +32,7 @@ pub(super) async fn check_keys(connection: &mut SqliteConnection, keys: &KeyRing
 pub(super) async fn rotate(connection: &mut SqliteConnection, keys: &KeyRing) -> Result<u64, StoreError> {
     let mut renewed = 0;
     loop {
-        let mut transaction = connection.begin().await?;
+        let mut transaction = begin(connection).await?;
         let query = sqlx::query("SELECT record, authorization_server, owner, key_id, access_token, refresh_token FROM credential WHERE key_id <> ? LIMIT ?");
         let rows = query.bind(keys.current()).bind(BATCH).fetch_all(&mut *transaction).await?;
         if rows.is_empty() {
@@ -56,17 +57,18 @@ pub(super) async fn rotate(connection: &mut SqliteConnection, keys: &KeyRing) ->
 }
 
 pub(super) async fn put(connection: &mut SqliteConnection, keys: &KeyRing, credential: &Credential) -> Result<CredentialKey, StoreError> {
-    let Credential { authorization_server: server, owner, access_token, refresh_token, expires_at, scope } = credential;
+    let Credential { authorization_server: server, owner, access_token, refresh_token, expires_at, scope, grantee } = credential;
     let (access, refresh) = sealed(keys, server, owner, (access_token, refresh_token.as_ref()))?;
     // Not with RETURNING: the driver hands a row out before the statement has come to its end, and the disk may not have it then.
-    let mut transaction = connection.begin().await?;
+    let mut transaction = begin(connection).await?;
     let insert = sqlx::query(
-        "INSERT INTO credential (authorization_server, owner, key_id, access_token, refresh_token, expires_at, scope) VALUES (?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO credential (authorization_server, owner, key_id, access_token, refresh_token, expires_at, scope, grantee)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (authorization_server, owner) DO UPDATE SET key_id = excluded.key_id, access_token = excluded.access_token,
-         refresh_token = excluded.refresh_token, expires_at = excluded.expires_at, scope = excluded.scope",
+         refresh_token = excluded.refresh_token, expires_at = excluded.expires_at, scope = excluded.scope, grantee = excluded.grantee",
     );
     let insert = insert.bind(server).bind(owner).bind(keys.current()).bind(access).bind(refresh);
-    insert.bind(expires_at.map(seconds)).bind(scope).execute(&mut *transaction).await?;
+    insert.bind(expires_at.map(seconds)).bind(scope).bind(grantee).execute(&mut *transaction).await?;
     let select = sqlx::query("SELECT record FROM credential WHERE authorization_server = ? AND owner = ?");
     let record = select.bind(server).bind(owner).fetch_one(&mut *transaction).await?.try_get(0)?;
     transaction.commit().await?;
@@ -74,17 +76,22 @@ pub(super) async fn put(connection: &mut SqliteConnection, keys: &KeyRing, crede
 }
 
 pub(super) async fn of(connection: &mut SqliteConnection, keys: &KeyRing, server: &str, owner: &str) -> Result<Option<Credential>, StoreError> {
-    let query = sqlx::query("SELECT key_id, access_token, refresh_token, expires_at, scope FROM credential WHERE authorization_server = ? AND owner = ?");
+    let query =
+        sqlx::query("SELECT key_id, access_token, refresh_token, expires_at, scope, grantee FROM credential WHERE authorization_server = ? AND owner = ?");
     let Some(row) = query.bind(server).bind(owner).fetch_optional(connection).await? else { return Ok(None) };
     let (access_token, refresh_token) = opened(&row, keys, server, owner)?;
     let expires_at = row.try_get::<Option<i64>, _>("expires_at")?.map(time);
     let (authorization_server, owner) = (server.to_owned(), owner.to_owned());
-    Ok(Some(Credential { authorization_server, owner, access_token, refresh_token, expires_at, scope: row.try_get("scope")? }))
+    let (scope, grantee) = (row.try_get("scope")?, row.try_get("grantee")?);
+    Ok(Some(Credential { authorization_server, owner, access_token, refresh_token, expires_at, scope, grantee }))
 }
 
 pub(super) async fn forget(connection: &mut SqliteConnection, server: &str, owner: &str) -> Result<bool, StoreError> {
     let delete = sqlx::query("DELETE FROM credential WHERE authorization_server = ? AND owner = ?");
-    Ok(delete.bind(server).bind(owner).execute(connection).await?.rows_affected() > 0)
+    let mut transaction = begin(connection).await?;
+    let deleted = delete.bind(server).bind(owner).execute(&mut *transaction).await?.rows_affected();
+    transaction.commit().await?;
+    Ok(deleted > 0)
 }
 
 type Tokens<'a> = (&'a Secret, Option<&'a Secret>);

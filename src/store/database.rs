@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteLockingMode, SqliteSynchronous};
-use sqlx::{ConnectOptions as _, Executor as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Sqlite, SqliteConnection, Transaction};
 
 use super::error::{StoreError, result};
 use super::migrations;
@@ -52,6 +52,17 @@ pub(super) async fn open(file: &Path) -> Result<SqliteConnection, StoreError> {
     connection.execute("PRAGMA journal_mode = WAL").await.map_err(|error| of_file(file, error))?;
     migrations::migrate(&mut connection, schema, migrations::MIGRATIONS).await?;
     Ok(connection)
+}
+
+/// Begins a transaction. What a commit that failed has left open is taken back first: another one inside of it would be called done and be on no disk. The
+/// driver cannot tell, since the database may have taken the failed one back by itself.
+///
+/// # Errors
+/// The database failed.
+pub(super) async fn begin(connection: &mut SqliteConnection) -> Result<Transaction<'_, Sqlite>, StoreError> {
+    // An error means that none is open, which is the usual case.
+    let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
+    Ok(connection.begin().await?)
 }
 
 /// What the first statements that read the file can find.

@@ -2,9 +2,9 @@
 //!
 //! A [`Lookup`] finds nothing until the store is open, and nothing ever in a build without records: what is not found is closed. Nothing here waits.
 
+use std::sync::Arc;
 #[cfg(feature = "store")]
 use std::sync::OnceLock;
-use std::sync::Arc;
 
 #[cfg(feature = "store")]
 use super::view::View;

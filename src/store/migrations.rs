@@ -14,7 +14,8 @@ use super::error::StoreError;
 const APPLICATION: i64 = 0x554d_4147;
 
 /// The n-th one leads to schema n.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE credential (
     record INTEGER PRIMARY KEY AUTOINCREMENT,
     authorization_server TEXT NOT NULL,
@@ -49,7 +50,11 @@ CREATE TABLE resource (
 CREATE INDEX resource_owner ON resource (authorization_server, owner, record);
 CREATE INDEX resource_unsettled ON resource (record) WHERE state <> 'registered';
 CREATE INDEX resource_credential ON resource (credential);
-"];
+",
+    "
+ALTER TABLE credential ADD COLUMN grantee TEXT NOT NULL DEFAULT '';
+",
+];
 
 /// The schema of the file that is open. An empty file has none.
 ///

@@ -91,6 +91,8 @@ pub struct Credential {
     pub expires_at: Option<SystemTime>,
     /// `scope`, as the server has granted it.
     pub scope: String,
+    /// Which client it was issued to, and as whom the server knows the owner, in the words of whoever keeps it: with other words it is another's.
+    pub grantee: String,
 }
 
 impl Resource {

@@ -2,11 +2,12 @@
 
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use sqlx::{Row as _, SqliteConnection};
 
+use super::database::begin;
 use super::error::StoreError;
-use super::open::weight;
 use super::lookup::{Registered, ResourceKey};
+use super::open::weight;
 use super::records::{CredentialKey, Resource, ResourceRecord, State};
 use super::view::{Filling, View};
 
@@ -43,12 +44,15 @@ pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resourc
          VALUES ('wanted', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
     let insert = insert.bind(authorization_server).bind(path).bind(link).bind(owner).bind(name).bind(kind).bind(icon_uri);
-    let inserted = insert.bind(scopes).bind(upstream).bind(credential.map(|key| key.0)).execute(connection).await?;
+    let inserted = insert.bind(scopes).bind(upstream).bind(credential.map(|key| key.0));
+    let mut transaction = begin(connection).await?;
+    let inserted = inserted.execute(&mut *transaction).await?;
+    transaction.commit().await?;
     Ok(ResourceKey(inserted.last_insert_rowid()))
 }
 
 pub(super) async fn registered(connection: &mut SqliteConnection, key: ResourceKey, id: &str, policy: Option<&str>) -> Result<ResourceRecord, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = begin(connection).await?;
     let update = sqlx::query(
         "UPDATE resource SET state = 'registered', resource_id = ?1, user_access_policy_uri = ?2
          WHERE record = ?3 AND (state = 'wanted' OR state = 'registered' AND resource_id = ?1)",
@@ -62,7 +66,7 @@ pub(super) async fn registered(connection: &mut SqliteConnection, key: ResourceK
 }
 
 pub(super) async fn unwant(connection: &mut SqliteConnection, key: ResourceKey) -> Result<ResourceRecord, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = begin(connection).await?;
     sqlx::query("UPDATE resource SET state = 'unwanted' WHERE record = ?").bind(key.0).execute(&mut *transaction).await?;
     let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
     transaction.commit().await?;
@@ -70,7 +74,7 @@ pub(super) async fn unwant(connection: &mut SqliteConnection, key: ResourceKey) 
 }
 
 pub(super) async fn remove(connection: &mut SqliteConnection, key: ResourceKey) -> Result<ResourceRecord, StoreError> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = begin(connection).await?;
     let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
     if matches!(record.state, State::Registered { .. }) {
         return Err(StoreError::Absent);

@@ -87,7 +87,7 @@ async fn the_schema_that_was_released_stays_as_it_is() {
     use aws_lc_rs::digest::{SHA256, digest};
     let digests: Vec<String> =
         MIGRATIONS.iter().map(|step| digest(&SHA256, step.as_bytes()).as_ref().iter().take(4).map(|octet| format!("{octet:02x}")).collect()).collect();
-    assert_eq!(digests, ["f188bf66"], "a step that files have made is not changed: add another one");
+    assert_eq!(digests, ["f188bf66", "f3e366ef"], "a step that files have made is not changed: add another one");
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ use super::config::{Format, Level, LogConfig};
 use super::line::plain;
 use super::time::Rfc3339;
 
+/// The target of events that belong into the audit log as well: what was decided about an owner, without a request.
+pub const AUDITED: &str = concat!(env!("CARGO_CRATE_NAME"), "::audit");
+
 /// Overrides `log.level`, in the form `warn,uma_gateway=debug`.
 const FILTER_VARIABLE: &str = "UMA_GATEWAY_LOG";
 
@@ -37,7 +40,7 @@ fn filter(level: Level) -> Targets {
     };
     // What h2 warns of is what a peer does, as often as it likes.
     let ours = Targets::new().with_default(level.min(tracing::Level::WARN)).with_target(env!("CARGO_CRATE_NAME"), level);
-    ours.with_target("h2", tracing::Level::ERROR)
+    ours.with_target("h2", tracing::Level::ERROR).with_target(AUDITED, tracing::Level::INFO)
 }
 
 /// Writes events as lines.
@@ -48,7 +51,8 @@ struct Events {
 
 impl<S: Subscriber> Layer<S> for Events {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
-        self.telemetry.send_event(line(self.format, event, SystemTime::now()));
+        let audited = event.metadata().target() == AUDITED;
+        self.telemetry.send_event(line(self.format, event, SystemTime::now()), audited);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Servers that the gateway needs: a failing one is named in the log and in a metric, once, not per request.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +25,8 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     metrics: Arc<Metrics>,
     dependencies: Mutex<Vec<Arc<Dependency>>>,
+    /// Owners without consent, by authorization server.
+    consents: Mutex<BTreeMap<Arc<str>, Vec<Arc<str>>>>,
 }
 
 /// A server that the gateway needs. All threads share one of each.
@@ -46,7 +49,7 @@ impl Health {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Inner { metrics, dependencies: Mutex::default() }))
+        Self(Arc::new(Inner { metrics, dependencies: Mutex::default(), consents: Mutex::default() }))
     }
 
     /// The dependency of this kind (`authorization_server`, `upstream`) and name; the same one each time.
@@ -74,8 +77,22 @@ impl Health {
         self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|one| !one.hidden.load(Ordering::Relaxed)).cloned().collect()
     }
 
+    /// These owners have to consent at an authorization server, and no others.
+    pub fn owners_without_consent(&self, authorization_server: &Arc<str>, owners: Vec<Arc<str>>) {
+        self.0.metrics.owners_without_consent(authorization_server, owners.len());
+        self.0.consents.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(authorization_server), owners);
+    }
+
+    /// The owners who have to consent, each with the authorization server.
+    #[must_use]
+    pub fn without_consent(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        let consents = self.0.consents.lock().unwrap_or_else(PoisonError::into_inner);
+        consents.iter().flat_map(|(server, owners)| owners.iter().map(|owner| (Arc::clone(server), Arc::clone(owner)))).collect()
+    }
+
     /// Shows those that `named` holds for, by kind and name, and no others: another configuration is in force.
     pub fn show(&self, named: impl Fn(&str, &str) -> bool) {
+        self.0.consents.lock().unwrap_or_else(PoisonError::into_inner).retain(|server, _| named("authorization_server", server));
         for one in &*self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner) {
             one.show(named(one.kind, &one.name));
         }

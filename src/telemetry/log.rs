@@ -65,8 +65,8 @@ struct Shared {
 /// What the thread is sent.
 enum Message {
     Record(Box<Record>),
-    /// One event, with its line end left off.
-    Event(Vec<u8>),
+    /// One event, with its line end left off; whether it belongs into the audit log as well.
+    Event(Vec<u8>, bool),
     /// To be called when everything before it has been written.
     Settled(Box<dyn FnOnce() + Send>),
     /// The same, and the last spans are sent before.
@@ -150,8 +150,8 @@ impl Telemetry {
     }
 
     /// Hands an event over; never waits.
-    pub(super) fn send_event(&self, line: Vec<u8>) {
-        self.hand_over(Message::Event(line));
+    pub(super) fn send_event(&self, line: Vec<u8>, audited: bool) {
+        self.hand_over(Message::Event(line, audited));
     }
 
     /// Returns when everything that was sent before has been written (or at once, when the thread is far behind).
@@ -274,8 +274,9 @@ impl Writer {
                 self.traces.iter().for_each(|traces| traces.export(&record));
                 self.ring.push(record);
             }
-            Message::Event(line) => {
-                let lost = self.out.line(|out| out.extend_from_slice(&line));
+            Message::Event(line, audited) => {
+                let audit = self.audit_file.as_mut().filter(|_| audited);
+                let lost: u64 = std::iter::once(&mut self.out).chain(audit).map(|sink| sink.line(|out| out.extend_from_slice(&line))).sum();
                 self.unwritten(lost);
             }
             Message::Settled(then) => {

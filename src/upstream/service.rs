@@ -7,8 +7,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{HOST, SET_COOKIE};
+use futures_util::FutureExt as _;
+use http::header::{HOST, SET_COOKIE, TRANSFER_ENCODING};
 use http::{Response, StatusCode};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -117,14 +119,25 @@ async fn ask(
     if head.status.is_success() && handshake.as_ref().is_some_and(Handshake::is_extended) {
         return Err(UpstreamError::Answer("a handshake that was answered as an ordinary request"));
     }
+    let chunked = head.headers.contains_key(TRANSFER_ENCODING) && matches!(connection, Connection::H1(_));
     // An answer that is refused takes its connection with it: where the next one begins is not certain.
     let named = named_by_connection(&head.headers);
     let mut head = relay(head, private)?;
     if let Some(cookie) = group.cookie(config, stuck, place, recorder.with(|record| record.scheme)) {
         head.headers.append(SET_COOKIE, cookie);
     }
-    let answer = Body::stream(body).watched(Box::new(Lease::new(connection, busy, config, named)));
+    let body = if chunked { begun(body)? } else { Body::stream(body) };
+    let answer = body.watched(Box::new(Lease::new(connection, busy, config, named)));
     Ok(Response::from_parts(head, upload.into_iter().fold(answer, |answer, upload| answer.watched(upload.answered()))))
+}
+
+/// The body of an answer in chunks, with what of it has come together with the head: where that is malformed already, the client can still be told.
+fn begun(mut body: Incoming) -> Result<Body, UpstreamError> {
+    match body.frame().now_or_never().flatten() {
+        Some(Ok(first)) => Ok(Body::begun(first, body)),
+        Some(Err(error)) => Err(UpstreamError::Exchange(error)),
+        None => Ok(Body::stream(body)),
+    }
 }
 
 /// The tunnel that a stream of HTTP/2 has become (RFC 8441, 5).

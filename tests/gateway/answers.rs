@@ -92,6 +92,7 @@ async fn a_page_of_an_allowed_origin_reads_every_answer() {
     readable(&ask().await, 429);
     readable(&world.ask("PATCH", "/shared/notes.txt").header("Origin", ORIGIN).await, 405);
     readable(&world.get("/shared/notes.txt?access_token=x").header("Origin", ORIGIN).await, 400);
+    readable(&world.get("/shared/a%2Fb").header("Origin", ORIGIN).await, 400);
 }
 
 #[tokio::test]

@@ -276,6 +276,38 @@ async fn a_password_that_is_replaced_stays_good_for_its_grace() {
 }
 
 #[tokio::test]
+async fn whoever_is_wrong_too_often_is_not_heard_for_a_while_and_nobody_else_feels_it() {
+    let (content, key) = (open_content().await, Key::new());
+    let token = |key: &Key| format!("Bearer {}", key.token(&json!({ "alg": "EdDSA" }), &claims(NOTES, "exp", (now() + 60).into())));
+    let basic = |password: &str| format!("Basic {}", STANDARD.encode(format!("gateway:{password}")));
+    let kinds =
+        [("basic: { username: gateway, password: { file: password } }", basic("the password"), basic("a guess")), (JWT, token(&key), token(&Key::new()))];
+    for (accept, right, wrong) in kinds {
+        // One for each second: none comes back while the test runs.
+        let text = guard_of(content.address(), accept).replace("upstreams:", "limits: { introspections: { rate: 1/s, burst: 5 } }\nupstreams:");
+        let guard = Side::start(&text, &[("password", "the password"), ("jwks.json", &jwks(&[&key]))]);
+        // Who asks without a credential guesses nothing, and whoever is right is never counted.
+        for _ in 0..20 {
+            assert_eq!(guard.ask(&format!("GET {NOTES} HTTP/1.1")).await.status, 401);
+            assert_eq!(guard.get(NOTES, &right).await.status, 200);
+        }
+        // Whom it asks for makes nobody another client.
+        let mut answers: Vec<Answer> = Vec::new();
+        while answers.last().is_none_or(|answer| answer.status != 429) && answers.len() < 100 {
+            let claimed = format!("{wrong}\r\nX-Forwarded-For: 192.0.2.{}", answers.len());
+            answers.push(guard.get(NOTES, &claimed).await);
+        }
+        let held_up = answers.pop().expect("an answer");
+        assert!(answers.len() >= 5 && answers.iter().all(|answer| answer.status == 401), "{accept}: {} wrong ones", answers.len());
+        assert_eq!((held_up.status, held_up.json()["type"].as_str()), (429, Some("urn:uma-gateway:too-many-requests")), "{accept}");
+        assert!(!held_up.header("retry-after").is_empty(), "{accept}");
+        let mut other = Connection::open(guard.address(), Some([127, 0, 0, 2].into())).await;
+        other.send(format!("GET {NOTES} HTTP/1.1\r\nAuthorization: {right}\r\nHost: content.internal\r\n\r\n").as_bytes()).await;
+        assert_eq!(other.answer(false).await.status, 200, "{accept}: another client");
+    }
+}
+
+#[tokio::test]
 async fn keys_are_exchanged_on_both_sides_in_either_order_without_a_lost_request() {
     let (content, first, second, third) = (open_content().await, Key::new(), Key::new(), Key::new());
     let guard = Side::start(&guard_of(content.address(), JWT), &[("jwks.json", &jwks(&[&first]))]);

@@ -78,7 +78,9 @@ async fn what_an_owner_shares_is_for_whoever_is_granted_it() {
     assert_eq!(share["link"], format!("https://gateway.example.org/s/{}", id(&share)));
     let resource = world.control().resource_id("Notes").expect("registered");
     let policy = format!("{}/", world.server.issuer());
-    for (member, expected) in [("path", NOTES), ("owner", "alice"), ("name", "Notes"), ("type", "urn:text"), ("state", "registered"), ("resource_id", &*resource)] {
+    for (member, expected) in
+        [("path", NOTES), ("owner", "alice"), ("name", "Notes"), ("type", "urn:text"), ("state", "registered"), ("resource_id", &*resource)]
+    {
         assert_eq!(share[member], expected, "{member}");
     }
     assert_eq!((&share["scopes"], &share["user_access_policy_uri"]), (&json!(["view", "edit"]), &json!(policy)));
@@ -247,7 +249,8 @@ async fn a_withdrawn_share_is_closed_at_once_whatever_the_server_does() {
     assert_eq!(world.listed().len(), 1, "the server has it still");
     world.control().heal(Endpoint::ResourceSet);
     until("it is deleted there", async || world.listed().is_empty().then_some(())).await;
-    let again = until("the path is free", async || Some(world.api("POST", "/shares", &alice, &json!({ "path": NOTES })).await).filter(|a| a.status == 201)).await;
+    let again =
+        until("the path is free", async || Some(world.api("POST", "/shares", &alice, &json!({ "path": NOTES })).await).filter(|a| a.status == 201)).await;
     assert_ne!(again.json()["resource_id"], share["resource_id"]);
     assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 401, "what was granted before is for what was before");
     let second = again.json();
@@ -269,9 +272,8 @@ async fn a_registration_without_an_answer_goes_on_and_is_made_once() {
     assert_eq!(world.get(NOTES).await.status(), 404, "closed as long as the server has not said what it calls it");
     assert_eq!(world.api("PATCH", &target, &alice, &json!({ "name": "x" })).await.status, 409);
     world.control().heal(Endpoint::ResourceSet);
-    let registered = until("it is registered", async || {
-        Some(world.api("GET", &target, &alice, &Value::Null).await.json()).filter(|share| share["state"] == "registered")
-    });
+    let registered =
+        until("it is registered", async || Some(world.api("GET", &target, &alice, &Value::Null).await.json()).filter(|share| share["state"] == "registered"));
     let registered = registered.await;
     assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())], "once");
     assert_eq!(registered["resource_id"].as_str(), world.control().resource_id("Notes").as_deref());
@@ -339,7 +341,15 @@ async fn a_link_names_a_share_and_opens_nothing_by_itself() {
 
 #[tokio::test]
 async fn the_operator_shares_for_anybody_where_no_owner_may() {
-    let world = start(Setup::default().shares()).await;
+    let anywhere = "{ path: \"/{folder}/{name}\", upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().shares().route(anywhere)).await;
+    for (path, status) in [("/s/x", 403), ("/t/x", 201), ("/t/**", 403)] {
+        let answer = world.api("POST", "/shares", KEY, &json!({ "path": path, "owner": "bob" })).await;
+        assert_eq!(answer.status, status, "{path}: links are below /s, and a folder needs a route that has all below {}", answer.text());
+    }
+    world
+        .api("DELETE", &format!("/shares/{}", id(&world.api("GET", "/shares?owner=bob", KEY, &Value::Null).await.json()["shares"][0])), KEY, &Value::Null)
+        .await;
     let share = world.shared(KEY, json!({ "path": "/site/x", "owner": "bob", "name": "Site" })).await;
     assert_eq!((&share["owner"], world.listed()), (&json!("bob"), vec![("bob".to_owned(), "Site".to_owned())]));
     let rpt = world.rpt_for(resource_id(&share), &["view"]);
@@ -369,7 +379,9 @@ async fn a_share_can_have_another_name_and_fewer_scopes() {
     let refused = world.put(NOTES).bearer(&rpt).await;
     assert_eq!((refused.status(), refused.answer.header("allow")), (405, "GET, HEAD"), "at once, whatever was granted");
     assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200);
-    for (change, status) in [(json!({ "name": "taken" }), 409), (json!({ "scopes": ["own"] }), 422), (json!({ "path": "/users/alice/y" }), 400), (json!({}), 200)] {
+    for (change, status) in
+        [(json!({ "name": "taken" }), 409), (json!({ "scopes": ["own"] }), 422), (json!({ "path": "/users/alice/y" }), 400), (json!({}), 200)]
+    {
         assert_eq!(world.api("PATCH", &target, &alice, &change).await.status, status, "{change}");
     }
     assert_eq!(world.api("GET", &target, &alice, &Value::Null).await.json(), changed);
@@ -458,9 +470,9 @@ async fn another_configuration_decides_from_its_reload_on() {
             std::fs::write(world.file(name), secret).expect("a secret");
         }
         std::fs::write(world.file("STORE_KEY"), "0123456789abcdef".repeat(4)).expect("a key");
-        let text = ["CLIENT_SECRET", "PROXY_PASSWORD", "STORE_KEY", "SHARES_KEY"].iter().fold(text, |text, name| {
-            text.replace(&format!("{{ env: {name} }}"), &format!("{{ file: {name} }}"))
-        });
+        let text = ["CLIENT_SECRET", "PROXY_PASSWORD", "STORE_KEY", "SHARES_KEY"]
+            .iter()
+            .fold(text, |text, name| text.replace(&format!("{{ env: {name} }}"), &format!("{{ file: {name} }}")));
         std::fs::write(world.file("gateway.yaml"), text).expect("a configuration");
         world.gateway.reloads().reload(uma_gateway::app::Why::Operator).await.expect("taken");
     };

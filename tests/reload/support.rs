@@ -148,7 +148,7 @@ impl World {
     /// Writes another configuration and takes it into force.
     pub async fn reload(&self, plan: &Plan) -> Result<(), Refused> {
         self.around.plan(plan);
-        self.gateway.reloads().reload(Why::Operator).await
+        self.gateway.reloads().reload(Why::Operator).await.map(drop)
     }
 
     pub fn address(&self) -> SocketAddr {

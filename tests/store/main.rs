@@ -6,8 +6,11 @@ mod credentials;
 mod gateway;
 mod keys;
 mod killed;
+mod link;
 mod million;
 mod opening;
+mod owner;
+mod pats;
 mod resources;
 mod shares;
 
@@ -91,6 +94,7 @@ fn credential(number: usize) -> Credential {
         refresh_token: Some(Secret::from(format!("refresh-token-{number}"))),
         expires_at: Some(std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_900_000_000)),
         scope: "uma_protection".into(),
+        grantee: format!("content-gateway for owner-{number}"),
     }
 }
 
@@ -98,7 +102,9 @@ fn credential(number: usize) -> Credential {
 fn same(one: &Credential, other: &Credential) -> bool {
     let tokens =
         |credential: &Credential| (credential.access_token.expose().to_owned(), credential.refresh_token.as_ref().map(|token| token.expose().to_owned()));
-    let rest = |credential: &Credential| (credential.authorization_server.clone(), credential.owner.clone(), credential.expires_at, credential.scope.clone());
+    let rest = |credential: &Credential| {
+        (credential.authorization_server.clone(), credential.owner.clone(), credential.expires_at, credential.scope.clone(), credential.grantee.clone())
+    };
     tokens(one) == tokens(other) && rest(one) == rest(other)
 }
 

@@ -162,7 +162,8 @@ async fn a_gateway_that_is_killed_loses_no_share_and_registers_none_twice() {
     };
     let shares = tokio::time::timeout(PATIENCE, settled).await.expect("what was half done is finished");
 
-    let mut listed: Vec<String> = server.control().resources().iter().map(|(_, description)| description["name"].as_str().expect("a name").to_owned()).collect();
+    let mut listed: Vec<String> =
+        server.control().resources().iter().map(|(_, description)| description["name"].as_str().expect("a name").to_owned()).collect();
     let mut kept: Vec<String> = shares.iter().map(|share| share["name"].as_str().expect("a name").to_owned()).collect();
     listed.sort();
     kept.sort();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Report;
 use super::resources::{self, Target};
 use super::trouble::Asked;
-use crate::authorization_server::{Answer, AskError, Config, Introspected, Profile, Server};
+use crate::authorization_server::{Answer, AskError, Config, Introspected, PatSource, Profile, Server};
 use crate::http_client::HttpClient;
 use crate::uma::{Rpt, Timestamp};
 
@@ -27,6 +27,11 @@ pub async fn survey(server: &Server, http: &HttpClient, targets: &[Target], repo
     let owners: Vec<Option<&str>> = server.config().owners.keys().map(|owner| Some(&**owner)).collect();
     let (mut open, mut tell_clock) = (true, !dated);
     for owner in if owners.is_empty() { vec![None] } else { owners } {
+        if let Some(name) = owner.filter(|name| links(server.config(), name)) {
+            open = false;
+            linked(server, name, report);
+            continue;
+        }
         if client(server, owner, &asked, report).await.is_none() {
             open = false;
             continue;
@@ -37,6 +42,26 @@ pub async fn survey(server: &Server, http: &HttpClient, targets: &[Target], repo
     if open {
         resources::survey(server, targets, report).await;
     }
+}
+
+/// Whether this owner's token is had by linking the gateway: a check has none, and no business with the one of a gateway that runs.
+fn links(config: &Config, owner: &str) -> bool {
+    config.owners.get(owner).is_some_and(|owner| matches!(owner.source, PatSource::Code { .. }))
+}
+
+fn linked(server: &Server, owner: &str, report: &mut Report) {
+    let config = server.config();
+    if server.known().is_some_and(|metadata| metadata.authorization.is_none()) {
+        report.fail(
+            format!("the owner \"{owner}\" cannot link the gateway: the server names no authorization endpoint on its own host"),
+            "have the password instead",
+        );
+        return;
+    }
+    report.warn(
+        format!("what belongs to \"{owner}\" is not checked: the token is with the gateway that runs, if the owner has linked it"),
+        format!("look at /readyz?verbose there; the owner links it at {{admin.public_url}}/owners/{}/link", config.name),
+    );
 }
 
 /// A call's end: calls of an operator may take longer than those of a request.

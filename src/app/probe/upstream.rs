@@ -2,6 +2,7 @@
 //!
 //! Asked by GET, whose body is not read, at `/` and at the beginnings of the protected routes: a content server may guard one and not the other.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::config;
 use crate::credentials::oauth2::{self, Grant, TokenError};
 use crate::credentials::{self, Credential, HostPolicy, Signer};
 use crate::http_client::{HttpClient, HttpError};
+use crate::listener;
 use crate::routing::{Access, HostPattern, RouteConfig, Segment};
 use crate::uma::Timestamp;
 use crate::upstream::{Address, Config, Protocol};
@@ -34,6 +36,11 @@ pub async fn survey(config: &config::Gateway, place: usize, http: &HttpClient, r
         _ => None,
     }) {
         report.warn(format!("{path} is not asked: it is a socket of this machine"), format!("curl -i --unix-socket {path} http://localhost/"));
+    }
+    if let Some(own) = section.servers.iter().map(|server| &server.address).find(|address| is_itself(address, &config.listeners)) {
+        let mend = format!("write the content server's address in `upstreams.{}.servers`", section.name);
+        report.fail(format!("{own} is the gateway's own listener: its requests would come back to it"), mend);
+        return;
     }
     let mut servers = section.servers.iter().map(|server| &server.address).filter(|address| address.authority().is_some());
     let Some(first) = servers.next() else { return };
@@ -67,6 +74,16 @@ pub async fn survey(config: &config::Gateway, place: usize, http: &HttpClient, r
         let other = Visitor { section, host: visitor.host.clone(), asked: asked(other), paths: Vec::new() };
         other.is_up(report).await;
     }
+}
+
+/// Whether a server is a listener of this gateway, as far as its address says so by itself.
+fn is_itself(server: &Address, listeners: &[listener::Config]) -> bool {
+    let Some(authority) = server.authority() else { return false };
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let ip = if host.eq_ignore_ascii_case("localhost") { Some(IpAddr::V4(Ipv4Addr::LOCALHOST)) } else { host.parse().ok() };
+    let port = authority.port_u16().unwrap_or(if server.is_secure() { 443 } else { 80 });
+    let here = |listens: IpAddr| ip.is_some_and(|ip| ip == listens || (listens.is_unspecified() && (ip.is_loopback() || ip.is_unspecified())));
+    listeners.iter().any(|listener| listener.address.port() == port && here(listener.address.ip()))
 }
 
 struct Visitor<'a> {

@@ -34,7 +34,11 @@ pub(in crate::config) static FILE: Section = Section::new(
         )
         .example("\"https://app.example.org/open?link={url}\""),
         Key::new("store", Kind::Section(&STORE), "Records that outlive a restart: resources of owners, and their tokens, encrypted. A change needs a restart."),
-        Key::new("shares", Kind::Section(&SHARES), "Owners share what is theirs by an API of its own, at routes with `resource: { shared: true }`. Needs `store`."),
+        Key::new(
+            "shares",
+            Kind::Section(&SHARES),
+            "Owners share what is theirs by an API of its own, at routes with `resource: { shared: true }`. Needs `store`.",
+        ),
         Key::new("log", Kind::Section(&LOG), "Logs."),
         Key::new("drain", Kind::Section(&DRAIN), "How the gateway ends when it is told to."),
         Key::new("workers", Kind::Number(1, 1024), "Threads that carry requests.").default("CPUs available").example("2"),
@@ -114,7 +118,14 @@ static ADMIN: Section = Section::new(
     &[
         Key::new("socket", Kind::File, "A Unix socket, open to the gateway's own user only.").example("/run/uma-gateway/admin.sock"),
         Key::new("address", Kind::Address, "Address and port.").example("127.0.0.1:9091"),
-        Key::new("token", Kind::Secret, "What every request to the address bears."),
+        Key::new("token", Kind::Secret, "What every request to the address bears, but for those of owners who link the gateway."),
+        Key::new(
+            "public_url",
+            Kind::Url,
+            "Where owners' browsers reach the door, to link the gateway: below it are `/owners/NAME/link` and `/owners/NAME/callback`.",
+        )
+        .default("nowhere")
+        .example("https://gateway-admin.example.org"),
     ],
 )
 .one_of(&[&["socket"], &["address", "token"]]);
@@ -205,9 +216,14 @@ static OWNER: Section = Section::new(
     "an owner",
     &[
         Key::new("username", Kind::Text, "The owner's user name at the server.").default("the owner's name").example("alice"),
-        Key::new("password", Kind::Secret, "The owner's password there: the first token is had with it, others by refreshing.").required(),
+        Key::new("password", Kind::Secret, "The owner's password there: the first token is had with it, others by refreshing."),
+        Key::new("authorization_code", Kind::True, "The owner links the gateway at `admin.public_url`, once, by signing in at the server. It needs `store`."),
+        Key::new("subject", Kind::Text, "The owner's `sub` at the server. It counts instead of the user name, which may change hands.")
+            .default("none")
+            .example("7b72a8c1"),
     ],
-);
+)
+.one_of(&[&["password"], &["authorization_code"]]);
 
 static TLS: Section = Section::new(
     "`tls`",
@@ -508,9 +524,15 @@ static RESOURCE: Section = Section::new(
     &[
         Key::new("id", Kind::Text, "By its id at the authorization server.").example("a1b0c2d3"),
         Key::new("name", Kind::Template, "By its name there.").example("\"album {album}\""),
-        Key::new("owner", Kind::Template, "The owner, beside `name` or `id`; beside `shared`, who alone may share here.").default("the gateway's client").example("alice"),
+        Key::new("owner", Kind::Template, "The owner, beside `name` or `id`; beside `shared`, who alone may share here.")
+            .default("the gateway's client")
+            .example("alice"),
         Key::new("register", Kind::Section(&REGISTER), "Registered by the gateway."),
-        Key::new("shared", Kind::True, "Registered by its owner, by the API of `shares`: each path is what was shared there, or closed. Without `owner` only `admin_key` shares here."),
+        Key::new(
+            "shared",
+            Kind::True,
+            "Registered by its owner, by the API of `shares`: each path is what was shared there, or closed. Without `owner` only `admin_key` shares here.",
+        ),
     ],
 )
 .one_of(&[&["id"], &["name"], &["register"], &["shared"]]);
@@ -539,7 +561,11 @@ static LIMITS: Section = Section::new(
     &[
         Key::new("body", Kind::Size, "Largest request body.").default("no limit").example("10MiB"),
         Key::new("tickets", Kind::Section(&TICKETS), "Permission tickets for one client (an IPv4 address or an IPv6 /64)."),
-        Key::new("introspections", Kind::Section(&INTROSPECTIONS), "Introspections of tokens that the cache does not hold, for one client."),
+        Key::new(
+            "introspections",
+            Kind::Section(&INTROSPECTIONS),
+            "Introspections of tokens that the cache does not hold, for one client, and, counted apart, wrong credentials at guards.",
+        ),
         Key::new("off_for", Kind::List(&Kind::Network), "Addresses without limits for one client: tickets, introspections, connections.")
             .default("none")
             .example("[10.0.0.0/8]"),

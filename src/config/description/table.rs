@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Kind, Section, keys};
+use super::{Section, keys};
 
 /// The configuration table, in Markdown.
 #[must_use]
@@ -19,11 +19,8 @@ fn rows(table: &mut String, prefix: &str, section: &Section) {
         let cell = |text: &str| text.replace('|', "\\|");
         // Writing into a text cannot fail.
         let _ = writeln!(table, "| `{path}` | {} | {} | {} |", cell(&key.kind.words()), cell(default), cell(key.doc));
-        match &key.kind {
-            Kind::Section(section) => rows(table, &format!("{path}."), section),
-            Kind::List(Kind::Section(section) | Kind::ServerOr(section)) => rows(table, &format!("{path}[]."), section),
-            Kind::Map(_, Kind::Section(section)) => rows(table, &format!("{path}.*."), section),
-            _ => {}
+        if let Some((suffix, section)) = key.kind.section() {
+            rows(table, &format!("{path}{suffix}."), section);
         }
     }
 }

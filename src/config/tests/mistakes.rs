@@ -100,9 +100,11 @@ const ROWS: &[Row] = &[
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    allow_insecure: yes", (8, 21), "`yes` is not true or false", "write   true"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    allow_insecure: \"false\"", (8, 21), "`false` is not true or false", "without quotes"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    profile: keyclok", (8, 14), "`keyclok` is not one of", "did you mean `keycloak`?"),
-    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: alice }", (8, 20), "owners are wanted, each with a password, and here stands", "write   { alice: { password: { file: PATH } } }"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: alice }", (8, 20), "owners are wanted, each with where the token comes from, and here stands", "write   { alice: { password: { file: PATH } } }"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { password: open-sesame } } }", (8, 41), "a secret is not written out", "write   { file: PATH }"),
-    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { username: a } } }", (8, 22), "`password` is missing: an owner needs it", "write   password: { file: PATH }"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { username: a } } }", (8, 22), "an owner has exactly one of `password`, or `authorization_code`", "and here is none"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { password: { file: client }, subject: a } } }", (8, 59), "`subject` says who may link the gateway", "leave it out"),
+    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { authorization_code: false } } }", (8, 51), "this is `true` or left out", "leave the key out"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    rpt_header: Authorization", (8, 17), "`authorization` means something else", "write   X-FRDP-RPT"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    rpt_header: X-Forwarded-For", (8, 17), "a header that the gateway writes itself", ""),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    uma_1_0: { insufficient_status: 400 }", (8, 37), "`400` is not one of `401`, `403`", ""),
@@ -229,6 +231,16 @@ const ROWS: &[Row] = &[
     ("health: { address: 127.0.0.1:9090 }", "admin: { socket: nowhere/admin.sock }", (4, 18), "nowhere/admin.sock cannot be made", "there is no such folder"),
     ("health: { address: 127.0.0.1:9090 }", "admin: { socket: client }", (4, 18), "client cannot be made", "it is not a socket"),
     ("scopes: { GET: [view], \"PUT, DELETE\": [edit] }", "scopes: { ANY: [view] }", (18, 17), "`ANY` is not a method: name each one", "write   \"GET, POST"),
+    // Keys that stand elsewhere.
+    ("health: { address: 127.0.0.1:9090 }", "upstream: albums", (4, 1), "unknown key `upstream`", "`hosts.*` or `routes[]` has a key of that name"),
+    ("health: { address: 127.0.0.1:9090 }", "off_for: [ 10.0.0.0/8 ]", (4, 1), "unknown key `off_for`", "`limits` has a key of that name"),
+    ("path: /public/**", "path: /public/**\n    trusted_proxies: [ 10.0.0.0/8 ]", (20, 5), "unknown key `trusted_proxies`", "the top of the file has a key of that name"),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: \"album {album}\", owner: alice, scopes: [view] }", (17, 56), "unknown key `scopes`", "has no such key"),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: vacation", (17, 17), "is a section, and here stands a text", "write   { "),
+    // Parameters as other programs write them.
+    ("path: /public/**", "path: /public/<file>", (19, 19), "not the form", "write   /public/{file}"),
+    ("path: /public/**", "path: \"/public/{file:[a-z]+}\"", (19, 20), "a parameter's name", "write   /public/{file}"),
+    ("path: /public/**", "path: \"/public/{*rest}\"", (19, 20), "a parameter's name", "write   /public/**"),
     // YAML itself.
     ("path: /public/**", "path: /public/**\n    rewrite: {**}", (20, 14), "`{**}` needs quotes", "write   \"{**}\""),
     ("health: { address: 127.0.0.1:9090 }", "hosts:\n  *.example.org: { upstream: albums }", (5, 3), "a text that begins with * needs quotes", "write   \"*.example.org\""),
@@ -334,6 +346,32 @@ fn what_has_no_effect_is_a_warning_with_its_line() {
 }
 
 #[test]
+fn a_parameter_in_other_programs_notation_is_a_warning_with_what_to_write() {
+    let folder = folder();
+    let warnings = |path: &str| read_in(folder.path(), &RIGHT.replace("path: /public/**", &format!("path: {path}"))).expect("it is right").warnings;
+    let [warning] = &*warnings("/public/:album/photos/:photo") else { panic!("one warning") };
+    assert!(warning.contains("gateway.yaml:19:19: `:album` is a name like any other here, and no parameter"), "{warning}");
+    assert!(warning.contains("write   /public/{album}/photos/{photo}"), "{warning}");
+    for path in ["/public/urn:isbn:1/**", "\"/public/:\"", "/public/a:b", "/public/:1"] {
+        assert_eq!(warnings(path), Vec::<String>::new(), "{path}");
+    }
+}
+
+#[test]
+fn an_upstream_that_nobody_uses_is_a_warning() {
+    let folder = folder();
+    let second = RIGHT.replace(
+        "routes:\n  - path: /albums/{album}/**",
+        "  docs: { servers: [ http://127.0.0.1:9102 ] }\nroutes:\n  - path: /albums/{album}/**\n    upstream: albums",
+    );
+    let text = second.replace("path: /public/**", "path: /public/**\n    upstream: albums");
+    let [warning] = &*read_in(folder.path(), &text).expect("it is right").warnings else { panic!("one warning") };
+    assert!(warning.contains("gateway.yaml:14:3: no route leads to the upstream `docs`"), "{warning}");
+    let used = second.replace("path: /public/**", "path: /public/**\n    upstream: docs");
+    assert!(read_in(folder.path(), &used).expect("it is right").warnings.is_empty());
+}
+
+#[test]
 fn what_only_sounds_like_a_secret_is_shown_and_what_stands_in_the_place_of_one_is_not() {
     let folder = folder();
     let shown = |right: &str, wrong: &str| read_in(folder.path(), &RIGHT.replace(right, wrong)).expect_err("a mistake").to_string();
@@ -351,6 +389,11 @@ fn what_only_sounds_like_a_secret_is_shown_and_what_stands_in_the_place_of_one_i
     }
     let cors = shown("    public: true", "    public: true\n    cors: { origins: [ \"https://app.example.org\" ], credentials: maybe }");
     assert!(cors.contains("credentials: maybe }"), "{cors}");
+    let resource = "resource: { name: \"album {album}\", owner: alice }";
+    assert!(shown(resource, "resource: vacation").contains("17 |       resource: vacation\n"), "{}", shown(resource, "resource: vacation"));
+    for place in ["resource: -----BEGIN-PRIVATE-KEY-----MC4CAQAwBQYDK2VwBCIEIJ1hsZ3v", "resource: |\n        hunter2\n        hunter2"] {
+        assert!(!shown(resource, place).contains("hunter2") && !shown(resource, place).contains("MC4C"), "{}", shown(resource, place));
+    }
 }
 
 #[test]

@@ -97,7 +97,9 @@ fn a_route_without_shares_and_shares_without_a_route_are_told() {
     let without = format!("{}{}", &RIGHT.get(..begin).expect("text"), &RIGHT.get(end..).expect("text"));
     let problems = read_in(folder.path(), &without).expect_err("no shares").to_string();
     assert!(problems.contains("`shares` is missing: this route's resources are what owners have shared"), "{problems}");
-    let nothing = RIGHT.replace("resource: { shared: true, owner: \"{user}\" }", "resource: { name: \"{user}\" }").replace("resource: { shared: true }", "resource: { id: x }");
+    let nothing = RIGHT
+        .replace("resource: { shared: true, owner: \"{user}\" }", "resource: { name: \"{user}\" }")
+        .replace("resource: { shared: true }", "resource: { id: x }");
     let warnings = right(folder.path(), &nothing).warnings.join("\n");
     assert!(warnings.contains("no route lets owners share anything"), "{warnings}");
     let plain = RIGHT.replace("authorization_server: keycloak, scope", "authorization_server: plain, scope");

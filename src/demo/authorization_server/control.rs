@@ -234,6 +234,19 @@ impl Control {
         });
     }
 
+    /// Whether the PAT that was issued last has been shown to the permission or the resource registration endpoint since. True: none was issued.
+    #[must_use]
+    pub fn newest_pat_was_used(&self) -> bool {
+        self.state(|state| {
+            let shown = |text: &str| {
+                let seen = [Endpoint::Permission, Endpoint::ResourceSet].into_iter().filter_map(|endpoint| state.seen.get(&endpoint)).flatten();
+                let expected = format!("Bearer {text}");
+                seen.into_iter().any(|seen| seen.headers.get(http::header::AUTHORIZATION).is_some_and(|value| value.as_bytes() == expected.as_bytes()))
+            };
+            state.newest_pat.as_deref().is_none_or(shown)
+        })
+    }
+
     /// Revokes every PAT; new ones can be had.
     pub fn revoke_pats(&self) {
         self.state(|state| state.tokens.values_mut().filter(|token| token.kind == TokenKind::Pat).for_each(|token| token.revoked = true));

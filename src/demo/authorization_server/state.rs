@@ -37,6 +37,7 @@ pub(super) struct State {
     pub calls: BTreeMap<Endpoint, u64>,
     pub seen: BTreeMap<Endpoint, Vec<Seen>>,
     pub issued_tickets: Vec<String>,
+    pub newest_pat: Option<String>,
     pub next_rpt_claims: Map<String, Value>,
     pub clock_offset: i64,
 }
@@ -171,8 +172,10 @@ impl State {
             ask_owner: None,
             upgrade_in_place: false,
         };
-        let gateway = Client { protection: true, resource_server: true, service_account: true, ..Client::new(Some("gateway-secret")) };
-        let application = Client { redirects: vec!["http://127.0.0.1".into(), "http://[::1]".into()], ..Client::new(Some("client-secret")) };
+        let loopback = vec!["http://127.0.0.1".to_owned(), "http://[::1]".to_owned()];
+        let redirects = loopback.clone();
+        let gateway = Client { protection: true, resource_server: true, service_account: true, redirects, ..Client::new(Some("gateway-secret")) };
+        let application = Client { redirects: loopback, ..Client::new(Some("client-secret")) };
         Self {
             kind: options.kind.clone(),
             issuer,
@@ -191,6 +194,7 @@ impl State {
             calls: BTreeMap::new(),
             seen: BTreeMap::new(),
             issued_tickets: Vec::new(),
+            newest_pat: None,
             next_rpt_claims: Map::new(),
             clock_offset: 0,
         }
@@ -293,6 +297,9 @@ impl State {
     /// Keeps a token and gives its text.
     pub fn issue_token(&mut self, token: Token) -> String {
         let text = if self.settings.jwt_shaped { mint::jwt_shaped(self.payload(&token)) } else { mint::opaque() };
+        if token.kind == TokenKind::Pat {
+            self.newest_pat = Some(text.clone());
+        }
         self.tokens.insert(text.clone(), token);
         text
     }

@@ -105,7 +105,8 @@ async fn a_cut_answer_is_an_error_and_one_that_ends_with_the_connection_is_not()
         for (text, whole) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc", false),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", false),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", false),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n", false),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX: y\r\n\r\n", true),
             ("HTTP/1.0 200 OK\r\n\r\nabc", true),
             ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc", true),
         ] {
@@ -115,6 +116,23 @@ async fn a_cut_answer_is_an_error_and_one_that_ends_with_the_connection_is_not()
             };
             let mut world = World::new(Timeouts::default(), script).await;
             assert_eq!(world.text().await.ok().as_deref(), whole.then_some("abc"), "{text}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_is_malformed_from_its_first_chunk_on_is_none() {
+    on_worker(async {
+        for chunk in ["nonsense\r\n", "\r\n", "5\nhello\r\n", "0\r\nno field\r\n\r\n"] {
+            let script = move |connection: Connection| async move {
+                let text = if connection.number == 1 { format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}") } else { OK.to_owned() };
+                connection.always(&text).await;
+            };
+            let mut world = World::new(Timeouts::default(), script).await;
+            assert!(matches!(world.get().await, Err(Rejection::BadUpstream)), "{chunk:?}");
+            assert_eq!(world.text().await.unwrap(), "ok", "{chunk:?}");
+            assert_eq!(world.connections(), [1, 2], "{chunk:?}");
         }
     })
     .await;

@@ -86,7 +86,21 @@ impl Default for Setup {
         let nothing = Vec::new;
         let (server, upstream, upstreams, routes, top) = (nothing(), nothing(), nothing(), nothing(), nothing());
         let (listener, broken, client_may_introspect) = (String::new(), Vec::new(), false);
-        Self { kind: Kind::Uma2, oauth: false, server, upstream, upstreams, routes, top, limits, listener, settings, watch: false, broken, client_may_introspect }
+        Self {
+            kind: Kind::Uma2,
+            oauth: false,
+            server,
+            upstream,
+            upstreams,
+            routes,
+            top,
+            limits,
+            listener,
+            settings,
+            watch: false,
+            broken,
+            client_may_introspect,
+        }
     }
 }
 
@@ -234,7 +248,11 @@ impl Setup {
 
     /// The same without waiting for the authorization server.
     pub async fn start_unready(self) -> World {
-        let options = authorization_server::Options { kind: self.kind.clone(), client_may_introspect: self.client_may_introspect, ..authorization_server::Options::default() };
+        let options = authorization_server::Options {
+            kind: self.kind.clone(),
+            client_may_introspect: self.client_may_introspect,
+            ..authorization_server::Options::default()
+        };
         let server = AuthorizationServer::start(options).await.expect("a port is free");
         server.control().register("alice", "vacation", &["view", "edit"]);
         for (endpoint, fault) in &self.broken {

@@ -55,10 +55,21 @@ impl Realm {
     }
 
     /// The same realm by a resource server that was just made.
-    pub async fn with_new_resource_server(mut self) -> Self {
+    pub async fn with_new_resource_server(self) -> Self {
+        self.with_new_client(json!({ "standardFlowEnabled": false })).await
+    }
+
+    /// The same, where owners sign in as well; browsers go back to this address.
+    pub async fn with_new_resource_server_for_owners(self, redirect: &str) -> Self {
+        self.with_new_client(json!({ "standardFlowEnabled": true, "redirectUris": [redirect] })).await
+    }
+
+    async fn with_new_client(mut self, more: Value) -> Self {
         let (client, secret) = (unique("gateway").replace(' ', "-"), "secret".to_owned());
-        let description = json!({ "clientId": client, "secret": secret, "publicClient": false, "serviceAccountsEnabled": true,
-            "standardFlowEnabled": false, "directAccessGrantsEnabled": true, "authorizationServicesEnabled": true });
+        let mut description = json!({ "clientId": client, "secret": secret, "publicClient": false, "serviceAccountsEnabled": true,
+            "directAccessGrantsEnabled": true, "authorizationServicesEnabled": true });
+        let more = more.as_object().expect("members").clone();
+        description.as_object_mut().expect("members").extend(more);
         self.administer(Method::POST, "/clients", &description).await;
         (self.client, self.secret) = (client, secret);
         self
@@ -162,6 +173,26 @@ impl Realm {
         let answer = self.administer(Method::POST, "/users", &user).await;
         assert!(answer.headers().contains_key(LOCATION));
         name
+    }
+
+    /// A user's own tokens from this realm's resource server open the protection API.
+    pub async fn let_protect(&self, user: &str) {
+        let found = self.administer(Method::GET, &format!("/clients?clientId={}", self.client), &Value::Null).await;
+        let client = text(&read(&found)[0], "id");
+        let role = read(&self.administer(Method::GET, &format!("/clients/{client}/roles/uma_protection"), &Value::Null).await);
+        let user = self.user(user).await;
+        self.administer(Method::POST, &format!("/users/{user}/role-mappings/clients/{client}"), &json!([role])).await;
+    }
+
+    /// A user takes back what was consented to for this realm's resource server.
+    pub async fn take_consent_back(&self, user: &str) {
+        let user = self.user(user).await;
+        self.administer(Method::DELETE, &format!("/users/{user}/consents/{}", self.client), &Value::Null).await;
+    }
+
+    async fn user(&self, name: &str) -> String {
+        let found = self.administer(Method::GET, &format!("/users?exact=true&username={name}"), &Value::Null).await;
+        text(&read(&found)[0], "id")
     }
 
     /// Takes a user out of service.

@@ -1,0 +1,148 @@
+//! An owner links the gateway: signs in at the authorization server, once, and comes back with a code.
+
+use bytes::Bytes;
+use http::{Method, StatusCode};
+use uma_gateway::demo::authorization_server::{Endpoint, Fault};
+
+use crate::owner::{BY_CODE, Neighbourhood, header, on_disk, text, until};
+
+#[tokio::test]
+async fn an_owner_links_the_gateway_once_and_for_every_restart() {
+    let around = Neighbourhood::new(BY_CODE).await;
+    let running = around.start_ready().await;
+    assert_eq!(around.ask().await, Some(403), "closed before");
+    assert!(around.health("/readyz?verbose").await.contains("[!] owner alice at server: has to consent"));
+    assert!(around.health("/metrics").await.contains("uma_owners_without_consent{authorization_server=\"server\"} 1"));
+
+    let linked = around.link_as("alice").await;
+
+    assert_eq!(linked.status(), StatusCode::OK, "{}", text(&linked));
+    assert!(text(&linked).contains("protect what belongs to alice at server"), "{}", text(&linked));
+    assert_eq!(header(&linked, "cache-control"), "no-store");
+    assert_eq!(header(&linked, "referrer-policy"), "no-referrer");
+    assert!(header(&linked, "content-security-policy").starts_with("default-src 'none'") && !text(&linked).contains("<script"));
+    assert!(header(&linked, "set-cookie").contains("Max-Age=0"));
+    around.open().await;
+    let asked = around.control().last_request(Endpoint::Permission).expect("asked");
+    let pat = asked.headers["authorization"].to_str().expect("text").trim_start_matches("Bearer ").to_owned();
+    assert_eq!(around.control().user_of(&pat).as_deref(), Some("alice"));
+    assert!(!around.health("/readyz?verbose").await.contains("owner alice"));
+    assert!(around.health("/metrics").await.contains("uma_owners_without_consent{authorization_server=\"server\"} 0"));
+    assert!(!on_disk(around.folder.path(), &pat), "nobody reads it on the disk, or in a log");
+
+    running.kill();
+    let _running = around.start_ready().await;
+    around.open().await;
+    assert_eq!(around.grants(), ["authorization_code"]);
+}
+
+#[tokio::test]
+async fn the_way_there_is_bound_to_the_browser_and_to_the_configured_address() {
+    let around = Neighbourhood::new(BY_CODE).await;
+    let _running = around.start_ready().await;
+    let (location, cookie) = around.begin().await;
+    let url = url::Url::parse(&location).expect("an address");
+    let parameter = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default();
+    assert!(location.starts_with(&format!("{}/authorize?", around.server.issuer())), "{location}");
+    assert_eq!((&*parameter("response_type"), &*parameter("client_id")), ("code", "content-gateway"));
+    assert_eq!((&*parameter("code_challenge_method"), parameter("code_challenge").len()), ("S256", 43));
+    assert_eq!((&*parameter("scope"), &*parameter("prompt")), ("uma_protection", "consent"));
+    assert_eq!(parameter("redirect_uri"), around.admin("/owners/server/callback"), "what `admin.public_url` says, whatever the request's Host");
+    let away = around.browse(Method::GET, &around.admin("/owners/server/link"), None, Bytes::new()).await;
+    let set = header(&away, "set-cookie");
+    assert!(set.contains("; HttpOnly; SameSite=Lax") && set.contains("Max-Age=600"), "{set}");
+
+    let back = around.sign_in(&location, "alice").await;
+    for foreign in [None, Some("uma-gateway-link=guess"), Some(set.split(';').next().expect("a pair"))] {
+        assert_eq!(around.come_back(&back, foreign).await.status(), StatusCode::BAD_REQUEST, "another browser");
+    }
+    assert_eq!(around.come_back(&back, Some(&cookie)).await.status(), StatusCode::OK, "which takes nothing from this one");
+    assert_eq!(around.come_back(&back, Some(&cookie)).await.status(), StatusCode::BAD_REQUEST, "good once");
+    assert_eq!(around.grants(), ["authorization_code"], "nothing else was exchanged");
+}
+
+#[tokio::test]
+async fn what_comes_back_wrong_links_nothing() {
+    let around = Neighbourhood::new(BY_CODE).await;
+    let _running = around.start_ready().await;
+    let callback = around.admin("/owners/server/callback");
+    let state = |location: &str| {
+        let url = url::Url::parse(location).expect("an address");
+        url.query_pairs().find(|(key, _)| key == "state").expect("a state").1.into_owned()
+    };
+    let issuer = form_urlencoded::byte_serialize(around.server.issuer().as_bytes()).collect::<String>();
+    for (query, status, told) in [
+        ("code=x&state=STATE&iss=https%3A%2F%2Fevil.example.org", 400, "another authorization server"),
+        ("error=access_denied&state=STATE", 403, "said no (access_denied)"),
+        ("error=%3Cscript%3E&state=STATE", 403, "said no."),
+        ("code=guess&state=STATE", 403, "said no (invalid_grant)"),
+        ("state=STATE&iss=ISSUER", 400, "cannot be read"),
+        ("code=x&code=y&state=STATE", 400, "cannot be read"),
+        ("code=x&state=another", 400, "begin again"),
+        ("code=x", 400, "cannot be read"),
+    ] {
+        let (location, cookie) = around.begin().await;
+        let query = query.replace("STATE", &state(&location)).replace("ISSUER", &issuer);
+        let answer = around.come_back(&format!("{callback}?{query}"), Some(&cookie)).await;
+        assert_eq!(answer.status().as_u16(), status, "{query}");
+        assert!(text(&answer).contains(told) && !text(&answer).contains("<script"), "{query}: {}", text(&answer));
+    }
+    assert_eq!(around.ask().await, Some(403));
+}
+
+#[tokio::test]
+async fn somebody_else_who_signs_in_links_nothing_and_the_token_is_given_back() {
+    let around = Neighbourhood::new(BY_CODE).await;
+    let running = around.start_ready().await;
+
+    let refused = around.link_as("bob").await;
+
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(text(&refused).contains("names no owner who is known there as bob"), "{}", text(&refused));
+    assert_eq!(around.control().calls(Endpoint::Revocation), 1);
+    assert_eq!(around.ask().await, Some(403), "and certainly not with Bob's token");
+    around.configure("{ authorization_code: true, subject: id-of-bob }");
+    running.kill();
+    let _running = around.start_ready().await;
+    assert_eq!(around.link_as("alice").await.status(), StatusCode::FORBIDDEN, "where `subject` is named, the user name does not count");
+    assert_eq!(around.link_as("bob").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_owner_who_withdraws_consent_is_closed_until_she_links_the_gateway_again() {
+    let around = Neighbourhood::new(BY_CODE).await;
+    let running = around.start_ready().await;
+    assert_eq!(around.link_as("alice").await.status(), StatusCode::OK);
+    around.open().await;
+    // A failure that passes takes nothing away.
+    around.control().revoke_pats();
+    around.control().fail_next(Endpoint::Token, 1, Fault::status(StatusCode::SERVICE_UNAVAILABLE));
+    around.open().await;
+    assert_eq!(around.grants(), ["authorization_code", "refresh_token", "refresh_token"]);
+
+    around.control().log_out("alice");
+    assert_eq!(around.ask().await, Some(403));
+    assert!(around.health("/metrics").await.contains("uma_owners_without_consent{authorization_server=\"server\"} 1"));
+    let told = until("the audit log says so", async || around.audited().into_iter().find(|line| line["linked_before"] == true)).await;
+    assert_eq!((&told["owner"], &told["authorization_server"]), (&"alice".into(), &"server".into()));
+    running.kill();
+    around.control().reset_calls();
+    let running = around.start_ready().await;
+    assert_eq!(around.ask().await, Some(403), "a restart does not open it");
+    assert_eq!(around.grants(), [""; 0], "and asks for nothing that was refused");
+    assert_eq!(around.link_as("alice").await.status(), StatusCode::OK);
+    around.open().await;
+    assert!(around.audited().iter().any(|line| line["message"] == "the owner has linked the gateway"));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn the_door_opens_nothing_else_without_its_token() {
+    let around = Neighbourhood::new(BY_CODE).await;
+    let _running = around.start_ready().await;
+    for (path, status) in [("/records", 401), ("/owners/another/link", 404), ("/owners/server/other", 404), ("/owners/server/link/x", 404), ("/owners/", 404)] {
+        assert_eq!(around.browse(Method::GET, &around.admin(path), None, Bytes::new()).await.status().as_u16(), status, "{path}");
+    }
+    let posted = around.browse(Method::POST, &around.admin("/owners/server/link"), None, Bytes::new()).await;
+    assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
