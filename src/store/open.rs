@@ -243,7 +243,10 @@ impl Store {
             Resource { name: name.clone(), scopes: scopes.clone(), ..record.resource }.check()?;
             let (before, after) = resources::describe(connection, key, &name, &scopes).await?;
             database.octets = database.octets.saturating_sub(weight(&before.resource)).saturating_add(weight(&after.resource));
-            if let Some(known) = Registered::of(after.clone()) {
+            // What was withdrawn stays out of the view, though the disk may not know of it.
+            if let (Some(known), Some(earlier)) = (Registered::of(after.clone()), Registered::of(before))
+                && inner.view.has(&earlier)
+            {
                 inner.view.put(&Arc::new(known));
             }
             Ok(after)

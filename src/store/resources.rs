@@ -122,7 +122,7 @@ pub(super) async fn describe(
     scopes: &[String],
 ) -> Result<(ResourceRecord, ResourceRecord), StoreError> {
     let all = serde_json::to_string(scopes).map_err(|_| StoreError::Unfit("scopes"))?;
-    let mut transaction = connection.begin().await?;
+    let mut transaction = begin(connection).await?;
     let before = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
     let update = sqlx::query("UPDATE resource SET name = ?, scopes = ? WHERE record = ? AND state = 'registered'");
     if update.bind(name).bind(all).bind(key.0).execute(&mut *transaction).await?.rows_affected() == 0 {

@@ -119,6 +119,12 @@ impl View {
         self.links.find(self.hasher.hash_one(link), |known| known.link.as_deref() == Some(link))
     }
 
+    /// Whether it is found, by its path or its link.
+    pub(super) fn has(&self, known: &Registered) -> bool {
+        let by_path = known.path.as_deref().and_then(|path| self.by_path(&known.authorization_server, path));
+        by_path.or_else(|| known.link.as_deref().and_then(|link| self.by_link(link))).is_some_and(|found| found.key == known.key)
+    }
+
     /// From now on it is found. It takes the place of an earlier one of the same record.
     pub(super) fn put(&self, known: &Arc<Registered>) {
         self.change(known, |table, hash, rehash| {
