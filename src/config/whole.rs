@@ -90,11 +90,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let drain = keys.open("drain", checker).map(|keys| doors::drain(&keys, checker)).unwrap_or_default();
     let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
     if let (Some(listeners), Some(routes)) = (&listeners, &routes) {
-        unserved(listeners, routes, shared.as_ref().zip(keys.key_span("shares")), checker);
-        shares::together(keys, shared.as_ref(), routes, checker);
-        unused_upstreams(keys, &upstream_names, routes, checker);
-        let asks = |listener: &listener::Config| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != listener::ClientAuth::None);
-        guard::unshown(routes, listeners.iter().any(asks), checker);
+        together(keys, (listeners, routes), shared.as_ref(), &upstream_names, checker);
     }
     version?;
     let (upstreams, credentials) = upstreams.into_iter().unzip();
@@ -121,6 +117,21 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         files: Vec::new(),
         warnings: Vec::new(),
     })
+}
+
+/// What shows only when sections are seen together.
+fn together(
+    keys: &Keys<'_>,
+    (listeners, routes): (&[listener::Config], &[RouteConfig]),
+    shares: Option<&crate::shares::Config>,
+    upstreams: &Names<usize>,
+    checker: &mut Checker<'_>,
+) {
+    unserved(listeners, routes, shares.zip(keys.key_span("shares")), checker);
+    shares::together(keys, shares, routes, checker);
+    unused_upstreams(keys, upstreams, routes, checker);
+    let asks = |listener: &listener::Config| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != listener::ClientAuth::None);
+    guard::unshown(routes, listeners.iter().any(asks), checker);
 }
 
 /// Routes for hosts that no listener serves: they can never match.

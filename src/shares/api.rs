@@ -91,7 +91,7 @@ impl Api {
             NoPlace::Unfit(reason) => problem(StatusCode::UNPROCESSABLE_ENTITY, reason),
             NoPlace::Closed => not_allowed(),
         })?;
-        let owner = owner(caller, wish.owner.as_deref(), &place)?;
+        let owner = owner(caller, wish.owner.as_deref(), &place).map_err(|refused| *refused)?;
         let Some(server) = self.registrar.server(&self.config.server.issuer) else { return Err(super::answers::unreachable()) };
         let link = new_id().ok_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"))?;
         let resource = Resource {
@@ -100,7 +100,7 @@ impl Api {
             name: wish.name.unwrap_or_else(|| format!("share {link}")),
             kind: wish.r#type,
             icon_uri: wish.icon_uri,
-            scopes: scopes(wish.scopes, &place.route)?,
+            scopes: scopes(wish.scopes, &place.route).map_err(|refused| *refused)?,
             upstream: place.route.config().upstream_name.to_string(),
             credential: None,
             link: Some(link),
@@ -126,12 +126,12 @@ impl Api {
         let after = match asked("after") {
             // It may have been withdrawn since.
             Some(id) => {
-                let record = store.resource_of_link(&id).await.map_err(|error| failed(error.into()))?;
+                let record = store.resource_of_link(&id).await.map_err(|error| failed(&error.into()))?;
                 Some(record.filter(|record| record.resource.owner == owner).ok_or_else(not_found)?.key)
             }
             None => None,
         };
-        let page = store.resources_of(&self.config.server.issuer, &owner, after, limit).await.map_err(|error| failed(error.into()))?;
+        let page = store.resources_of(&self.config.server.issuer, &owner, after, limit).await.map_err(|error| failed(&error.into()))?;
         let next = page.last().filter(|_| page.len() >= usize::try_from(limit).unwrap_or(usize::MAX)).and_then(|last| last.resource.link.clone());
         let shares: Vec<_> = page.iter().filter(|record| is_there(record)).map(|record| share(&self.config, record)).collect();
         Ok(found(&match next {
@@ -149,7 +149,7 @@ impl Api {
             asked => {
                 let path = record.resource.path.as_deref().unwrap_or_default();
                 let place = place(&self.current.load_full(), &self.config, path).map_err(|_| not_allowed())?;
-                scopes(asked, &place.route)?
+                scopes(asked, &place.route).map_err(|refused| *refused)?
             }
         };
         if name == record.resource.name && scopes == record.resource.scopes {
@@ -169,7 +169,7 @@ impl Api {
 
     /// The caller's share of that id. Others' are as if they were not.
     async fn of(&self, caller: &Caller, id: &str) -> Result<ResourceRecord, Answer> {
-        let record = self.registrar.store().resource_of_link(id).await.map_err(|error| failed(error.into()))?;
+        let record = self.registrar.store().resource_of_link(id).await.map_err(|error| failed(&error.into()))?;
         let theirs = |record: &ResourceRecord| match caller {
             Caller::Owner(owner) => **owner == *record.resource.owner,
             Caller::Operator => true,
@@ -180,30 +180,30 @@ impl Api {
 }
 
 /// Whose share it becomes: the caller's own, or whoever the operator names, if the route lets them.
-fn owner(caller: &Caller, named: Option<&str>, place: &Place) -> Result<String, Answer> {
+fn owner(caller: &Caller, named: Option<&str>, place: &Place) -> Result<String, Box<Answer>> {
     let owner = match (caller, named) {
         (Caller::Owner(owner), None) => owner,
         (Caller::Owner(owner), Some(named)) if **owner == *named => owner,
-        (Caller::Owner(_), Some(_)) => return Err(problem(StatusCode::FORBIDDEN, "only the operator shares for somebody else")),
+        (Caller::Owner(_), Some(_)) => return Err(problem(StatusCode::FORBIDDEN, "only the operator shares for somebody else").into()),
         (Caller::Operator, Some(named)) => &Arc::from(named),
-        (Caller::Operator, None) => return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, "`owner` is missing: whose is it?")),
+        (Caller::Operator, None) => return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, "`owner` is missing: whose is it?").into()),
     };
     let may = match &place.owner {
         Some(of_route) => *of_route == *owner,
         None => *caller == Caller::Operator,
     };
-    if may { Ok(owner.to_string()) } else { Err(not_allowed()) }
+    if may { Ok(owner.to_string()) } else { Err(not_allowed().into()) }
 }
 
 /// The scopes of a share: those asked for, or all that the route's methods need. A scope that no method needs could be granted to no effect.
-fn scopes(asked: Option<Vec<String>>, route: &Route) -> Result<Vec<String>, Answer> {
+fn scopes(asked: Option<Vec<String>>, route: &Route) -> Result<Vec<String>, Box<Answer>> {
     let all = scopes_of(route);
     let Some(mut asked) = asked else { return Ok(all.iter().map(|scope| scope.0.to_string()).collect()) };
     asked.sort();
     asked.dedup();
     let known = |scope: &String| all.iter().any(|Scope(known)| **known == **scope);
     if asked.is_empty() || !asked.iter().all(known) {
-        return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, "`scopes` has one or more of those that the route's methods need"));
+        return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, "`scopes` has one or more of those that the route's methods need").into());
     }
     Ok(asked)
 }
@@ -228,18 +228,18 @@ async fn body<T: for<'de> Deserialize<'de>>(request: Request<Incoming>) -> Resul
 /// Lets a change come to its end though its caller goes away.
 async fn to_its_end<T: 'static>(change: impl Future<Output = Result<T, Trouble>> + 'static) -> Result<T, Answer> {
     match tokio::task::spawn_local(change).await {
-        Ok(outcome) => outcome.map_err(failed),
+        Ok(outcome) => outcome.map_err(|trouble| failed(&trouble)),
         Err(_) => Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed")),
     }
 }
 
-fn failed(trouble: Trouble) -> Answer {
-    match &trouble {
+fn failed(trouble: &Trouble) -> Answer {
+    match trouble {
         Trouble::Store(error) => tracing::error!(error = error as &dyn std::error::Error, "the records of shares failed"),
         Trouble::Refused(error) | Trouble::Unreachable(error) => tracing::warn!(%error, "a share could not be changed at the authorization server"),
         _ => {}
     }
-    troubled(&trouble)
+    troubled(trouble)
 }
 
 /// 128 random bits: nobody guesses the link of a share.

@@ -33,14 +33,14 @@ pub enum Caller {
 
 /// Who shows this; the answer to whoever may not ask.
 pub async fn caller(config: &Config, server: Option<Rc<Server>>, headers: &HeaderMap) -> Result<Caller, Answer> {
-    let token = bearer(headers)?;
+    let token = bearer(headers).map_err(|refused| *refused)?;
     if config.admin_key.as_ref().is_some_and(|key| key.matches(token.0.expose())) {
         return Ok(Caller::Operator);
     }
     let Some(server) = server else { return Err(unreachable()) };
     let deadline = Instant::now() + server.config().timeout;
     match server.introspect_bearer(&token, deadline).await {
-        Ok(Introspected::Answer(authorization_server::Answer::Active(introspection))) => owner(config, *introspection),
+        Ok(Introspected::Answer(authorization_server::Answer::Active(introspection))) => owner(config, *introspection).map_err(|refused| *refused),
         Ok(Introspected::Answer(authorization_server::Answer::Inactive) | Introspected::TokenRefused) => Err(unauthorized(true)),
         Err(error) => {
             tracing::warn!(authorization_server = &*config.server.name, %error, "an owner's token could not be introspected");
@@ -50,16 +50,16 @@ pub async fn caller(config: &Config, server: Option<Rc<Server>>, headers: &Heade
 }
 
 /// The one token of the header, and nowhere else.
-fn bearer(headers: &HeaderMap) -> Result<Rpt, Answer> {
+fn bearer(headers: &HeaderMap) -> Result<Rpt, Box<Answer>> {
     let mut presented = headers.get_all(AUTHORIZATION).iter();
-    let (Some(only), None) = (presented.next(), presented.next()) else { return Err(unauthorized(false)) };
+    let (Some(only), None) = (presented.next(), presented.next()) else { return Err(unauthorized(false).into()) };
     let value = only.to_str().ok().and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let token = value.map(|(_, token)| token.trim()).filter(|token| !token.is_empty() && token.len() <= LONGEST);
-    token.map(|token| Rpt(Secret::from(token))).ok_or_else(|| unauthorized(false))
+    token.map(|token| Rpt(Secret::from(token))).ok_or_else(|| unauthorized(false).into())
 }
 
 /// The owner that a good token with the scope is of.
-fn owner(config: &Config, mut introspection: Introspection) -> Result<Caller, Answer> {
+fn owner(config: &Config, mut introspection: Introspection) -> Result<Caller, Box<Answer>> {
     let scopes = introspection.claims.iter().find(|(name, _)| &**name == "scope").map_or("", |(_, scopes)| scopes);
     let scopes = scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| Scope(scope.into())).collect();
     // What it may do elsewhere says nothing here.
@@ -67,15 +67,17 @@ fn owner(config: &Config, mut introspection: Introspection) -> Result<Caller, An
     let need = Need { server: &config.server, resource: &ResourceId::of_token(), scopes: std::slice::from_ref(&config.scope), scopes_match: ScopesMatch::All };
     match decide(&need, &introspection, Timestamp::now()) {
         Decision::Permit { leniently: false, .. } => {}
-        Decision::Insufficient | Decision::Permit { .. } => return Err(insufficient(&config.scope)),
-        Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience | Decision::Bound => return Err(unauthorized(true)),
+        Decision::Insufficient | Decision::Permit { .. } => return Err(insufficient(&config.scope).into()),
+        Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience | Decision::Bound => {
+            return Err(unauthorized(true).into());
+        }
     }
     let name = match config.owner {
         OwnerClaim::Subject => introspection.subject,
         OwnerClaim::Username => introspection.username,
     };
     // A token of nobody, such as a client's own, is no owner's.
-    name.filter(|name| !name.is_empty()).map(Caller::Owner).ok_or_else(|| unauthorized(true))
+    name.filter(|name| !name.is_empty()).map(Caller::Owner).ok_or_else(|| unauthorized(true).into())
 }
 
 #[cfg(test)]
@@ -104,7 +106,7 @@ mod tests {
         Introspection { subject: Some("alice".into()), claims: vec![("scope".into(), scope.into())], ..Introspection::default() }
     }
 
-    fn status(outcome: Result<Caller, Answer>) -> u16 {
+    fn status(outcome: Result<Caller, Box<Answer>>) -> u16 {
         outcome.map_or_else(|answer| answer.status().as_u16(), |caller| panic!("{caller:?}"))
     }
 

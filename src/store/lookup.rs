@@ -118,8 +118,10 @@ impl Lookup {
     }
 }
 
-#[cfg(all(test, feature = "store"))]
+#[cfg(test)]
 mod tests {
+    #![cfg(feature = "store")]
+
     use super::*;
     use crate::secret::Secret;
     use crate::store::{Config, Key, Resource, Store};

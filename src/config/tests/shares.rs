@@ -94,7 +94,7 @@ fn a_route_without_shares_and_shares_without_a_route_are_told() {
     let folder = folder();
     let begin = RIGHT.find("shares:").expect("the section");
     let end = RIGHT.find("routes:").expect("the routes");
-    let without = format!("{}{}", &RIGHT.get(..begin).expect("text"), &RIGHT.get(end..).expect("text"));
+    let without = format!("{}{}", RIGHT.get(..begin).expect("text"), RIGHT.get(end..).expect("text"));
     let problems = read_in(folder.path(), &without).expect_err("no shares").to_string();
     assert!(problems.contains("`shares` is missing: this route's resources are what owners have shared"), "{problems}");
     let nothing = RIGHT
