@@ -6,6 +6,7 @@
 mod replay;
 mod trailers;
 mod tunnel;
+mod untaken;
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -20,6 +21,7 @@ use tokio::time::{Instant, Sleep};
 pub use replay::{Replay, Room};
 pub use trailers::clean_trailers;
 pub use tunnel::{Duplex, Leash, Tunnel, TunnelEnd};
+pub use untaken::Untaken;
 
 /// Watches that a body carries without further allocation: a pace, a limit, a record.
 const WATCHES: usize = 3;

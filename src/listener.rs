@@ -8,6 +8,7 @@ mod bind;
 mod config;
 mod connection;
 mod drain;
+mod first_head;
 #[cfg(test)]
 mod floods_tests;
 mod frames;

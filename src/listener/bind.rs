@@ -7,13 +7,16 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 
 use super::{Config, Tls, TlsError};
 use crate::routing::{AuthorityProblem, ServedHosts};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
+/// Bytes of an answer that the system takes for a client before it can send them. Of its own accord it takes some MiB, for everyone who does not read.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
 
 /// Why an address could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +107,7 @@ pub fn adopt(config: &Config, socket: &TcpListener) -> Result<Bound, BindError> 
     let taken = |_| {
         let socket = socket.try_clone()?;
         socket.set_nonblocking(true)?;
+        bound_unsent(&SockRef::from(&socket))?;
         Ok(socket)
     };
     bound(config, config.address, taken).map(|bound| Bound { adopted: true, ..bound })
@@ -162,6 +166,42 @@ fn open(address: SocketAddr, share: bool) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.set_reuse_port(true)?;
+    bound_unsent(&SockRef::from(&socket))?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Connections have this from their listener.
+#[cfg(target_os = "linux")]
+fn bound_unsent(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_notsent_lowat(UNSENT)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound_unsent(_: &SockRef<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn the_system_keeps_little_of_an_answer_that_is_not_read() {
+        let listener = open(([127, 0, 0, 1], 0).into(), false).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        accepted.set_nonblocking(true).unwrap();
+        let mut kept = 0;
+        // What is on its way to the client is not counted by the system, so it takes more for a moment.
+        while let Ok(taken) = accepted.write(&[0; 16 * 1024]) {
+            kept += taken;
+            assert!(kept < 1024 * 1024, "more than a MiB");
+        }
+        assert!(kept >= 64 * 1024, "{kept}");
+    }
 }

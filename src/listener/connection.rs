@@ -45,7 +45,7 @@ const BUFFER: usize = 64 * 1024;
 /// The bound on a head's fields that hyper has by itself.
 const HYPERS_FIELDS: usize = 100;
 /// What a connection on which nothing is being asked gets when the listener stops.
-const LAST_CALL: Duration = Duration::from_millis(500);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// What a connection of HTTP/1.1 says to the preface of HTTP/2, where the library closes without a word.
 const NO_HTTP_2: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\n\
@@ -106,8 +106,18 @@ where
     let _ = stream.set_nodelay(true);
     let settings = shared.terms.now();
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
-    let Some(Opened { transport, protocol, begun }) = open(stream, watchdog.until_open(), &shared).await else { return };
-    let peer = peer(address, local, &transport, &shared);
+    let Some(opened) = open(stream, &watchdog, &shared).await else { return };
+    let peer = peer(address, local, &opened.transport, &shared);
+    // A box: who asks nothing does not hold the room for it.
+    Box::pin(carry(opened, peer, watchdog, settings, seat, shared)).await;
+}
+
+/// Serves what is asked.
+async fn carry<S>(opened: Opened, peer: Peer, watchdog: Rc<Watchdog>, settings: Arc<Settings>, seat: Seat, shared: Rc<Shared<S>>)
+where
+    S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
+{
+    let Opened { transport, protocol, begun } = opened;
     let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
@@ -148,9 +158,7 @@ where
             if ended.is_some() {
                 let parts = connection.into_parts();
                 let mut io = parts.io.into_inner();
-                if ended.as_ref().is_some_and(|ended| ended.as_ref().is_err_and(hyper::Error::is_parse_version_h2)) {
-                    let _ = timeout(LINGER.0, io.write_all(NO_HTTP_2)).await;
-                }
+                refuse_http_2(&mut io, ended.as_ref()).await;
                 after(io, upgraded.take(), parts.read_buf, &shared.under_way, &settings).await;
             }
             ended
@@ -165,6 +173,13 @@ where
     told(ended, &watchdog, &shared.settings);
     watchdog.unread.close();
     broken_off(&watchdog).await;
+}
+
+/// Answers the preface of HTTP/2, which the library does not.
+async fn refuse_http_2(io: &mut Watched, ended: Option<&hyper::Result<()>>) {
+    if ended.is_some_and(|ended| ended.as_ref().is_err_and(hyper::Error::is_parse_version_h2)) {
+        let _ = timeout(LINGER.0, io.write_all(NO_HTTP_2)).await;
+    }
 }
 
 /// Tells of an end that no record tells of.
@@ -400,6 +415,9 @@ impl http_body::Body for Outgoing {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(held) = &self.held {
             held.taken();
+        }
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.holds_back(context)) {
+            return Poll::Pending;
         }
         let frame = Pin::new(&mut self.body).poll_frame(context);
         if let (Poll::Ready(Some(Ok(frame))), Some(exchange)) = (&frame, &self.exchange) {

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,11 +18,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::Shared;
+use super::first_head::first_head;
+use super::watchdog::Watchdog;
 use super::{Event, Tls};
 use crate::routing::ClientCertificate;
 
 /// RFC 9113, 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Bytes of an answer that TLS holds until the socket takes them: two records. Its own bound is 64 KiB.
+const TLS_BUFFER: usize = 32 * 1024;
 
 /// The bytes of one connection.
 pub(super) enum Transport {
@@ -44,8 +50,22 @@ pub(super) struct Opened {
     pub(super) begun: Bytes,
 }
 
-/// Opens the connection; nothing when it cannot be had by `until`.
-pub(super) async fn open<S>(stream: TcpStream, until: Instant, shared: &Shared<S>) -> Option<Opened> {
+/// Opens the connection, and waits for what is asked first over HTTP/1; nothing when that does not come in its time.
+pub(super) async fn open<S>(stream: TcpStream, watchdog: &Watchdog, shared: &Shared<S>) -> Option<Opened> {
+    let mut opened = agree(stream, watchdog.until_open(), shared).await?;
+    if opened.protocol == Protocol::H1 {
+        let begun = mem::take(&mut opened.begun);
+        let Some(begun) = first_head(&mut opened.transport, begun, watchdog, shared).await else {
+            (shared.settings.on_event)(Event::Expired);
+            return None;
+        };
+        opened.begun = begun;
+    }
+    Some(opened)
+}
+
+/// Finds out what is spoken; nothing when that is not known by `until`.
+async fn agree<S>(stream: TcpStream, until: Instant, shared: &Shared<S>) -> Option<Opened> {
     let event = &shared.settings.on_event;
     if let Some(tls) = &shared.tls {
         let Some(_place) = Place::take(&shared.handshakes, shared.settings.handshakes) else {
@@ -69,7 +89,8 @@ pub(super) async fn open<S>(stream: TcpStream, until: Instant, shared: &Shared<S
 }
 
 async fn handshake(stream: TcpStream, tls: &Tls) -> io::Result<Opened> {
-    let stream = TlsAcceptor::from(tls.server()).accept(stream).await?;
+    let mut stream = TlsAcceptor::from(tls.server()).accept(stream).await?;
+    stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::H2 } else { Protocol::H1 };
     Ok(Opened { transport: Transport::Tls(Box::new(stream)), protocol, begun: Bytes::new() })
 }

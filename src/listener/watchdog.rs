@@ -10,7 +10,7 @@ use std::os::fd::AsFd as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -25,6 +25,7 @@ use super::raw_head::RawHeads;
 use super::seats::Asks;
 use super::transport::Transport;
 use super::unread::{Said, Unread};
+use crate::body::Untaken;
 use crate::holes::{Hole, open};
 
 /// Requests that the other side of an HTTP/2 connection may call and take back unanswered; beyond it there must be more that were answered.
@@ -43,6 +44,8 @@ pub(super) struct Watchdog {
     stuck: Cell<Option<(Instant, bool)>>,
     /// What is left for all such waits.
     patience: Cell<Duration>,
+    /// Who wants to hear that something of the answer is taken again.
+    held_back: Cell<Option<(Waker, Untaken)>>,
     /// All has been said; the other side has until then to close.
     leave: Cell<Option<Instant>>,
     /// The other side has ended its own; until then it may take of the answer.
@@ -99,6 +102,7 @@ impl Watchdog {
             phase: Cell::new(Phase::Head(until)),
             stuck: Cell::new(None),
             patience: Cell::new(patience),
+            held_back: Cell::new(None),
             leave: Cell::new(None),
             half_closed: Cell::new(None),
             receiving: Cell::new(false),
@@ -231,6 +235,11 @@ impl Watchdog {
         self.abandoned.get()
     }
 
+    /// A first byte has come.
+    pub(super) fn comes(&self) {
+        self.fresh.set(false);
+    }
+
     /// Whether no byte has come yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh.get()
@@ -295,6 +304,16 @@ impl Watchdog {
         outcome
     }
 
+    /// Whether the next piece of an answer has to wait since the other side takes nothing: the library would put it beside what waits already. Whoever asks is
+    /// woken when that changes. Over HTTP/2 windows hold an answer back, and the library asks for no piece that they have no room for.
+    pub(super) fn holds_back(&self, context: &Context<'_>) -> bool {
+        let holds = !self.shared.get() && self.stuck.get().is_some();
+        if holds {
+            self.held_back.set(Some((context.waker().clone(), Untaken::begin())));
+        }
+        holds
+    }
+
     fn sticks(&self, flush: bool) {
         if self.stuck.get().is_none() {
             self.stuck.set(Some((Instant::now(), flush)));
@@ -306,6 +325,9 @@ impl Watchdog {
             self.half_closed.set(Some(Instant::now() + HALF_CLOSED));
         }
         let Some((since, _)) = self.stuck.take() else { return };
+        if let Some((waker, _)) = self.held_back.take() {
+            waker.wake();
+        }
         // As a request's body: a second for each KiB.
         self.patience.set(self.patience.get().saturating_sub(since.elapsed()).saturating_add(Duration::from_millis(bytes as u64)));
     }
@@ -320,6 +342,11 @@ impl Exchange {
     /// Where it will stand when the answer was said; nothing over HTTP/1.1, which ends the connection with a request that was not read.
     pub(super) fn said(&mut self) -> Option<Said> {
         self.watchdog.is_shared().then(|| Rc::clone(self.said.get_or_insert_default()))
+    }
+
+    /// Whether its next piece has to wait ([`Watchdog::holds_back`]).
+    pub(super) fn holds_back(&self, context: &Context<'_>) -> bool {
+        self.watchdog.holds_back(context)
     }
 
     /// A piece of it goes out.
@@ -469,6 +496,8 @@ impl AsyncWrite for Watched {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -493,6 +522,43 @@ mod tests {
                 passed += 1;
             }
             assert_eq!(passed, survives, "{bytes} bytes each 16 s");
+        }
+    }
+
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_piece_of_an_answer_waits_while_the_other_side_takes_nothing_and_is_asked_for_when_it_does() {
+        for (flush, shared) in [(false, false), (true, false), (false, true)] {
+            let watchdog = busy();
+            if shared {
+                watchdog.share();
+            }
+            let exchange = watchdog.asked(None);
+            let woken = Arc::new(Woken(AtomicBool::new(false)));
+            let waker = Arc::clone(&woken).into();
+            let context = Context::from_waker(&waker);
+            assert!(!exchange.holds_back(&context));
+            if flush {
+                assert!(watchdog.flushed(Poll::Pending).is_pending());
+            } else {
+                assert!(watchdog.wrote(Poll::Pending).is_pending());
+            }
+            assert_eq!(exchange.holds_back(&context), !shared, "of HTTP/2 windows hold it back");
+            assert!(!woken.0.load(Ordering::Relaxed));
+            if flush {
+                assert!(watchdog.flushed(Poll::Ready(Ok(()))).is_ready());
+            } else {
+                assert!(watchdog.wrote(Poll::Ready(Ok(1))).is_ready());
+            }
+            assert_eq!(woken.0.load(Ordering::Relaxed), !shared);
+            assert!(!exchange.holds_back(&context));
         }
     }
 

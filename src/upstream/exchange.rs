@@ -127,7 +127,8 @@ async fn at(group: &Group, slot: &Rc<Slot>, config: &Config, mut head: request::
         let connection = match standing.take() {
             Some(connection) => connection,
             // A new connection, not the next idle one: when a server was restarted, all idle ones are dead.
-            None => match slot.connect(config, exclusive).await {
+            // A box: most requests find a connection, and all that wait for an answer would hold the room for making one.
+            None => match Box::pin(slot.connect(config, exclusive)).await {
                 Ok(connection) => {
                     group.dependency.recovered();
                     if !config.ejection.server_errors {

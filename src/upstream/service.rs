@@ -101,7 +101,7 @@ async fn ask(
     let (body, upload) = if config.protocol == Protocol::H1 { (body, None) } else { Upload::of(body, config.timeouts.response) };
     let Answered { answer, connection, busy, place, taken } = send(&group, config, &pool.dice, head, body, asking).await?;
     if let (Some(handshake), Connection::H2(_), true) = (&handshake, &connection, answer.status().is_success()) {
-        return over_h2(answer, handshake, config, connection, busy).await;
+        return Box::pin(over_h2(answer, handshake, config, connection, busy)).await;
     }
     let (head, body) = answer.into_parts();
     if let (StatusCode::SWITCHING_PROTOCOLS, Some(taken)) = (head.status, taken) {

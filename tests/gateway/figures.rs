@@ -146,7 +146,7 @@ async fn a_thousand_revoked_tokens_are_refused_within_max_age() {
     const CLIENTS: u32 = 100;
     const EACH: u32 = 10;
     const MAX_AGE: Duration = Duration::from_millis(500);
-    let world = Setup::default().server("introspection: { max_age: 500ms }").start().await;
+    let world = Setup::default().server("introspection: { max_age: 500ms }, timeout: 60s").start().await;
     let lags = join_all((0..CLIENTS).map(async |_| {
         let mut connection = Connection::open(world.address(), None).await;
         let mut lags = Vec::new();
@@ -163,8 +163,7 @@ async fn a_thousand_revoked_tokens_are_refused_within_max_age() {
                 connection.send(&request).await;
                 match connection.answer(false).await.status {
                     200 if sent < MAX_AGE * 10 => last = sent,
-                    // On a busy machine there may be no ticket in time.
-                    200 | 401 | 403 => break,
+                    200 | 401 => break,
                     status => panic!("{status}"),
                 }
                 tokio::time::sleep(MAX_AGE / 8).await;

@@ -5,22 +5,25 @@ each with and without TLS; TLS that is never begun; HTTP/2 that asks nothing, th
 While all are held, health is asked for at a fixed rate; then each connection has to end within its limit and 15 s. The limits are the listener's own, as no
 configuration has changed them; the clients have many addresses of 127.0.0.0/8. Bodies go to a content server that answers when it has the whole one.
 
+With --each it is 500 of one kind after the other, and then 1,500 of all, each time with a gateway that has just been started; what one connection takes is printed, and
+nothing is judged.
+
 File descriptor 3, where it is open, hears when the figures are taken: what is left then is to wait.
 """
 import asyncio
 import collections
 import concurrent.futures
+import multiprocessing
 import os
 import socket
-import ssl
+import sys
 import time
 
-from clients import HEADERS, H1, H2, PREFACE, SETTINGS, Gone, context, frame, opened
-from support import DEEP, configuration, figure, free_port, main, metric, milliseconds, more_files, nginx, percentile, shared_album, until
+from slow import H2, Answered, Clients, Kind, Ports, Slow, Unread
+from support import DEEP, configuration, figure, free_port, listens, main, metric, milliseconds, more_files, nginx, percentile, shared_album, until
 
 CONNECTIONS = 10_000 if DEEP else 1_000
-# Clients' connections of one address at a time.
-OF_ONE = 200
+EACH = 500
 # Seconds: from accepting to the end of a head; between two pieces of a body, and for all waits of one; after an answer; for a ping and its answer; until a client takes
 # of its answer. Then the time that a closing may take.
 HEAD, PIECE, BODY, IDLE, PINGS, WRITE, LATE = 10, 15, 60, 60, 40, 60, 15
@@ -29,132 +32,25 @@ HEALTH_WITHIN = 0.1
 MEMORY = 256 * 1024 * 1024
 HEALTH_RATE = 50
 HALF = b"GET /public/a HTTP/1.1\r\nHost: localhost\r\nX-Slow: "
+GET = b"GET /public/a HTTP/1.1\r\nHost: localhost\r\n\r\n"
 UPLOAD = b"POST /whole/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\nx"
 DOWNLOAD = b"GET /whole/large HTTP/1.1\r\nHost: localhost\r\n\r\n"
 # More than what lies between two sockets.
 LARGE, PIECES = 16 * 1024 * 1024, bytes(64 * 1024)
 
-Kind = collections.namedtuple("Kind", "name tls limit hold")
-
-
-async def closed(reader):
-    """Until the other side has ended it, in whatever way."""
-    try:
-        while await reader.read(65536):
-            pass
-    except (OSError, ssl.SSLError):
-        pass
-
-
-async def says(world, tls, source, begun):
-    reader, writer = await opened(world.tls if tls else world.plain, tls, "http/1.1", source)
-    writer.write(begun)
-    return reader, writer
-
-
-async def wrote(world, tls, source, begun, held):
-    reader, writer = await says(world, tls, source, begun)
-    since = held()
-    await closed(reader)
-    writer.transport.abort()
-    return since
-
-
-def saying(begun):
-    return lambda world, tls, source, held: wrote(world, tls, source, begun, held)
-
-
-def dripping(begun):
-    return lambda world, tls, source, held: drips(world, tls, source, held, begun)
-
-
-async def drips(world, tls, source, held, begun):
-    """What never ends: one byte each second."""
-    reader, writer = await says(world, tls, source, begun)
-    since = held()
-    end = asyncio.ensure_future(closed(reader))
-    while not end.done():
-        if not writer.is_closing():
-            writer.write(b"x")
-        await asyncio.wait([end], timeout=1)
-    writer.transport.abort()
-    return since
-
-
-async def does_not_read(world, tls, source, held):
-    """Nothing of the answer is taken, so nothing tells that it ended: when it has to have ended, the rest of it does not come."""
-    reader, writer = await opened(world.tls if tls else world.plain, tls, "http/1.1", source, 65536)
-    writer.transport.pause_reading()
-    writer.write(DOWNLOAD)
-    since = held()
-    await asyncio.sleep(WRITE + LATE)
-    writer.transport.resume_reading()
-    taken = 0
-    try:
-        while piece := await reader.read(65536):
-            taken += len(piece)
-    except (OSError, ssl.SSLError):
-        pass
-    writer.transport.abort()
-    if taken >= LARGE:
-        raise RuntimeError("the whole answer came")
-    return since
-
-
-async def not_begun(world, tls, source, held):
-    """No ClientHello comes."""
-    reader, writer = await opened(world.tls, False, "", source)
-    since = held()
-    await closed(reader)
-    writer.transport.abort()
-    return since
-
-
-async def answered_once(world, tls, source, held):
-    connection = await H1.open(world.tls if tls else world.plain, tls, source)
-    status, _ = await connection.get("/public/a")
-    if status != 200:
-        raise RuntimeError(f"answered {status}")
-    since = held()
-    await closed(connection.reader)
-    connection.writer.transport.abort()
-    return since
-
-
-async def asks_nothing(world, tls, source, held):
-    """HTTP/2 begins, and no request comes."""
-    reader, writer = await opened(world.tls if tls else world.plain, tls, "h2", source)
-    writer.write(PREFACE + frame(SETTINGS, 0, 0))
-    since = held()
-    await closed(reader)
-    writer.transport.abort()
-    return since
-
-
-async def h2_once(world, tls, source, held, pongs):
-    connection = await H2.open(world.tls if tls else world.plain, tls, source)
-    connection.answers_pings = pongs
-    status, _ = await connection.get("/public/a")
-    if status != 200:
-        raise RuntimeError(f"answered {status}")
-    since = held()
-    await connection.ended.wait()
-    return since
-
-
-KINDS = [Kind(f"{name}{', TLS' if tls else ''}", tls, limit, hold) for tls in (False, True) for name, limit, hold in (
-    ("silent", HEAD, saying(b"")),
-    ("one byte", HEAD, saying(b"G")),
-    ("half a head", HEAD, saying(HALF)),
-    ("a dripping head", HEAD, dripping(HALF)),
-    ("a body that stands still", PIECE, saying(UPLOAD)),
-    ("a dripping body", BODY, dripping(UPLOAD)),
-    ("an answer that is not read", WRITE + LATE, does_not_read),
-    ("idle after an answer", IDLE, answered_once),
-    ("HTTP/2 that asks nothing", HEAD, asks_nothing),
-    ("HTTP/2 idle, alive", IDLE, lambda *all: h2_once(*all, True)),
-    ("HTTP/2 idle, silent", PINGS, lambda *all: h2_once(*all, False)),
-)] + [Kind("TLS never begun", True, HEAD, not_begun)]
+KINDS = [Kind(f"{name}{', TLS' if tls else ''}", tls, limit, speaks, make) for tls in (False, True) for name, limit, speaks, make in (
+    ("silent", HEAD, "http/1.1", lambda: Slow(b"")),
+    ("one byte", HEAD, "http/1.1", lambda: Slow(b"G")),
+    ("half a head", HEAD, "http/1.1", lambda: Slow(HALF)),
+    ("a dripping head", HEAD, "http/1.1", lambda: Slow(HALF, drips=True)),
+    ("a body that stands still", PIECE, "http/1.1", lambda: Slow(UPLOAD)),
+    ("a dripping body", BODY, "http/1.1", lambda: Slow(UPLOAD, drips=True)),
+    ("an answer that is not read", WRITE, "http/1.1", lambda: Unread(DOWNLOAD, LARGE, WRITE + LATE)),
+    ("idle after an answer", IDLE, "http/1.1", lambda: Answered(GET)),
+    ("HTTP/2 that asks nothing", HEAD, "h2", H2),
+    ("HTTP/2 idle, alive", IDLE, "h2", lambda: H2("/public/a")),
+    ("HTTP/2 idle, silent", PINGS, "h2", lambda: H2("/public/a", pongs=False)),
+)] + [Kind("TLS never begun", True, HEAD, None, lambda: Slow(b""))]
 
 
 async def whole(reader, writer):
@@ -174,42 +70,12 @@ async def whole(reader, writer):
         writer.close()
 
 
-class Ports:
-    def __init__(self, plain, tls):
-        self.plain, self.tls = plain, tls
+def content(port):
+    """Is that server, as a process."""
+    async def serve():
+        await (await asyncio.start_server(whole, "127.0.0.1", port, backlog=1024)).serve_forever()
 
-
-class Held:
-    """All connections, and what came of each."""
-
-    def __init__(self, ports):
-        self.ports = ports
-        self.standing, self.ended, self.early, self.wrong = 0, collections.defaultdict(list), [], []
-        # So many are being opened at a time: fewer than the system's queue of connections holds.
-        self.opening = asyncio.Semaphore(100)
-
-    async def one(self, number):
-        kind = KINDS[number % len(KINDS)]
-        source = f"127.1.{number // OF_ONE}.1"
-        await self.opening.acquire()
-        opening = True
-
-        def held():
-            nonlocal opening
-            opening = False
-            self.opening.release()
-            self.standing += 1
-            return time.monotonic()
-
-        try:
-            since = await kind.hold(self.ports, kind.tls, source, held)
-            self.ended[kind.name].append(time.monotonic() - since)
-            self.standing -= 1
-        except (OSError, EOFError, Gone, RuntimeError, ssl.SSLError) as error:
-            self.wrong.append(f"{kind.name}: {error!r}")
-        finally:
-            if opening:
-                self.opening.release()
+    asyncio.run(serve())
 
 
 def health(address, process, seconds):
@@ -234,46 +100,67 @@ def resident(process):
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def hold(ports, gateway, check, pool, port):
-    server = await asyncio.start_server(whole, "127.0.0.1", port, backlog=1024)
-    held = Held(ports)
+def hold(ports, gateway, check):
+    """Opens all and asks for health meanwhile; then waits for their ends."""
     asked = [health, gateway.health, gateway.process.pid]
-    quiet, before = await asyncio.get_running_loop().run_in_executor(pool, *asked, 2)
-    figure("health with nobody there", f"p99 {milliseconds(percentile(quiet, 0.99))}, memory {before / 2**20:.1f} MiB")
-    began = time.monotonic()
-    # The kinds that live longest come first, so that all are there together.
-    order = sorted(range(CONNECTIONS), key=lambda number: -KINDS[number % len(KINDS)].limit)
-    tasks = [asyncio.create_task(held.one(number)) for number in order]
-    opening = asyncio.get_running_loop().run_in_executor(pool, *asked, HOLD)
-    most = seen = 0
-    while not opening.done():
-        most = max(most, held.standing)
-        await asyncio.sleep(0.05)
-        if held.standing == CONNECTIONS and not seen:
-            seen = time.monotonic() - began
-    took, memory = opening.result()
-    await asyncio.to_thread(said)
-    figure("held at once", f"{most} of {CONNECTIONS}" + (f", all of them {seen:.1f} s after the first" if seen else ""))
-    figure("health while they are opened and held", f"{len(took)} asked, p50 {milliseconds(percentile(took, 0.5))}, p99 {milliseconds(percentile(took, 0.99))}, "
-           f"longest {milliseconds(max(took))}")
-    figure("memory", f"{memory / 2**20:.1f} MiB at most, {(memory - before) / CONNECTIONS / 1024:.1f} KiB for each connection")
-    check.equal("all were held at once", most, CONNECTIONS)
-    check(f"health answers within {HEALTH_WITHIN * 1000:.0f} ms (p99)", percentile(took, 0.99) <= HEALTH_WITHIN, percentile(took, 0.99))
-    check("less than 256 MiB of memory", memory < MEMORY, f"{memory / 2**20:.1f} MiB")
-    await asyncio.wait(tasks, timeout=max(kind.limit for kind in KINDS) + LATE + 5)
-    left = sum(not task.done() for task in tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    check.equal("nothing else went wrong", held.wrong[:5], [])
-    check.equal("all were closed", left, 0)
+    # The clients here must not delay those that ask for health.
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        quiet, before = pool.submit(*asked, 2).result()
+        figure("health with nobody there", f"p99 {milliseconds(percentile(quiet, 0.99))}, memory {before / 2**20:.1f} MiB")
+        began = time.monotonic()
+        with Clients(ports, KINDS, CONNECTIONS) as clients:
+            opening = pool.submit(*asked, HOLD)
+            most = seen = 0
+            while not opening.done():
+                most = max(most, clients.standing())
+                if most == CONNECTIONS and not seen:
+                    seen = time.monotonic() - began
+                time.sleep(0.05)
+            took, memory = opening.result()
+            said()
+            figure("held at once", f"{most} of {CONNECTIONS}" + (f", all of them {seen:.1f} s after the first" if seen else ""))
+            figure("health while they are opened and held", f"{len(took)} asked, p50 {milliseconds(percentile(took, 0.5))}, "
+                   f"p99 {milliseconds(percentile(took, 0.99))}, longest {milliseconds(max(took))}")
+            figure("memory", f"{memory / 2**20:.1f} MiB at most, {(memory - before) / CONNECTIONS / 1024:.1f} KiB for each connection")
+            check.equal("all were held at once", most, CONNECTIONS)
+            check(f"health answers within {HEALTH_WITHIN * 1000:.0f} ms (p99)", percentile(took, 0.99) <= HEALTH_WITHIN, percentile(took, 0.99))
+            check("less than 256 MiB of memory", memory < MEMORY, f"{memory / 2**20:.1f} MiB")
+            judge(clients.outcomes(max(kind.limit for kind in KINDS) + 2 * LATE), check)
+
+
+def judge(outcomes, check):
+    """Each connection ended in its time."""
+    check.equal("each came to its end", len(outcomes), CONNECTIONS)
+    check.equal("nothing went wrong", collections.Counter((outcome.kind, outcome.wrong) for outcome in outcomes if outcome.wrong), {})
     for kind in KINDS:
-        times = held.ended[kind.name]
+        times = [outcome.stood for outcome in outcomes if outcome.kind == kind.name and outcome.stood]
         figure(kind.name, f"{len(times)}, closed after {min(times, default=0):.1f} - {max(times, default=0):.1f} s, limit {kind.limit} s")
         # Not before its time either: a second for what passes between the gateway's clock and ours.
         good = times and min(times) > kind.limit - HEAD / 2 and max(times) <= kind.limit + LATE
         check(f"{kind.name}: closed within {kind.limit + LATE} s", good, sorted(times)[:1] + sorted(times)[-1:])
-    server.close()
+
+
+def steady(process):
+    """What it holds when that has not grown for two seconds: answers are still on their way to those who do not read them."""
+    most, since = 0, time.monotonic()
+    while time.monotonic() - since < 2:
+        if (now := resident(process)) > most:
+            most, since = now, time.monotonic()
+        time.sleep(0.1)
+    return most
+
+
+def each(world, keys, ports):
+    """What one connection of each kind takes, and one of all kinds together. The time that this takes ends none."""
+    keys["limits"]["timeouts"] = dict.fromkeys(("head", "idle", "body", "write"), "600s")
+    for name, kinds in [(kind.name, [kind]) for kind in KINDS] + [("all kinds together", KINDS)]:
+        gateway, count = world.gateway(keys), EACH * (3 if len(kinds) > 1 else 1)
+        before = resident(gateway.process.pid)
+        with Clients(ports, kinds, count) as clients:
+            until("all stand", lambda: clients.standing() == count)
+            took = steady(gateway.process.pid) - before
+            figure(name, f"{took / count / 1024:.1f} KiB")
+        world.stop(gateway.process)
 
 
 def said():
@@ -285,23 +172,31 @@ def said():
 
 
 def checks(world, check):
-    # The content server of the bodies is here as well.
+    # Each connection is two here at most, and the content server's are further ones.
     more_files(CONNECTIONS * 4 // 3 + 2000)
     port, _ = nginx(world)
     album, _ = shared_album(world)
     slow = free_port()
+    server = multiprocessing.get_context("fork").Process(target=content, args=(slow,), daemon=True)
+    server.start()
+    until("the content server listens", lambda: listens(slow))
     upstreams = {"content": world.upstream(f"http://127.0.0.1:{port}"), "whole": world.upstream(f"http://127.0.0.1:{slow}", max_connections=CONNECTIONS)}
     plain, tls, keys = configuration(world, album, upstreams,
                                      # All listeners count together, and others than these ask as well.
                                      limits={"off_for": ["127.0.0.0/8"], "connections": 20_000})
     keys["routes"].append({"path": "/whole/**", "upstream": "whole", "public": True})
-    gateway = world.gateway(keys)
-    # The clients here must not delay those that ask for health.
-    with concurrent.futures.ProcessPoolExecutor(1) as pool:
-        asyncio.run(hold(Ports(plain, tls), gateway, check, pool, slow))
-    until("the gateway knows that they are gone", lambda: metric(gateway, "uma_gateway_connections") == 0)
-    check.equal("no panic", metric(gateway, "uma_gateway_panics_total"), 0)
-    figure("memory in the end", f"{resident(gateway.process.pid) / 2**20:.1f} MiB")
+    ports = Ports(plain, tls)
+    try:
+        if "--each" in sys.argv:
+            each(world, keys, ports)
+            return check("each kind was measured", True)
+        gateway = world.gateway(keys)
+        hold(ports, gateway, check)
+        until("the gateway knows that they are gone", lambda: metric(gateway, "uma_gateway_connections") == 0)
+        check.equal("no panic", metric(gateway, "uma_gateway_panics_total"), 0)
+        figure("memory in the end", f"{resident(gateway.process.pid) / 2**20:.1f} MiB")
+    finally:
+        server.kill()
 
 
 main(checks)

@@ -104,7 +104,6 @@ const ROWS: &[Row] = &[
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { password: open-sesame } } }", (8, 41), "a secret is not written out", "write   { file: PATH }"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { username: a } } }", (8, 22), "an owner has exactly one of `password`, or `authorization_code`", "and here is none"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { password: { file: client }, subject: a } } }", (8, 59), "`subject` says who may link the gateway", "leave it out"),
-    ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    pat: { owners: { alice: { authorization_code: false } } }", (8, 51), "this is `true` or left out", "leave the key out"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    rpt_header: Authorization", (8, 17), "`authorization` means something else", "write   X-FRDP-RPT"),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    rpt_header: X-Forwarded-For", (8, 17), "a header that the gateway writes itself", ""),
     ("issuer: https://id.example.org/realms/photoz", "issuer: https://id.example.org/realms/photoz\n    uma_1_0: { insufficient_status: 400 }", (8, 37), "`400` is not one of `401`, `403`", ""),

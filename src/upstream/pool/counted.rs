@@ -10,8 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::body::Untaken;
 use crate::upstream::connect::Stream;
 use crate::upstream::h2::Came;
+
+/// Bytes that are read at once where many answers wait to be taken: one less than a size of hyper's buffer, which grows when it was filled.
+const SMALL: usize = 8 * 1024 - 1;
 
 pub(in crate::upstream) struct Counted {
     stream: Stream,
@@ -55,7 +59,16 @@ impl Counted {
 impl AsyncRead for Counted {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let outcome = if buffer.remaining() > SMALL && Untaken::are_many() {
+            // By way of the stack: there is no part of a buffer that was not written to yet.
+            let mut piece = [0; SMALL];
+            let mut piece = ReadBuf::new(&mut piece);
+            let outcome = Pin::new(&mut self.stream).poll_read(context, &mut piece);
+            buffer.put_slice(piece.filled());
+            outcome
+        } else {
+            Pin::new(&mut self.stream).poll_read(context, buffer)
+        };
         let bytes = buffer.filled().len() - before;
         self.came.add(bytes);
         outcome
@@ -83,5 +96,29 @@ impl AsyncWrite for Counted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn where_many_answers_wait_to_be_taken_pieces_are_small() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        let mut counted = Counted::new(Stream::Unix(here), Rc::default(), Duration::from_secs(60));
+        let (all, mut piece) = (vec![b'x'; 64 * 1024], vec![0; 64 * 1024]);
+        let few = [Untaken::begin()];
+        there.write_all(&all).await.unwrap();
+        assert!(counted.read(&mut piece).await.unwrap() > SMALL, "large where few do");
+        let many = [(); 1000].map(|()| Untaken::begin());
+        there.write_all(&all).await.unwrap();
+        assert_eq!(counted.read(&mut piece).await.unwrap(), SMALL);
+        assert!(piece[..SMALL].iter().all(|byte| *byte == b'x'));
+        drop((few, many));
+        assert!(counted.read(&mut piece).await.unwrap() > SMALL, "and large again");
     }
 }
