@@ -8,8 +8,8 @@ mod config;
 mod door;
 mod health;
 mod link;
-mod serve;
-mod socket;
+pub(crate) mod serve;
+pub(crate) mod socket;
 mod status;
 
 pub use client::{AdminClient, AdminClientError};

@@ -12,6 +12,7 @@ mod listeners;
 mod probe;
 mod records;
 mod reload;
+mod shares;
 mod snapshot;
 mod watching;
 mod worker;
@@ -31,6 +32,7 @@ use crate::config;
 use crate::enforcement::{self, Guesses, Judge};
 use crate::listener::{self, Cut, Drain};
 use crate::stack::{Current, Snapshot};
+use crate::store::Lookup;
 use crate::telemetry::{Health, Metrics, Telemetry};
 use crate::upstream::Fleet;
 
@@ -76,6 +78,9 @@ pub enum StartError {
     /// The admin door.
     #[error(transparent)]
     Admin(#[from] DoorError),
+    /// The shares API.
+    #[error("the shares API: {0}")]
+    Shares(DoorError),
     /// The health address cannot be had.
     #[error("the health address {address} cannot be had: {error}")]
     Health {
@@ -116,7 +121,10 @@ impl StartError {
     pub fn told(&self, places: &config::Places) -> String {
         let place = match self {
             Self::Bind(error) => places.of(error.address()),
-            Self::Handed { wanted: address, .. } | Self::Health { address, .. } | Self::Admin(DoorError::Address(address, _)) => places.of(*address),
+            Self::Handed { wanted: address, .. }
+            | Self::Health { address, .. }
+            | Self::Admin(DoorError::Address(address, _))
+            | Self::Shares(DoorError::Address(address, _)) => places.of(*address),
             Self::Admin(_) => places.socket(),
             _ => None,
         };
@@ -220,6 +228,12 @@ impl Gateway {
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.doors.admin()
+    }
+
+    /// The address of the shares API, where it has one.
+    #[must_use]
+    pub fn shares_address(&self) -> Option<SocketAddr> {
+        self.doors.shares()
     }
 
     /// Records, log and metrics.
@@ -328,8 +342,16 @@ impl Rooms {
         let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
-        let judge = Judge { cache: Arc::clone(&cache), resources: resources.clone(), control: sender, guesses: Guesses::default(), dry: false };
-        let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(&config, None, &metrics)?;
+        let records = Lookup::default();
+        let judge = Judge {
+            cache: Arc::clone(&cache),
+            resources: resources.clone(),
+            records: records.clone(),
+            control: sender,
+            guesses: Guesses::default(),
+            dry: false,
+        };
+        let snapshot::Built { snapshot, wanted, tokens } = snapshot::build(&config, None, &records, &metrics)?;
         let status = Arc::new(Status::new(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)), health.clone()));
         let current: Current = Arc::new(ArcSwap::from_pointee(snapshot));
         let control = control::Parts {
@@ -339,6 +361,7 @@ impl Rooms {
             questions,
             cache,
             resources,
+            records,
             health,
             fleet,
             telemetry: telemetry.clone(),

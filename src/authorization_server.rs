@@ -33,7 +33,7 @@ pub use kept::PatStore;
 pub use link::{Away, LINK_LIFE, LinkError};
 pub use pat::Held;
 pub use profile::{PatOwners, Profile};
-pub use resources::{Declared, Description, Reconciled, ResourceKey, Resources, Seen};
+pub use resources::{Created, Declared, Description, Reconciled, ResourceKey, Resources, Seen};
 pub use server::{CONCURRENT_CALLS, Introspected, Server, TicketError};
 
 #[cfg(any(test, feature = "fuzzing"))]

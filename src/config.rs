@@ -21,6 +21,7 @@ mod round_trip;
 mod routes;
 mod secrets;
 mod servers;
+mod shares;
 mod store;
 mod suggest;
 mod syntax;
@@ -48,7 +49,7 @@ pub use suggest::nearest;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use round_trip::round_trip;
 
-use crate::{admin, authorization_server, credentials, enforcement, listener, routing, telemetry, upstream};
+use crate::{admin, authorization_server, credentials, enforcement, listener, routing, shares as shares_api, telemetry, upstream};
 
 /// A whole configuration that has no mistake.
 #[derive(Clone, Debug)]
@@ -85,6 +86,8 @@ pub struct Gateway {
     pub drain: listener::Drain,
     /// `store`.
     pub store: Option<crate::store::Config>,
+    /// `shares`.
+    pub shares: Option<shares_api::Config>,
     /// `workers`.
     pub workers: Option<usize>,
     /// Where what the gateway opens is named.

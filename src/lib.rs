@@ -37,6 +37,7 @@ pub mod path;
 pub mod response;
 pub mod routing;
 pub mod secret;
+pub mod shares;
 pub mod stack;
 pub mod store;
 pub mod telemetry;

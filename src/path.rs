@@ -9,13 +9,16 @@
 mod canonical;
 mod opt_ins;
 mod query;
+mod spelling;
 mod unicode;
 
 pub use canonical::{CanonicalPath, Segments};
 pub use opt_ins::{OptIns, Reading};
 pub use query::{Query, query_has_parameter, query_without_parameter};
+pub use spelling::{alike, spelling};
 pub use unicode::{compatible, decoded};
 
+pub(crate) use spelling::small;
 pub(crate) use unicode::decoded_bytes;
 
 /// Why a path has no single safe reading.

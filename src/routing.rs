@@ -8,6 +8,7 @@ mod config;
 mod cors;
 mod guard;
 mod layer;
+mod links;
 mod pattern;
 mod problems;
 mod request;
@@ -26,6 +27,7 @@ pub use config::{
 };
 pub use guard::{Assertions, Certificates, Guard, Password};
 pub use layer::{Admission, AdmissionLayer, Routing, RoutingLayer};
+pub use links::{Link, Links};
 pub use pattern::{MAX_PARAMETERS, MAX_SEGMENTS, PatternProblem, PatternProblemKind};
 pub use problems::RouteProblem;
 pub use request::{Peer, Request};

@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::credentials::{self, CredentialsLayer, Proxy};
 use crate::enforcement::{self, EnforcementLayer, Judge, Limits, Permitted};
 use crate::response::{Rejection, RejectionLayer};
-use crate::routing::{self, AdmissionLayer, Request, RouteTable, RoutingLayer};
+use crate::routing::{self, AdmissionLayer, Links, Request, RouteTable, RoutingLayer};
 use crate::telemetry::{RecordLayer, Telemetry};
 use crate::upstream::{self, Upstream};
 
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// The client application.
     pub open_with: Option<Arc<str>>,
+    /// Shareable links.
+    pub links: Option<Links>,
 }
 
 impl routing::Snapshot for Snapshot {
@@ -39,6 +41,9 @@ impl routing::Snapshot for Snapshot {
     }
     fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
+    }
+    fn links(&self) -> Option<&Links> {
+        self.links.as_ref()
     }
 }
 

@@ -13,6 +13,7 @@ mod crypto;
 mod database;
 #[cfg(feature = "store")]
 mod error;
+mod lookup;
 #[cfg(feature = "store")]
 mod migrations;
 #[cfg(feature = "store")]
@@ -25,12 +26,13 @@ mod tests;
 mod view;
 
 pub use config::{Config, Key, KeyProblem};
+pub use lookup::{Lookup, Registered, ResourceKey};
 #[cfg(feature = "store")]
 pub use {
     error::StoreError,
     open::Store,
-    records::{Credential, CredentialKey, Resource, ResourceKey, ResourceRecord, State},
-    view::{Registered, View},
+    records::{Credential, CredentialKey, Resource, ResourceRecord, State},
+    view::View,
 };
 
 #[cfg(feature = "store")]

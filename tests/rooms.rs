@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From left to right. `client` stands apart: it names quiet rooms only, and `demo` and `cli` name it.
-const ROOMS: [&str; 14] =
-    ["main", "cli", "fuzz", "demo", "app", "config", "admin", "listener", "stack", "upstream", "credentials", "enforcement", "routing", "cache"];
+const ROOMS: [&str; 15] =
+    ["main", "cli", "fuzz", "demo", "app", "config", "shares", "admin", "listener", "stack", "upstream", "credentials", "enforcement", "routing", "cache"];
 const RIGHTMOST: [&str; 2] = ["authorization_server", "store"];
 const QUIET: [&str; 9] = ["holes", "response", "path", "body", "http_client", "jose", "secret", "uma", "telemetry"];
 

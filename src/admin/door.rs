@@ -12,14 +12,13 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::link::{self, Links};
-use super::serve::{Answer, Door, only, serve, text};
+use super::serve::{Answer, Door, only, read, serve, text};
 use super::socket::{Listening, OpenDoor};
 use crate::secret::{Rotating, Secret};
 use crate::telemetry::{SecretKind, Telemetry, to_json};
@@ -162,7 +161,7 @@ impl Operator {
     }
 
     async fn explain(&self, request: Request<Incoming>) -> Answer {
-        let Some(body) = read(request.into_body()).await else {
+        let Some(body) = read(request.into_body(), QUESTION).await else {
             return problem(StatusCode::PAYLOAD_TOO_LARGE, "the question is too long, or broke off");
         };
         // The library's message may quote the body, and the body holds a token.
@@ -178,19 +177,6 @@ impl Operator {
             Err(why) => problem(StatusCode::BAD_REQUEST, &why),
         }
     }
-}
-
-/// The body, unless it is too long; then the rest is read all the same, since a connection that is closed on unread bytes loses the answer.
-async fn read(mut body: Incoming) -> Option<Vec<u8>> {
-    let (mut bytes, mut fits) = (Vec::new(), true);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.ok()?.into_data() else { continue };
-        fits = fits && bytes.len().saturating_add(data.len()) <= QUESTION;
-        if fits {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    fits.then_some(bytes)
 }
 
 fn found(value: &Value) -> Answer {

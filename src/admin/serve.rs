@@ -1,4 +1,4 @@
-//! How both doors are served: HTTP/1.1, one request a connection, few connections, short deadlines.
+//! How doors are served: HTTP/1.1, one request a connection, few connections, short deadlines.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -102,6 +102,19 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, door:
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), service)
         .await
+}
+
+/// The body, unless it is longer than `most` octets; then the rest is read all the same, since a connection that is closed on unread bytes loses the answer.
+pub async fn read(mut body: Incoming, most: usize) -> Option<Vec<u8>> {
+    let (mut bytes, mut fits) = (Vec::new(), true);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.ok()?.into_data() else { continue };
+        fits = fits && bytes.len().saturating_add(data.len()) <= most;
+        if fits {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    fits.then_some(bytes)
 }
 
 /// A text.

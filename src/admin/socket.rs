@@ -58,17 +58,11 @@ impl OpenDoor {
     pub fn open(door: &AdminDoor) -> Result<Self, DoorError> {
         match door {
             AdminDoor::Socket(path) => {
-                make_way(path)?;
-                let (listener, file) = listen(path).map_err(|error| DoorError::Socket(path.clone(), error))?;
+                let (listener, file) = open_socket(path)?;
                 Ok(Self(Listening::Socket(listener, file)))
             }
             AdminDoor::Address { address, token } => {
-                let listen = || {
-                    let listener = std::net::TcpListener::bind(address)?;
-                    listener.set_nonblocking(true)?;
-                    Ok(listener)
-                };
-                let listener = listen().map_err(|error| DoorError::Address(*address, error))?;
+                let listener = open_address(*address)?;
                 Ok(Self(Listening::Address(listener, Arc::new(Rotating::new(token.clone())))))
             }
         }
@@ -93,9 +87,31 @@ impl OpenDoor {
     }
 }
 
+/// Listens at a Unix socket that only its owner may use.
+///
+/// # Errors
+/// See [`DoorError`].
+pub fn open_socket(path: &Path) -> Result<(std::os::unix::net::UnixListener, SocketFile), DoorError> {
+    make_way(path)?;
+    listen(path).map_err(|error| DoorError::Socket(path.to_owned(), error))
+}
+
+/// Listens at an address.
+///
+/// # Errors
+/// See [`DoorError`].
+pub fn open_address(address: SocketAddr) -> Result<std::net::TcpListener, DoorError> {
+    let listen = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    listen().map_err(|error| DoorError::Address(address, error))
+}
+
 /// The file of a socket, removed at the end if it is still the same one.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
 }

@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{LocalSet, spawn_local};
 
 use super::certificates::Certificates;
-use super::doors::{self, Addresses, Doors};
+use super::doors::{self, Addresses, Beside, Doors};
 use super::explain::Explainer;
 use super::keeping::{Keeping, Task, client};
 use super::listeners::Listeners;
 use super::records::Records;
 use super::reload::{self, Order, Reloads, Running, Why, note_credentials};
+use super::shares::SharesApi;
 use super::watching::{Watched, content, watch};
 use super::{InForce, StartError};
 use crate::admin::Status;
@@ -27,6 +28,7 @@ use crate::credentials::oauth2::{Grant, Token};
 use crate::enforcement::{Desk, Questions};
 use crate::listener::Terms;
 use crate::stack::Current;
+use crate::store::Lookup;
 use crate::telemetry::{Health, Telemetry};
 use crate::upstream::{Checks, Fleet};
 
@@ -43,6 +45,8 @@ pub struct Parts {
     pub questions: Questions,
     pub cache: Arc<Introspections>,
     pub resources: Resources,
+    /// What requests see of the records, once they are open.
+    pub records: Lookup,
     pub health: Health,
     pub fleet: Arc<Fleet>,
     pub telemetry: Telemetry,
@@ -82,11 +86,13 @@ pub fn start(parts: Parts, serving: Serving, stopped: watch::Receiver<bool>) -> 
                 Ok(records) => records,
                 Err(error) => return drop(opened.send(Err(error))),
             };
+            records.show(&parts.records);
             drop(opened.send(Ok(())));
             let pats = records.pats(&parts.health);
             let local = LocalSet::new();
+            let kept = &records;
             local.block_on(&runtime, async move {
-                if let Err(error) = run(parts, serving, pats, stopped).await {
+                if let Err(error) = run(parts, serving, kept, pats, stopped).await {
                     tracing::error!(%error, "the control plane cannot start");
                 }
             });
@@ -109,10 +115,10 @@ pub fn answer_only(parts: Parts) -> Result<(), StartError> {
     Ok(())
 }
 
-async fn run(parts: Parts, serving: Serving, pats: PatStore, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
+async fn run(parts: Parts, serving: Serving, records: &Records, pats: PatStore, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
     let Serving { workers, listeners, terms, certificates, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } =
         serving;
-    let Parts { config, wanted, tokens, questions, cache, resources, health, fleet, telemetry, status, current } = parts;
+    let Parts { config, wanted, tokens, questions, cache, resources, records: lookup, health, fleet, telemetry, status, current } = parts;
     let metrics = Arc::clone(telemetry.metrics());
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
     let mut keeping = Keeping::new(Rc::clone(&desk), resources, health.clone(), Arc::clone(&metrics), Arc::clone(&status), pats)?;
@@ -122,7 +128,8 @@ async fn run(parts: Parts, serving: Serving, pats: PatStore, mut stopped: watch:
     let mut checks = Checks::default();
     checks.set(&fleet, current.load().upstreams.iter());
     note_credentials(&metrics, None, &current.load(), &config);
-    let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone(), doors::links(Rc::clone(&desk), Arc::clone(&in_force)));
+    let beside = Beside { links: doors::links(Rc::clone(&desk), Arc::clone(&in_force)), shares: SharesApi::new(records, &desk, &current) };
+    let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone(), beside);
     doors.carry_out(bound, &config);
     spawn_local(Rc::clone(&desk).answer(questions));
 
@@ -144,6 +151,7 @@ async fn run(parts: Parts, serving: Serving, pats: PatStore, mut stopped: watch:
         told,
         inherited,
         current,
+        records: lookup,
         in_force,
         listeners,
         terms,

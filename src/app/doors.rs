@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::explain::{Explainer, Question};
 use super::keeping::Task;
 use super::reload::{Reloads, Why};
+use super::shares::{self, OpenShares, SharesApi};
 use super::{InForce, StartError};
 use crate::admin::{self, AdminDoor, ExplainRequest, HealthConfig, Linking, OpenDoor, Status};
 use crate::config;
@@ -16,15 +17,30 @@ use crate::telemetry::{SecretKind, Telemetry};
 
 /// Where the doors are. Clones share it.
 #[derive(Clone, Default)]
-pub struct Addresses(Arc<Mutex<(Option<SocketAddr>, Option<SocketAddr>)>>);
+pub struct Addresses(Arc<Mutex<Places>>);
+
+#[derive(Clone, Copy, Default)]
+struct Places {
+    health: Option<SocketAddr>,
+    admin: Option<SocketAddr>,
+    shares: Option<SocketAddr>,
+}
 
 impl Addresses {
     pub fn health(&self) -> Option<SocketAddr> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+        self.lock().health
     }
 
     pub fn admin(&self) -> Option<SocketAddr> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).1
+        self.lock().admin
+    }
+
+    pub fn shares(&self) -> Option<SocketAddr> {
+        self.lock().shares
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -32,18 +48,20 @@ impl Addresses {
 pub struct Bound {
     health: Option<Option<std::net::TcpListener>>,
     admin: Option<Option<OpenDoor>>,
+    shares: Option<Option<OpenShares>>,
 }
 
 impl Bound {
     /// Binds every door.
     pub fn all(config: &config::Gateway) -> Result<Self, StartError> {
-        Ok(Self { health: Some(health(config)?), admin: Some(admin(config)?) })
+        Ok(Self { health: Some(health(config)?), admin: Some(admin(config)?), shares: Some(shares::open(config)?) })
     }
 
     /// Says where they are before they are served: connections wait.
     pub fn announce(&self, addresses: &Addresses) -> Addresses {
         let health = self.health.iter().flatten().find_map(|listener| listener.local_addr().ok());
-        *addresses.0.lock().unwrap_or_else(PoisonError::into_inner) = (health, self.admin.iter().flatten().find_map(OpenDoor::address));
+        let admin = self.admin.iter().flatten().find_map(OpenDoor::address);
+        *addresses.lock() = Places { health, admin, shares: self.shares.iter().flatten().find_map(OpenShares::address) };
         addresses.clone()
     }
 }
@@ -67,12 +85,20 @@ pub struct Doors {
     links: admin::Links,
     health: Option<(HealthConfig, Task)>,
     admin: Option<(AdminDoor, Option<Arc<Rotating>>, Task)>,
+    shares: SharesApi,
+}
+
+/// What doors do besides: owners link the gateway, and share.
+pub struct Beside {
+    pub links: admin::Links,
+    pub shares: SharesApi,
 }
 
 impl Doors {
     /// None is open yet.
-    pub fn new(addresses: Addresses, status: Arc<Status>, telemetry: Telemetry, explainer: Explainer, reloads: Reloads, links: admin::Links) -> Self {
-        Self { addresses, status, telemetry, explainer, reloads, links, health: None, admin: None }
+    pub fn new(addresses: Addresses, status: Arc<Status>, telemetry: Telemetry, explainer: Explainer, reloads: Reloads, beside: Beside) -> Self {
+        let Beside { links, shares } = beside;
+        Self { addresses, status, telemetry, explainer, reloads, links, health: None, admin: None, shares }
     }
 
     /// Binds the doors that the configuration has elsewhere.
@@ -86,19 +112,23 @@ impl Doors {
         };
         let health = if same_health { None } else { Some(health(config)?) };
         let admin = if same_admin { None } else { Some(admin(config)?) };
-        Ok(Bound { health, admin })
+        Ok(Bound { health, admin, shares: self.shares.plan(config)? })
     }
 
     /// Serves what was bound, and closes what was there instead. Whoever is being answered still gets the answer.
     pub fn carry_out(&mut self, bound: Bound, config: &config::Gateway) {
         if let Some(health) = bound.health {
             let address = health.as_ref().and_then(|listener| listener.local_addr().ok());
-            self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner).0 = address;
+            self.addresses.lock().health = address;
             self.health = config.health.clone().zip(health).map(|(config, listener)| {
                 let (status, metrics) = (Arc::clone(&self.status), Arc::clone(self.telemetry.metrics()));
                 (config, Task::start(async move { failed("health", admin::serve_health(listener, status, metrics).await) }))
             });
         }
+        if let Some(open) = &bound.shares {
+            self.addresses.lock().shares = open.as_ref().and_then(OpenShares::address);
+        }
+        self.shares.carry_out(bound.shares, config);
         match bound.admin {
             Some(door) => self.open(door, config.admin.clone()),
             None => {
@@ -112,7 +142,7 @@ impl Doors {
     }
 
     fn open(&mut self, door: Option<OpenDoor>, config: Option<AdminDoor>) {
-        self.addresses.0.lock().unwrap_or_else(PoisonError::into_inner).1 = door.as_ref().and_then(OpenDoor::address);
+        self.addresses.lock().admin = door.as_ref().and_then(OpenDoor::address);
         let metrics = self.telemetry.metrics();
         self.admin = config.zip(door).map(|(config, door)| {
             let token = door.token();
@@ -128,7 +158,7 @@ impl Doors {
     }
 }
 
-fn failed(door: &'static str, outcome: std::io::Result<()>) {
+pub(super) fn failed(door: &'static str, outcome: std::io::Result<()>) {
     if let Err(error) = outcome {
         tracing::error!(door, %error, "a door cannot be served");
     }

@@ -3,6 +3,7 @@
 use super::StartError;
 use crate::authorization_server::PatStore;
 use crate::config;
+use crate::store::Lookup;
 use crate::telemetry::Health;
 
 /// The store that the configuration names, if it names one.
@@ -26,6 +27,22 @@ impl Records {
             #[cfg(feature = "store")]
             store,
         })
+    }
+
+    /// The store, if there is one.
+    #[cfg(feature = "store")]
+    pub const fn store(&self) -> Option<&crate::store::Store> {
+        self.store.as_ref()
+    }
+
+    /// From now on requests find what is in it.
+    pub fn show(&self, lookup: &Lookup) {
+        #[cfg(feature = "store")]
+        if let Some(store) = &self.store {
+            lookup.open(store.view());
+        }
+        #[cfg(not(feature = "store"))]
+        let _ = lookup;
     }
 
     /// Where owners' protection API access tokens are kept.

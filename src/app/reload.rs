@@ -23,6 +23,7 @@ use crate::credentials::Credential;
 use crate::enforcement::Desk;
 use crate::listener::Terms;
 use crate::stack::{Current, Snapshot};
+use crate::store::Lookup;
 use crate::telemetry::config::LogConfig;
 use crate::telemetry::{Health, Metrics, SecretKind};
 use crate::upstream::{Checks, Fleet};
@@ -124,6 +125,7 @@ pub struct Running {
     pub told: Fixed,
     pub inherited: Arc<Vec<TcpListener>>,
     pub current: Current,
+    pub records: Lookup,
     pub in_force: InForce,
     pub listeners: Listeners,
     pub terms: Terms,
@@ -184,10 +186,11 @@ impl Running {
     async fn read(&self) -> Result<(config::Gateway, Built), Refused> {
         let (file, known, metrics) = (self.file.clone(), self.watched.files(), Arc::clone(&self.metrics));
         let before = Before { snapshot: self.current.load_full(), tokens: self.keeping.tokens() };
+        let records = self.records.clone();
         let read = move || {
             let (files, content, outcome) = load(&file, known);
             let built = outcome.and_then(|config| {
-                let built = snapshot::build(&config, Some(&before), &metrics).map_err(|error| Refused::because(&error))?;
+                let built = snapshot::build(&config, Some(&before), &records, &metrics).map_err(|error| Refused::because(&error))?;
                 Ok((config, built))
             });
             (files, content, built)

@@ -10,8 +10,9 @@ use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted}
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
 use crate::credentials::{self, Credential, Proxy, Reserved, Trial};
-use crate::routing::{Access, Protect, ResourceChoice, RouteConfig, RouteTable, Template};
+use crate::routing::{Access, Links, Protect, ResourceChoice, RouteConfig, RouteTable, Template};
 use crate::stack::Snapshot;
+use crate::store::Lookup;
 use crate::telemetry::{Metrics, SecretKind};
 use crate::uma::Scope;
 use crate::upstream;
@@ -35,7 +36,7 @@ pub struct Before {
 }
 
 /// Builds the whole snapshot. What has not changed since `before` stays the same object: connections, tokens and trials of credentials hang on it.
-pub fn build(config: &config::Gateway, before: Option<&Before>, metrics: &Arc<Metrics>) -> Result<Built, StartError> {
+pub fn build(config: &config::Gateway, before: Option<&Before>, records: &Lookup, metrics: &Arc<Metrics>) -> Result<Built, StartError> {
     let routes = RouteTable::new(with_passwords_of(before, &config.routes)).map_err(|problems| StartError::Routes(format!("{problems:?}")))?;
     let reserved = Arc::new(reserved(config));
     let (mut upstreams, mut proxies, mut tokens) = (Vec::new(), Vec::new(), Vec::new());
@@ -67,6 +68,7 @@ pub fn build(config: &config::Gateway, before: Option<&Before>, metrics: &Arc<Me
         trusted_proxies: config.trusted_proxies.clone(),
         limits: config.limits.clone(),
         open_with: config.open_with.clone(),
+        links: config.shares.as_ref().map(|shares| Links::new(Arc::clone(&shares.prefix), records.clone())),
     };
     Ok(Built { snapshot, wanted: wanted(config), tokens })
 }
@@ -162,7 +164,7 @@ fn wanted(config: &config::Gateway) -> BTreeMap<ServerIdentity, Vec<Wanted>> {
 /// The resource of a route, and that it is declared; `None`: it needs a path, or is named by its id.
 pub(super) fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)> {
     let (name, owner) = match &protect.resource {
-        ResourceChoice::Token | ResourceChoice::Id { .. } => return None,
+        ResourceChoice::Token | ResourceChoice::Id { .. } | ResourceChoice::Shared { .. } => return None,
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => (name, owner),
     };
     let owner = match owner {

@@ -1,13 +1,14 @@
 //! Resources at the server: found by name and owner, or registered because the configuration declares them.
 //!
-//! [`Resources`] is the view that workers read without asking anybody; the control thread fills it. Nothing is ever deleted at a server unasked.
+//! [`Resources`] is the view that workers read without asking anybody; the control thread fills it. Nothing is ever deleted at a server but what its owner has
+//! withdrawn.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -31,6 +32,8 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 const KNOWN_FOR: Duration = Duration::from_secs(300);
 /// Descriptions that are read one by one where a server cannot search.
 const SEARCHED: usize = 2_000;
+/// Octets of an address that is kept.
+const LONGEST_URI: usize = 2_048;
 
 /// What a resource is found by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,6 +124,15 @@ pub struct Description {
     pub owner: Option<String>,
     /// Scopes.
     pub scopes: Vec<String>,
+}
+
+/// A resource that the server has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// `_id`.
+    pub id: ResourceId,
+    /// `user_access_policy_uri`: where its owner shares it.
+    pub policy_uri: Option<String>,
 }
 
 /// What became of a declared resource.
@@ -232,7 +244,7 @@ impl Server {
     pub async fn reconcile(&self, declared: &Declared, deadline: Instant) -> Result<(ResourceId, Reconciled), AskError> {
         let metadata = self.metadata(deadline).await?;
         let Some(id) = self.find(&declared.key, deadline).await? else {
-            return Ok((self.register(&metadata, declared, deadline).await?, Reconciled::Created));
+            return Ok((self.register(&metadata, declared, deadline).await?.id, Reconciled::Created));
         };
         let owner = declared.key.owner.as_deref();
         let Some(document) = self.document(owner, &id, deadline).await? else { return Err(AskError::unusable(ENDPOINT.label(), "the resource has just gone")) };
@@ -244,21 +256,85 @@ impl Server {
             let more = current.scopes.iter().any(|has| !wanted.contains(&has.as_str()));
             return Ok((id, if more { Reconciled::Drifted } else { Reconciled::Unchanged }));
         }
-        let endpoint = below(metadata.registration()?, &id)?;
         let body = Bytes::from(completed(metadata.profile, document, &current, declared).to_string());
-        let request = || {
-            let request = Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-            if metadata.profile.if_match { request.header(IF_MATCH, "*") } else { request }
-        };
-        let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
-        let response = self.protected(call, request, &body, &mut false).await?;
+        let response = self.put(&metadata, &id, owner, body, deadline).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok((id, Reconciled::Updated)),
             _ => Err(status(ENDPOINT, &response)),
         }
     }
 
-    async fn register(&self, metadata: &Metadata, declared: &Declared, deadline: Instant) -> Result<ResourceId, AskError> {
+    /// The resource with this name and owner, if the server has one.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`, or there are several.
+    pub async fn known_as(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<Created>, AskError> {
+        let Some(id) = self.find(key, deadline).await? else { return Ok(None) };
+        let document = self.document(key.owner.as_deref(), &id, deadline).await?;
+        Ok(document.map(|document| Created { id, policy_uri: policy_uri(&document) }))
+    }
+
+    /// Registers a resource, whether or not the server has one of its name. An error does not say that it was not registered.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`.
+    pub async fn register_new(&self, declared: &Declared, deadline: Instant) -> Result<Created, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        self.register(&metadata, declared, deadline).await
+    }
+
+    /// Gives a resource another name and other scopes; what else the server knows of it stays as it is. False: the server does not know it.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`.
+    pub async fn describe_anew(&self, id: &ResourceId, declared: &Declared, deadline: Instant) -> Result<bool, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let owner = declared.key.owner.as_deref();
+        let Some(document) = self.document(owner, id, deadline).await? else { return Ok(false) };
+        let nothing = Description::default();
+        let mut document = completed(metadata.profile, document, &nothing, declared);
+        if let Value::Object(members) = &mut document {
+            members.insert("name".into(), json!(&*declared.key.name));
+        }
+        let response = self.put(&metadata, id, owner, Bytes::from(document.to_string()), deadline).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(status(ENDPOINT, &response)),
+        }
+    }
+
+    /// Deletes a resource of `owner`. One that the server does not know is gone already.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`; it may be gone all the same.
+    pub async fn delete(&self, owner: Option<&str>, id: &ResourceId, deadline: Instant) -> Result<(), AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let endpoint = below(metadata.registration()?, id)?;
+        let request = || {
+            let request = Request::builder().method(Method::DELETE).header(ACCEPT, "application/json");
+            if metadata.profile.if_match { request.header(IF_MATCH, "*") } else { request }
+        };
+        let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
+        let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
+            _ => Err(status(ENDPOINT, &response)),
+        }
+    }
+
+    /// An update replaces all members (UMA 2.0 Federated Authorization, 3.2.3).
+    async fn put(&self, metadata: &Metadata, id: &ResourceId, owner: Option<&str>, body: Bytes, deadline: Instant) -> Result<Response<Bytes>, AskError> {
+        let endpoint = below(metadata.registration()?, id)?;
+        let request = || {
+            let request = Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
+            if metadata.profile.if_match { request.header(IF_MATCH, "*") } else { request }
+        };
+        let call = Protected { name: ENDPOINT, metadata, endpoint: &endpoint, owner, deadline };
+        self.protected(call, request, &body, &mut false).await
+    }
+
+    async fn register(&self, metadata: &Metadata, declared: &Declared, deadline: Instant) -> Result<Created, AskError> {
         let body = Bytes::from(Self::registration(metadata.profile, declared).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata, endpoint: metadata.registration()?, owner: declared.key.owner.as_deref(), deadline };
@@ -268,7 +344,8 @@ impl Server {
         }
         let document = strict::parse(response.body()).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))?;
         let id = document.get("_id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it has no `_id`"))
+        let id = id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it has no `_id`"))?;
+        Ok(Created { id, policy_uri: policy_uri(&document) })
     }
 
     /// The description of a resource that is new at the server.
@@ -307,6 +384,13 @@ fn completed(profile: &Profile, document: Value, current: &Description, declared
         members.insert("type".into(), json!(&**kind));
     }
     Value::Object(members)
+}
+
+/// `user_access_policy_uri`, if it is a web address of sane length.
+fn policy_uri(document: &Value) -> Option<String> {
+    let uri = document.get("user_access_policy_uri").and_then(Value::as_str).filter(|uri| uri.len() <= LONGEST_URI)?;
+    let uri = uri.parse::<http::Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("https" | "http")))?;
+    Some(uri.to_string())
 }
 
 pub(super) fn describe(document: &Value) -> Description {

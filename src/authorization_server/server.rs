@@ -20,7 +20,7 @@ use super::error::AskError;
 use super::kept::PatStore;
 use super::link::Links;
 use super::pat::Pats;
-use super::profile::{Introspector, Live};
+use super::profile::{Introspector, Live, PatOwners};
 use super::{introspection, json, live};
 use crate::http_client::{HttpClient, form};
 use crate::secret::Rotating;
@@ -254,10 +254,34 @@ impl Server {
     /// No usable answer before `deadline`. `renewed` is told when our credential was refused and renewed (row I8).
     pub async fn introspect(&self, owner: Option<&str>, rpt: &Rpt, deadline: Instant, renewed: &mut bool) -> Result<Introspected, AskError> {
         let metadata = self.metadata(deadline).await?;
+        let pat_of = (metadata.profile.introspector == Introspector::Pat).then_some(owner);
+        self.introspect_with(&metadata, pat_of, rpt, deadline, renewed).await
+    }
+
+    /// Asks about a token that somebody shows for themselves, not for a resource. Where a PAT is its owner's, nobody's is asked with, but the gateway asks as
+    /// the client that it is.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`.
+    pub async fn introspect_bearer(&self, token: &Rpt, deadline: Instant) -> Result<Introspected, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let by_pat = metadata.profile.introspector == Introspector::Pat && metadata.profile.pats != PatOwners::Persons;
+        self.introspect_with(&metadata, by_pat.then_some(None), token, deadline, &mut false).await
+    }
+
+    /// With the PAT of this owner, or as the client.
+    async fn introspect_with(
+        &self,
+        metadata: &Metadata,
+        pat_of: Option<Option<&str>>,
+        rpt: &Rpt,
+        deadline: Instant,
+        renewed: &mut bool,
+    ) -> Result<Introspected, AskError> {
         let body = form(&[("token", rpt.0.expose())]);
         let request = || form_request(None);
-        let response = if metadata.profile.introspector == Introspector::Pat {
-            let call = Protected { name: AsEndpoint::Introspection, metadata: &metadata, endpoint: &metadata.introspection, owner, deadline };
+        let response = if let Some(owner) = pat_of {
+            let call = Protected { name: AsEndpoint::Introspection, metadata, endpoint: &metadata.introspection, owner, deadline };
             self.protected(call, request, &body, renewed).await?
         } else {
             let response = self.as_client(AsEndpoint::Introspection, &metadata.introspection, body, deadline).await?;

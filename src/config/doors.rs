@@ -61,7 +61,7 @@ fn listener(node: &Node, about: &'static Section, taken: &mut Taken, checker: &m
     Some(listener::Config { address: address?, hosts: hosts.unwrap_or_default(), tls, h2c })
 }
 
-fn free_address(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<SocketAddr> {
+pub(super) fn free_address(keys: &Keys<'_>, taken: &mut Taken, checker: &mut Checker<'_>) -> Option<SocketAddr> {
     let entry = keys.entry("address")?;
     let address = address(&entry.value, checker)?;
     let same = |(other, _): &&(SocketAddr, Span)| *other == address && address.port() != 0;

@@ -6,7 +6,7 @@ use super::checker::{Checker, Keys};
 use super::methods::scope;
 use super::problem::{Problem, Span, shown};
 use super::tree::{Entry, Node, Value};
-use super::values::{list, scalar, text};
+use super::values::{list, only_true, scalar, text};
 use crate::authorization_server::{Config, PatOwners, ProfileChoice};
 use crate::routing::{MethodScopes, Pattern, ResourceChoice, Template, TemplateProblem, unused_parameters};
 use crate::uma::Scope;
@@ -23,7 +23,7 @@ pub(super) fn stand_in() -> ResourceChoice {
     ResourceChoice::Id { id: Arc::from(""), owner: None }
 }
 
-/// `{ id }`, `{ name, owner }` or `{ register }`. `needed` are the scopes that the route's methods need.
+/// `{ id }`, `{ name, owner }`, `{ register }` or `{ shared }`. `needed` are the scopes that the route's methods need.
 pub(super) fn resource(
     keys: &Keys<'_>,
     node: &Node,
@@ -39,9 +39,12 @@ pub(super) fn resource(
     if let Some(span) = keys.key_span("owner").filter(|_| keys.names("register")) {
         checker.error(Problem::at(span, "`owner` stands beside `name` or `id`").label("move it into `register`"));
     }
+    let shared = keys.read("shared", checker, only_true).is_some();
     let owner_failed = keys.names("owner") && owner.is_none();
     let resource = if let Some(register) = register {
         register?
+    } else if shared {
+        ResourceChoice::Shared { owner: if owner_failed { return None } else { owner } }
     } else if keys.names("id") {
         ResourceChoice::Id { id: id?, owner: if owner_failed { return None } else { owner } }
     } else {
@@ -146,6 +149,8 @@ pub(super) fn has_pat(server: &Config, resource: &ResourceChoice, span: Span, ch
     }
     let write = |owner: &str| format!("pat: {{ owners: {{ {owner}: {{ password: {{ file: PATH }} }} }} }}");
     match resource.owner() {
+        // Whose it is stands in the record.
+        None if matches!(resource, ResourceChoice::Shared { .. }) => {}
         None if pats == PatOwners::Persons => {
             let problem = Problem::at(span, "`owner` is missing: every PAT of this authorization server belongs to an owner");
             checker.error(problem.label("whose is it?"));
@@ -169,7 +174,7 @@ fn opens_too_much(resource: &ResourceChoice, node: &Node, path: Path<'_>, checke
     let Value::Map(entries) = &node.value else { return };
     let owner = match resource {
         ResourceChoice::Name { owner, .. } | ResourceChoice::Register { owner, .. } => owner.as_ref(),
-        ResourceChoice::Token | ResourceChoice::Id { .. } => None,
+        ResourceChoice::Token | ResourceChoice::Id { .. } | ResourceChoice::Shared { .. } => None,
     };
     // With one parameter forgotten there is one name to propose; with several any name would be a guess.
     let name = match resource {

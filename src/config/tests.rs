@@ -4,6 +4,8 @@ mod guards;
 mod mistakes;
 mod pictures;
 mod robust;
+#[cfg(feature = "store")]
+mod shares;
 
 use std::path::Path;
 

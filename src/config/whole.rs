@@ -15,7 +15,7 @@ use super::render::Source;
 use super::routes::{self, Surroundings};
 use super::tree::{Tree, Value};
 use super::values::{list, network, number};
-use super::{Gateway, Places, doors, guard, servers, store, upstreams};
+use super::{Gateway, Places, doors, guard, servers, shares, store, upstreams};
 use crate::routing::{RouteConfig, ServedHosts};
 use crate::{authorization_server, credentials, listener, upstream};
 
@@ -86,13 +86,11 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let open_with = keys.read("open_with", checker, doors::open_with);
     let log = keys.open("log", checker).map(|keys| doors::log(&keys, checker)).unwrap_or_default();
     let store = keys.open("store", checker).and_then(|keys| store::store(&keys, checker));
+    let shared = keys.open("shares", checker).and_then(|keys| shares::shares(&keys, &servers, &mut taken, checker));
     let drain = keys.open("drain", checker).map(|keys| doors::drain(&keys, checker)).unwrap_or_default();
     let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
     if let (Some(listeners), Some(routes)) = (&listeners, &routes) {
-        unserved(listeners, routes, checker);
-        unused_upstreams(keys, &upstream_names, routes, checker);
-        let asks = |listener: &listener::Config| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != listener::ClientAuth::None);
-        guard::unshown(routes, listeners.iter().any(asks), checker);
+        together(keys, (listeners, routes), shared.as_ref(), &upstream_names, checker);
     }
     version?;
     let (upstreams, credentials) = upstreams.into_iter().unzip();
@@ -113,6 +111,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         log,
         drain,
         store,
+        shares: shared,
         workers: workers.and_then(|workers| usize::try_from(workers).ok()),
         places: Places::new(file, &taken, socket),
         files: Vec::new(),
@@ -120,12 +119,30 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     })
 }
 
+/// What shows only when sections are seen together.
+fn together(
+    keys: &Keys<'_>,
+    (listeners, routes): (&[listener::Config], &[RouteConfig]),
+    shares: Option<&crate::shares::Config>,
+    upstreams: &Names<usize>,
+    checker: &mut Checker<'_>,
+) {
+    unserved(listeners, routes, shares.zip(keys.key_span("shares")), checker);
+    shares::together(keys, shares, routes, checker);
+    unused_upstreams(keys, upstreams, routes, checker);
+    let asks = |listener: &listener::Config| listener.tls.as_ref().is_some_and(|tls| tls.client_auth != listener::ClientAuth::None);
+    guard::unshown(routes, listeners.iter().any(asks), checker);
+}
+
 /// Routes for hosts that no listener serves: they can never match.
-fn unserved(listeners: &[listener::Config], routes: &[RouteConfig], checker: &mut Checker<'_>) {
+fn unserved(listeners: &[listener::Config], routes: &[RouteConfig], shares: Option<(&crate::shares::Config, Span)>, checker: &mut Checker<'_>) {
     let served: Vec<ServedHosts> = listeners.iter().filter_map(|listener| ServedHosts::new(&listener.hosts).ok()).collect();
     for route in routes.iter().filter(|route| !served.iter().any(|hosts| hosts.overlaps(&route.host))) {
         let problem = Problem::at(Span::new(route.place.line, route.place.column, 1), format!("no listener serves {}: this route can never match", route.host));
         checker.error(problem.hint("add the host to the `hosts` of a listener, or leave those out to serve any"));
+    }
+    if let Some((shares, span)) = shares {
+        shares::unserved(shares, span, &served, checker);
     }
 }
 

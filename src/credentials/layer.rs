@@ -216,7 +216,7 @@ impl<S> Leaving<S> {
 
     /// The same request once more, if it has no body and may be repeated.
     fn again(&self) -> Option<Self> {
-        let RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot } = &self.routed;
+        let RoutedParts { head, body, path, query, params, link, route, authority, client, peer, recorder, snapshot } = &self.routed;
         // RFC 9110, 9.2.2.
         let repeatable = matches!(head.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::PUT | Method::DELETE);
         (repeatable && body.is_empty()).then(|| Self {
@@ -226,6 +226,7 @@ impl<S> Leaving<S> {
                 path: path.clone(),
                 query: query.clone(),
                 params: *params,
+                link: link.clone(),
                 route: Arc::clone(route),
                 authority: authority.clone(),
                 client: client.clone(),
@@ -242,10 +243,12 @@ impl<S> Leaving<S> {
     fn outbound(self, token: Option<&HeaderValue>) -> Result<Outbound<S>, Rejection> {
         let Self { routed, permit, proxy, via } = self;
         let upgrade = routed.upgrade();
-        let RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot } = routed;
+        let RoutedParts { head, body, path, query, params, link, route, authority, client, peer, recorder, snapshot } = routed;
         let config = route.config();
         let rewritten = config.rewrite.as_ref().map(|rewrite| rewrite.apply(&params, &path)).transpose();
         let rewritten = rewritten.map_err(|problem| Rejection::UnsafePath(problem.reason()))?;
+        // Nothing of a link goes further, its query neither.
+        let query = query.filter(|_| link.is_none());
         let body = limited(body, config.body_limit)?;
         // Whoever finds that the server speaks HTTP/2 makes a call of it; until then the body is one like others, without trailers.
         let call = is_grpc(&head).then_some(Call(()));

@@ -90,6 +90,12 @@ impl Desk {
         }
     }
 
+    /// The server of an issuer; where several sections have it, the first one by its identity.
+    #[must_use]
+    pub fn server_of(&self, issuer: &str) -> Option<Rc<Server>> {
+        self.servers.borrow().values().filter(|server| *server.config().issuer == *issuer).min_by_key(|server| server.config().identity).cloned()
+    }
+
     /// A server that it knows.
     #[must_use]
     pub fn server(&self, identity: ServerIdentity) -> Option<Rc<Server>> {

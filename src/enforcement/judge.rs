@@ -21,8 +21,10 @@ use super::permit::Permit;
 use super::token::present;
 use crate::authorization_server::{Config, Declared, ResourceKey, Resources, Seen};
 use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup, Memo};
+use crate::path::CanonicalPath;
 use crate::response::{Rejection, Row};
-use crate::routing::{Client, LimitKey, Protect, ResourceChoice, Route, ScopesMatch};
+use crate::routing::{Client, LimitKey, Link, Protect, ResourceChoice, Route, ScopesMatch, Template};
+use crate::store::{Lookup as Records, Registered};
 use crate::telemetry::{CacheState, Recorder};
 use crate::uma::{ResourceId, Rpt, Scope, Timestamp, TokenError};
 
@@ -36,6 +38,8 @@ pub struct Judge {
     pub cache: Arc<Introspections>,
     /// The resources that are known.
     pub resources: Resources,
+    /// What owners have registered.
+    pub records: Records,
     /// The way to the control thread.
     pub control: Control,
     /// Wrong credentials at guards.
@@ -49,6 +53,8 @@ pub struct Case {
     server: Arc<Config>,
     resource: Wanted,
     scopes: Arc<[Scope]>,
+    /// What a ticket asks for, where that is not the same.
+    offered: Option<Arc<[Scope]>>,
     scopes_match: ScopesMatch,
     token: Option<(Rpt, CacheKey)>,
     bucket: Option<LimitKey>,
@@ -95,15 +101,18 @@ enum Wanted {
         key: ResourceKey,
         declared: Option<Arc<Declared>>,
     },
+    /// What an owner has registered.
+    Shared(Arc<Registered>),
 }
 
 impl Wanted {
     /// Whose it is, as far as the route says so.
-    const fn owner(&self) -> Option<&Arc<str>> {
+    fn owner(&self) -> Option<&Arc<str>> {
         match self {
             Self::Token => None,
             Self::Id { owner, .. } => owner.as_ref(),
             Self::Named { key, .. } => key.owner.as_ref(),
+            Self::Shared(share) => Some(&share.owner),
         }
     }
 }
@@ -135,8 +144,12 @@ pub struct Asked<'a> {
     pub route: &'a Route,
     /// Its protection.
     pub protect: &'a Protect,
+    /// The path.
+    pub path: &'a CanonicalPath,
+    /// The link that named it.
+    pub link: Option<&'a Link>,
     /// Fills the path parameters into a template.
-    pub fill: &'a dyn Fn(&crate::routing::Template) -> Arc<str>,
+    pub fill: &'a dyn Fn(&Template) -> Arc<str>,
     /// The method.
     pub method: &'a Method,
     /// Headers.
@@ -202,7 +215,7 @@ impl Judge {
     fn wish<'a>(&self, asked: &Asked<'a>) -> Result<Wish<'a>, Rejection> {
         let Some(scopes) = asked.route.needs(asked.method) else { return Err(Rejection::MethodNotMapped(asked.route.allow())) };
         let server = &asked.protect.server;
-        let resource = wanted(asked, server);
+        let resource = self.wanted(asked)?;
         asked.recorder.with(|record| {
             record.server = Some(Arc::clone(&server.name));
             record.needed = Arc::clone(scopes);
@@ -216,8 +229,17 @@ impl Judge {
                     record.resource_name = Some(Arc::clone(&key.name));
                     record.owner.clone_from(&key.owner);
                 }
+                Wanted::Shared(share) => {
+                    record.resource = Some(ResourceId(Arc::clone(&share.resource_id)));
+                    record.owner = Some(Arc::clone(&share.owner));
+                }
             }
         });
+        if let Wanted::Shared(share) = &resource
+            && !offers(share, scopes, asked.protect.scopes_match)
+        {
+            return Err(Rejection::MethodNotMapped(asked.route.allow_of(|scopes| offers(share, scopes, asked.protect.scopes_match))));
+        }
         // D10 comes before the token's own rows, but only what is known already counts here.
         if let Wanted::Named { key, declared: None } = &resource
             && self.resources.see(key) == Seen::Unknown
@@ -227,10 +249,48 @@ impl Judge {
         Ok(Wish { scopes, resource, token: present(asked.headers, asked.query, server.rpt_header.as_ref())? })
     }
 
+    /// The resource that the route leads to. Row D10, where it is one that somebody would have had to register.
+    fn wanted(&self, asked: &Asked<'_>) -> Result<Wanted, Rejection> {
+        let server = &asked.protect.server;
+        let key = |name, owner: &Option<_>| ResourceKey { server: server.identity, owner: owner.as_ref().map(asked.fill), name: (asked.fill)(name) };
+        Ok(match &asked.protect.resource {
+            ResourceChoice::Token => Wanted::Token,
+            ResourceChoice::Id { id, owner } => Wanted::Id { id: ResourceId(Arc::clone(id)), owner: owner.as_ref().map(asked.fill) },
+            ResourceChoice::Name { name, owner } => Wanted::Named { key: key(name, owner), declared: None },
+            ResourceChoice::Register { name, kind, scopes, owner } => {
+                let key = key(name, owner);
+                let declared = Declared { key: key.clone(), kind: kind.clone(), scopes: Arc::clone(scopes) };
+                Wanted::Named { key, declared: Some(Arc::new(declared)) }
+            }
+            ResourceChoice::Shared { owner } => Wanted::Shared(self.shared(asked, owner.as_ref())?),
+        })
+    }
+
+    /// The record that the path belongs to, if it is of an owner who may have something here, and the content is where it was when it was registered.
+    fn shared(&self, asked: &Asked<'_>, owner: Option<&Template>) -> Result<Arc<Registered>, Rejection> {
+        let closed = |reason| {
+            asked.recorder.with(|record| record.reason = Some(reason));
+            Rejection::NoResource
+        };
+        if !self.records.is_open() {
+            return Err(closed("what owners have shared is known to a gateway that runs"));
+        }
+        let share = self.records.at(&asked.protect.server.issuer, asked.path).ok_or_else(|| closed("nobody has shared this path"))?;
+        if owner.is_some_and(|owner| *(asked.fill)(owner) != *share.owner) || *share.upstream != *asked.route.config().upstream_name {
+            return Err(closed("the configuration is another one than when this path was shared"));
+        }
+        // A more exact record may have the path that a link leads to.
+        if asked.link.is_some_and(|link| link.record.key != share.key) {
+            return Err(closed("another share has the path of this link"));
+        }
+        Ok(share)
+    }
+
     fn known_resource(&self, wanted: &Wanted, recorder: &Recorder) -> Option<Result<ResourceId, Rejection>> {
         match wanted {
             Wanted::Token => Some(Ok(ResourceId::of_token())),
             Wanted::Id { id, .. } => Some(Ok(id.clone())),
+            Wanted::Shared(share) => Some(Ok(ResourceId(Arc::clone(&share.resource_id)))),
             Wanted::Named { key, declared } => match self.resources.see(key) {
                 Seen::Known(id) => {
                     recorder.with(|record| record.resource = Some(id.clone()));
@@ -296,10 +356,15 @@ impl Judge {
 impl Case {
     fn new(asked: &Asked<'_>, resource: Wanted, scopes: &Arc<[Scope]>, token: Option<(Rpt, CacheKey)>, now: Instant) -> Self {
         let server = &asked.protect.server;
+        let offered = match &resource {
+            Wanted::Shared(share) => Some(offered(share, scopes, asked.link.is_some())),
+            Wanted::Token | Wanted::Id { .. } | Wanted::Named { .. } => None,
+        };
         Self {
             server: Arc::clone(server),
             resource,
             scopes: Arc::clone(scopes),
+            offered,
             scopes_match: asked.protect.scopes_match,
             token,
             bucket: bucket(asked.limits, asked.client),
@@ -317,17 +382,19 @@ impl View<'_> {
     }
 }
 
-fn wanted(asked: &Asked<'_>, server: &Arc<Config>) -> Wanted {
-    let key = |name, owner: &Option<_>| ResourceKey { server: server.identity, owner: owner.as_ref().map(asked.fill), name: (asked.fill)(name) };
-    match &asked.protect.resource {
-        ResourceChoice::Token => Wanted::Token,
-        ResourceChoice::Id { id, owner } => Wanted::Id { id: ResourceId(Arc::clone(id)), owner: owner.as_ref().map(asked.fill) },
-        ResourceChoice::Name { name, owner } => Wanted::Named { key: key(name, owner), declared: None },
-        ResourceChoice::Register { name, kind, scopes, owner } => {
-            let key = key(name, owner);
-            let declared = Declared { key: key.clone(), kind: kind.clone(), scopes: Arc::clone(scopes) };
-            Wanted::Named { key, declared: Some(Arc::new(declared)) }
-        }
+/// The scopes of a share that a ticket asks for: all of them where the share itself was named, by its link; else those that are needed and that it has.
+fn offered(share: &Registered, needed: &[Scope], by_link: bool) -> Arc<[Scope]> {
+    let has = |scope: &Scope| share.scopes.iter().any(|own| **own == *scope.0);
+    if by_link { share.scopes.iter().map(|scope| Scope((&**scope).into())).collect() } else { needed.iter().filter(|scope| has(scope)).cloned().collect() }
+}
+
+/// Whether a share has the scopes that a method needs, so that they could be granted at all.
+fn offers(share: &Registered, needed: &[Scope], scopes_match: ScopesMatch) -> bool {
+    let has = |scope: &Scope| share.scopes.iter().any(|own| **own == *scope.0);
+    match scopes_match {
+        _ if needed.is_empty() => true,
+        ScopesMatch::All => needed.iter().all(has),
+        ScopesMatch::Any => needed.iter().any(has),
     }
 }
 

@@ -104,6 +104,8 @@ impl<Inner> Enforcement<Inner> {
         let asked = Asked {
             route,
             protect,
+            path: routed.path(),
+            link: routed.link(),
             fill: &|template| template.fill(routed.params(), routed.path()),
             method: routed.method(),
             headers: routed.headers(),
@@ -183,5 +185,6 @@ fn shown<S: Snapshot>(routed: &Routed<S>) -> Shown<'_> {
 /// The address that the client asked for, for the client application's button.
 fn address<S>(routed: &Routed<S>) -> String {
     let query = routed.query().map_or_else(String::new, |query| format!("?{}", query.as_str()));
-    format!("{}://{}{}{query}", routed.client().scheme().as_str(), routed.authority().as_str(), routed.path().as_str())
+    let path = routed.link().map_or(routed.path(), |link| &link.asked);
+    format!("{}://{}{}{query}", routed.client().scheme().as_str(), routed.authority().as_str(), path.as_str())
 }

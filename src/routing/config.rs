@@ -157,6 +157,11 @@ pub enum ResourceChoice {
         /// The owner.
         owner: Option<Template>,
     },
+    /// That of the record which the path belongs to: what an owner has registered by the shares API.
+    Shared {
+        /// Whose records count; absent: anybody's, and only an operator registers them.
+        owner: Option<Template>,
+    },
 }
 
 impl ResourceChoice {
@@ -165,7 +170,7 @@ impl ResourceChoice {
     pub const fn owner(&self) -> Option<&Template> {
         match self {
             Self::Token => None,
-            Self::Id { owner, .. } | Self::Name { owner, .. } | Self::Register { owner, .. } => owner.as_ref(),
+            Self::Id { owner, .. } | Self::Name { owner, .. } | Self::Register { owner, .. } | Self::Shared { owner } => owner.as_ref(),
         }
     }
 
@@ -174,6 +179,8 @@ impl ResourceChoice {
     pub fn is_named_by(&self, place: usize) -> bool {
         let (name, owner) = match self {
             Self::Token | Self::Id { .. } => return false,
+            // Every segment does.
+            Self::Shared { .. } => return true,
             Self::Name { name, owner } | Self::Register { name, owner, .. } => (name, owner),
         };
         [Some(name), owner.as_ref()].into_iter().flatten().any(|template| template.parts.contains(&TemplatePart::Parameter(place)))

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use super::config::{Access, HostPattern, Pattern, Place, RouteConfig, Segment};
 use super::route::unused_parameters;
-use super::table::small;
-use crate::path::decoded;
+use crate::path::{decoded, small};
 
 /// A contradiction between routes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

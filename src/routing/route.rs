@@ -48,6 +48,12 @@ impl Route {
         }
     }
 
+    /// Whether its resources are those that owners have registered.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.protect().is_some_and(|protect| matches!(protect.resource, ResourceChoice::Shared { .. }))
+    }
+
     /// Whether everyone may pass.
     #[must_use]
     pub const fn is_public(&self) -> bool {
@@ -83,6 +89,13 @@ impl Route {
         if method == Method::HEAD { find(&Method::GET).or_else(|| find(method)) } else { find(method) }
     }
 
+    /// `Allow` for a method that needs more than the resource has: those whose scopes `suffice`.
+    #[must_use]
+    pub fn allow_of(&self, suffice: impl Fn(&[Scope]) -> bool) -> HeaderValue {
+        let Some(protect) = self.protect() else { return self.allow() };
+        allowed(protect.scopes.methods.iter().filter(|(_, scopes, _)| suffice(scopes)).map(|(method, ..)| method))
+    }
+
     /// `Allow` for a method that a protected route does not map.
     #[must_use]
     pub fn allow(&self) -> HeaderValue {
@@ -94,6 +107,7 @@ impl Route {
 #[must_use]
 pub fn unused_parameters(pattern: &Pattern, resource: &ResourceChoice) -> Vec<Arc<str>> {
     let templates = match resource {
+        ResourceChoice::Shared { .. } => return Vec::new(),
         ResourceChoice::Token | ResourceChoice::Id { .. } => [None, None],
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => [Some(name), owner.as_ref()],
     };
@@ -103,8 +117,12 @@ pub fn unused_parameters(pattern: &Pattern, resource: &ResourceChoice) -> Vec<Ar
 
 fn allow(access: &Access) -> HeaderValue {
     let Access::Protect(protect) = access else { return HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS") };
+    allowed(protect.scopes.methods.iter().map(|(method, ..)| method))
+}
+
+fn allowed<'m>(methods: impl Iterator<Item = &'m Method>) -> HeaderValue {
     let mut names: Vec<&str> = Vec::new();
-    for (method, ..) in &protect.scopes.methods {
+    for method in methods {
         let followed: &[&str] = if method == Method::GET { &["GET", "HEAD"] } else { &[method.as_str()] };
         for name in followed {
             if !names.contains(name) {

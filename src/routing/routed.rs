@@ -10,6 +10,7 @@ use super::admission::Admitted;
 use super::authority::Authority;
 use super::client::Client;
 use super::cors;
+use super::links::{Link, Links};
 use super::request::Peer;
 use super::route::Route;
 use super::table::{Params, RouteTable};
@@ -26,6 +27,10 @@ pub trait Snapshot {
     fn routes(&self) -> &RouteTable;
     /// Proxies whose word on the client counts; none by default.
     fn trusted_proxies(&self) -> &[IpNet];
+    /// Shareable links; none where the configuration has no `shares`.
+    fn links(&self) -> Option<&Links> {
+        None
+    }
 }
 
 /// A request that has one reading and one route. Only [`route`] makes one:
@@ -51,6 +56,8 @@ pub struct RoutedParts<S> {
     pub query: Option<Query>,
     /// Where the route's parameters stand in the path.
     pub params: Params,
+    /// The link that named the path; absent: the path was asked for itself.
+    pub link: Option<Box<Link>>,
     /// The route.
     pub route: Arc<Route>,
     /// Host and port that the client asked for.
@@ -78,7 +85,7 @@ pub enum Step<S> {
 /// Finds the route of a request.
 ///
 /// # Errors
-/// The answer of rows D3 (a look-alike of a route's name), D5 (CONNECT where no upgrade is allowed), D7, D9, or 413.
+/// The answer of rows D3 (a look-alike of a route's name), D5 (CONNECT where no upgrade is allowed), D7, D9, D10 (a link that names nothing), or 413.
 pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S>, Rejection> {
     let Admitted { head, body, path, query, authority, peer, recorder } = admitted;
     let client = Client::effective(&peer, &head.headers, snapshot.trusted_proxies());
@@ -86,6 +93,10 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
         record.client = Some(client.address());
         record.scheme = client.scheme().as_str();
     });
+    let (path, link) = match snapshot.links().and_then(|links| links.follow(&path)) {
+        None => (path, None),
+        Some(leads) => leads.map(|(own, record)| (own, Some(Box::new(Link { record, asked: path }))))?,
+    };
     let table = snapshot.routes();
     let unsafe_path = |problem: PathProblem| Rejection::UnsafePath(problem.reason());
     table.check(&path).map_err(unsafe_path)?;
@@ -102,6 +113,10 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
         cors::mark(&route, &head.headers, &recorder);
         Err(rejection)
     };
+    // A link leads only where its owner has registered something, whatever the configuration has made of that path since.
+    if link.is_some() && !route.is_shared() {
+        return refused(Rejection::NoResource);
+    }
     if let Err(problem) = table.check_readings(authority.host(), &path, &route) {
         if problem.is_opt_in() {
             recorder.with(|record| record.opt_ins = path.needs().beyond(route.config().opt_ins));
@@ -122,7 +137,7 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     if route.config().body_limit.is_some_and(|limit| announced_length(&head.headers).is_some_and(|length| length > limit)) {
         return Err(Rejection::BodyTooLarge);
     }
-    Ok(Step::Onward(Routed(RoutedParts { head, body, path, query, params, route, authority, client, peer, recorder, snapshot })))
+    Ok(Step::Onward(Routed(RoutedParts { head, body, path, query, params, link, route, authority, client, peer, recorder, snapshot })))
 }
 
 impl<S> RoutedParts<S> {
@@ -173,6 +188,12 @@ impl<S> Routed<S> {
     #[must_use]
     pub const fn params(&self) -> &Params {
         &self.0.params
+    }
+
+    /// The link that named the path; absent: the path was asked for itself.
+    #[must_use]
+    pub fn link(&self) -> Option<&Link> {
+        self.0.link.as_deref()
     }
 
     /// The route.

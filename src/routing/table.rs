@@ -11,7 +11,7 @@ use super::pattern::MAX_PARAMETERS;
 use super::problems::{RouteProblem, public_over_protected, rewrites};
 use super::route::Route;
 use crate::holes::{Hole, open};
-use crate::path::{CanonicalPath, PathProblem, Reading, Segments, compatible, decoded, decoded_bytes};
+use crate::path::{CanonicalPath, PathProblem, Reading, Segments, compatible, decoded, decoded_bytes, small};
 
 /// All routes, compiled.
 #[derive(Debug, Default)]
@@ -294,11 +294,6 @@ impl Node {
             _ => false,
         }
     }
-}
-
-/// Small letters, of all scripts that have them. By way of capitals: some servers compare those, and then `ı` is `i`, and `ß` is `ss`.
-pub(super) fn small(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
 }
 
 /// The names that literals use, for telling look-alikes.

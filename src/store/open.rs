@@ -8,9 +8,10 @@ use tokio::sync::Mutex;
 use super::config::Config;
 use super::crypto::KeyRing;
 use super::error::StoreError;
-use super::records::{Credential, CredentialKey, Resource, ResourceKey, ResourceRecord, fits};
+use super::lookup::{Registered, ResourceKey};
+use super::records::{Credential, CredentialKey, Resource, ResourceRecord, fits};
 use super::resources::Found;
-use super::view::{Registered, View};
+use super::view::View;
 use super::{credentials, database, resources};
 
 /// Octets that all records together may have in memory, as [`weight`] counts them: a million of ordinary length fit.
@@ -211,6 +212,46 @@ impl Store {
     /// It cannot be read.
     pub async fn resource_of_link(&self, link: &str) -> Result<Option<ResourceRecord>, StoreError> {
         self.one(Found::Link(link)).await
+    }
+
+    /// The first record of an owner that has this name, in whatever state.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn resource_named(&self, authorization_server: &str, owner: &str, name: &str) -> Result<Option<ResourceRecord>, StoreError> {
+        self.one(Found::Name(authorization_server, owner, name)).await
+    }
+
+    /// How many records an owner has at an authorization server, in whatever state.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn count_of(&self, authorization_server: &str, owner: &str) -> Result<u64, StoreError> {
+        resources::count(self.inner.database.lock().await.connection()?, authorization_server, owner).await
+    }
+
+    /// Writes down another name and other scopes of a registered resource, which the authorization server knows of already. The record, as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`]: there is no such record, or it is not registered. It is as it was then.
+    pub async fn describe(&self, key: ResourceKey, name: &str, scopes: &[String]) -> Result<ResourceRecord, StoreError> {
+        let (inner, name, scopes) = (Arc::clone(&self.inner), name.to_owned(), scopes.to_vec());
+        finish(async move {
+            let mut database = inner.database.lock().await;
+            let connection = database.connection()?;
+            let record = resources::one(connection, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+            Resource { name: name.clone(), scopes: scopes.clone(), ..record.resource }.check()?;
+            let (before, after) = resources::describe(connection, key, &name, &scopes).await?;
+            database.octets = database.octets.saturating_sub(weight(&before.resource)).saturating_add(weight(&after.resource));
+            // What was withdrawn stays out of the view, though the disk may not know of it.
+            if let (Some(known), Some(earlier)) = (Registered::of(after.clone()), Registered::of(before))
+                && inner.view.has(&earlier)
+            {
+                inner.view.put(&Arc::new(known));
+            }
+            Ok(after)
+        })
+        .await
     }
 
     async fn one(&self, found: Found<'_>) -> Result<Option<ResourceRecord>, StoreError> {

@@ -5,6 +5,7 @@
 use std::time::SystemTime;
 
 use super::error::StoreError;
+use super::lookup::ResourceKey;
 use crate::path::{CanonicalPath, OptIns};
 use crate::secret::Secret;
 
@@ -15,10 +16,6 @@ const LONGEST_LINK: usize = 128;
 /// Scopes of one resource.
 const MOST_SCOPES: usize = 256;
 
-/// Which resource record: never used again, not even when the record is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ResourceKey(pub(super) i64);
-
 /// Which credential: the same as long as authorization server and owner have one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialKey(pub(super) i64);
@@ -28,7 +25,7 @@ pub struct CredentialKey(pub(super) i64);
 pub struct Resource {
     /// The issuer: the name in the configuration may change.
     pub authorization_server: String,
-    /// The canonical path by which it is asked for, without query; unique at its authorization server.
+    /// The canonical path by which it is asked for, without query; unique at its authorization server. `/**` at its end: whatever stands below, too.
     pub path: Option<String>,
     /// The id of its link, of letters, digits, `-` and `_`; unique.
     pub link: Option<String>,

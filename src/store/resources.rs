@@ -6,9 +6,10 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::database::begin;
 use super::error::StoreError;
+use super::lookup::{Registered, ResourceKey};
 use super::open::weight;
-use super::records::{CredentialKey, Resource, ResourceKey, ResourceRecord, State};
-use super::view::{Filling, Registered, View};
+use super::records::{CredentialKey, Resource, ResourceRecord, State};
+use super::view::{Filling, View};
 
 /// The one record that is looked for.
 #[derive(Clone, Copy)]
@@ -17,6 +18,8 @@ pub(super) enum Found<'a> {
     /// Authorization server and path.
     Path(&'a str, &'a str),
     Link(&'a str),
+    /// Authorization server, owner and name.
+    Name(&'a str, &'a str, &'a str),
 }
 
 /// Fills a view with all that is registered; what all records weigh.
@@ -86,6 +89,10 @@ pub(super) async fn one(connection: &mut SqliteConnection, found: Found<'_>) -> 
         Found::Key(key) => sqlx::query("SELECT * FROM resource WHERE record = ?").bind(key.0),
         Found::Path(server, path) => sqlx::query("SELECT * FROM resource WHERE authorization_server = ? AND path = ?").bind(server).bind(path),
         Found::Link(link) => sqlx::query("SELECT * FROM resource WHERE link = ?").bind(link),
+        Found::Name(server, owner, name) => {
+            let query = sqlx::query("SELECT * FROM resource WHERE authorization_server = ? AND owner = ? AND name = ? ORDER BY record LIMIT 1");
+            query.bind(server).bind(owner).bind(name)
+        }
     };
     query.fetch_optional(connection).await?.map(|row| record(&row)).transpose()
 }
@@ -99,6 +106,31 @@ pub(super) async fn of_owner(
     let query = sqlx::query("SELECT * FROM resource WHERE authorization_server = ? AND owner = ? AND record > ? ORDER BY record LIMIT ?");
     let rows = query.bind(server).bind(owner).bind(after.map_or(0, |key| key.0)).bind(most).fetch_all(connection).await?;
     rows.iter().map(record).collect()
+}
+
+pub(super) async fn count(connection: &mut SqliteConnection, server: &str, owner: &str) -> Result<u64, StoreError> {
+    let query = sqlx::query("SELECT count(*) FROM resource WHERE authorization_server = ? AND owner = ?");
+    let count: i64 = query.bind(server).bind(owner).fetch_one(connection).await?.try_get(0)?;
+    Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// Another name and other scopes for a registered resource: how it was, and how it is.
+pub(super) async fn describe(
+    connection: &mut SqliteConnection,
+    key: ResourceKey,
+    name: &str,
+    scopes: &[String],
+) -> Result<(ResourceRecord, ResourceRecord), StoreError> {
+    let all = serde_json::to_string(scopes).map_err(|_| StoreError::Unfit("scopes"))?;
+    let mut transaction = begin(connection).await?;
+    let before = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+    let update = sqlx::query("UPDATE resource SET name = ?, scopes = ? WHERE record = ? AND state = 'registered'");
+    if update.bind(name).bind(all).bind(key.0).execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Err(StoreError::Absent);
+    }
+    let after = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+    transaction.commit().await?;
+    Ok((before, after))
 }
 
 pub(super) async fn unsettled(connection: &mut SqliteConnection, after: Option<ResourceKey>, most: u32) -> Result<Vec<ResourceRecord>, StoreError> {

@@ -11,31 +11,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use hashbrown::HashTable;
 
-use super::records::{ResourceKey, ResourceRecord, State};
+use super::lookup::Registered;
+use super::records::{ResourceRecord, State};
+use crate::path::alike;
 
 /// Tables of an index: with a million records each change copies about 250 pointers.
 const TABLES: usize = 4096;
-
-/// What a request needs of a registered resource.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Registered {
-    /// Its record.
-    pub key: ResourceKey,
-    /// The issuer.
-    pub authorization_server: Arc<str>,
-    /// The canonical path.
-    pub path: Option<Box<str>>,
-    /// The id of its link.
-    pub link: Option<Box<str>>,
-    /// What the authorization server calls it.
-    pub resource_id: Box<str>,
-    /// The resource owner.
-    pub owner: Box<str>,
-    /// Its scopes.
-    pub scopes: Arc<[Box<str>]>,
-    /// Where the content is.
-    pub upstream: Box<str>,
-}
 
 /// The registered resources by what they are asked for.
 #[derive(Debug)]
@@ -97,7 +78,12 @@ fn shared<T: ?Sized + Ord>(all: &mut BTreeSet<Arc<T>>, value: Arc<T>) -> Arc<T> 
 }
 
 fn path_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
-    known.path.as_deref().map(|path| hasher.hash_one((&*known.authorization_server, path)))
+    known.path.as_deref().map(|path| place_of(hasher, &known.authorization_server, path))
+}
+
+/// Paths that are alike stand in one place, so that one look finds both.
+fn place_of(hasher: &RandomState, authorization_server: &str, path: &str) -> u64 {
+    hasher.hash_one((authorization_server, &*alike(path)))
 }
 
 fn link_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
@@ -114,13 +100,29 @@ impl View {
     #[must_use]
     pub fn by_path(&self, authorization_server: &str, path: &str) -> Option<Arc<Registered>> {
         let wanted = |known: &Registered| known.path.as_deref() == Some(path) && *known.authorization_server == *authorization_server;
-        self.paths.find(self.hasher.hash_one((authorization_server, path)), wanted)
+        self.paths.find(place_of(&self.hasher, authorization_server, path), wanted)
+    }
+
+    /// Whether there is one with another path that a careless server could take for this one.
+    #[must_use]
+    pub fn has_alike(&self, authorization_server: &str, path: &str) -> bool {
+        let is_alike = |known: &Registered| {
+            let other = known.path.as_deref().unwrap_or_default();
+            *known.authorization_server == *authorization_server && other != path && alike(other) == alike(path)
+        };
+        self.paths.find(place_of(&self.hasher, authorization_server, path), is_alike).is_some()
     }
 
     /// The resource with this link. Absent: none is registered.
     #[must_use]
     pub fn by_link(&self, link: &str) -> Option<Arc<Registered>> {
         self.links.find(self.hasher.hash_one(link), |known| known.link.as_deref() == Some(link))
+    }
+
+    /// Whether it is found, by its path or its link.
+    pub(super) fn has(&self, known: &Registered) -> bool {
+        let by_path = known.path.as_deref().and_then(|path| self.by_path(&known.authorization_server, path));
+        by_path.or_else(|| known.link.as_deref().and_then(|link| self.by_link(link))).is_some_and(|found| found.key == known.key)
     }
 
     /// From now on it is found. It takes the place of an earlier one of the same record.

@@ -23,6 +23,8 @@ mod profiles;
 mod records;
 mod rows;
 mod servers;
+#[cfg(feature = "store")]
+mod shares;
 mod support;
 mod tls;
 mod traffic;

@@ -201,6 +201,29 @@ async fn a_withdrawal_cuts_within_max_age() {
     ends(&mut socket).await;
 }
 
+#[cfg(feature = "store")]
+#[tokio::test]
+async fn a_share_that_its_owner_withdraws_cuts_though_the_server_grants_it_still() {
+    use serde_json::{Value, json};
+
+    use crate::shares::KEY;
+
+    let echo = Echo::start().await;
+    let route = "{ path: /chat/**, upstream: live, upgrade: [websocket], protect: { resource: { shared: true }, scopes: { GET: [view] } } }";
+    let world = world(&echo, "", |setup| setup.shares().server("introspection: { max_age: 1s }").route(route)).await;
+    let share = world.api("POST", "/shares", KEY, &json!({ "path": "/chat/room", "owner": "alice", "name": "Room" })).await.json();
+    let rpt = world.control().grant_rpt("bob", &[("Room", &["view"])], 300);
+    let mut socket = open(&world, "/chat/room", Some(&rpt)).await.expect("open");
+    says_back(&mut socket, "hello").await;
+    world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::INTERNAL_SERVER_ERROR));
+
+    let answer = world.api("DELETE", &format!("/shares/{}", share["id"].as_str().expect("an id")), KEY, &Value::Null).await;
+
+    assert_eq!(answer.status, 202);
+    ends(&mut socket).await;
+    assert!(world.control().resource_id("Room").is_some());
+}
+
 #[tokio::test]
 async fn a_live_decision_that_refuses_cuts() {
     let echo = Echo::start().await;

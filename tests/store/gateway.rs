@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::{World, credential};
 
+/// An address that nobody has.
 pub fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
 }

@@ -12,6 +12,7 @@ mod opening;
 mod owner;
 mod pats;
 mod resources;
+mod shares;
 
 use std::path::{Path, PathBuf};
 

@@ -184,3 +184,27 @@ async fn a_change_whose_caller_goes_away_is_finished() {
     let record = store.resource(key).await.expect("read").expect("there");
     assert_eq!(record.state, State::Registered { resource_id: "id-1".into(), policy_uri: None });
 }
+
+#[tokio::test]
+async fn a_registered_resource_can_have_another_name_and_other_scopes() {
+    let world = World::new();
+    let store = world.store().await;
+    let key = store.want(&album(1)).await.expect("wanted");
+    let scopes = vec!["view".to_owned()];
+    assert!(matches!(store.describe(key, "other", &scopes).await, Err(StoreError::Absent)), "it is not registered yet");
+    store.registered(key, "id-1", None).await.expect("registered");
+
+    let record = store.describe(key, "other", &scopes).await.expect("described");
+
+    assert_eq!((record.resource.name.as_str(), &record.resource.scopes), ("other", &scopes));
+    let known = store.view().by_path(SERVER, "/albums/1").expect("found");
+    assert_eq!(known.scopes.iter().map(|scope| &**scope).collect::<Vec<_>>(), ["view"]);
+    assert!(matches!(store.describe(key, "", &scopes).await, Err(StoreError::Unfit("name"))));
+    assert_eq!(store.resource_named(SERVER, "owner-1", "other").await.expect("read").expect("there"), record);
+    assert_eq!(store.resource_named(SERVER, "owner-1", "album 1").await.expect("read"), None);
+    assert_eq!((store.count_of(SERVER, "owner-1").await.expect("read"), store.count_of(SERVER, "owner-2").await.expect("read")), (1, 0));
+    store.unwant(key).await.expect("unwanted");
+    assert!(matches!(store.describe(key, "again", &scopes).await, Err(StoreError::Absent)));
+    assert_eq!(store.view().by_path(SERVER, "/albums/1"), None, "what was withdrawn stays so");
+    store.close().await.expect("closed");
+}

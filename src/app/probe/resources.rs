@@ -40,7 +40,8 @@ pub fn targets(config: &config::Gateway, server: ServerIdentity) -> Vec<Target> 
             continue;
         }
         let named = match (&protect.resource, snapshot::fixed(protect)) {
-            (ResourceChoice::Token, _) => continue,
+            // What owners have registered is theirs to look after.
+            (ResourceChoice::Token | ResourceChoice::Shared { .. }, _) => continue,
             (ResourceChoice::Id { id, owner }, _) => Named::Id(ResourceId(Arc::clone(id)), owner.as_ref().map(|owner| Arc::clone(&owner.text))),
             (_, Some((_, Some(declared)))) => Named::Declared(declared),
             (_, Some((key, None))) => Named::Key(key),

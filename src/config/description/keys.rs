@@ -34,6 +34,11 @@ pub(in crate::config) static FILE: Section = Section::new(
         )
         .example("\"https://app.example.org/open?link={url}\""),
         Key::new("store", Kind::Section(&STORE), "Records that outlive a restart: resources of owners, and their tokens, encrypted. A change needs a restart."),
+        Key::new(
+            "shares",
+            Kind::Section(&SHARES),
+            "Owners share what is theirs by an API of its own, at routes with `resource: { shared: true }`. Needs `store`.",
+        ),
         Key::new("log", Kind::Section(&LOG), "Logs."),
         Key::new("drain", Kind::Section(&DRAIN), "How the gateway ends when it is told to."),
         Key::new("workers", Kind::Number(1, 1024), "Threads that carry requests.").default("CPUs available").example("2"),
@@ -84,6 +89,24 @@ static STORE: Section = Section::new(
             .example("[ { file: old-store-key } ]"),
     ],
 );
+
+static SHARES: Section = Section::new(
+    "`shares`",
+    &[
+        Key::new("socket", Kind::File, "A Unix socket for the API, open to the gateway's own user only.").example("/run/uma-gateway/shares.sock"),
+        Key::new("address", Kind::Address, "Address and port of the API, without TLS.").example("127.0.0.1:9092"),
+        Key::new("authorization_server", Kind::Text, "The one whose owners share.").default("the only authorization server").example("keycloak"),
+        Key::new("scope", Kind::Text, "The scope that an owner's token needs.").required().example("share"),
+        Key::new("owner", Kind::Word(&["sub", "username"]), "What of the introspection answer names the owner.").default("sub"),
+        Key::new("admin_key", Kind::Secret, "What the operator bears in the place of a token, to share for any owner.").default("none"),
+        Key::new("public_url", Kind::Url, "What shareable links begin with: scheme and host of the gateway, as the world has them.")
+            .required()
+            .example("https://photos.example.org"),
+        Key::new("prefix", Kind::Pattern, "The path below which links are: `{public_url}{prefix}/{id}`.").default("/s"),
+        Key::new("per_owner", Kind::Number(1, 1_000_000), "How many shares one owner may have.").default("1000"),
+    ],
+)
+.one_of(&[&["socket"], &["address"]]);
 
 static HEALTH: Section = Section::new(
     "`health`",
@@ -501,11 +524,18 @@ static RESOURCE: Section = Section::new(
     &[
         Key::new("id", Kind::Text, "By its id at the authorization server.").example("a1b0c2d3"),
         Key::new("name", Kind::Template, "By its name there.").example("\"album {album}\""),
-        Key::new("owner", Kind::Template, "The owner, beside `name` or `id`.").default("the gateway's client").example("alice"),
+        Key::new("owner", Kind::Template, "The owner, beside `name` or `id`; beside `shared`, who alone may share here.")
+            .default("the gateway's client")
+            .example("alice"),
         Key::new("register", Kind::Section(&REGISTER), "Registered by the gateway."),
+        Key::new(
+            "shared",
+            Kind::True,
+            "Registered by its owner, by the API of `shares`: each path is what was shared there, or closed. Without `owner` only `admin_key` shares here.",
+        ),
     ],
 )
-.one_of(&[&["id"], &["name"], &["register"]]);
+.one_of(&[&["id"], &["name"], &["register"], &["shared"]]);
 
 static REGISTER: Section = Section::new(
     "`register`",

@@ -12,7 +12,7 @@ use super::super::ask::Question;
 use super::super::decision::{Decision, Need, decide};
 use super::super::permit::Permit;
 use super::walk::Unjudged;
-use super::{Asked, Case, Judge, grants};
+use super::{Asked, Case, Judge, Wanted, grants};
 use crate::cache::{CacheKey, Entry};
 use crate::response::{Rejection, Row};
 use crate::telemetry::Recorder;
@@ -97,6 +97,11 @@ impl Leash {
     /// Whether an answer permits, and until when.
     fn permits(&self, entry: &Entry) -> Option<Option<Timestamp>> {
         let Case { server, scopes, scopes_match, .. } = &self.case;
+        if let Wanted::Shared(share) = &self.case.resource
+            && !self.judge.records.holds(share)
+        {
+            return None;
+        }
         let need = Need { server, resource: &self.resource, scopes, scopes_match: *scopes_match };
         match decide(&need, entry.introspection(), Timestamp::now()) {
             Decision::Permit { until, .. } => Some(until),

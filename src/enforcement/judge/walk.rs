@@ -201,13 +201,13 @@ impl Judge {
         }
         let forget = match &case.resource {
             Wanted::Named { key, .. } => Some(key.clone()),
-            Wanted::Token | Wanted::Id { .. } => None,
+            Wanted::Token | Wanted::Id { .. } | Wanted::Shared(_) => None,
         };
         let question = |reply| Question::Ticket {
             server: case.server.identity,
             owner: case.resource.owner().cloned(),
             resource: resource.clone(),
-            scopes: Arc::clone(&case.scopes),
+            scopes: Arc::clone(case.offered.as_ref().unwrap_or(&case.scopes)),
             forget,
             bucket: case.bucket,
             deadline: case.deadline,

@@ -65,6 +65,7 @@ pub struct Setup {
     settings: Settings,
     watch: bool,
     broken: Vec<(Endpoint, Fault)>,
+    client_may_introspect: bool,
 }
 
 /// Two servers and the gateway between them.
@@ -84,8 +85,22 @@ impl Default for Setup {
         let limits = "{ off_for: [127.0.0.1/32] }".to_owned();
         let nothing = Vec::new;
         let (server, upstream, upstreams, routes, top) = (nothing(), nothing(), nothing(), nothing(), nothing());
-        let (listener, broken) = (String::new(), Vec::new());
-        Self { kind: Kind::Uma2, oauth: false, server, upstream, upstreams, routes, top, limits, listener, settings, watch: false, broken }
+        let (listener, broken, client_may_introspect) = (String::new(), Vec::new(), false);
+        Self {
+            kind: Kind::Uma2,
+            oauth: false,
+            server,
+            upstream,
+            upstreams,
+            routes,
+            top,
+            limits,
+            listener,
+            settings,
+            watch: false,
+            broken,
+            client_may_introspect,
+        }
     }
 }
 
@@ -99,6 +114,7 @@ impl Setup {
     /// The authorization server is used as an OAuth server: no tickets, no resources.
     pub fn oauth(mut self) -> Self {
         self.oauth = true;
+        self.client_may_introspect = true;
         self.server("profile: oauth")
     }
 
@@ -110,6 +126,22 @@ impl Setup {
     /// The authorization server speaks like OpenAM; Alice and Bob have a PAT each.
     pub fn openam(self) -> Self {
         self.kind(Kind::OpenAm)
+    }
+
+    /// Owners share below their own folder by an API, and the operator elsewhere. Tokens are for the application.
+    pub fn shares(mut self) -> Self {
+        self.client_may_introspect = true;
+        self.server("audience: any")
+            .top("store: { file: records.db, key: { env: STORE_KEY } }")
+            .top("shares: { address: 127.0.0.1:0, scope: share, owner: username, admin_key: { env: SHARES_KEY }, public_url: \"https://gateway.example.org/\" }")
+            .route("{ path: \"/users/{user}/**\", upstream: content, protect: { resource: { shared: true, owner: \"{user}\" }, scopes: { GET: [view], \"PUT, DELETE\": [edit] } } }")
+            .route("{ path: /site/**, upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }")
+    }
+
+    /// The audience that tokens must name, in the place of any.
+    pub fn audience(mut self, audience: &str) -> Self {
+        self.server.retain(|line| !line.starts_with("audience:"));
+        self.server(&format!("audience: {audience}"))
     }
 
     fn kind(mut self, kind: Kind) -> Self {
@@ -216,7 +248,11 @@ impl Setup {
 
     /// The same without waiting for the authorization server.
     pub async fn start_unready(self) -> World {
-        let options = authorization_server::Options { kind: self.kind.clone(), client_may_introspect: self.oauth, ..authorization_server::Options::default() };
+        let options = authorization_server::Options {
+            kind: self.kind.clone(),
+            client_may_introspect: self.client_may_introspect,
+            ..authorization_server::Options::default()
+        };
         let server = AuthorizationServer::start(options).await.expect("a port is free");
         server.control().register("alice", "vacation", &["view", "edit"]);
         for (endpoint, fault) in &self.broken {
@@ -230,6 +266,8 @@ impl Setup {
             "PROXY_PASSWORD" => Some("proxy-secret".to_owned()),
             "ALICE_PASSWORD" => Some("alice".to_owned()),
             "BOB_PASSWORD" => Some("bob".to_owned()),
+            "STORE_KEY" => Some("0123456789abcdef".repeat(4)),
+            "SHARES_KEY" => Some("the-operators-key".to_owned()),
             _ => None,
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
@@ -254,6 +292,11 @@ impl World {
     /// What the content server saw.
     pub fn upstream(&self) -> &Records {
         self.content.records()
+    }
+
+    /// The content server's address.
+    pub fn content_address(&self) -> SocketAddr {
+        self.content.address()
     }
 
     /// The gateway's address.

@@ -1,0 +1,25 @@
+//! The shares API: owners register what is theirs, within what the configuration allows them, and withdraw it.
+//!
+//! A door of the control plane, on a listener of its own. Whoever asks shows a token of the authorization server, or the operator's key; nobody gives an
+//! upstream address. A record is written before the server is asked and finished afterwards, so that whatever ends in between is finished by the next start.
+
+#[cfg(feature = "store")]
+mod answers;
+#[cfg(feature = "store")]
+mod api;
+#[cfg(feature = "store")]
+mod caller;
+mod config;
+#[cfg(feature = "store")]
+mod door;
+#[cfg(feature = "store")]
+mod place;
+#[cfg(feature = "store")]
+mod registrar;
+
+pub use config::{Config, OwnerClaim, Where};
+#[cfg(feature = "store")]
+pub use {
+    door::{OpenShares, SharesDoor, serve_shares},
+    registrar::Registrar,
+};

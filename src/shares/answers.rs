@@ -1,0 +1,129 @@
+//! What the API answers: shares as JSON, and everything else as a problem (RFC 9457). No answer holds a token.
+
+use bytes::Bytes;
+use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::config::Config;
+use super::registrar::Trouble;
+use crate::admin::serve::{Answer, text};
+use crate::store::{ResourceRecord, State, StoreError};
+use crate::uma::Scope;
+
+/// Seconds after which an authorization server that did not answer may be asked again.
+const LATER: HeaderValue = HeaderValue::from_static("2");
+
+/// A share, as its owner sees it.
+pub fn share(config: &Config, record: &ResourceRecord) -> Value {
+    let resource = &record.resource;
+    let id = resource.link.as_deref().unwrap_or_default();
+    let mut members = Map::new();
+    let mut put = |name: &str, value: Value| {
+        if !value.is_null() {
+            members.insert(name.into(), value);
+        }
+    };
+    put("id", id.into());
+    put("link", link(config, id).into());
+    put("path", json!(resource.path));
+    put("owner", json!(resource.owner));
+    put("name", json!(resource.name));
+    put("type", json!(resource.kind));
+    put("icon_uri", json!(resource.icon_uri));
+    put("scopes", json!(resource.scopes));
+    match &record.state {
+        State::Registered { resource_id, policy_uri } => {
+            put("state", "registered".into());
+            put("resource_id", json!(resource_id));
+            put("user_access_policy_uri", json!(policy_uri));
+        }
+        State::Wanted => put("state", "wanted".into()),
+        State::Unwanted { .. } => put("state", "unwanted".into()),
+    }
+    members.into()
+}
+
+/// The address to hand on.
+pub fn link(config: &Config, id: &str) -> String {
+    format!("{}{}/{id}", config.public_url, config.prefix)
+}
+
+pub fn found(value: &Value) -> Answer {
+    json_answer(StatusCode::OK, value)
+}
+
+/// 201 when the server has registered it, 202 when that is still to be done.
+pub fn created(config: &Config, record: &ResourceRecord) -> Answer {
+    let status = if matches!(record.state, State::Registered { .. }) { StatusCode::CREATED } else { StatusCode::ACCEPTED };
+    let mut answer = json_answer(status, &share(config, record));
+    let place = record.resource.link.as_deref().and_then(|id| HeaderValue::try_from(format!("/shares/{id}")).ok());
+    if let Some(place) = place {
+        answer.headers_mut().insert(LOCATION, place);
+    }
+    answer
+}
+
+/// 204 when the server has forgotten it, 202 when that is still to be done; the path is closed either way.
+pub fn withdrawn(done: bool) -> Answer {
+    let mut answer = text(if done { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED }, "application/json", Bytes::new());
+    answer.headers_mut().remove(http::header::CONTENT_TYPE);
+    answer
+}
+
+pub fn problem(status: StatusCode, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    text(status, "application/problem+json", Bytes::from(format!("{body}\n")))
+}
+
+pub fn not_found() -> Answer {
+    problem(StatusCode::NOT_FOUND, "there is no such share of yours")
+}
+
+/// 401 (RFC 6750, 3): without a token, or with one that is not good.
+pub fn unauthorized(shown: bool) -> Answer {
+    let (challenge, detail) = if shown {
+        ("Bearer realm=\"shares\", error=\"invalid_token\"", "the token is not accepted")
+    } else {
+        ("Bearer realm=\"shares\"", "a token of the authorization server is needed, or the operator's key")
+    };
+    let mut answer = problem(StatusCode::UNAUTHORIZED, detail);
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    answer
+}
+
+/// 403: a good token without the scope that is needed.
+pub fn insufficient(scope: &Scope) -> Answer {
+    let mut answer = problem(StatusCode::FORBIDDEN, "the token lacks the scope that owners need");
+    let quoted = format!("Bearer realm=\"shares\", error=\"insufficient_scope\", scope=\"{}\"", scope.0);
+    answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::try_from(quoted).unwrap_or(HeaderValue::from_static("Bearer error=\"insufficient_scope\"")));
+    answer
+}
+
+pub fn unreachable() -> Answer {
+    let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, "the authorization server cannot be asked now");
+    answer.headers_mut().insert(RETRY_AFTER, LATER);
+    answer
+}
+
+pub fn troubled(trouble: &Trouble) -> Answer {
+    let conflict = |detail| problem(StatusCode::CONFLICT, detail);
+    match trouble {
+        Trouble::PathTaken => conflict("this path is shared already, or was withdrawn just now and is still known to the authorization server"),
+        Trouble::NameTaken => conflict("the owner has a resource of this name already"),
+        Trouble::TooMany => problem(StatusCode::FORBIDDEN, "the owner has as many shares as one may have"),
+        Trouble::NotSettled => conflict("the authorization server does not know this share yet"),
+        Trouble::Gone => not_found(),
+        Trouble::NoPat => problem(StatusCode::FORBIDDEN, "the gateway has no protection API access token of this owner"),
+        Trouble::Refused(_) => problem(StatusCode::UNPROCESSABLE_ENTITY, "the authorization server refuses this resource"),
+        Trouble::Unreachable(_) => unreachable(),
+        Trouble::Store(StoreError::Full) => problem(StatusCode::INSUFFICIENT_STORAGE, "the records are full"),
+        Trouble::Store(StoreError::Unfit(_)) => problem(StatusCode::UNPROCESSABLE_ENTITY, "a text is empty or too long, or there are too many scopes"),
+        Trouble::Store(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the records cannot be read or written"),
+    }
+}
+
+fn json_answer(status: StatusCode, value: &Value) -> Answer {
+    text(status, "application/json", Bytes::from(format!("{value}\n")))
+}

@@ -1,0 +1,250 @@
+//! `/shares`: what each method does.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answers::{created, found, not_found, problem, share, troubled, withdrawn};
+use super::caller::{Caller, caller};
+use super::config::Config;
+use super::place::{NoPlace, Place, place, scopes_of};
+use super::registrar::{Registrar, Trouble};
+use crate::admin::serve::{Answer, only, read, text};
+use crate::routing::Route;
+use crate::stack::Current;
+use crate::store::{Resource, ResourceRecord, State};
+use crate::uma::Scope;
+
+/// Octets of a body.
+const BODY: usize = 64 << 10;
+/// Shares in one answer, when it is not said how many, and at most.
+const PAGE: (u32, u32) = (100, 1000);
+/// The API, for programs that write clients.
+const DESCRIPTION: &str = include_str!("openapi.json");
+
+/// What the API is served with.
+pub struct Api {
+    pub config: Arc<Config>,
+    pub registrar: Rc<Registrar>,
+    pub current: Current,
+}
+
+/// `POST /shares`. There is no address of a content server in it: that is the route's.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wish {
+    path: String,
+    owner: Option<String>,
+    name: Option<String>,
+    r#type: Option<String>,
+    icon_uri: Option<String>,
+    scopes: Option<Vec<String>>,
+}
+
+/// `PATCH /shares/{id}`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    name: Option<String>,
+    scopes: Option<Vec<String>>,
+}
+
+impl Api {
+    /// Answers a request. Nothing but the description is told to whoever shows no token.
+    pub async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let path = request.uri().path().to_owned();
+        let id = match path.strip_prefix("/shares").map(|rest| rest.strip_prefix('/')) {
+            Some(None) if path == "/shares" => None,
+            Some(Some("openapi.json")) if matches!(*request.method(), Method::GET | Method::HEAD) => {
+                return text(StatusCode::OK, "application/json", DESCRIPTION);
+            }
+            Some(Some("openapi.json")) => return only("GET, HEAD"),
+            Some(Some(id)) => Some(id),
+            _ => return problem(StatusCode::NOT_FOUND, "the API is at /shares, and what it is at /shares/openapi.json"),
+        };
+        let caller = match caller(&self.config, self.registrar.server(&self.config.server.issuer), request.headers()).await {
+            Ok(caller) => caller,
+            Err(answer) => return answer,
+        };
+        let answered = match (request.method().clone(), id) {
+            (Method::GET | Method::HEAD, None) => self.list(&caller, request.uri().query().unwrap_or_default()).await,
+            (Method::POST, None) => self.create(&caller, request).await,
+            (Method::GET | Method::HEAD, Some(id)) => self.of(&caller, id).await.map(|record| found(&share(&self.config, &record))),
+            (Method::PATCH, Some(id)) => self.change(&caller, id, request).await,
+            (Method::DELETE, Some(id)) => self.withdraw(&caller, id).await,
+            (_, None) => Err(only("GET, HEAD, POST")),
+            (_, Some(_)) => Err(only("GET, HEAD, PATCH, DELETE")),
+        };
+        answered.unwrap_or_else(|answer| answer)
+    }
+
+    async fn create(&self, caller: &Caller, request: Request<Incoming>) -> Result<Answer, Answer> {
+        let wish: Wish = body(request).await?;
+        let snapshot = self.current.load_full();
+        let place = place(&snapshot, &self.config, &wish.path).map_err(|why| match why {
+            NoPlace::Unfit(reason) => problem(StatusCode::UNPROCESSABLE_ENTITY, reason),
+            NoPlace::Closed => not_allowed(),
+        })?;
+        let owner = owner(caller, wish.owner.as_deref(), &place).map_err(|refused| *refused)?;
+        let Some(server) = self.registrar.server(&self.config.server.issuer) else { return Err(super::answers::unreachable()) };
+        let link = new_id().ok_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"))?;
+        let resource = Resource {
+            authorization_server: self.config.server.issuer.to_string(),
+            // As little as possible is told of it: a path may say more than its owner would (UMA 2.0 Federated Authorization, 8).
+            name: wish.name.unwrap_or_else(|| format!("share {link}")),
+            kind: wish.r#type,
+            icon_uri: wish.icon_uri,
+            scopes: scopes(wish.scopes, &place.route).map_err(|refused| *refused)?,
+            upstream: place.route.config().upstream_name.to_string(),
+            credential: None,
+            link: Some(link),
+            path: Some(place.path),
+            owner,
+        };
+        let registrar = Rc::clone(&self.registrar);
+        let record = to_its_end(registrar.create(server, resource, self.config.per_owner)).await?;
+        tracing::info!(owner = record.resource.owner, id = record.resource.link, route_line = place.route.place().line, "a path is shared");
+        Ok(created(&self.config, &record))
+    }
+
+    async fn list(&self, caller: &Caller, query: &str) -> Result<Answer, Answer> {
+        let asked = |wanted: &str| form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned());
+        let owner = match caller {
+            Caller::Owner(owner) => owner.to_string(),
+            Caller::Operator => asked("owner").ok_or_else(|| problem(StatusCode::BAD_REQUEST, "whose? ?owner=NAME"))?,
+        };
+        let limit = asked("limit").map_or(Ok(PAGE.0), |limit| limit.parse::<u32>());
+        let Ok(limit @ 1..) = limit else { return Err(problem(StatusCode::BAD_REQUEST, "`limit` is a number from 1")) };
+        let limit = limit.min(PAGE.1);
+        let store = self.registrar.store();
+        let after = match asked("after") {
+            // It may have been withdrawn since.
+            Some(id) => {
+                let record = store.resource_of_link(&id).await.map_err(|error| failed(&error.into()))?;
+                Some(record.filter(|record| record.resource.owner == owner).ok_or_else(not_found)?.key)
+            }
+            None => None,
+        };
+        let page = store.resources_of(&self.config.server.issuer, &owner, after, limit).await.map_err(|error| failed(&error.into()))?;
+        let next = page.last().filter(|_| page.len() >= usize::try_from(limit).unwrap_or(usize::MAX)).and_then(|last| last.resource.link.clone());
+        let shares: Vec<_> = page.iter().filter(|record| is_there(record)).map(|record| share(&self.config, record)).collect();
+        Ok(found(&match next {
+            Some(after) => json!({ "shares": shares, "after": after }),
+            None => json!({ "shares": shares }),
+        }))
+    }
+
+    async fn change(&self, caller: &Caller, id: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
+        let change: Change = body(request).await?;
+        let record = self.of(caller, id).await?;
+        let name = change.name.unwrap_or_else(|| record.resource.name.clone());
+        let scopes = match change.scopes {
+            None => record.resource.scopes.clone(),
+            asked => {
+                let path = record.resource.path.as_deref().unwrap_or_default();
+                let place = place(&self.current.load_full(), &self.config, path).map_err(|_| not_allowed())?;
+                scopes(asked, &place.route).map_err(|refused| *refused)?
+            }
+        };
+        if name == record.resource.name && scopes == record.resource.scopes {
+            return Ok(found(&share(&self.config, &record)));
+        }
+        let record = to_its_end(Rc::clone(&self.registrar).change(record, name, scopes)).await?;
+        Ok(found(&share(&self.config, &record)))
+    }
+
+    async fn withdraw(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {
+        let record = self.of(caller, id).await?;
+        let owner = record.resource.owner.clone();
+        let done = to_its_end(Rc::clone(&self.registrar).withdraw(record)).await?;
+        tracing::info!(owner, id, "a share was withdrawn");
+        Ok(withdrawn(done))
+    }
+
+    /// The caller's share of that id. Others' are as if they were not.
+    async fn of(&self, caller: &Caller, id: &str) -> Result<ResourceRecord, Answer> {
+        let record = self.registrar.store().resource_of_link(id).await.map_err(|error| failed(&error.into()))?;
+        let theirs = |record: &ResourceRecord| match caller {
+            Caller::Owner(owner) => **owner == *record.resource.owner,
+            Caller::Operator => true,
+        };
+        let here = |record: &ResourceRecord| *record.resource.authorization_server == *self.config.server.issuer;
+        record.filter(|record| is_there(record) && here(record) && theirs(record)).ok_or_else(not_found)
+    }
+}
+
+/// Whose share it becomes: the caller's own, or whoever the operator names, if the route lets them.
+fn owner(caller: &Caller, named: Option<&str>, place: &Place) -> Result<String, Box<Answer>> {
+    let owner = match (caller, named) {
+        (Caller::Owner(owner), None) => owner,
+        (Caller::Owner(owner), Some(named)) if **owner == *named => owner,
+        (Caller::Owner(_), Some(_)) => return Err(problem(StatusCode::FORBIDDEN, "only the operator shares for somebody else").into()),
+        (Caller::Operator, Some(named)) => &Arc::from(named),
+        (Caller::Operator, None) => return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, "`owner` is missing: whose is it?").into()),
+    };
+    let may = match &place.owner {
+        Some(of_route) => *of_route == *owner,
+        None => *caller == Caller::Operator,
+    };
+    if may { Ok(owner.to_string()) } else { Err(not_allowed().into()) }
+}
+
+/// The scopes of a share: those asked for, or all that the route's methods need. A scope that no method needs could be granted to no effect.
+fn scopes(asked: Option<Vec<String>>, route: &Route) -> Result<Vec<String>, Box<Answer>> {
+    let all = scopes_of(route);
+    let Some(mut asked) = asked else { return Ok(all.iter().map(|scope| scope.0.to_string()).collect()) };
+    asked.sort();
+    asked.dedup();
+    let known = |scope: &String| all.iter().any(|Scope(known)| **known == **scope);
+    if asked.is_empty() || !asked.iter().all(known) {
+        return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, "`scopes` has one or more of those that the route's methods need").into());
+    }
+    Ok(asked)
+}
+
+/// What is withdrawn is not there any more, whatever is left to be done for it.
+const fn is_there(record: &ResourceRecord) -> bool {
+    !matches!(record.state, State::Unwanted { .. })
+}
+
+/// The same for a path that no route shares and for one that is another owner's.
+fn not_allowed() -> Answer {
+    problem(StatusCode::FORBIDDEN, "the configuration does not let this owner share this path")
+}
+
+async fn body<T: for<'de> Deserialize<'de>>(request: Request<Incoming>) -> Result<T, Answer> {
+    let Some(body) = read(request.into_body(), BODY).await else {
+        return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broke off"));
+    };
+    serde_json::from_slice(&body).map_err(|_| problem(StatusCode::BAD_REQUEST, "the body is not as /shares/openapi.json has it"))
+}
+
+/// Lets a change come to its end though its caller goes away.
+async fn to_its_end<T: 'static>(change: impl Future<Output = Result<T, Trouble>> + 'static) -> Result<T, Answer> {
+    match tokio::task::spawn_local(change).await {
+        Ok(outcome) => outcome.map_err(|trouble| failed(&trouble)),
+        Err(_) => Err(problem(StatusCode::INTERNAL_SERVER_ERROR, "the gateway failed")),
+    }
+}
+
+fn failed(trouble: &Trouble) -> Answer {
+    match trouble {
+        Trouble::Store(error) => tracing::error!(error = error as &dyn std::error::Error, "the records of shares failed"),
+        Trouble::Refused(error) | Trouble::Unreachable(error) => tracing::warn!(%error, "a share could not be changed at the authorization server"),
+        _ => {}
+    }
+    troubled(trouble)
+}
+
+/// 128 random bits: nobody guesses the link of a share.
+fn new_id() -> Option<String> {
+    let mut random = [0; 16];
+    aws_lc_rs::rand::fill(&mut random).ok()?;
+    Some(URL_SAFE_NO_PAD.encode(random))
+}

@@ -1,0 +1,163 @@
+//! Who asks: an owner, by a token of the authorization server, or the operator, by a key.
+//!
+//! A token is introspected each time, so that one that was revoked is refused at once. It is judged by the function that judges requests; a token that is bound
+//! to a key or certificate is refused, since that is not checked here.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use tokio::time::Instant;
+
+use super::answers::{insufficient, unauthorized, unreachable};
+use super::config::{Config, OwnerClaim};
+use crate::admin::serve::Answer;
+use crate::authorization_server::{self, Introspected, Server};
+use crate::enforcement::{Decision, Need, decide};
+use crate::routing::ScopesMatch;
+use crate::secret::Secret;
+use crate::uma::{Introspection, Permission, ResourceId, Rpt, Scope, Timestamp};
+
+/// Octets of a token.
+const LONGEST: usize = 8 << 10;
+
+/// Whoever may ask.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// An owner.
+    Owner(Arc<str>),
+    /// The operator, for any owner.
+    Operator,
+}
+
+/// Who shows this; the answer to whoever may not ask.
+pub async fn caller(config: &Config, server: Option<Rc<Server>>, headers: &HeaderMap) -> Result<Caller, Answer> {
+    let token = bearer(headers).map_err(|refused| *refused)?;
+    if config.admin_key.as_ref().is_some_and(|key| key.matches(token.0.expose())) {
+        return Ok(Caller::Operator);
+    }
+    let Some(server) = server else { return Err(unreachable()) };
+    let deadline = Instant::now() + server.config().timeout;
+    match server.introspect_bearer(&token, deadline).await {
+        Ok(Introspected::Answer(authorization_server::Answer::Active(introspection))) => owner(config, *introspection).map_err(|refused| *refused),
+        Ok(Introspected::Answer(authorization_server::Answer::Inactive) | Introspected::TokenRefused) => Err(unauthorized(true)),
+        Err(error) => {
+            tracing::warn!(authorization_server = &*config.server.name, %error, "an owner's token could not be introspected");
+            Err(unreachable())
+        }
+    }
+}
+
+/// The one token of the header, and nowhere else.
+fn bearer(headers: &HeaderMap) -> Result<Rpt, Box<Answer>> {
+    let mut presented = headers.get_all(AUTHORIZATION).iter();
+    let (Some(only), None) = (presented.next(), presented.next()) else { return Err(unauthorized(false).into()) };
+    let value = only.to_str().ok().and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token = value.map(|(_, token)| token.trim()).filter(|token| !token.is_empty() && token.len() <= LONGEST);
+    token.map(|token| Rpt(Secret::from(token))).ok_or_else(|| unauthorized(false).into())
+}
+
+/// The owner that a good token with the scope is of.
+fn owner(config: &Config, mut introspection: Introspection) -> Result<Caller, Box<Answer>> {
+    let scopes = introspection.claims.iter().find(|(name, _)| &**name == "scope").map_or("", |(_, scopes)| scopes);
+    let scopes = scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| Scope(scope.into())).collect();
+    // What it may do elsewhere says nothing here.
+    introspection.permissions = vec![Permission { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }];
+    let need = Need { server: &config.server, resource: &ResourceId::of_token(), scopes: std::slice::from_ref(&config.scope), scopes_match: ScopesMatch::All };
+    match decide(&need, &introspection, Timestamp::now()) {
+        Decision::Permit { leniently: false, .. } => {}
+        Decision::Insufficient | Decision::Permit { .. } => return Err(insufficient(&config.scope).into()),
+        Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience | Decision::Bound => {
+            return Err(unauthorized(true).into());
+        }
+    }
+    let name = match config.owner {
+        OwnerClaim::Subject => introspection.subject,
+        OwnerClaim::Username => introspection.username,
+    };
+    // A token of nobody, such as a client's own, is no owner's.
+    name.filter(|name| !name.is_empty()).map(Caller::Owner).ok_or_else(|| unauthorized(true).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let server = authorization_server::Config {
+            audience: authorization_server::Audience::Named("content-gateway".into()),
+            ..crate::authorization_server::testing::config()
+        };
+        Config {
+            at: super::super::Where::Socket("shares.sock".into()),
+            server: Arc::new(server),
+            scope: Scope("share".into()),
+            owner: OwnerClaim::Subject,
+            admin_key: None,
+            public_url: "https://photos.example.org".into(),
+            host: "photos.example.org".into(),
+            prefix: "/s".into(),
+            per_owner: 10,
+        }
+    }
+
+    fn token(scope: &str) -> Introspection {
+        Introspection { subject: Some("alice".into()), claims: vec![("scope".into(), scope.into())], ..Introspection::default() }
+    }
+
+    fn status(outcome: Result<Caller, Box<Answer>>) -> u16 {
+        outcome.map_or_else(|answer| answer.status().as_u16(), |caller| panic!("{caller:?}"))
+    }
+
+    #[test]
+    fn an_owner_is_whoever_a_good_token_with_the_scope_is_of() {
+        let config = config();
+        assert_eq!(owner(&config, token("openid share")).ok(), Some(Caller::Owner("alice".into())));
+        let by_name = Config { owner: OwnerClaim::Username, ..config.clone() };
+        let named = Introspection { username: Some("Alice".into()), ..token("share") };
+        assert_eq!(owner(&by_name, named).ok(), Some(Caller::Owner("Alice".into())));
+        assert_eq!(status(owner(&by_name, token("share"))), 401, "nobody");
+    }
+
+    #[test]
+    fn a_token_that_would_not_do_for_a_request_does_not_do_here() {
+        let config = config();
+        let past = Some(Timestamp(1));
+        for (introspection, expected) in [
+            (token("openid sharex"), 403),
+            (token(""), 403),
+            (Introspection { exp: past, ..token("share") }, 401),
+            (Introspection { nbf: Some(Timestamp(i64::MAX)), ..token("share") }, 401),
+            (Introspection { issuer: Some("https://evil.example.org".into()), ..token("share") }, 401),
+            (Introspection { audience: vec!["somebody".into()], ..token("share") }, 401),
+            (Introspection { bound: true, ..token("share") }, 401),
+            (Introspection { subject: None, ..token("share") }, 401),
+            (Introspection { subject: Some("".into()), ..token("share") }, 401),
+        ] {
+            assert_eq!(status(owner(&config, introspection.clone())), expected, "{introspection:?}");
+        }
+    }
+
+    #[test]
+    fn a_permission_of_an_rpt_is_no_scope() {
+        let scopes = vec![Scope("share".into())];
+        let permissions = vec![Permission { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }];
+        assert_eq!(status(owner(&config(), Introspection { permissions, ..token("") })), 403);
+    }
+
+    #[test]
+    fn only_one_token_in_the_header_is_taken() {
+        let headers = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, value.parse().unwrap());
+            }
+            headers
+        };
+        assert_eq!(bearer(&headers(&["bearer abc"])).unwrap().0.expose(), "abc");
+        for wrong in [&[][..], &["Bearer a", "Bearer a"], &["Bearer "], &["Bearer"], &["Basic YTpi"]] {
+            assert!(bearer(&headers(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+}

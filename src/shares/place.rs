@@ -1,0 +1,74 @@
+//! Where an owner may share: what a path leads to in the configuration that is in force.
+
+use std::sync::Arc;
+
+use super::config::Config;
+use crate::path::{CanonicalPath, PathProblem, spelling};
+use crate::routing::{ResourceChoice, Route};
+use crate::stack::Snapshot;
+use crate::uma::Scope;
+
+/// Where a share is.
+#[derive(Debug)]
+pub struct Place {
+    /// The path in its one spelling, with `/**` where all below is meant.
+    pub path: String,
+    /// The route that leads there.
+    pub route: Arc<Route>,
+    /// Whose the route says it is; `None`: it does not say, and only the operator registers there.
+    pub owner: Option<Arc<str>>,
+}
+
+/// Why nothing can be shared there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPlace {
+    /// The text is no path.
+    Unfit(&'static str),
+    /// No route lets anybody share it.
+    Closed,
+}
+
+/// Finds the place of a path, or of one with `/**` at its end.
+pub fn place(snapshot: &Snapshot, config: &Config, text: &str) -> Result<Place, NoPlace> {
+    let folder = text.strip_suffix("/**");
+    let literal = match folder {
+        Some("") => "/",
+        Some(folder) => folder,
+        None => text,
+    };
+    if literal.contains(['*', '{', '}']) {
+        return Err(NoPlace::Unfit("a path is literal; /** may stand at its end, for all that is below"));
+    }
+    let path = CanonicalPath::parse(literal).map_err(|problem: PathProblem| NoPlace::Unfit(problem.reason()))?;
+    let table = &snapshot.routes;
+    table.check(&path).map_err(|problem| NoPlace::Unfit(problem.reason()))?;
+    let under = |prefix: &str| path.as_str().strip_prefix(prefix).is_some_and(|behind| behind.is_empty() || behind.starts_with('/'));
+    if under(&config.prefix) {
+        return Err(NoPlace::Closed);
+    }
+    let found = table.find(&config.host, &path).ok_or(NoPlace::Closed)?;
+    table.check_readings(&config.host, &path, found.route).map_err(|problem| NoPlace::Unfit(problem.reason()))?;
+    let protect = found.route.protect().filter(|protect| protect.server.issuer == config.server.issuer).ok_or(NoPlace::Closed)?;
+    let ResourceChoice::Shared { owner } = &protect.resource else { return Err(NoPlace::Closed) };
+    if folder.is_some() && !found.route.config().pattern.rest {
+        return Err(NoPlace::Closed);
+    }
+    let mut spelt = spelling(&path).into_owned();
+    if folder.is_some() {
+        spelt = if spelt == "/" { "/**".to_owned() } else { spelt + "/**" };
+    }
+    let owner = owner.as_ref().map(|owner| owner.fill(&found.params, &path));
+    Ok(Place { path: spelt, route: Arc::clone(found.route), owner })
+}
+
+/// All scopes that the methods of a route need.
+pub fn scopes_of(route: &Route) -> Vec<Scope> {
+    let mut all: Vec<Scope> = Vec::new();
+    let methods = route.protect().map_or(&[][..], |protect| &protect.scopes.methods);
+    for scope in methods.iter().flat_map(|(_, scopes, _)| scopes.iter()) {
+        if !all.contains(scope) {
+            all.push(scope.clone());
+        }
+    }
+    all
+}

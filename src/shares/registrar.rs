@@ -1,0 +1,358 @@
+//! Brings records and authorization server into agreement, whoever dies in between.
+//!
+//! A record is wanted before the server is asked, and registered when it has answered; unwanted before the server is told to delete, and removed when it has.
+//! What is left half done, because the server gave no answer or this process was killed, is finished here, in the background: a wanted resource that the
+//! server lists by name and owner is that one, and is registered anew only if it lists none. So a name is one of a kind for its owner: the server was asked
+//! whether it has one before the record was written.
+//!
+//! One task at a time has a share. After a call that got no answer the share is left alone for a while, for the server may be about to do what it was asked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::sync::Notify;
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::authorization_server::{AskError, Created, Declared, ResourceKey, Server, ServerIdentity};
+use crate::enforcement::Desk;
+use crate::store::{self, Resource, ResourceRecord, State, Store, StoreError};
+use crate::uma::{ResourceId, Scope};
+
+/// Between rounds that left something to do; grows to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How long a share is left alone after a call that got no answer.
+const LINGER: Duration = Duration::from_secs(3);
+/// Records of one look into the database.
+const PAGE: u32 = 100;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// Another share has the path.
+    #[error("another share has this path")]
+    PathTaken,
+    /// The owner has a resource of that name.
+    #[error("the owner has a resource of this name")]
+    NameTaken,
+    /// The owner has as many as one may have.
+    #[error("the owner has too many shares")]
+    TooMany,
+    /// The server does not know it yet.
+    #[error("the share is not registered yet")]
+    NotSettled,
+    /// It is gone.
+    #[error("the share is gone")]
+    Gone,
+    /// Nothing can be done for this owner.
+    #[error("there is no protection API access token of this owner")]
+    NoPat,
+    /// The server will not have it.
+    #[error("the authorization server refuses: {0}")]
+    Refused(AskError),
+    /// The server gave no answer.
+    #[error("the authorization server gave no answer: {0}")]
+    Unreachable(AskError),
+    /// The records.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<AskError> for Trouble {
+    fn from(error: AskError) -> Self {
+        match &error {
+            AskError::UnknownOwner | AskError::NeedsConsent => Self::NoPat,
+            AskError::NoPat(cause) if matches!(**cause, AskError::UnknownOwner | AskError::NeedsConsent) => Self::NoPat,
+            AskError::Status { status: StatusCode::CONFLICT, .. } => Self::NameTaken,
+            AskError::Status { status: StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT, .. } => Self::Unreachable(error),
+            AskError::Status { status, .. } if status.is_client_error() => Self::Refused(error),
+            _ => Self::Unreachable(error),
+        }
+    }
+}
+
+/// Registers and unregisters. Lives on the control thread.
+pub struct Registrar {
+    store: Store,
+    desk: Rc<Desk>,
+    /// What a task has: links, and names with their owners.
+    held: RefCell<BTreeSet<Held>>,
+    /// What somebody wanted to take that was held.
+    missed: RefCell<BTreeSet<Held>>,
+    left: Notify,
+    /// The section that is asked where several have one issuer.
+    preferred: Cell<Option<ServerIdentity>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    Link(String),
+    Name { owner: String, name: String },
+}
+
+/// Something is held until this is dropped.
+struct Hold {
+    registrar: Rc<Registrar>,
+    what: Held,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.registrar.held.borrow_mut().remove(&self.what);
+        if self.registrar.missed.borrow_mut().remove(&self.what) {
+            self.registrar.left.notify_one();
+        }
+    }
+}
+
+impl Hold {
+    /// Holds a share for a while longer, and then has it looked after.
+    async fn linger(self) {
+        sleep(LINGER).await;
+        let registrar = Rc::clone(&self.registrar);
+        drop(self);
+        registrar.left.notify_one();
+    }
+}
+
+impl Registrar {
+    /// With these records, and the servers that the desk knows.
+    #[must_use]
+    pub fn new(store: Store, desk: Rc<Desk>) -> Rc<Self> {
+        Rc::new(Self { store, desk, held: RefCell::default(), missed: RefCell::default(), left: Notify::new(), preferred: Cell::default() })
+    }
+
+    /// The records, for reading.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The authorization server of an issuer, if the configuration has it.
+    #[must_use]
+    pub fn server(&self, issuer: &str) -> Option<Rc<Server>> {
+        let preferred = self.preferred.get().and_then(|identity| self.desk.server(identity));
+        preferred.filter(|server| *server.config().issuer == *issuer).or_else(|| self.desk.server_of(issuer))
+    }
+
+    /// The section of the configuration in force that owners share by.
+    pub fn prefer(&self, identity: ServerIdentity) {
+        self.preferred.set(Some(identity));
+    }
+
+    fn hold(self: &Rc<Self>, what: Held) -> Option<Hold> {
+        if self.held.borrow_mut().insert(what.clone()) {
+            return Some(Hold { registrar: Rc::clone(self), what });
+        }
+        self.missed.borrow_mut().insert(what);
+        None
+    }
+
+    fn hold_link(self: &Rc<Self>, resource: &Resource) -> Option<Hold> {
+        self.hold(Held::Link(resource.link.clone().unwrap_or_default()))
+    }
+
+    fn hold_name(self: &Rc<Self>, owner: &str, name: &str) -> Result<Hold, Trouble> {
+        self.hold(Held::Name { owner: owner.to_owned(), name: name.to_owned() }).ok_or(Trouble::NameTaken)
+    }
+
+    /// Registers a new share. It is wanted still where the server gave no answer to the registration itself, which then goes on in the background.
+    ///
+    /// # Errors
+    /// Nothing was registered, and there is no record.
+    pub async fn create(self: Rc<Self>, server: Rc<Server>, resource: Resource, most: u64) -> Result<ResourceRecord, Trouble> {
+        let _name = self.hold_name(&resource.owner, &resource.name)?;
+        let Some(hold) = self.hold_link(&resource) else { return Err(Trouble::PathTaken) };
+        let (issuer, owner) = (&resource.authorization_server, &resource.owner);
+        if self.store.count_of(issuer, owner).await? >= most {
+            return Err(Trouble::TooMany);
+        }
+        let declared = declared(&server, &resource);
+        self.unused(&server, &declared).await?;
+        let key = self.store.want(&resource).await.map_err(taken)?;
+        match server.register_new(&declared, patience(&server)).await {
+            Ok(created) => self.keep(key, &created).await?,
+            Err(error) => match Trouble::from(error) {
+                Trouble::Unreachable(error) => {
+                    tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
+                    spawn_local(hold.linger());
+                }
+                refused => {
+                    self.store.remove(key).await?;
+                    return Err(refused);
+                }
+            },
+        }
+        self.store.resource(key).await?.ok_or(Trouble::Gone)
+    }
+
+    /// That the owner has nothing of this name, in the records and at the server.
+    async fn unused(&self, server: &Server, declared: &Declared) -> Result<(), Trouble> {
+        let key = &declared.key;
+        let owner = key.owner.as_deref().unwrap_or_default();
+        let here = self.store.resource_named(&server.config().issuer, owner, &key.name).await?;
+        if here.is_some() || server.known_as(key, patience(server)).await?.is_some() {
+            return Err(Trouble::NameTaken);
+        }
+        Ok(())
+    }
+
+    /// Writes down what the server calls it; if it was withdrawn in the meantime, it is deleted in the background.
+    async fn keep(&self, key: store::ResourceKey, created: &Created) -> Result<(), Trouble> {
+        match self.store.registered(key, &created.id.0, created.policy_uri.as_deref()).await {
+            Err(StoreError::Absent) => {
+                self.left.notify_one();
+                Err(Trouble::Gone)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// Withdraws a share: its path is closed when this returns, whatever the server says. Whether the server has deleted it as well.
+    ///
+    /// # Errors
+    /// It is gone, or the records failed.
+    pub async fn withdraw(self: Rc<Self>, record: ResourceRecord) -> Result<bool, Trouble> {
+        let record = self.store.unwant(record.key).await.map_err(gone)?;
+        let done = match self.hold_link(&record.resource) {
+            Some(_hold) => self.settle(&record).await,
+            None => Ok(false),
+        };
+        match done {
+            Ok(true) => Ok(true),
+            other => {
+                if let Err(error) = other {
+                    tracing::warn!(%error, "a share that was withdrawn is closed, and not deleted at the authorization server yet");
+                }
+                self.left.notify_one();
+                Ok(false)
+            }
+        }
+    }
+
+    /// Gives a share another name or other scopes.
+    ///
+    /// # Errors
+    /// It is as it was, unless the server gave no answer: then it may have the new ones, and the records the old ones.
+    pub async fn change(self: Rc<Self>, record: ResourceRecord, name: String, scopes: Vec<String>) -> Result<ResourceRecord, Trouble> {
+        let State::Registered { resource_id, .. } = &record.state else { return Err(Trouble::NotSettled) };
+        let resource = Resource { name, scopes, ..record.resource.clone() };
+        let Some(_hold) = self.hold_link(&resource) else { return Err(Trouble::NotSettled) };
+        let Some(server) = self.server(&resource.authorization_server) else { return Err(Trouble::Gone) };
+        let declared = declared(&server, &resource);
+        let _name = self.hold_name(&resource.owner, &resource.name)?;
+        if resource.name != record.resource.name {
+            self.unused(&server, &declared).await?;
+        }
+        if !server.describe_anew(&ResourceId(resource_id.as_str().into()), &declared, patience(&server)).await? {
+            return Err(Trouble::NotSettled);
+        }
+        self.store.describe(record.key, &resource.name, &resource.scopes).await.map_err(gone)
+    }
+
+    /// Finishes what is half done, at the start and whenever something was left, until dropped.
+    pub async fn finish(self: Rc<Self>) {
+        let mut pause = PAUSES.0;
+        loop {
+            if self.round().await {
+                pause = PAUSES.0;
+                self.left.notified().await;
+            } else {
+                // Something else that was left may be what is waited for.
+                let _ = timeout(pause, self.left.notified()).await;
+                sleep(PAUSES.0).await;
+                pause = (pause * 2).min(PAUSES.1);
+            }
+        }
+    }
+
+    /// Whether nothing is left to do. A server that gives no answer is asked once.
+    async fn round(self: &Rc<Self>) -> bool {
+        let (mut after, mut all, mut silent) = (None, true, BTreeSet::new());
+        loop {
+            let page = match self.store.unsettled(after, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::warn!(%error, "what is left to register or delete cannot be read");
+                    return false;
+                }
+            };
+            let Some(last) = page.last() else { return all };
+            after = Some(last.key);
+            for record in page {
+                if silent.contains(&record.resource.authorization_server) {
+                    continue;
+                }
+                match self.settle_again(&record).await {
+                    Ok(done) => all &= done,
+                    Err(trouble) => {
+                        all = false;
+                        tracing::debug!(error = %trouble, owner = record.resource.owner, "a share is still half done");
+                        if matches!(trouble, Trouble::Unreachable(_)) {
+                            silent.insert(record.resource.authorization_server);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What somebody has in hand is left to them: they say when they leave it.
+    async fn settle_again(self: &Rc<Self>, listed: &ResourceRecord) -> Result<bool, Trouble> {
+        let Some(_hold) = self.hold_link(&listed.resource) else { return Ok(true) };
+        match self.store.resource(listed.key).await? {
+            Some(record) => self.settle(&record).await,
+            None => Ok(true),
+        }
+    }
+
+    /// Finishes one record, which the caller holds. False: its server is not configured any more.
+    async fn settle(&self, record: &ResourceRecord) -> Result<bool, Trouble> {
+        let Some(server) = self.server(&record.resource.authorization_server) else { return Ok(false) };
+        let (declared, owner) = (declared(&server, &record.resource), Some(&*record.resource.owner));
+        match &record.state {
+            State::Registered { .. } => {}
+            State::Wanted => {
+                let created = match server.known_as(&declared.key, patience(&server)).await? {
+                    Some(known) => known,
+                    None => server.register_new(&declared, patience(&server)).await?,
+                };
+                self.keep(record.key, &created).await?;
+                tracing::info!(authorization_server = &*server.config().name, id = &*created.id.0, "a share that was half done is registered");
+            }
+            State::Unwanted { resource_id } => {
+                let id = match resource_id {
+                    Some(id) => Some(ResourceId(id.as_str().into())),
+                    None => server.known_as(&declared.key, patience(&server)).await?.map(|known| known.id),
+                };
+                if let Some(id) = id {
+                    server.delete(owner, &id, patience(&server)).await?;
+                }
+                self.store.remove(record.key).await.map_err(gone)?;
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn declared(server: &Server, resource: &Resource) -> Declared {
+    let key = ResourceKey { server: server.config().identity, owner: Some(resource.owner.as_str().into()), name: resource.name.as_str().into() };
+    let scopes: Arc<[Scope]> = resource.scopes.iter().map(|scope| Scope(scope.as_str().into())).collect();
+    Declared { key, kind: resource.kind.as_deref().map(Arc::from), scopes }
+}
+
+fn patience(server: &Server) -> Instant {
+    Instant::now() + server.config().timeout.max(Duration::from_secs(5))
+}
+
+fn taken(error: StoreError) -> Trouble {
+    if matches!(error, StoreError::Taken) { Trouble::PathTaken } else { error.into() }
+}
+
+fn gone(error: StoreError) -> Trouble {
+    if matches!(error, StoreError::Absent) { Trouble::Gone } else { error.into() }
+}

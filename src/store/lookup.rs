@@ -1,0 +1,208 @@
+//! How requests find records: by their path, the most exact one first, or by their link.
+//!
+//! A [`Lookup`] finds nothing until the store is open, and nothing ever in a build without records: what is not found is closed. Nothing here waits.
+
+use std::sync::Arc;
+#[cfg(feature = "store")]
+use std::sync::OnceLock;
+
+#[cfg(feature = "store")]
+use super::view::View;
+use crate::path::{CanonicalPath, spelling};
+
+/// Which resource record: never used again, not even when the record is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceKey(pub(super) i64);
+
+/// What a request needs of a registered resource.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// Its record.
+    pub key: ResourceKey,
+    /// The issuer.
+    pub authorization_server: Arc<str>,
+    /// The canonical path; with `/**` at its end all that stands below, too.
+    pub path: Option<Box<str>>,
+    /// The id of its link.
+    pub link: Option<Box<str>>,
+    /// What the authorization server calls it.
+    pub resource_id: Arc<str>,
+    /// The resource owner.
+    pub owner: Arc<str>,
+    /// Its scopes.
+    pub scopes: Arc<[Box<str>]>,
+    /// Where the content is.
+    pub upstream: Box<str>,
+}
+
+/// The records that requests see. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Lookup {
+    #[cfg(feature = "store")]
+    view: Arc<OnceLock<Arc<View>>>,
+}
+
+impl Lookup {
+    /// From now on the records of this view are found. A lookup is opened once.
+    #[cfg(feature = "store")]
+    pub fn open(&self, view: Arc<View>) {
+        let _ = self.view.set(view);
+    }
+
+    /// Whether there are records to look into.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        #[cfg(feature = "store")]
+        return self.view.get().is_some();
+        #[cfg(not(feature = "store"))]
+        false
+    }
+
+    /// The record that a path belongs to at this authorization server: that of exactly this path, else the one with `/**` of the nearest folder. None where a
+    /// server that is careless about case or normalisation could come to another record.
+    #[must_use]
+    pub fn at(&self, authorization_server: &str, path: &CanonicalPath) -> Option<Arc<Registered>> {
+        let path = spelling(path);
+        let mut folder = &*path;
+        if let Some(found) = self.exactly(authorization_server, folder) {
+            return found;
+        }
+        let mut pattern = String::with_capacity(path.len().saturating_add(3));
+        loop {
+            let folder_itself = if folder == "/" { "" } else { folder };
+            pattern.clear();
+            pattern.push_str(folder_itself);
+            pattern.push_str("/**");
+            if let Some(found) = self.exactly(authorization_server, &pattern) {
+                return found;
+            }
+            let (above, _) = folder_itself.rsplit_once('/')?;
+            folder = above;
+        }
+    }
+
+    /// The record with this link.
+    #[must_use]
+    pub fn by_link(&self, link: &str) -> Option<Arc<Registered>> {
+        #[cfg(feature = "store")]
+        return self.view.get()?.by_link(link);
+        #[cfg(not(feature = "store"))]
+        {
+            let _ = link;
+            None
+        }
+    }
+
+    /// Whether this record is still what its path leads to.
+    #[must_use]
+    pub fn holds(&self, known: &Registered) -> bool {
+        let found = known.path.as_deref().and_then(|path| self.exactly(&known.authorization_server, path)).flatten();
+        found.is_some_and(|found| *found == *known)
+    }
+
+    /// `None`: there is nothing here. `Some(None)`: there is one that could be taken for it.
+    fn exactly(&self, authorization_server: &str, path: &str) -> Option<Option<Arc<Registered>>> {
+        #[cfg(feature = "store")]
+        {
+            let view = self.view.get()?;
+            if let Some(found) = view.by_path(authorization_server, path) {
+                return Some(Some(found));
+            }
+            view.has_alike(authorization_server, path).then_some(None)
+        }
+        #[cfg(not(feature = "store"))]
+        {
+            let _ = (authorization_server, path);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(feature = "store")]
+
+    use super::*;
+    use crate::secret::Secret;
+    use crate::store::{Config, Key, Resource, Store};
+
+    const SERVER: &str = "https://id.example.org";
+
+    async fn with(paths: &[&str]) -> (tempfile::TempDir, Store, Lookup) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = Key::parse(&Secret::from(format!("1{}", "a".repeat(63)))).expect("a key");
+        let store = Store::open(&Config { file: folder.path().join("records.db"), key, old_keys: Vec::new() }).await.expect("a store");
+        for path in paths {
+            let resource = Resource {
+                authorization_server: SERVER.into(),
+                path: Some((*path).into()),
+                link: None,
+                owner: "alice".into(),
+                name: (*path).into(),
+                kind: None,
+                icon_uri: None,
+                scopes: vec!["view".into()],
+                upstream: "content".into(),
+                credential: None,
+            };
+            let record = store.want(&resource).await.expect("wanted");
+            store.registered(record, path, None).await.expect("registered");
+        }
+        let lookup = Lookup::default();
+        lookup.open(store.view());
+        (folder, store, lookup)
+    }
+
+    fn at(lookup: &Lookup, path: &str) -> Option<String> {
+        lookup.at(SERVER, &CanonicalPath::parse(path).unwrap()).map(|found| found.resource_id.to_string())
+    }
+
+    #[tokio::test]
+    async fn the_most_exact_record_counts_whatever_the_spelling() {
+        let (_folder, _store, lookup) = with(&["/a/**", "/a/b", "/a/b/c/**", "/a/x@y"]).await;
+        for (path, expected) in [
+            ("/a", Some("/a/**")),
+            ("/a/", Some("/a/**")),
+            ("/a/z/z", Some("/a/**")),
+            ("/a/b", Some("/a/b")),
+            ("/a/b/", Some("/a/b")),
+            ("/a/b/z", Some("/a/**")),
+            ("/a/b/c", Some("/a/b/c/**")),
+            ("/a/b/c/d", Some("/a/b/c/**")),
+            ("/a/x@y", Some("/a/x@y")),
+            ("/a/x%40y/", Some("/a/x@y")),
+            ("/", None),
+            ("/ab", None),
+            ("/b", None),
+        ] {
+            assert_eq!(at(&lookup, path).as_deref(), expected, "{path}");
+        }
+        assert!(lookup.at("https://other.example.org", &CanonicalPath::parse("/a").unwrap()).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_could_be_taken_for_another_record_is_not_found() {
+        let (_folder, _store, lookup) = with(&["/a/**", "/a/Secret", "/a/both", "/a/BOTH"]).await;
+        for (path, expected) in [("/a/SECRET", None), ("/a/secret/", None), ("/A/x", None), ("/a/both", Some("/a/both")), ("/a/BOTH", Some("/a/BOTH"))] {
+            assert_eq!(at(&lookup, path).as_deref(), expected, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_root_may_be_a_record() {
+        let (_folder, store, lookup) = with(&["/**"]).await;
+        assert_eq!((at(&lookup, "/").as_deref(), at(&lookup, "/a/b").as_deref()), (Some("/**"), Some("/**")));
+        let known = lookup.at(SERVER, &CanonicalPath::parse("/a").unwrap()).expect("found");
+        assert!(lookup.holds(&known));
+        store.unwant(known.key).await.expect("unwanted");
+        assert!(!lookup.holds(&known));
+        assert_eq!(at(&lookup, "/a"), None);
+    }
+
+    #[test]
+    fn nothing_is_found_before_the_records_are_open() {
+        let lookup = Lookup::default();
+        assert!(lookup.at(SERVER, &CanonicalPath::parse("/a").unwrap()).is_none());
+        assert!(lookup.by_link("x").is_none());
+    }
+}

@@ -1,0 +1,491 @@
+//! The shares API from outside: what owners register by it, what requests get then, and what is closed.
+
+use serde_json::{Value, json};
+use uma_gateway::demo::authorization_server::{Endpoint, Fault};
+use uma_gateway::demo::content_server::Reply;
+
+use crate::support::{Answer, Connection, Setup, World, until};
+
+/// What the operator bears.
+pub const KEY: &str = "the-operators-key";
+/// What the content server has.
+const NOTES: &str = "/users/alice/notes.txt";
+
+impl World {
+    /// A token by which somebody shares.
+    fn owner(&self, name: &str) -> String {
+        self.control().access_token(name, "openid share", 300)
+    }
+
+    /// An RPT of Bob's on a resource, by its id.
+    fn rpt_for(&self, resource_id: &str, scopes: &[&str]) -> String {
+        self.control().grant_rpt("bob", &[(resource_id, scopes)], 300)
+    }
+
+    /// A request to the shares API.
+    pub async fn api(&self, method: &str, target: &str, token: &str, body: &Value) -> Answer {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
+        if !token.is_empty() {
+            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
+        }
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        head.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+        let mut connection = Connection::open(self.gateway.shares_address().expect("an address"), None).await;
+        connection.send(head.as_bytes()).await;
+        connection.answer(method == "HEAD").await
+    }
+
+    /// Shares a path, which has to go well.
+    async fn shared(&self, token: &str, wish: Value) -> Value {
+        let answer = self.api("POST", "/shares", token, &wish).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        answer.json()
+    }
+
+    /// What the authorization server lists, but for what every world has: owners and names.
+    fn listed(&self) -> Vec<(String, String)> {
+        let all = self.control().resources().into_iter();
+        let all = all.map(|(owner, description)| (owner, description["name"].as_str().unwrap_or_default().to_owned()));
+        all.filter(|(_, name)| name != "vacation").collect()
+    }
+}
+
+/// A world where owners share, and everything that is let through is there.
+async fn start(setup: Setup) -> World {
+    let world = setup.start().await;
+    world.upstream().reply(Reply::ok("content"));
+    world
+}
+
+fn id(share: &Value) -> &str {
+    share["id"].as_str().expect("an id")
+}
+
+fn resource_id(share: &Value) -> &str {
+    share["resource_id"].as_str().expect("an id")
+}
+
+#[tokio::test]
+async fn what_an_owner_shares_is_for_whoever_is_granted_it() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Notes", "type": "urn:text" })).await;
+
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let share = answer.json();
+    assert_eq!(answer.header("location"), format!("/shares/{}", id(&share)));
+    assert_eq!(share["link"], format!("https://gateway.example.org/s/{}", id(&share)));
+    let resource = world.control().resource_id("Notes").expect("registered");
+    let policy = format!("{}/", world.server.issuer());
+    for (member, expected) in
+        [("path", NOTES), ("owner", "alice"), ("name", "Notes"), ("type", "urn:text"), ("state", "registered"), ("resource_id", &*resource)]
+    {
+        assert_eq!(share[member], expected, "{member}");
+    }
+    assert_eq!((&share["scopes"], &share["user_access_policy_uri"]), (&json!(["view", "edit"]), &json!(policy)));
+    assert_eq!(share.as_object().map(serde_json::Map::len), Some(10), "and nothing else: no token above all: {share}");
+    assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())]);
+    assert_eq!(world.get(NOTES).await.status(), 401);
+    assert_eq!(world.control().last_permission_request().expect("a ticket"), json!({ "resource_id": resource, "resource_scopes": ["view"] }));
+    let rpt = world.rpt_for(&resource, &["view"]);
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200);
+    assert_eq!(world.put(NOTES).bearer(&rpt).await.status(), 401, "the method decides");
+    assert_eq!(world.api("GET", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await.json(), share);
+}
+
+#[tokio::test]
+async fn what_nobody_has_shared_is_closed() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    world.shared(&alice, json!({ "path": "/users/alice/folder/**" })).await;
+    world.shared(&alice, json!({ "path": "/users/alice/One" })).await;
+    let rpt = world.rpt(&["view", "edit"]);
+    for path in [NOTES, "/users/alice", "/users/bob/folder/x", "/site/x", "/users/alice/one", "/users/alice/FOLDER/x", "/users/alice/One/below"] {
+        let exchange = world.get(path).bearer(&rpt).await;
+        assert_eq!((exchange.status(), exchange.rows().rsplit(' ').next()), (404, Some("D10")), "{path}");
+        assert_eq!(world.get(path).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_may_not_share_gets_nothing() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let revoked = world.owner("alice");
+    world.control().revoke(&revoked);
+    let (unscoped, expired) = (world.control().access_token("alice", "openid", 300), world.control().access_token("alice", "share", -5));
+    let (rpt, pat_like) = (world.rpt(&["view"]), world.control().access_token("alice", "uma_protection", 300));
+    let wish = |path: &str| json!({ "path": path });
+    let mine = wish(NOTES);
+    for (token, body, status) in [
+        ("", &mine, 401),
+        ("unknown", &mine, 401),
+        (&*revoked, &mine, 401),
+        (&*expired, &mine, 401),
+        (&*unscoped, &mine, 403),
+        (&*rpt, &mine, 403),
+        (&*pat_like, &mine, 403),
+        ("the-operators-kez", &mine, 401),
+        (KEY, &mine, 422),
+        (KEY, &json!({ "path": NOTES, "owner": "bob" }), 403),
+        (&*alice, &json!({ "path": "/users/bob/x", "owner": "bob" }), 403),
+        (&*alice, &wish("/users/bob/x"), 403),
+        (&*alice, &wish("/users/**"), 403),
+        (&*alice, &wish("/**"), 403),
+        (&*alice, &wish("/site/x"), 403),
+        (&*alice, &wish("/albums/vacation/x"), 403),
+        (&*alice, &wish("/public/x"), 403),
+        (&*alice, &wish("/nowhere"), 403),
+        (&*alice, &wish("/s/x"), 403),
+        (&*alice, &wish("/users/alice/../bob/x"), 422),
+        (&*alice, &wish("/users/alice/a;b"), 422),
+        (&*alice, &wish("/users/alice/a%2Fb"), 422),
+        (&*alice, &wish("/users/{user}/x"), 422),
+        (&*alice, &wish("/users/alice/*"), 422),
+        (&*alice, &wish("users/alice/x"), 422),
+        (&*alice, &json!({ "path": NOTES, "scopes": ["view", "own"] }), 422),
+        (&*alice, &json!({ "path": NOTES, "scopes": [] }), 422),
+        (&*alice, &json!({ "path": NOTES, "name": "" }), 422),
+        (&*alice, &json!({ "path": NOTES, "upstream": "http://127.0.0.1:1/" }), 400),
+        (&*alice, &json!({ "name": "no path" }), 400),
+        (&*alice, &json!("text"), 400),
+    ] {
+        let answer = world.api("POST", "/shares", token, body).await;
+        assert_eq!((answer.status, answer.header("content-type")), (status, "application/problem+json"), "{body} {}", answer.text());
+        assert_eq!(answer.json()["status"], status);
+        assert_eq!(answer.header("www-authenticate").starts_with("Bearer "), status == 401 || (status == 403 && token != alice && token != KEY), "{body}");
+    }
+    assert!(world.listed().is_empty());
+    assert_eq!(world.api("GET", "/shares", &alice, &Value::Null).await.json(), json!({ "shares": [] }));
+    assert_eq!(world.api("PUT", "/shares", &alice, &Value::Null).await.status, 405);
+    assert_eq!(world.api("GET", "/elsewhere", &alice, &Value::Null).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_token_for_another_audience_shares_nothing() {
+    let world = start(Setup::default().shares().audience("content-gateway")).await;
+    let answer = world.api("POST", "/shares", &world.owner("alice"), &json!({ "path": NOTES })).await;
+    assert_eq!(answer.status, 401, "{}", answer.text());
+}
+
+#[tokio::test]
+async fn a_path_is_shared_once_and_a_name_is_one_of_a_kind() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    world.shared(&alice, json!({ "path": "/users/alice/a@b", "name": "mine" })).await;
+    world.control().register("alice", "declared elsewhere", &["view"]);
+    for wish in [
+        json!({ "path": "/users/alice/a@b" }),
+        json!({ "path": "/users/alice/a%40b/" }),
+        json!({ "path": "/users/alice/c", "name": "mine" }),
+        json!({ "path": "/users/alice/c", "name": "declared elsewhere" }),
+    ] {
+        let answer = world.api("POST", "/shares", &alice, &wish).await;
+        assert_eq!(answer.status, 409, "{wish} {}", answer.text());
+    }
+    assert_eq!(world.listed().len(), 2);
+    let all = [("/users/alice/d", "x"), ("/users/alice/d", "y"), ("/users/alice/e", "z"), ("/users/alice/f", "z")];
+    let together = all.map(|(path, name)| json!({ "path": path, "name": name }));
+    let posts = together.iter().map(|wish| world.api("POST", "/shares", &alice, wish));
+    let mut statuses: Vec<u16> = futures_util::future::join_all(posts).await.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!((statuses, world.listed().len()), (vec![201, 201, 409, 409], 4), "also at the same moment");
+}
+
+#[tokio::test]
+async fn others_shares_are_as_if_they_were_not() {
+    let world = start(Setup::default().shares()).await;
+    let (alice, bob) = (world.owner("alice"), world.owner("bob"));
+    let share = world.shared(&alice, json!({ "path": NOTES })).await;
+    let theirs = world.shared(&bob, json!({ "path": "/users/bob/x" })).await;
+    let target = format!("/shares/{}", id(&share));
+    for (method, body) in [("GET", Value::Null), ("PATCH", json!({ "name": "stolen" })), ("DELETE", Value::Null)] {
+        let answer = world.api(method, &target, &bob, &body).await;
+        let nowhere = world.api(method, "/shares/AAAAAAAAAAAAAAAAAAAAAA", &bob, &body).await;
+        assert_eq!((answer.status, answer.text()), (404, nowhere.text()), "{method}");
+    }
+    assert_eq!(world.api("GET", "/shares", &bob, &Value::Null).await.json(), json!({ "shares": [theirs] }));
+    assert_eq!(world.api("GET", "/shares?owner=alice", &bob, &Value::Null).await.json(), json!({ "shares": [theirs] }));
+    assert_eq!(world.api("GET", "/shares?owner=alice", KEY, &Value::Null).await.json(), json!({ "shares": [share] }));
+    assert_eq!(world.api("GET", "/shares", KEY, &Value::Null).await.status, 400);
+    assert_eq!(world.api("DELETE", &target, KEY, &Value::Null).await.status, 204);
+    assert_eq!(world.listed().len(), 1);
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_parts() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    for number in 0..5 {
+        world.shared(&alice, json!({ "path": format!("/users/alice/{number}") })).await;
+    }
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let part = world.api("GET", &format!("/shares?limit=2{after}"), &alice, &Value::Null).await.json();
+        seen.extend(part["shares"].as_array().expect("a list").iter().map(|share| share["path"].as_str().expect("a path").to_owned()));
+        let Some(id) = part["after"].as_str() else { break };
+        after = format!("&after={id}");
+    }
+    assert_eq!(seen, (0..5).map(|number| format!("/users/alice/{number}")).collect::<Vec<_>>());
+    assert_eq!(world.api("GET", "/shares?limit=0", &alice, &Value::Null).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_withdrawn_share_is_closed_at_once_whatever_the_server_does() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200);
+    world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::INTERNAL_SERVER_ERROR));
+
+    let answer = world.api("DELETE", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await;
+
+    assert_eq!((answer.status, answer.text().as_str()), (202, ""));
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 404, "with an answer in the cache that permits");
+    assert_eq!(world.get(&format!("/s/{}", id(&share))).bearer(&rpt).await.status(), 404);
+    assert_eq!(world.api("GET", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await.status, 404);
+    assert_eq!(world.listed().len(), 1, "the server has it still");
+    world.control().heal(Endpoint::ResourceSet);
+    until("it is deleted there", async || world.listed().is_empty().then_some(())).await;
+    let again =
+        until("the path is free", async || Some(world.api("POST", "/shares", &alice, &json!({ "path": NOTES })).await).filter(|a| a.status == 201)).await;
+    assert_ne!(again.json()["resource_id"], share["resource_id"]);
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 401, "what was granted before is for what was before");
+    let second = again.json();
+    let answer = world.api("DELETE", &format!("/shares/{}", id(&second)), &alice, &Value::Null).await;
+    assert_eq!((answer.status, world.listed().len()), (204, 0));
+}
+
+#[tokio::test]
+async fn a_registration_without_an_answer_goes_on_and_is_made_once() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    world.control().fail(Endpoint::ResourceSet, Fault::without("_id"));
+
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Notes" })).await;
+
+    assert_eq!((answer.status, &answer.json()["state"]), (202, &json!("wanted")));
+    let share = answer.json();
+    let target = format!("/shares/{}", id(&share));
+    assert_eq!(world.get(NOTES).await.status(), 404, "closed as long as the server has not said what it calls it");
+    assert_eq!(world.api("PATCH", &target, &alice, &json!({ "name": "x" })).await.status, 409);
+    world.control().heal(Endpoint::ResourceSet);
+    let registered =
+        until("it is registered", async || Some(world.api("GET", &target, &alice, &Value::Null).await.json()).filter(|share| share["state"] == "registered"));
+    let registered = registered.await;
+    assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())], "once");
+    assert_eq!(registered["resource_id"].as_str(), world.control().resource_id("Notes").as_deref());
+    assert_eq!(world.get(NOTES).await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_asked_leaves_nothing_behind() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES })).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, "2"));
+    world.control().heal(Endpoint::ResourceSet);
+    world.control().fail(Endpoint::Introspection, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(world.api("POST", "/shares", &alice, &json!({ "path": NOTES })).await.status, 503);
+    world.control().heal(Endpoint::Introspection);
+    until("the server is asked again", async || Some(world.api("GET", "/shares", &alice, &Value::Null).await).filter(|answer| answer.status == 200)).await;
+    assert_eq!((world.api("GET", "/shares", &alice, &Value::Null).await.json(), world.listed()), (json!({ "shares": [] }), vec![]));
+    world.shared(&alice, json!({ "path": NOTES })).await;
+}
+
+#[tokio::test]
+async fn an_exact_share_wins_over_that_of_the_folder() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let folder = world.shared(&alice, json!({ "path": "/users/alice/**" })).await;
+    let exact = world.shared(&alice, json!({ "path": "/users/alice/a@b" })).await;
+    let (of_folder, of_exact) = (world.rpt_for(resource_id(&folder), &["view"]), world.rpt_for(resource_id(&exact), &["view"]));
+    for (path, folder, exact) in [("/users/alice/z", 200, 401), ("/users/alice", 200, 401), ("/users/alice/a@b", 401, 200), ("/users/alice/a%40b/", 401, 200)] {
+        assert_eq!(world.get(path).bearer(&of_folder).await.status(), folder, "{path}");
+        assert_eq!(world.get(path).bearer(&of_exact).await.status(), exact, "{path}");
+    }
+    assert_eq!(world.get("/users/alice/A@B").bearer(&of_folder).await.status(), 404, "a server that folds case would serve the other one");
+}
+
+#[tokio::test]
+async fn a_link_names_a_share_and_opens_nothing_by_itself() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES })).await;
+    let link = format!("/s/{}", id(&share));
+
+    assert_eq!(world.get(&link).await.status(), 401);
+    let asked = world.control().last_permission_request().expect("a ticket");
+    assert_eq!(asked, json!({ "resource_id": resource_id(&share), "resource_scopes": ["view", "edit"] }), "all that the share has");
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    let exchange = world.get(&format!("{link}/?a=b")).bearer(&rpt).await;
+    assert_eq!((exchange.status(), exchange.answer.header("location")), (200, ""));
+    assert_eq!(world.upstream().last().expect("a request").target, NOTES, "the record's path and nothing of the link");
+    assert_eq!(world.put(&link).bearer(&rpt).await.status(), 401, "the method decides");
+    assert_eq!(world.ask("PATCH", &link).bearer(&rpt).await.status(), 405);
+    assert_eq!(world.get(&format!("{link}?access_token={rpt}")).await.status(), 400);
+    for path in ["/s", "/s/", "/s/AAAAAAAAAAAAAAAAAAAAAA", &format!("{link}/more")] {
+        assert_eq!(world.get(path).bearer(&rpt).await.status(), 404, "{path}");
+    }
+    let exact = world.shared(&alice, json!({ "path": "/users/alice/folder" })).await;
+    let folder = world.shared(&alice, json!({ "path": "/users/alice/folder/**" })).await;
+    let rpt = world.rpt_for(resource_id(&folder), &["view"]);
+    assert_eq!(world.get(&format!("/s/{}", id(&folder))).bearer(&rpt).await.status(), 404, "the folder itself is another share");
+    world.api("DELETE", &format!("/shares/{}", id(&exact)), &alice, &Value::Null).await;
+    assert_eq!(world.get(&format!("/s/{}", id(&folder))).bearer(&rpt).await.status(), 200);
+    assert_eq!(world.upstream().last().expect("a request").target, "/users/alice/folder");
+}
+
+#[tokio::test]
+async fn the_operator_shares_for_anybody_where_no_owner_may() {
+    let anywhere = "{ path: \"/{folder}/{name}\", upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().shares().route(anywhere)).await;
+    for (path, status) in [("/s/x", 403), ("/t/x", 201), ("/t/**", 403)] {
+        let answer = world.api("POST", "/shares", KEY, &json!({ "path": path, "owner": "bob" })).await;
+        assert_eq!(answer.status, status, "{path}: links are below /s, and a folder needs a route that has all below {}", answer.text());
+    }
+    world
+        .api("DELETE", &format!("/shares/{}", id(&world.api("GET", "/shares?owner=bob", KEY, &Value::Null).await.json()["shares"][0])), KEY, &Value::Null)
+        .await;
+    let share = world.shared(KEY, json!({ "path": "/site/x", "owner": "bob", "name": "Site" })).await;
+    assert_eq!((&share["owner"], world.listed()), (&json!("bob"), vec![("bob".to_owned(), "Site".to_owned())]));
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    assert_eq!(world.get("/site/x").bearer(&rpt).await.status(), 200);
+    assert_eq!(world.api("GET", &format!("/shares/{}", id(&share)), &world.owner("bob"), &Value::Null).await.json(), share);
+    let answer = world.api("POST", "/shares", KEY, &json!({ "path": "/site/y", "owner": "nobody" })).await;
+    assert_eq!(answer.status, 422, "the server knows nobody of that name: {}", answer.text());
+    assert_eq!(world.api("GET", "/shares?owner=nobody", KEY, &Value::Null).await.json(), json!({ "shares": [] }));
+}
+
+#[tokio::test]
+async fn a_share_can_have_another_name_and_fewer_scopes() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
+    world.shared(&alice, json!({ "path": "/users/alice/x", "name": "taken" })).await;
+    let target = format!("/shares/{}", id(&share));
+    let rpt = world.rpt_for(resource_id(&share), &["view", "edit"]);
+    assert_eq!(world.put(NOTES).bearer(&rpt).await.status(), 200);
+
+    let answer = world.api("PATCH", &target, &alice, &json!({ "name": "Old notes", "scopes": ["view"] })).await;
+
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let changed = answer.json();
+    assert_eq!((&changed["name"], &changed["scopes"], &changed["resource_id"]), (&json!("Old notes"), &json!(["view"]), &share["resource_id"]));
+    assert_eq!(world.control().resource_id("Old notes").as_deref(), Some(resource_id(&share)));
+    let refused = world.put(NOTES).bearer(&rpt).await;
+    assert_eq!((refused.status(), refused.answer.header("allow")), (405, "GET, HEAD"), "at once, whatever was granted");
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200);
+    for (change, status) in
+        [(json!({ "name": "taken" }), 409), (json!({ "scopes": ["own"] }), 422), (json!({ "path": "/users/alice/y" }), 400), (json!({}), 200)]
+    {
+        assert_eq!(world.api("PATCH", &target, &alice, &change).await.status, status, "{change}");
+    }
+    assert_eq!(world.api("GET", &target, &alice, &Value::Null).await.json(), changed);
+}
+
+#[tokio::test]
+async fn each_owners_pat_registers_what_is_theirs() {
+    let world = start(Setup::default().am().shares()).await;
+    let share = world.shared(&world.owner("alice"), json!({ "path": NOTES, "name": "Notes" })).await;
+    let request = world.control().last_request(Endpoint::ResourceSet).expect("a call");
+    let pat = request.headers["authorization"].to_str().expect("text").strip_prefix("Bearer ").expect("a PAT").to_owned();
+    assert_eq!((request.method.as_str(), world.control().user_of(&pat).as_deref()), ("POST", Some("alice")));
+    world.shared(&world.owner("bob"), json!({ "path": "/users/bob/x", "name": "Bobs" })).await;
+    let mut listed = world.listed();
+    listed.sort();
+    assert_eq!(listed, [("alice".to_owned(), "Notes".to_owned()), ("bob".to_owned(), "Bobs".to_owned())]);
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200);
+    let answer = world.api("POST", "/shares", &world.owner("carol"), &json!({ "path": "/users/carol/x" })).await;
+    assert_eq!(answer.status, 403, "the gateway has no PAT of hers: {}", answer.text());
+    assert_eq!(world.api("GET", "/shares", &world.owner("carol"), &Value::Null).await.json(), json!({ "shares": [] }));
+}
+
+#[tokio::test]
+async fn owners_of_keycloaks_share_as_well() {
+    let world = start(Setup::default().keycloak().shares()).await;
+    let share = world.shared(&world.owner("alice"), json!({ "path": NOTES, "name": "Notes" })).await;
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    world.control().share("alice", "Notes", "bob", &["view"]);
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200);
+    assert_eq!(world.api("DELETE", &format!("/shares/{}", id(&share)), &world.owner("alice"), &Value::Null).await.status, 204);
+    assert!(world.listed().is_empty());
+}
+
+#[tokio::test]
+async fn the_description_fits_what_is_answered() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let answer = world.api("GET", "/shares/openapi.json", "", &Value::Null).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"), "without a token");
+    let description = answer.json();
+    let fits = |name: &str, value: &Value| {
+        let schema = json!({ "$ref": format!("#/components/schemas/{name}"), "components": description["components"] });
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let errors: Vec<String> = validator.iter_errors(value).map(|error| error.to_string()).collect();
+        assert_eq!(errors, Vec::<String>::new(), "{name} {value}");
+    };
+    let wish = json!({ "path": NOTES, "name": "Notes", "type": "urn:text", "icon_uri": "https://photos.example.org/i.png", "scopes": ["view"] });
+    fits("NewShare", &wish);
+    let share = world.shared(&alice, wish).await;
+    fits("Share", &share);
+    fits("Share", &world.shared(KEY, json!({ "path": "/site/x", "owner": "bob" })).await);
+    fits("Shares", &world.api("GET", "/shares?limit=1", &alice, &Value::Null).await.json());
+    let change = json!({ "name": "other", "scopes": ["edit", "view"] });
+    fits("ChangedShare", &change);
+    fits("Share", &world.api("PATCH", &format!("/shares/{}", id(&share)), &alice, &change).await.json());
+    fits("Problem", &world.api("POST", "/shares", &alice, &json!({ "path": NOTES })).await.json());
+    let methods = |path: &str| {
+        let all = description["paths"][path].as_object().expect("methods").keys();
+        all.filter(|key| *key != "parameters").map(|method| method.to_uppercase()).collect::<Vec<_>>()
+    };
+    for (path, target) in [("/shares", "/shares".to_owned()), ("/shares/{id}", format!("/shares/{}", id(&share)))] {
+        let allow = world.api("TRACE", &target, &alice, &Value::Null).await;
+        let allowed: Vec<String> = allow.header("allow").split(", ").filter(|method| *method != "HEAD").map(str::to_owned).collect();
+        let mut described = methods(path);
+        described.sort();
+        let mut allowed = allowed;
+        allowed.sort();
+        assert_eq!(described, allowed, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn another_configuration_decides_from_its_reload_on() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES })).await;
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    assert_eq!(world.get(&format!("/s/{}", id(&share))).bearer(&rpt).await.status(), 200);
+    let address = world.gateway.shares_address();
+    let take = async |from: &str, to: &str| {
+        let text = Setup::default().shares().yaml(world.server.issuer(), world.content_address());
+        assert!(text.contains(from), "{text}");
+        let text = text.replace(from, to);
+        for (name, secret) in [("CLIENT_SECRET", "gateway-secret"), ("PROXY_PASSWORD", "proxy-secret"), ("SHARES_KEY", KEY)] {
+            std::fs::write(world.file(name), secret).expect("a secret");
+        }
+        std::fs::write(world.file("STORE_KEY"), "0123456789abcdef".repeat(4)).expect("a key");
+        let text = ["CLIENT_SECRET", "PROXY_PASSWORD", "STORE_KEY", "SHARES_KEY"]
+            .iter()
+            .fold(text, |text, name| text.replace(&format!("{{ env: {name} }}"), &format!("{{ file: {name} }}")));
+        std::fs::write(world.file("gateway.yaml"), text).expect("a configuration");
+        world.gateway.reloads().reload(uma_gateway::app::Why::Operator).await.expect("taken");
+    };
+
+    take("scope: share,", "scope: publish, prefix: /links,").await;
+
+    assert_eq!(world.gateway.shares_address(), address, "the same door");
+    assert_eq!(world.api("GET", "/shares", &alice, &Value::Null).await.status, 403, "another scope is needed");
+    assert_eq!(world.get(&format!("/s/{}", id(&share))).bearer(&rpt).await.status(), 404);
+    assert_eq!(world.get(&format!("/links/{}", id(&share))).bearer(&rpt).await.status(), 200);
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200, "what was shared stays so");
+    take("owner: \"{user}\"", "owner: bob").await;
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 404, "nothing of Alice's is there any more");
+    take("content", "elsewhere").await;
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 404, "what is there now was not shared");
+}
