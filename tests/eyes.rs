@@ -64,11 +64,12 @@ fn walked() -> BTreeMap<String, BTreeSet<String>> {
     let read = stream.read_to_string(&mut text);
     demo.kill().and_then(|()| demo.wait()).expect("it ends");
     read.expect("an answer");
-    // The demo speaks no TLS.
-    let tls = Metrics::new().expect("metrics");
-    tls.certificates_expire([("127.0.0.1:8443", "tls.crt".to_owned(), 1_787_234_531)]);
-    tls.certificates_read("listener", "127.0.0.1:8443", true);
-    let mut known = names(&tls.encode().expect("text"));
+    // The demo speaks no TLS, and its owners have no token of their own.
+    let others = Metrics::new().expect("metrics");
+    others.certificates_expire([("127.0.0.1:8443", "tls.crt".to_owned(), 1_787_234_531)]);
+    others.certificates_read("listener", "127.0.0.1:8443", true);
+    others.owners_without_consent("keycloak", 1);
+    let mut known = names(&others.encode().expect("text"));
     for (name, labels) in names(&text) {
         known.entry(name).or_default().extend(labels);
     }
@@ -150,7 +151,7 @@ fn words(metric: &str, label: &str) -> Option<Vec<&'static str>> {
         ("uma_gateway_connection_faults_total", "reason") => ConnectionFault::ALL.map(ConnectionFault::label).to_vec(),
         ("uma_gateway_connections_total", "outcome") => vec!["accepted", "refused"],
         ("uma_gateway_upstream_health_checks_total" | "uma_gateway_upstream_connects_total", "outcome") => vec!["ok", "failed"],
-        ("uma_gateway_dependency_up", "kind") => vec!["authorization_server", "protection_api", "upstream", "proxy_credential"],
+        ("uma_gateway_dependency_up", "kind") => vec!["authorization_server", "protection_api", "upstream", "proxy_credential", "records"],
         ("http_server_request_duration_seconds_count", "error_type") => vec!["aborted", ""],
         _ => return None,
     })

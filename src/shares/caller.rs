@@ -114,7 +114,7 @@ mod tests {
     fn an_owner_is_whoever_a_good_token_with_the_scope_is_of() {
         let config = config();
         assert_eq!(owner(&config, token("openid share")).ok(), Some(Caller::Owner("alice".into())));
-        let by_name = Config { owner: OwnerClaim::Username, ..config.clone() };
+        let by_name = Config { owner: OwnerClaim::Username, ..config };
         let named = Introspection { username: Some("Alice".into()), ..token("share") };
         assert_eq!(owner(&by_name, named).ok(), Some(Caller::Owner("Alice".into())));
         assert_eq!(status(owner(&by_name, token("share"))), 401, "nobody");

@@ -119,8 +119,8 @@ impl Lookup {
 }
 
 #[cfg(test)]
+#[cfg(feature = "store")]
 mod tests {
-    #![cfg(feature = "store")]
 
     use super::*;
     use crate::secret::Secret;
