@@ -103,8 +103,9 @@ impl Checker<'_> {
             Some(_) => problem.did_you_mean(suggestion),
         };
         let problem = match elsewhere(&entry.key) {
-            Some(places) => problem.hint(format!("{places} has a key of that name")),
-            None => problem,
+            // A slip of the hand is likelier than another place.
+            Some(places) if suggestion.is_none() => problem.hint(format!("{places} has a key of that name")),
+            _ => problem,
         };
         self.error(problem);
         suggestion
