@@ -19,6 +19,7 @@ use crate::secret::Secret;
 
 pub use grpc::{grpc_status, is_grpc};
 pub use layer::{Rejecting, RejectingFuture, RejectionLayer};
+pub(crate) use page::escape as escape_html;
 pub use row::{Row, Trail};
 
 /// The header that carries the request id.

@@ -5,6 +5,7 @@
 
 mod fields;
 mod memory;
+mod random;
 mod rotating;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use subtle::ConstantTimeEq;
 
 pub use fields::conceal;
 pub use memory::leave_no_core;
+pub use random::{random_text, s256};
 pub use rotating::Rotating;
 
 /// A password, client secret or token.

@@ -89,6 +89,15 @@ pub struct Permission {
     pub nbf: Option<Timestamp>,
 }
 
+impl Permission {
+    /// What a token has by its own scopes, as `scope` lists them (RFC 6749, 3.3).
+    #[must_use]
+    pub fn of_token(scopes: &str) -> Self {
+        let scopes = scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| Scope(scope.into())).collect();
+        Self { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }
+    }
+}
+
 /// What an authorization server says of an active token, in one shape for all kinds of servers.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Introspection {

@@ -8,9 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
+use http::header::WWW_AUTHENTICATE;
 use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
@@ -18,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::link::{self, Links};
-use super::serve::{Answer, Door, only, read, serve, text};
+use super::serve::{Answer, Door, bearer, found, only, problem, read, serve};
 use super::socket::{Listening, OpenDoor};
 use crate::secret::{Rotating, Secret};
 use crate::telemetry::{SecretKind, Telemetry, to_json};
@@ -122,10 +121,7 @@ impl Door for Operator {
 impl Operator {
     fn admits(&self, request: &Request<Incoming>) -> bool {
         let Some(token) = &self.token else { return true };
-        let mut presented = request.headers().get_all(AUTHORIZATION).iter();
-        let (Some(only), None) = (presented.next(), presented.next()) else { return false };
-        let bearer = only.to_str().ok().and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let Some((_, presented)) = bearer else { return false };
+        let Some(presented) = bearer(request.headers()) else { return false };
         if let Some(next) = token.next().filter(|next| next.matches(presented)) {
             if token.worked(&next) {
                 self.telemetry.metrics().secret_loaded(SecretKind::AdminToken, "admin");
@@ -177,14 +173,4 @@ impl Operator {
             Err(why) => problem(StatusCode::BAD_REQUEST, &why),
         }
     }
-}
-
-fn found(value: &Value) -> Answer {
-    text(StatusCode::OK, "application/json", Bytes::from(format!("{value}\n")))
-}
-
-fn problem(status: StatusCode, detail: &str) -> Answer {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    text(status, "application/problem+json", Bytes::from(format!("{body}\n")))
 }

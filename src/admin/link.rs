@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
 use super::serve::{Answer, only, text};
 use crate::authorization_server::{AskError, LINK_LIFE, LinkError, Server};
+use crate::response::escape_html;
 
 /// An authorization server whose owners link the gateway.
 pub struct Linking {
@@ -97,7 +98,7 @@ fn cookies(headers: &HeaderMap, safe: bool) -> impl Iterator<Item = &str> {
 }
 
 fn page(status: StatusCode, title: &str, told: &str) -> Answer {
-    let told = escape(told);
+    let told = escape_html(told);
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title></head>\n\
          <body><h1>{title}</h1>\n<p>{told}</p></body>\n</html>\n"
@@ -116,10 +117,6 @@ fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
         value.set_sensitive(true);
         headers.insert(name, value);
     }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 #[cfg(test)]

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
@@ -124,6 +125,31 @@ pub fn text(status: StatusCode, content_type: &'static str, body: impl Into<Byte
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+/// 200, as JSON.
+pub fn found(value: &Value) -> Answer {
+    json_of(StatusCode::OK, value)
+}
+
+/// JSON.
+pub fn json_of(status: StatusCode, value: &Value) -> Answer {
+    text(status, "application/json", format!("{value}\n"))
+}
+
+/// A problem (RFC 9457).
+pub fn problem(status: StatusCode, detail: &str) -> Answer {
+    let title = status.canonical_reason().unwrap_or_default();
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    text(status, "application/problem+json", format!("{body}\n"))
+}
+
+/// The one Bearer token of the header, as it stands there (RFC 6750, 2.1). With two headers nobody knows which one is meant.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut presented = headers.get_all(AUTHORIZATION).iter();
+    let (Some(only), None) = (presented.next(), presented.next()) else { return None };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token)
 }
 
 /// A plain text of one line.

@@ -59,12 +59,7 @@ pub fn read(profile: &Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskErro
 
 /// The token's own scopes (RFC 7662, 2.2), as a permission on itself. With UMA they say nothing.
 fn own_scopes(answer: &Map<String, Value>) -> Result<Vec<Permission>, AskError> {
-    let scopes = text(answer, "scope")?;
-    let permission = |scope: Arc<str>| {
-        let scopes = scope.split(' ').filter(|word| !word.is_empty()).map(|word| Scope(word.into())).collect();
-        Permission { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }
-    };
-    Ok(scopes.map(permission).into_iter().collect())
+    Ok(text(answer, "scope")?.map(|scopes| Permission::of_token(&scopes)).into_iter().collect())
 }
 
 /// The permissions that a token of the form of a JWT holds.

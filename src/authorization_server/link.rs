@@ -9,9 +9,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use tokio::time::Instant;
 use url::Url;
@@ -25,7 +22,7 @@ use super::profile::Introspector;
 use super::renewal::{Fresh, read};
 use super::server::{Server, form_request, status};
 use crate::http_client::form;
-use crate::secret::Secret;
+use crate::secret::{Secret, random_text, s256};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{Introspection, Rpt};
 
@@ -158,13 +155,12 @@ impl Server {
         let endpoint = metadata.authorization.as_ref().ok_or(LinkError::NoEndpoint)?;
         let mut location = Url::parse(&endpoint.to_string()).map_err(|_| LinkError::NoEndpoint)?;
         let (state, cookie, verifier) = (random()?, random()?, random()?);
-        let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.expose().as_bytes()));
         location.query_pairs_mut().extend_pairs([
             ("response_type", "code"),
             ("client_id", &self.config.client.id),
             ("redirect_uri", &redirect),
             ("state", state.expose()),
-            ("code_challenge", &challenge),
+            ("code_challenge", &s256(verifier.expose())),
             ("code_challenge_method", "S256"),
             // To be linked is never a side effect of being signed in; servers that do not know the parameter leave it alone (RFC 6749, 3.1).
             ("prompt", "consent"),
@@ -287,9 +283,7 @@ fn plain(error: &str) -> Option<Arc<str>> {
 
 /// 256 random bits, base64url.
 fn random() -> Result<Secret, LinkError> {
-    let mut bytes = zeroize::Zeroizing::new([0; 32]);
-    aws_lc_rs::rand::fill(bytes.as_mut_slice()).map_err(|_| LinkError::NoRandomness)?;
-    Ok(Secret::from(URL_SAFE_NO_PAD.encode(bytes.as_slice())))
+    random_text::<32>().map(Secret::from).ok_or(LinkError::NoRandomness)
 }
 
 #[cfg(test)]

@@ -26,7 +26,6 @@ use super::server::{Server, status};
 use crate::http_client::form;
 use crate::secret::Secret;
 use crate::telemetry::{AUDITED, AsEndpoint};
-use crate::uma::Pat;
 
 /// What a token without `expires_in` is trusted for.
 const UNTOLD_LIFE: Duration = Duration::from_secs(60);
@@ -281,7 +280,7 @@ pub(super) fn read(body: &[u8]) -> Result<Fresh, AskError> {
         return Err(unusable("its token is not a Bearer token"));
     }
     let life = document.get("expires_in").and_then(Value::as_u64).map_or(UNTOLD_LIFE, |seconds| Duration::from_secs(seconds.min(LONGEST_LIFE)));
-    let Pat(access) = Pat(token.into());
+    let access = Secret::from(token);
     let held = Held::new(access.expose(), life).ok_or_else(|| unusable("its token cannot be sent"))?;
     let refresh = document.get("refresh_token").and_then(Value::as_str).filter(|token| !token.is_empty()).map(Secret::from);
     let scope = document.get("scope").and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -256,8 +256,8 @@ impl Server {
             let more = current.scopes.iter().any(|has| !wanted.contains(&has.as_str()));
             return Ok((id, if more { Reconciled::Drifted } else { Reconciled::Unchanged }));
         }
-        let body = Bytes::from(completed(metadata.profile, document, &current, declared).to_string());
-        let response = self.put(&metadata, &id, owner, body, deadline).await?;
+        let document = completed(metadata.profile, document, &current, declared);
+        let response = self.alter(&metadata, &id, owner, Some(&document), deadline).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok((id, Reconciled::Updated)),
             _ => Err(status(ENDPOINT, &response)),
@@ -296,7 +296,7 @@ impl Server {
         if let Value::Object(members) = &mut document {
             members.insert("name".into(), json!(&*declared.key.name));
         }
-        let response = self.put(&metadata, id, owner, Bytes::from(document.to_string()), deadline).await?;
+        let response = self.alter(&metadata, id, owner, Some(&document), deadline).await?;
         match response.status() {
             StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
@@ -310,25 +310,31 @@ impl Server {
     /// No usable answer before `deadline`; it may be gone all the same.
     pub async fn delete(&self, owner: Option<&str>, id: &ResourceId, deadline: Instant) -> Result<(), AskError> {
         let metadata = self.metadata(deadline).await?;
-        let endpoint = below(metadata.registration()?, id)?;
-        let request = || {
-            let request = Request::builder().method(Method::DELETE).header(ACCEPT, "application/json");
-            if metadata.profile.if_match { request.header(IF_MATCH, "*") } else { request }
-        };
-        let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
-        let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
+        let response = self.alter(&metadata, id, owner, None, deadline).await?;
         match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
             _ => Err(status(ENDPOINT, &response)),
         }
     }
 
-    /// An update replaces all members (UMA 2.0 Federated Authorization, 3.2.3).
-    async fn put(&self, metadata: &Metadata, id: &ResourceId, owner: Option<&str>, body: Bytes, deadline: Instant) -> Result<Response<Bytes>, AskError> {
+    /// Describes a resource anew, or deletes it where there is no description. An update replaces all members (UMA 2.0 Federated Authorization, 3.2.3).
+    async fn alter(
+        &self,
+        metadata: &Metadata,
+        id: &ResourceId,
+        owner: Option<&str>,
+        document: Option<&Value>,
+        deadline: Instant,
+    ) -> Result<Response<Bytes>, AskError> {
         let endpoint = below(metadata.registration()?, id)?;
+        let body = document.map_or_else(Bytes::new, |document| Bytes::from(document.to_string()));
         let request = || {
-            let request = Request::builder().method(Method::PUT).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
-            if metadata.profile.if_match { request.header(IF_MATCH, "*") } else { request }
+            let request = Request::builder().header(ACCEPT, "application/json");
+            let request = if metadata.profile.if_match { request.header(IF_MATCH, "*") } else { request };
+            match document {
+                Some(_) => request.method(Method::PUT).header(CONTENT_TYPE, "application/json"),
+                None => request.method(Method::DELETE),
+            }
         };
         let call = Protected { name: ENDPOINT, metadata, endpoint: &endpoint, owner, deadline };
         self.protected(call, request, &body, &mut false).await

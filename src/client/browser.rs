@@ -8,8 +8,6 @@ use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -24,7 +22,7 @@ use url::Url;
 
 use super::step::excerpt;
 use super::{AuthorizationServer, Client, FetchError, address};
-use crate::secret::Secret;
+use crate::secret::{Secret, random_text, s256};
 use crate::uma::PermissionTicket;
 
 /// How long the user has.
@@ -76,14 +74,13 @@ impl Client {
         let mut url = Url::parse(&endpoint.to_string()).map_err(|_| BrowserError::NoAddress)?;
         let way_back = WayBack::open().await?;
         let (state, verifier) = (random()?, random()?);
-        let challenge = URL_SAFE_NO_PAD.encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.expose().as_bytes()));
         url.query_pairs_mut().extend_pairs([
             ("response_type", "code"),
             ("client_id", &application.id),
             ("redirect_uri", &way_back.address),
             ("scope", server.scope()),
             ("state", state.expose()),
-            ("code_challenge", &challenge),
+            ("code_challenge", &s256(verifier.expose())),
             ("code_challenge_method", "S256"),
         ]);
         show(url.as_str());
@@ -120,9 +117,7 @@ impl Client {
 
 /// 256 bits as text that fits anywhere.
 fn random() -> Result<Secret, BrowserError> {
-    let mut bytes = [0; 32];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| BrowserError::NoRandomness)?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes).into())
+    random_text::<32>().map(Secret::from).ok_or(BrowserError::NoRandomness)
 }
 
 /// The parameters that the browser came back with.

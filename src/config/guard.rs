@@ -154,7 +154,7 @@ pub(super) fn of_route(keys: &Keys<'_>, guard: &Guard, identity: &[(http::Header
 pub(super) fn unshown(routes: &[RouteConfig], asked: bool, checker: &mut Checker<'_>) {
     let by_certificate = |route: &&RouteConfig| matches!(route.access, Access::Guard(Guard::ClientCertificate(_)));
     for route in routes.iter().filter(|_| !asked).filter(by_certificate) {
-        let problem = Problem::at(Span::new(route.place.line, route.place.column, 1), "no listener asks clients for a certificate: nobody could pass here");
+        let problem = Problem::at(Span::at(route.place), "no listener asks clients for a certificate: nobody could pass here");
         checker.error(problem.hint("give the listener's `tls` a `client_auth` and a `client_ca`"));
     }
 }

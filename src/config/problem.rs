@@ -26,6 +26,11 @@ impl Span {
     pub(super) fn new(line: u32, column: u32, length: u32) -> Self {
         Self { place: Place { line, column }, length: length.max(1), last_line: line }
     }
+
+    /// The first character of what stands there.
+    pub(super) fn at(place: Place) -> Self {
+        Self::new(place.line, place.column, 1)
+    }
 }
 
 /// One mistake.

@@ -280,7 +280,7 @@ fn between(routes: &[RouteConfig], items: &[Node], checker: &mut Checker<'_>) {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == "path").map(|entry| entry.value.span),
             _ => None,
         });
-        let span = paths.into_iter().find(|span| span.place == place).unwrap_or(Span::new(place.line, place.column, 1));
+        let span = paths.into_iter().find(|span| span.place == place).unwrap_or(Span::at(place));
         checker.error(Problem::at(span, problem.to_string()).hint(problem.help()));
     }
 }

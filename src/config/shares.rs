@@ -103,7 +103,7 @@ pub(super) fn together(file: &Keys<'_>, shares: Option<&Config>, routes: &[Route
     }
     let shared: Vec<(&RouteConfig, &Protect)> = routes.iter().filter_map(|route| Some((route, shared(route)?))).collect();
     for (route, protect) in &shared {
-        let at = |message: String| Problem::at(Span::new(route.place.line, route.place.column, 1), message);
+        let at = |message: String| Problem::at(Span::at(route.place), message);
         if span.is_none() {
             let problem = at("`shares` is missing: this route's resources are what owners have shared".to_owned());
             checker.error(problem.write("shares: { address: 127.0.0.1:9092, scope: share, public_url: \"https://photos.example.org\" }"));
@@ -130,19 +130,13 @@ pub(super) fn together(file: &Keys<'_>, shares: Option<&Config>, routes: &[Route
 
 /// A path is shared for one site: two hosts would be one record.
 fn hosts(shares: &Config, shared: &[(&RouteConfig, &Protect)], checker: &mut Checker<'_>) {
-    let serves = |host: &HostPattern| match host {
-        HostPattern::Any => true,
-        HostPattern::Exact(host) => **host == *shares.host,
-        HostPattern::Suffix(suffix) => shares.host.ends_with(&**suffix),
-    };
-    let mut hosts = shared.iter().map(|(route, _)| route);
-    let first = hosts.next();
-    for route in first.into_iter().chain(hosts) {
-        let at = |message: String| Problem::at(Span::new(route.place.line, route.place.column, 1), message);
-        if !serves(&route.host) {
+    let first = shared.first().map(|(route, _)| &route.host);
+    for (route, _) in shared {
+        let at = |message: String| Problem::at(Span::at(route.place), message);
+        if !route.host.matches(&shares.host) {
             let problem = at(format!("shares are at {}, the host of `public_url`, and this route is for {}", shares.host, route.host));
             checker.error(problem.hint("use     the same host, or none"));
-        } else if first.is_some_and(|first| first.host != route.host) {
+        } else if first.is_some_and(|first| *first != route.host) {
             checker.error(at("routes whose resources are shared have the same `host`, or none".to_owned()).hint("use     the `host` of the first of them"));
         }
     }
@@ -159,10 +153,7 @@ fn clashes(shares: &Config, routes: &[RouteConfig], checker: &mut Checker<'_>) {
         let literals: Vec<&str> = literals.collect();
         let alike = |one: &str, other: &str| crate::path::alike(one) == crate::path::alike(other);
         if literals.len() >= prefix.len() && literals.iter().zip(&prefix).all(|(one, other)| alike(one, other)) {
-            let problem = Problem::at(
-                Span::new(route.place.line, route.place.column, 1),
-                format!("shareable links are below {}: this route would be theirs", shares.prefix),
-            );
+            let problem = Problem::at(Span::at(route.place), format!("shareable links are below {}: this route would be theirs", shares.prefix));
             checker.error(problem.hint("use     another path, or another `prefix` in `shares`"));
         }
     }

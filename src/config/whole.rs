@@ -138,7 +138,7 @@ fn together(
 fn unserved(listeners: &[listener::Config], routes: &[RouteConfig], shares: Option<(&crate::shares::Config, Span)>, checker: &mut Checker<'_>) {
     let served: Vec<ServedHosts> = listeners.iter().filter_map(|listener| ServedHosts::new(&listener.hosts).ok()).collect();
     for route in routes.iter().filter(|route| !served.iter().any(|hosts| hosts.overlaps(&route.host))) {
-        let problem = Problem::at(Span::new(route.place.line, route.place.column, 1), format!("no listener serves {}: this route can never match", route.host));
+        let problem = Problem::at(Span::at(route.place), format!("no listener serves {}: this route can never match", route.host));
         checker.error(problem.hint("add the host to the `hosts` of a listener, or leave those out to serve any"));
     }
     if let Some((shares, span)) = shares {

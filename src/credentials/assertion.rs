@@ -5,12 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderValue, Method};
 use serde::Serialize;
 
 use crate::jose::SigningKey;
+use crate::secret::random_text;
 use crate::uma::Timestamp;
 
 /// Signs the assertions of one upstream.
@@ -45,14 +44,12 @@ impl Signer {
     /// The whole value of `Authorization` for one request. `target` is path and query as they are sent. `None`: there is no randomness, or the library failed.
     #[must_use]
     pub fn authorization(&self, method: &Method, target: &str, subject: Option<&str>, now: Timestamp) -> Option<HeaderValue> {
-        let mut id = [0; 16];
-        aws_lc_rs::rand::fill(&mut id).ok()?;
         let claims = Members {
             iss: &self.issuer,
             aud: &self.audience,
             iat: now.0,
             exp: now.0.saturating_add(i64::try_from(self.lifetime.as_secs()).unwrap_or(i64::MAX)),
-            jti: &URL_SAFE_NO_PAD.encode(id),
+            jti: &random_text::<16>()?,
             htm: method.as_str(),
             htu: target,
             sub: subject.filter(|_| self.subject),

@@ -13,7 +13,8 @@ pub fn permission_required(id: &str, open_with: Option<&str>) -> String {
     )
 }
 
-fn escape(text: &str) -> String {
+/// Text that stands in a page, or in an attribute between quotes.
+pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, character| {
         match character {
             '&' => out.push_str("&amp;"),

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::registrar::Trouble;
-use crate::admin::serve::{Answer, text};
+use crate::admin::serve::{Answer, json_of, problem, text};
 use crate::store::{ResourceRecord, State, StoreError};
 use crate::uma::Scope;
 
@@ -49,14 +49,10 @@ pub fn link(config: &Config, id: &str) -> String {
     format!("{}{}/{id}", config.public_url, config.prefix)
 }
 
-pub fn found(value: &Value) -> Answer {
-    json_answer(StatusCode::OK, value)
-}
-
 /// 201 when the server has registered it, 202 when that is still to be done.
 pub fn created(config: &Config, record: &ResourceRecord) -> Answer {
     let status = if matches!(record.state, State::Registered { .. }) { StatusCode::CREATED } else { StatusCode::ACCEPTED };
-    let mut answer = json_answer(status, &share(config, record));
+    let mut answer = json_of(status, &share(config, record));
     let place = record.resource.link.as_deref().and_then(|id| HeaderValue::try_from(format!("/shares/{id}")).ok());
     if let Some(place) = place {
         answer.headers_mut().insert(LOCATION, place);
@@ -69,12 +65,6 @@ pub fn withdrawn(done: bool) -> Answer {
     let mut answer = text(if done { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED }, "application/json", Bytes::new());
     answer.headers_mut().remove(http::header::CONTENT_TYPE);
     answer
-}
-
-pub fn problem(status: StatusCode, detail: &str) -> Answer {
-    let title = status.canonical_reason().unwrap_or_default();
-    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
-    text(status, "application/problem+json", Bytes::from(format!("{body}\n")))
 }
 
 pub fn not_found() -> Answer {
@@ -122,8 +112,4 @@ pub fn troubled(trouble: &Trouble) -> Answer {
         Trouble::Store(StoreError::Unfit(_)) => problem(StatusCode::UNPROCESSABLE_ENTITY, "a text is empty or too long, or there are too many scopes"),
         Trouble::Store(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the records cannot be read or written"),
     }
-}
-
-fn json_answer(status: StatusCode, value: &Value) -> Answer {
-    text(status, "application/json", Bytes::from(format!("{value}\n")))
 }

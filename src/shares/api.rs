@@ -3,20 +3,19 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::answers::{created, found, not_found, problem, share, troubled, withdrawn};
+use super::answers::{created, not_found, share, troubled, withdrawn};
 use super::caller::{Caller, caller};
 use super::config::Config;
 use super::place::{NoPlace, Place, place, scopes_of};
 use super::registrar::{Registrar, Trouble};
-use crate::admin::serve::{Answer, only, read, text};
+use crate::admin::serve::{Answer, found, only, problem, read, text};
 use crate::routing::Route;
+use crate::secret::random_text;
 use crate::stack::Current;
 use crate::store::{Resource, ResourceRecord, State};
 use crate::uma::Scope;
@@ -93,7 +92,8 @@ impl Api {
         })?;
         let owner = owner(caller, wish.owner.as_deref(), &place).map_err(|refused| *refused)?;
         let Some(server) = self.registrar.server(&self.config.server.issuer) else { return Err(super::answers::unreachable()) };
-        let link = new_id().ok_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"))?;
+        // 128 bits: nobody guesses the link of a share.
+        let link = random_text::<16>().ok_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"))?;
         let resource = Resource {
             authorization_server: self.config.server.issuer.to_string(),
             // As little as possible is told of it: a path may say more than its owner would (UMA 2.0 Federated Authorization, 8).
@@ -240,11 +240,4 @@ fn failed(trouble: &Trouble) -> Answer {
         _ => {}
     }
     troubled(trouble)
-}
-
-/// 128 random bits: nobody guesses the link of a share.
-fn new_id() -> Option<String> {
-    let mut random = [0; 16];
-    aws_lc_rs::rand::fill(&mut random).ok()?;
-    Some(URL_SAFE_NO_PAD.encode(random))
 }

@@ -7,17 +7,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use http::header::AUTHORIZATION;
 use tokio::time::Instant;
 
 use super::answers::{insufficient, unauthorized, unreachable};
 use super::config::{Config, OwnerClaim};
-use crate::admin::serve::Answer;
+use crate::admin::serve::{self, Answer};
 use crate::authorization_server::{self, Introspected, Server};
 use crate::enforcement::{Decision, Need, decide};
 use crate::routing::ScopesMatch;
 use crate::secret::Secret;
-use crate::uma::{Introspection, Permission, ResourceId, Rpt, Scope, Timestamp};
+use crate::uma::{Introspection, Permission, ResourceId, Rpt, Timestamp};
 
 /// Octets of a token.
 const LONGEST: usize = 8 << 10;
@@ -49,21 +48,17 @@ pub async fn caller(config: &Config, server: Option<Rc<Server>>, headers: &Heade
     }
 }
 
-/// The one token of the header, and nowhere else.
+/// The token of the header, and nowhere else.
 fn bearer(headers: &HeaderMap) -> Result<Rpt, Box<Answer>> {
-    let mut presented = headers.get_all(AUTHORIZATION).iter();
-    let (Some(only), None) = (presented.next(), presented.next()) else { return Err(unauthorized(false).into()) };
-    let value = only.to_str().ok().and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    let token = value.map(|(_, token)| token.trim()).filter(|token| !token.is_empty() && token.len() <= LONGEST);
+    let token = serve::bearer(headers).map(str::trim).filter(|token| !token.is_empty() && token.len() <= LONGEST);
     token.map(|token| Rpt(Secret::from(token))).ok_or_else(|| unauthorized(false).into())
 }
 
 /// The owner that a good token with the scope is of.
 fn owner(config: &Config, mut introspection: Introspection) -> Result<Caller, Box<Answer>> {
     let scopes = introspection.claims.iter().find(|(name, _)| &**name == "scope").map_or("", |(_, scopes)| scopes);
-    let scopes = scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| Scope(scope.into())).collect();
     // What it may do elsewhere says nothing here.
-    introspection.permissions = vec![Permission { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }];
+    introspection.permissions = vec![Permission::of_token(scopes)];
     let need = Need { server: &config.server, resource: &ResourceId::of_token(), scopes: std::slice::from_ref(&config.scope), scopes_match: ScopesMatch::All };
     match decide(&need, &introspection, Timestamp::now()) {
         Decision::Permit { leniently: false, .. } => {}
@@ -82,7 +77,10 @@ fn owner(config: &Config, mut introspection: Introspection) -> Result<Caller, Bo
 
 #[cfg(test)]
 mod tests {
+    use http::header::AUTHORIZATION;
+
     use super::*;
+    use crate::uma::Scope;
 
     fn config() -> Config {
         let server = authorization_server::Config {
