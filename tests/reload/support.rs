@@ -23,6 +23,8 @@ pub use until::until;
 
 /// How long a test waits for something that has to come.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two questions.
+const REST: Duration = Duration::from_millis(5);
 
 /// What the load asks for.
 pub const LINK: &str = "/albums/vacation/notes.txt";

@@ -23,6 +23,8 @@ pub use until::until;
 
 /// How long a test waits for something that has to come.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two questions.
+const REST: Duration = Duration::from_millis(5);
 
 /// The secrets of the gateway itself.
 pub struct Own {

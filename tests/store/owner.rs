@@ -18,6 +18,13 @@ use uma_gateway::http_client::{HttpClient, TlsFiles, form};
 
 use crate::gateway::free;
 
+#[path = "../gateway/support/until.rs"]
+mod until;
+
+pub use until::until;
+
+/// Between two questions.
+const REST: Duration = Duration::from_millis(25);
 /// Longest wait for what has to happen, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What belongs to Alice.
@@ -221,18 +228,6 @@ pub fn header(answer: &Response<Bytes>, name: &str) -> String {
 
 pub fn text(answer: &Response<Bytes>) -> String {
     String::from_utf8(answer.body().to_vec()).expect("text")
-}
-
-/// Asks again and again until there is an answer that fits.
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
 }
 
 /// Whether any file of the folder holds the text as it is.

@@ -156,6 +156,12 @@ impl World {
         .await
     }
 
+    /// While the server is away: no ticket, and what is public is.
+    pub async fn assert_closed_but_for_what_is_public(&self) {
+        self.get(None).await.assert_unreachable();
+        assert_eq!(self.ask(Method::GET, "/public/welcome.txt", None).await.status(), StatusCode::OK);
+    }
+
     /// The command `fetch` as this user, with a file of kept tokens of the test's own or none.
     pub async fn fetch(&self, user: &str, password: &str, kept: Option<&Path>) -> Fetched {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_uma-gateway"));

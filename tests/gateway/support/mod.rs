@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// How long a test waits for something that has to come.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two questions.
+const REST: Duration = Duration::from_millis(5);
 
 /// Registers tests of rows: each function is a test, and `ROWS` lists the rows that they prove.
 macro_rules! row_tests {

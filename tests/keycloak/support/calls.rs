@@ -9,6 +9,14 @@ use uma_gateway::http_client::{HttpClient, TlsFiles};
 
 use super::PATIENCE;
 
+#[path = "../../gateway/support/until.rs"]
+mod until;
+
+pub use until::until;
+
+/// Between two questions: real servers have more to do for one.
+const REST: Duration = Duration::from_millis(25);
+
 /// A client of one test's runtime.
 pub fn http() -> HttpClient {
     HttpClient::new(&TlsFiles::default()).expect("a client without files")
@@ -26,18 +34,6 @@ pub fn unique(what: &str) -> String {
     aws_lc_rs::rand::fill(&mut random).expect("random numbers");
     let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{what} {digits}")
-}
-
-/// Asks again and again, with a short rest in between, until there is an answer that fits.
-pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
 }
 
 /// The payload of a token or ticket, unverified.
