@@ -339,7 +339,17 @@ impl World {
     }
 
     pub fn ask(&self, method: &str, target: &str) -> Ask<'_> {
-        Ask { world: self, method: method.to_owned(), target: target.to_owned(), headers: Vec::new(), body: Vec::new(), token: None, from: None, raw: None }
+        Ask {
+            world: self,
+            method: method.to_owned(),
+            target: target.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            token: None,
+            from: None,
+            raw: None,
+            later: None,
+        }
     }
 
     pub fn get(&self, target: &str) -> Ask<'_> {
@@ -368,6 +378,7 @@ pub struct Ask<'w> {
     pub(super) token: Option<String>,
     from: Option<IpAddr>,
     raw: Option<Vec<u8>>,
+    later: Option<Vec<u8>>,
 }
 
 impl<'w> Ask<'w> {
@@ -387,6 +398,12 @@ impl<'w> Ask<'w> {
         self.body = body.into();
         let length = self.body.len().to_string();
         self.header("Content-Length", &length)
+    }
+
+    /// And these, once the content server has the beginning.
+    pub fn then(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.later = Some(bytes.into());
+        self
     }
 
     /// From this address of ours.
@@ -422,6 +439,10 @@ impl<'w> Ask<'w> {
         let (calls, hits) = (self.world.calls(), self.world.upstream().hits());
         let mut connection = Connection::open(self.world.address(), self.from).await;
         connection.send(&self.bytes()).await;
+        if let Some(later) = &self.later {
+            self.world.upstream().hit(hits + 1).await;
+            connection.send(later).await;
+        }
         let answer = connection.answer(self.method == "HEAD").await;
         Exchange::new(self, connection, answer, calls, hits).await
     }
