@@ -88,7 +88,7 @@ pub(super) fn readings(path: &str) -> Result<Vec<Reading>, PathProblem> {
         let decoded = decoded_once_more(&text)?;
         let compatible = decoded.nfkc().collect();
         let deeper = depth.saturating_add(1);
-        for (text, depth) in [(cut(&text), depth), (decoded, deeper), (compatible, deeper)] {
+        for (text, depth) in [(cut(&text), depth), (wide(&text)?, depth), (decoded, deeper), (compatible, deeper)] {
             if texts.iter().any(|(known, _)| *known == text) {
                 continue;
             }
@@ -103,8 +103,30 @@ pub(super) fn readings(path: &str) -> Result<Vec<Reading>, PathProblem> {
 
 /// The next step of a server that decodes what it has decoded.
 fn decoded_once_more(text: &str) -> Result<String, PathProblem> {
-    let bytes: Vec<u8> = percent_encoding::percent_decode_str(&wide(text)).collect();
-    let decoded = String::from_utf8(bytes).map_err(|_| PathProblem::NotUtf8)?;
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+    text_of(String::from_utf8(bytes).map_err(|_| PathProblem::NotUtf8)?)
+}
+
+/// The next step of a server that reads `%u002F` as the character with that number.
+fn wide(text: &str) -> Result<String, PathProblem> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("%u").into_iter().chain(rest.find("%U")).min() {
+        let (before, behind) = rest.split_at(at);
+        out.push_str(before);
+        let character = behind.get(2..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).and_then(char::from_u32);
+        let read = if character.is_some() { 6 } else { 2 };
+        match character {
+            Some(character) => out.push(character),
+            None => out.push_str(behind.get(..2).unwrap_or_default()),
+        }
+        rest = behind.get(read..).unwrap_or_default();
+    }
+    text_of(out + rest)
+}
+
+/// What has been decoded, where it is text without controls and disguises.
+fn text_of(decoded: String) -> Result<String, PathProblem> {
     if decoded.chars().any(char::is_control) {
         return Err(PathProblem::EncodedControl);
     }
@@ -112,24 +134,6 @@ fn decoded_once_more(text: &str) -> Result<String, PathProblem> {
         return Err(PathProblem::Unicode);
     }
     Ok(decoded)
-}
-
-/// `%u002F` as some servers read it: the character with that number, here in the usual escapes.
-fn wide(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("%u").or_else(|| rest.find("%U")) {
-        let (before, behind) = rest.split_at(at);
-        out.push_str(before);
-        let character = behind.get(2..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).and_then(char::from_u32);
-        let (read, after) = character.map_or((2, None), |character| (6, Some(character)));
-        match after {
-            Some(character) => out.extend(percent_encoding::utf8_percent_encode(character.encode_utf8(&mut [0; 4]), percent_encoding::NON_ALPHANUMERIC)),
-            None => out.push_str(behind.get(..2).unwrap_or_default()),
-        }
-        rest = behind.get(read..).unwrap_or_default();
-    }
-    out + rest
 }
 
 /// Without the parameters of segments, and without what stands behind a delimiter.
@@ -170,6 +174,9 @@ mod tests {
         assert!(read("/x;y%2Fsecret").unwrap().contains(&"x".into()));
         assert!(read("/x;y%2Fsecret").unwrap().contains(&"x/secret".into()));
         assert!(read("/a%25u002Fb").unwrap().contains(&"a/b".into()));
+        assert!(read("/a%25u002Fb").unwrap().contains(&"a%u002Fb".into()));
+        assert!(read("/%252541%25u002Fb").unwrap().contains(&"A%u002Fb".into()), "a server that does not know `%u` decodes the rest all the same");
+        assert!(read("/%252541%25u002Fb").unwrap().contains(&"%2541/b".into()), "one that reads `%u` does not decode all else");
         assert!(read("/a%253Fb").unwrap().contains(&"a".into()));
         assert!(read("/p%252Fq%3By%252Fz").unwrap().contains(&"p/q".into()), "cut between two steps");
         assert!(read("/x%2Fa%EF%AC%81").unwrap().contains(&"x/a\u{fb01}".into()), "not normalised");
@@ -203,6 +210,9 @@ mod tests {
             ("/%25252e%25252e/b", PathProblem::DotSegment),
             ("/a%25u002e%25u002e", PathProblem::DotSegment),
             ("/a%25u002f%25u002e%25u002e", PathProblem::DotSegment),
+            ("/a%25U002f%25u002e%25u002e", PathProblem::DotSegment),
+            ("/a%25u0000", PathProblem::EncodedControl),
+            ("/a%25uFF0F", PathProblem::Unicode),
             ("/a%2500", PathProblem::EncodedControl),
             ("/a%25C0%25AF", PathProblem::NotUtf8),
             ("/a%25EF%25BC%258F", PathProblem::Unicode),
