@@ -75,6 +75,8 @@ pub struct Settings {
     pub head: Duration,
     /// Between the end of an answer and the first byte of the next head (60 s).
     pub idle: Duration,
+    /// HTTP/1: without a request before what the HTTP library holds for the connection is given up until the next one comes (1 s).
+    pub quiet: Duration,
     /// Without a byte of a request body that somebody waits for (15 s).
     pub body: Duration,
     /// All waits for a request body together, and a second more for each KiB that has come (60 s).
@@ -116,6 +118,7 @@ impl Default for Settings {
         Self {
             head: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            quiet: Duration::from_secs(1),
             body: Duration::from_secs(15),
             whole_body: Duration::from_secs(60),
             call: Duration::from_secs(3600),

@@ -30,7 +30,7 @@ use tower::{Service, ServiceExt};
 use super::drain::UnderWay;
 use super::held::Held;
 use super::seats::Seat;
-use super::transport::{Opened, Protocol, Transport, open};
+use super::transport::{Opened, Protocol, Transport, asked, open};
 use super::unread::{PATIENCE, Said};
 use super::uploads::{Upload, Uploads};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
@@ -106,19 +106,31 @@ where
     let _ = stream.set_nodelay(true);
     let settings = shared.terms.now();
     let watchdog = Rc::new(Watchdog::new(Arc::clone(&settings), Rc::clone(&shared.under_way)));
-    let Some(opened) = open(stream, &watchdog, &shared).await else { return };
-    let peer = peer(address, local, &opened.transport, &shared);
-    // A box: who asks nothing does not hold the room for it.
-    Box::pin(carry(opened, peer, watchdog, settings, seat, shared)).await;
+    let mut next = open(stream, &watchdog, &shared).await;
+    let Some(peer) = next.as_ref().map(|opened| peer(address, local, &opened.transport, &shared)) else { return };
+    while let Some(opened) = next {
+        // A box: who asks nothing does not hold the room for it.
+        next = match Box::pin(carry(opened, &peer, &watchdog, &settings, &seat, &shared)).await {
+            Some(parked) => asked(parked, &watchdog, &shared).await,
+            None => None,
+        };
+    }
 }
 
-/// Serves what is asked.
-async fn carry<S>(opened: Opened, peer: Peer, watchdog: Rc<Watchdog>, settings: Arc<Settings>, seat: Seat, shared: Rc<Shared<S>>)
+/// Serves what is asked, to the end of the connection, or until it has to wait for long; then it can be served again.
+async fn carry<S>(
+    opened: Opened,
+    peer: &Peer,
+    watchdog: &Rc<Watchdog>,
+    settings: &Settings,
+    seat: &Seat,
+    shared: &Rc<Shared<S>>,
+) -> Option<Opened>
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
     let Opened { transport, protocol, begun } = opened;
-    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(&watchdog), wasted: 0 });
+    let io = TokioIo::new(Watched { stream: transport, begun, watchdog: Rc::clone(watchdog), wasted: 0 });
     // What a 101 leaves for this connection.
     let upgraded = Rc::new(Cell::new(None));
     let uploads = shared.terms.uploads();
@@ -129,10 +141,10 @@ where
         let beyond = matches!(counted, Some(None)).then_some(Rejection::Overloaded);
         let mut exchange = watchdog.asked(counted.flatten());
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let (mut request, stream) = arrived(request, peer.clone(), &mut exchange, &watchdog, &uploads);
+        let (mut request, stream) = arrived(request, peer.clone(), &mut exchange, watchdog, &uploads);
         request.refusal = request.refusal.or(beyond);
         let pace = Pace::bounded(settings.write, settings.whole_write);
-        let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(&watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
+        let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
         async move {
             let mut answer = if many {
                 h2::head_too_large()
@@ -151,41 +163,55 @@ where
             Ok::<_, Infallible>(leaving(answer, exchange, Held::here(|| pace), &watchdog, hsts))
         }
     });
-    let ended = match protocol {
+    let done = match protocol {
         Protocol::H1 => {
             let mut connection = shared.http.serve_connection(io, service);
-            let ended = until_done(Pin::new(&mut connection), &watchdog, &shared).await;
-            if ended.is_some() {
+            let done = until_done(Pin::new(&mut connection), watchdog, shared).await;
+            if !matches!(done, Done::Cut) {
                 let parts = connection.into_parts();
                 let mut io = parts.io.into_inner();
-                refuse_http_2(&mut io, ended.as_ref()).await;
-                after(io, upgraded.take(), parts.read_buf, &shared.under_way, &settings).await;
+                if matches!(done, Done::Quiet) && parts.read_buf.iter().all(u8::is_ascii_whitespace) {
+                    return Some(Opened { transport: io.stream, protocol, begun: io.begun });
+                }
+                refuse_http_2(&mut io, &done).await;
+                after(io, upgraded.take(), parts.read_buf, &shared.under_way, settings).await;
             }
-            ended
+            done
         }
         Protocol::H2 => {
             watchdog.share();
             // A box, so that connections which speak HTTP/1.1 do not hold the room for it.
             let mut connection = Box::pin(shared.http2.serve_connection(io, service));
-            until_done(connection.as_mut(), &watchdog, &shared).await
+            until_done(connection.as_mut(), watchdog, shared).await
         }
     };
-    told(ended, &watchdog, &shared.settings);
+    told(done, watchdog, &shared.settings);
     watchdog.unread.close();
-    broken_off(&watchdog).await;
+    broken_off(watchdog).await;
+    None
+}
+
+/// Why a connection is driven no more.
+enum Done {
+    /// It has ended.
+    Ended(hyper::Result<()>),
+    /// A deadline or budget of ours has ended it.
+    Cut,
+    /// Nothing is asked, and nothing left to be written or looked at: it can be taken apart and served again. Of HTTP/1 only.
+    Quiet,
 }
 
 /// Answers the preface of HTTP/2, which the library does not.
-async fn refuse_http_2(io: &mut Watched, ended: Option<&hyper::Result<()>>) {
-    if ended.is_some_and(|ended| ended.as_ref().is_err_and(hyper::Error::is_parse_version_h2)) {
+async fn refuse_http_2(io: &mut Watched, done: &Done) {
+    if matches!(done, Done::Ended(Err(error)) if error.is_parse_version_h2()) {
         let _ = timeout(LINGER.0, io.write_all(NO_HTTP_2)).await;
     }
 }
 
 /// Tells of an end that no record tells of.
-fn told(ended: Option<hyper::Result<()>>, watchdog: &Watchdog, settings: &Settings) {
-    let event = match ended {
-        Some(ended) if !watchdog.is_abused() => ended.err().as_ref().and_then(before_a_request),
+fn told(done: Done, watchdog: &Watchdog, settings: &Settings) {
+    let event = match done {
+        Done::Ended(ended) if !watchdog.is_abused() => ended.err().as_ref().and_then(before_a_request),
         _ => Some(Event::Expired),
     };
     event.into_iter().for_each(|event| (settings.on_event)(event));
@@ -240,8 +266,8 @@ where
     }
 }
 
-/// Drives the connection to its end; `None` when a deadline or budget of ours ended it.
-async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog, shared: &Shared<S>) -> Option<hyper::Result<()>> {
+/// Drives the connection as far as it goes.
+async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog, shared: &Shared<S>) -> Done {
     let mut drain = pin!(shared.drain.notified());
     drain.as_mut().enable();
     let mut timer = pin!(sleep_until(watchdog.deadline().unwrap_or_else(Instant::now)));
@@ -264,11 +290,11 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
                     mistakes = mistakes.saturating_add(1);
                     continue;
                 }
-                return Poll::Ready(Some(ended));
+                return Poll::Ready(Done::Ended(ended));
             }
             if watchdog.is_abused() {
                 if broken {
-                    return Poll::Ready(None);
+                    return Poll::Ready(Done::Cut);
                 }
                 // The stream breaks off when it is read from.
                 broken = true;
@@ -286,9 +312,9 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
                 watchdog.hurry(Instant::now() + LAST_CALL);
             }
             let passed = deadline_passed(timer.as_mut(), watchdog, context);
-            if matches!(passed, Poll::Ready(None)) && watchdog.is_shared() && !watchdog.is_fresh() && !watchdog.is_busy() {
+            if matches!(passed, Poll::Ready(Done::Cut)) && watchdog.is_shared() && !watchdog.is_fresh() && !watchdog.is_busy() {
                 if expired {
-                    return Poll::Ready(Some(Ok(())));
+                    return Poll::Ready(Done::Ended(Ok(())));
                 }
                 // A request may be on the way: GOAWAY says whether it was taken (RFC 9113, 6.8).
                 (told, expired) = (true, true);
@@ -303,17 +329,23 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
     .await
 }
 
-fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog, context: &mut Context<'_>) -> Poll<Option<hyper::Result<()>>> {
+fn deadline_passed(mut timer: Pin<&mut tokio::time::Sleep>, watchdog: &Watchdog, context: &mut Context<'_>) -> Poll<Done> {
     let Some(deadline) = watchdog.deadline() else { return Poll::Pending };
-    if timer.deadline() > deadline {
-        timer.as_mut().reset(deadline);
+    let parks = watchdog.parks();
+    let next = parks.map_or(deadline, |parks| parks.min(deadline));
+    if timer.deadline() > next {
+        timer.as_mut().reset(next);
     }
     while timer.as_mut().poll(context).is_ready() {
-        if Instant::now() >= deadline {
+        let now = Instant::now();
+        if now >= deadline {
             // Nobody is cut off whose answers are all out.
-            return Poll::Ready(watchdog.is_leaving().then_some(Ok(())));
+            return Poll::Ready(if watchdog.is_leaving() { Done::Ended(Ok(())) } else { Done::Cut });
         }
-        timer.as_mut().reset(deadline);
+        if parks.is_some_and(|parks| now >= parks) {
+            return Poll::Ready(Done::Quiet);
+        }
+        timer.as_mut().reset(next);
     }
     Poll::Pending
 }

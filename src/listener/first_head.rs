@@ -1,7 +1,8 @@
-//! The first head of a connection of HTTP/1, until it is whole.
+//! The first head of a connection of HTTP/1, until it is whole, and of one that was parked.
 //!
 //! hyper takes 16 KiB and more for a connection from the moment on that it is asked to serve it, and doubles that for a head that comes in pieces. So it is
-//! asked when there is a request: who says nothing, or never comes to an end of the head, is waited for here, with the bytes that came and no more.
+//! asked when there is a request: who says nothing, or never comes to an end of the head, is waited for here, with the bytes that came and no more. A
+//! connection on which nothing has been asked for a while comes back here.
 //! Nothing is judged here. Whatever may not become a head goes on at once, as does what is large.
 
 use std::future::poll_fn;
@@ -50,7 +51,14 @@ pub(super) async fn first_head<S>(transport: &mut Transport, begun: Bytes, watch
         if until < timer.deadline() {
             timer.as_mut().reset(until);
         }
-        timer.as_mut().poll(context).map(|()| false)
+        while timer.as_mut().poll(context).is_ready() {
+            // It may have moved away, as a head has begun.
+            if Instant::now() >= until {
+                return Poll::Ready(false);
+            }
+            timer.as_mut().reset(until);
+        }
+        Poll::Pending
     })
     .await
     .then(|| head.into())

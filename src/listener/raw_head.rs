@@ -109,6 +109,11 @@ impl RawHeads {
         }
     }
 
+    /// Whether nothing has come behind the last message, and all were handed over.
+    pub(crate) fn is_between(&self) -> bool {
+        self.awaited == Line::Request && self.skip == 0 && self.begun.is_empty() && self.asked == self.complete
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         if self.begun.len().saturating_add(bytes.len()) > self.longest {
             self.awaited = self.lost();

@@ -46,21 +46,24 @@ pub(super) enum Protocol {
 pub(super) struct Opened {
     pub(super) transport: Transport,
     pub(super) protocol: Protocol,
-    /// What was read to find the protocol out.
+    /// What was read to find the protocol out, or of the head that is awaited.
     pub(super) begun: Bytes,
 }
 
 /// Opens the connection, and waits for what is asked first over HTTP/1; nothing when that does not come in its time.
 pub(super) async fn open<S>(stream: TcpStream, watchdog: &Watchdog, shared: &Shared<S>) -> Option<Opened> {
-    let mut opened = agree(stream, watchdog.until_open(), shared).await?;
-    if opened.protocol == Protocol::H1 {
-        let begun = mem::take(&mut opened.begun);
-        let Some(begun) = first_head(&mut opened.transport, begun, watchdog, shared).await else {
-            (shared.settings.on_event)(Event::Expired);
-            return None;
-        };
-        opened.begun = begun;
-    }
+    let opened = agree(stream, watchdog.until_open(), shared).await?;
+    if opened.protocol == Protocol::H1 { asked(opened, watchdog, shared).await } else { Some(opened) }
+}
+
+/// Waits for what is asked next over HTTP/1; nothing when that does not come in its time.
+pub(super) async fn asked<S>(mut opened: Opened, watchdog: &Watchdog, shared: &Shared<S>) -> Option<Opened> {
+    let begun = mem::take(&mut opened.begun);
+    let Some(begun) = first_head(&mut opened.transport, begun, watchdog, shared).await else {
+        (shared.settings.on_event)(Event::Expired);
+        return None;
+    };
+    opened.begun = begun;
     Some(opened)
 }
 

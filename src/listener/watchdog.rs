@@ -54,6 +54,8 @@ pub(super) struct Watchdog {
     receiving: Cell<bool>,
     fresh: Cell<bool>,
     abandoned: Cell<bool>,
+    /// All that the library wanted to write was flushed.
+    flushed: Cell<bool>,
     /// Requests at a time share the connection (HTTP/2).
     shared: Cell<bool>,
     exchanges: Cell<usize>,
@@ -85,8 +87,8 @@ pub(super) struct Exchange {
 enum Phase {
     /// A head must be complete by then.
     Head(Instant),
-    /// The next head must begin by then.
-    Idle(Instant),
+    /// The next head must begin by then; since when it is awaited.
+    Idle(Instant, Instant),
     /// Requests are being answered; their own deadlines hold.
     Busy,
 }
@@ -108,6 +110,7 @@ impl Watchdog {
             receiving: Cell::new(false),
             fresh: Cell::new(true),
             abandoned: Cell::new(false),
+            flushed: Cell::new(false),
             shared: Cell::new(false),
             exchanges: Cell::new(0),
             answered: Cell::new(0),
@@ -130,7 +133,7 @@ impl Watchdog {
     pub(super) fn deadline(&self) -> Option<Instant> {
         let phase = match self.phase.get() {
             _ if open(Hole::NoTimeouts) => None,
-            Phase::Head(until) | Phase::Idle(until) => Some(until),
+            Phase::Head(until) | Phase::Idle(until, _) => Some(until),
             Phase::Busy => None,
         };
         let write = self.stuck.get().map(|(since, _)| since + self.settings.write.min(self.patience.get()));
@@ -201,8 +204,16 @@ impl Watchdog {
         self.exchanges.set(self.exchanges.get().saturating_sub(1));
         self.under_way.answered();
         if self.exchanges.get() == 0 {
-            self.phase.set(Phase::Idle(Instant::now() + self.settings.idle));
+            let now = Instant::now();
+            self.phase.set(Phase::Idle(now + self.settings.idle, now));
         }
+    }
+
+    /// When a connection that asks nothing may be parked; none while the library holds something of it, read or unsent. Over HTTP/2 there is always something.
+    pub(super) fn parks(&self) -> Option<Instant> {
+        let Phase::Idle(_, since) = self.phase.get() else { return None };
+        let holds_nothing = self.flushed.get() && self.heads.borrow().as_ref().is_some_and(RawHeads::is_between);
+        (holds_nothing && !self.abandoned.get() && self.half_closed.get().is_none()).then(|| since + self.settings.quiet)
     }
 
     /// Whether the other side asks and takes back without end (the "rapid reset"), or sends frames without end that carry nothing.
@@ -235,9 +246,12 @@ impl Watchdog {
         self.abandoned.get()
     }
 
-    /// A first byte has come.
+    /// A head begins.
     pub(super) fn comes(&self) {
         self.fresh.set(false);
+        if let (Phase::Idle(..), false) = (self.phase.get(), self.shared.get()) {
+            self.phase.set(Phase::Head(Instant::now() + self.settings.head));
+        }
     }
 
     /// Whether no byte has come yet.
@@ -253,7 +267,7 @@ impl Watchdog {
     /// HTTP/2 was told that the connection ends: who has nothing under way has until then to hear it.
     pub(super) fn wind_down(&self, until: Instant) {
         if !self.is_busy() {
-            self.phase.set(Phase::Idle(until));
+            self.phase.set(Phase::Idle(until, Instant::now()));
         }
     }
 
@@ -261,7 +275,7 @@ impl Watchdog {
     pub(super) fn hurry(&self, until: Instant) {
         match self.phase.get() {
             Phase::Head(now) if self.is_fresh() => self.phase.set(Phase::Head(now.min(until))),
-            Phase::Idle(now) => self.phase.set(Phase::Idle(now.min(until))),
+            Phase::Idle(now, since) => self.phase.set(Phase::Idle(now.min(until), since)),
             Phase::Head(_) | Phase::Busy => {}
         }
     }
@@ -280,13 +294,11 @@ impl Watchdog {
         {
             self.flooded.set(true);
         }
-        self.fresh.set(false);
-        if let (Phase::Idle(_), false) = (self.phase.get(), self.shared.get()) {
-            self.phase.set(Phase::Head(Instant::now() + self.settings.head));
-        }
+        self.comes();
     }
 
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.flushed.set(false);
         match &outcome {
             Poll::Ready(bytes) => self.taken(*bytes.as_ref().unwrap_or(&0)),
             Poll::Pending => self.sticks(false),
@@ -296,6 +308,7 @@ impl Watchdog {
 
     /// With TLS a write ends in a buffer, and it is the flush that waits for the peer; without, a flush that is done says nothing of a write that is not.
     fn flushed(&self, outcome: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        self.flushed.set(matches!(outcome, Poll::Ready(Ok(()))));
         match outcome {
             Poll::Ready(_) if matches!(self.stuck.get(), Some((_, true))) => self.taken(0),
             Poll::Ready(_) => {}
