@@ -15,6 +15,8 @@ mod frames;
 mod h2;
 mod held;
 mod id;
+#[cfg(test)]
+mod parked_tests;
 mod raw_head;
 mod seats;
 mod serve;

@@ -118,14 +118,7 @@ where
 }
 
 /// Serves what is asked, to the end of the connection, or until it has to wait for long; then it can be served again.
-async fn carry<S>(
-    opened: Opened,
-    peer: &Peer,
-    watchdog: &Rc<Watchdog>,
-    settings: &Settings,
-    seat: &Seat,
-    shared: &Rc<Shared<S>>,
-) -> Option<Opened>
+async fn carry<S>(opened: Opened, peer: &Peer, watchdog: &Rc<Watchdog>, settings: &Settings, seat: &Seat, shared: &Rc<Shared<S>>) -> Option<Opened>
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -165,16 +158,21 @@ where
     });
     let done = match protocol {
         Protocol::H1 => {
-            let mut connection = shared.http.serve_connection(io, service);
-            let done = until_done(Pin::new(&mut connection), watchdog, shared).await;
+            // A box, so that connections which speak HTTP/2 do not hold the room for it.
+            let mut connection = Box::new(shared.http.serve_connection(io, service));
+            let done = until_done(Pin::new(connection.as_mut()), watchdog, shared).await;
             if !matches!(done, Done::Cut) {
                 let parts = connection.into_parts();
                 let mut io = parts.io.into_inner();
-                if matches!(done, Done::Quiet) && parts.read_buf.iter().all(u8::is_ascii_whitespace) {
+                // Empty lines may come before a head (RFC 9112, 2.2).
+                if matches!(done, Done::Quiet) && parts.read_buf.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+                    #[cfg(test)]
+                    super::parked_tests::PARKED.set(super::parked_tests::PARKED.get() + 1);
                     return Some(Opened { transport: io.stream, protocol, begun: io.begun });
                 }
                 refuse_http_2(&mut io, &done).await;
-                after(io, upgraded.take(), parts.read_buf, &shared.under_way, settings).await;
+                // A box: while HTTP is spoken nothing holds the room for what comes after it.
+                Box::pin(after(io, upgraded.take(), parts.read_buf, &shared.under_way, settings)).await;
             }
             done
         }
@@ -187,7 +185,7 @@ where
     };
     told(done, watchdog, &shared.settings);
     watchdog.unread.close();
-    broken_off(watchdog).await;
+    Box::pin(broken_off(watchdog)).await;
     None
 }
 

@@ -26,6 +26,9 @@ pub(super) use counted::Counted;
 
 /// Idle connections kept for one server, by each worker.
 const MOST_IDLE: usize = 128;
+/// Those that are kept for as long as a connection may be unused. What is beyond them was opened in a burst, and is kept for [`BURST`] only.
+const STEADY: usize = 16;
+const BURST: Duration = Duration::from_secs(5);
 /// Octets of request bodies that a worker keeps, to send them again where a server of HTTP/2 has not processed them.
 const KEPT: usize = 4 * 1024 * 1024;
 /// Upstreams remembered by their section's address; more than a configuration has, even shortly after a reload.
@@ -63,6 +66,7 @@ pub(super) struct Slot {
     // The server chose HTTP/1.1 the last time, where it may choose.
     chose_h1: Cell<bool>,
     reaped: Cell<bool>,
+    shrinks: Cell<bool>,
 }
 
 /// A connection, or a place on one, ready or soon ready for a request.
@@ -81,6 +85,7 @@ struct Place {
 
 struct Idle {
     connection: Single,
+    since: Instant,
     until: Instant,
 }
 
@@ -141,6 +146,7 @@ impl Slot {
             opening: Mutex::default(),
             chose_h1: Cell::new(false),
             reaped: Cell::new(false),
+            shrinks: Cell::new(false),
         }
     }
 
@@ -192,12 +198,17 @@ impl Slot {
         if idle.len() >= MOST_IDLE {
             idle.pop_front();
         }
-        idle.push_back(Idle { connection, until: Instant::now() + time });
+        let since = Instant::now();
+        idle.push_back(Idle { connection, since, until: since + time });
         if self.waiting.get() > 0 {
             self.released.notify_one();
         }
+        let beyond = idle.len() > STEADY;
         drop(idle);
         self.reap();
+        if beyond && !self.shrinks.replace(true) {
+            tokio::task::spawn_local(shrink(Rc::downgrade(self)));
+        }
     }
 
     /// Looks after idle connections from now on.
@@ -310,6 +321,20 @@ impl Slot {
         next
     }
 
+    /// Drops what a burst has left and nobody has needed since, and tells when to look again; `None` when no more is idle than may stay.
+    fn next_of_burst(&self) -> Option<Instant> {
+        let now = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        let beyond = idle.len().saturating_sub(STEADY);
+        let over = idle.iter().take(beyond).take_while(|one| one.since + BURST <= now).count();
+        idle.drain(..over);
+        let next = idle.front().filter(|_| over < beyond).map(|one| one.since + BURST);
+        if next.is_none() {
+            self.shrinks.set(false);
+        }
+        next
+    }
+
     /// Gives up a connection for another worker that waits.
     fn give_up_one(&self) {
         if self.waiting.get() == 0 && self.member.is_waited_for() {
@@ -369,6 +394,13 @@ impl Drop for Waits<'_> {
 impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slot").field("server", &self.member.label).finish_non_exhaustive()
+    }
+}
+
+/// Drops what a burst has left; ends when that is gone.
+async fn shrink(slot: Weak<Slot>) {
+    while let Some(next) = slot.upgrade().and_then(|slot| slot.next_of_burst()) {
+        sleep_until(next).await;
     }
 }
 

@@ -369,6 +369,43 @@ async fn an_idle_connection_ends_in_its_time() {
 }
 
 #[tokio::test]
+async fn what_a_burst_has_opened_is_closed_soon_but_for_sixteen() {
+    on_worker(async {
+        let ended = Rc::new(RefCell::new(Vec::new()));
+        let ends = Rc::clone(&ended);
+        let script = move |mut connection: Connection| {
+            let ends = Rc::clone(&ends);
+            async move {
+                connection.head().await;
+                // All are under way together.
+                while connection.seen.borrow().len() < 20 {
+                    tokio::task::yield_now().await;
+                }
+                connection.say(OK).await;
+                let number = connection.number;
+                connection.always(OK).await;
+                ends.borrow_mut().push(number);
+            }
+        };
+        let mut world = World::new(Timeouts::default(), script).await;
+        let started = std::time::Instant::now();
+        let burst: Vec<_> = (0..20).map(|_| spawn_local(world.send(Method::GET, Body::empty()))).collect();
+        for answer in burst {
+            read(answer.await.unwrap().unwrap()).await.unwrap();
+        }
+        while ended.borrow().len() < 4 {
+            tokio::task::yield_now().await;
+        }
+        assert!(started.elapsed() >= Duration::from_secs(5));
+        // Sixteen stay for the next request: none is opened for it, and no further one ends.
+        world.text().await.unwrap();
+        assert!(world.connections().last().is_some_and(|number| *number <= 20));
+        assert_eq!(ended.borrow().len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_an_overload_and_an_end_makes_room() {
     on_worker(async {
         let script = |mut connection: Connection| async move {
