@@ -147,6 +147,8 @@ fn start() -> World {
         head: Duration::from_secs(10),
         body: Duration::from_secs(10),
         drain: Duration::from_millis(50),
+        // The library has a connection only while something is asked.
+        quiet: Duration::ZERO,
         connections_per_client: 5_000,
         ..Settings::default()
     };
