@@ -205,8 +205,14 @@ async fn a_request_that_reaches_a_parked_connection_of_a_stopping_listener_is_it
     let address = bound.local_addr();
     let socket = bound.sockets(1).unwrap().remove(0);
     let (stop, stopped) = oneshot::channel::<()>();
+    // As all that asks somebody, it does not answer at once.
+    let service = tower::service_fn(async |_: Request| {
+        yield_now().await;
+        Ok(http::Response::new(Body::full(bytes::Bytes::from_static(b"hello"))))
+    });
     let both = async {
-        let listener = tokio::task::spawn_local(serve(socket, quick(), hello, async move { stopped.await.map_or(Duration::MAX, |()| Duration::MAX) }));
+        let listener =
+            tokio::task::spawn_local(serve(socket, quick(), move || service, async move { stopped.await.map_or(Duration::MAX, |()| Duration::MAX) }));
         let (mut asks, mut silent) = (connect(address).await, connect(address).await);
         for stream in [&mut asks, &mut silent] {
             stream.write_all(GET).await.unwrap();

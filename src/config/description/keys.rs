@@ -382,7 +382,12 @@ static TIMEOUTS: Section = Section::new(
             "From the last piece of the request to the head of the answer; and for a server that neither takes nor says anything while it is being sent to.",
         )
         .default("60s"),
-        Key::new("idle", Kind::DurationOrZero, "Without a byte of a body or tunnel, and for an unused connection (16 of a server and worker, further ones 5 s); `0`: silence ends no stream.").default("5m"),
+        Key::new(
+            "idle",
+            Kind::DurationOrZero,
+            "Without a byte of a body or tunnel, and for an unused connection (16 of a server and worker, further ones 5 s); `0`: silence ends no stream.",
+        )
+        .default("5m"),
     ],
 );
 
