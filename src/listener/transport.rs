@@ -75,8 +75,13 @@ async fn agree<S>(stream: TcpStream, until: Instant, shared: &Shared<S>) -> Opti
             event(Event::Refused);
             return None;
         };
-        // A box: no connection holds the room for a handshake that is over.
-        let Ok(Ok(opened)) = timeout_at(until, Box::pin(handshake(stream, tls))).await else {
+        let begun = async {
+            // Nothing of TLS is held for one who never begins it.
+            stream.readable().await?;
+            // A box: no connection holds the room for a handshake that is over.
+            Box::pin(handshake(stream, tls)).await
+        };
+        let Ok(Ok(opened)) = timeout_at(until, begun).await else {
             event(Event::HandshakeFailed);
             return None;
         };
@@ -93,8 +98,6 @@ async fn agree<S>(stream: TcpStream, until: Instant, shared: &Shared<S>) -> Opti
 }
 
 async fn handshake(stream: TcpStream, tls: &Tls) -> io::Result<Opened> {
-    // Nothing of TLS is held for one who never begins it.
-    stream.readable().await?;
     let mut stream = TlsAcceptor::from(tls.server()).accept(stream).await?;
     stream.get_mut().1.set_buffer_limit(Some(TLS_BUFFER));
     let protocol = if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Protocol::H2 } else { Protocol::H1 };
