@@ -171,6 +171,7 @@ async fn a_token_for_another_audience_shares_nothing() {
     let world = start(Setup::default().shares().audience("content-gateway")).await;
     let answer = world.api("POST", "/shares", &world.owner("alice"), &json!({ "path": NOTES })).await;
     assert_eq!(answer.status, 401, "{}", answer.text());
+    assert!(answer.json()["detail"].as_str().expect("a reason").contains("`aud`"), "{}", answer.text());
 }
 
 #[tokio::test]
