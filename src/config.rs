@@ -6,6 +6,7 @@
 mod alone;
 mod checker;
 mod description;
+mod created;
 mod doors;
 mod guard;
 mod hosts;
