@@ -5,8 +5,8 @@
 
 mod alone;
 mod checker;
-mod description;
 mod created;
+mod description;
 mod doors;
 mod guard;
 mod hosts;

@@ -88,13 +88,17 @@ pub(super) fn together(shares: Option<&Config>, routes: &[RouteConfig], shared: 
         let there: Vec<&&Protect> = shared.iter().filter(|(other, _)| leads(&on_create.location, &other.pattern)).map(|(_, protect)| protect).collect();
         let owned: Vec<&&&Protect> = there.iter().filter(|protect| protect.resource.owner().is_some()).collect();
         if owned.is_empty() {
-            let problem = at(format!("nobody could own what is created here: no route with `shared: true` and `owner` is at {}", shown(&on_create.location.text)));
+            let problem =
+                at(format!("nobody could own what is created here: no route with `shared: true` and `owner` is at {}", shown(&on_create.location.text)));
             checker.error(problem.hint("add     a route there with `protect: { resource: { shared: true, owner: … } }`"));
         }
         let has = |protect: &Protect, wanted: &_| protect.scopes.methods.iter().any(|(_, scopes, _)| scopes.contains(wanted));
         let lost = on_create.scopes.iter().flat_map(|scopes| scopes.iter()).find(|scope| !owned.is_empty() && !owned.iter().any(|protect| has(protect, scope)));
         if let Some(scope) = lost {
-            checker.error(at(format!("`{scope}` of `register_on_create` could be granted to no effect: no method at {} needs it", shown(&on_create.location.text))));
+            checker.error(at(format!(
+                "`{scope}` of `register_on_create` could be granted to no effect: no method at {} needs it",
+                shown(&on_create.location.text)
+            )));
         }
     }
 }

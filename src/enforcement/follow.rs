@@ -37,6 +37,8 @@ pub enum Follow {
 /// A resource that was made, and by whom.
 #[derive(Debug)]
 pub struct Creation {
+    /// The issuer that says who has made it.
+    pub issuer: Arc<str>,
     /// Its path.
     pub path: CanonicalPath,
     /// What it is called, where the configuration says so.
@@ -109,6 +111,7 @@ enum Task<S> {
 /// What is kept of a request that may make something.
 struct Creating<S> {
     on_create: Arc<OnCreate>,
+    issuer: Arc<str>,
     route: Arc<Route>,
     path: CanonicalPath,
     params: Params,
@@ -125,7 +128,7 @@ impl<S: Snapshot> Following<S> {
     pub(super) fn of(judge: &Judge, routed: &Routed<S>, permit: &Permit) -> Option<Self> {
         let protect = routed.route().protect()?;
         let task = match *routed.method() {
-            Method::POST => Task::Create(Box::new(Creating::new(Arc::clone(protect.on_create.as_ref()?), routed, permit))),
+            Method::POST => Task::Create(Box::new(Creating::new(Arc::clone(protect.on_create.as_ref()?), &protect.server.issuer, routed, permit))),
             Method::DELETE if protect.unregister_on_delete => {
                 let share = judge.records.at(&protect.server.issuer, routed.path())?;
                 // What stands below a shared folder is not the folder.
@@ -153,9 +156,10 @@ impl<S: Snapshot> Following<S> {
 }
 
 impl<S: Snapshot> Creating<S> {
-    fn new(on_create: Arc<OnCreate>, routed: &Routed<S>, permit: &Permit) -> Self {
+    fn new(on_create: Arc<OnCreate>, issuer: &Arc<str>, routed: &Routed<S>, permit: &Permit) -> Self {
         Self {
             on_create,
+            issuer: Arc::clone(issuer),
             route: Arc::clone(routed.route()),
             path: routed.path().clone(),
             params: *routed.params(),
@@ -186,7 +190,12 @@ impl<S: Snapshot> Creating<S> {
             Err(why) => {
                 metrics.share_followed(Followed::NotAccepted);
                 let id = self.recorder.id();
-                tracing::warn!(id = &*id.0, route_line = line, reason = why.reason(), "what a content server has made is not registered: its Location is not taken");
+                tracing::warn!(
+                    id = &*id.0,
+                    route_line = line,
+                    reason = why.reason(),
+                    "what a content server has made is not registered: its Location is not taken"
+                );
                 None
             }
         }
@@ -195,6 +204,15 @@ impl<S: Snapshot> Creating<S> {
     fn creation(&self, made: Made, route_line: u32) -> Creation {
         let OnCreate { kind, scopes, .. } = &*self.on_create;
         let (subject, username) = (self.permit.subject().map(Arc::from), self.permit.username().map(Arc::from));
-        Creation { path: made.path, name: made.name, kind: kind.clone(), scopes: scopes.clone(), subject, username, route_line }
+        Creation {
+            issuer: Arc::clone(&self.issuer),
+            path: made.path,
+            name: made.name,
+            kind: kind.clone(),
+            scopes: scopes.clone(),
+            subject,
+            username,
+            route_line,
+        }
     }
 }

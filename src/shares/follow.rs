@@ -95,7 +95,8 @@ impl Following {
     }
 
     async fn register(&self, creation: Creation) -> Result<(Followed, ResourceRecord), Left> {
-        let config = self.config.borrow().clone().ok_or(Left::NoShares)?;
+        // A reload may have changed whose owners share since the request was decided; a name says nothing at another server.
+        let config = self.config.borrow().clone().filter(|config| config.server.issuer == creation.issuer).ok_or(Left::NoShares)?;
         let place = place(&self.current.load_full(), &config, creation.path.as_str()).map_err(|_| Left::NoPlace)?;
         let who = match config.owner {
             OwnerClaim::Subject => &creation.subject,

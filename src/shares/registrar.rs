@@ -200,7 +200,8 @@ impl Registrar {
         hold: Hold,
         waits: fn(&AskError) -> bool,
     ) -> Result<ResourceRecord, Trouble> {
-        let later = |error: &AskError| tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
+        let later =
+            |error: &AskError| tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
         match server.register_new(declared, patience(server)).await {
             Ok(created) => self.keep(key, &created).await?,
             Err(error) if waits(&error) => {

@@ -49,7 +49,8 @@ impl Gateway {
 
 async fn ask(address: SocketAddr, method: &str, path: &str, token: &str) -> Option<u16> {
     let mut stream = TcpStream::connect(address).await.ok()?;
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: photos.example.org\r\nAuthorization: Bearer {token}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: photos.example.org\r\nAuthorization: Bearer {token}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     stream.write_all(head.as_bytes()).await.ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.ok()?;

@@ -113,7 +113,8 @@ fn every_mistake_of_routes_where_owners_create_is_shown_at_its_place() {
 fn what_is_registered_on_create_is_read_as_it_is_written() {
     let folder = folder();
     let gateway = right(folder.path(), CREATING);
-    let protects: Vec<&Protect> = gateway.routes.iter().filter_map(|route| if let Access::Protect(protect) = &route.access { Some(protect) } else { None }).collect();
+    let protects: Vec<&Protect> =
+        gateway.routes.iter().filter_map(|route| if let Access::Protect(protect) = &route.access { Some(protect) } else { None }).collect();
     let on_create = protects[0].on_create.as_deref().expect("the section");
     let scopes = on_create.scopes.as_deref().map(|scopes| scopes.iter().map(|scope| &*scope.0).collect::<Vec<_>>());
     assert_eq!((&*on_create.location.text, on_create.kind.as_deref(), scopes), ("/albums/{user}/{album}", Some("urn:album"), Some(vec!["view"])));
@@ -121,7 +122,11 @@ fn what_is_registered_on_create_is_read_as_it_is_written() {
     assert_eq!(protects.iter().map(|protect| protect.unregister_on_delete).collect::<Vec<_>>(), [false, true]);
     assert_eq!(gateway.warnings, Vec::<String>::new());
     let begin = CREATING.find("shares:").expect("the section");
-    let without = [CREATING.get(..begin).expect("text"), CREATING.get(CREATING.find("routes:").expect("routes")..CREATING.find("  - path: /albums/{user}/{album}").expect("a route")).expect("text")].concat();
+    let without = [
+        CREATING.get(..begin).expect("text"),
+        CREATING.get(CREATING.find("routes:").expect("routes")..CREATING.find("  - path: /albums/{user}/{album}").expect("a route")).expect("text"),
+    ]
+    .concat();
     let problems = read_in(folder.path(), &without).expect_err("no shares").to_string();
     assert!(problems.contains("`shares` is missing: what is created here is registered for its owner"), "{problems}");
 }
