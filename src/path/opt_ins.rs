@@ -88,7 +88,8 @@ pub(super) fn readings(path: &str) -> Result<Vec<Reading>, PathProblem> {
         let decoded = decoded_once_more(&text)?;
         let compatible = decoded.nfkc().collect();
         let deeper = depth.saturating_add(1);
-        for (text, depth) in [(cut(&text), depth), (wide(&text)?, depth), (decoded, deeper), (compatible, deeper)] {
+        let steps = [(cut(&text), depth), (text.replace('\\', "/"), depth), (wide(&text)?, depth), (decoded, deeper), (compatible, deeper)];
+        for (text, depth) in steps {
             if texts.iter().any(|(known, _)| *known == text) {
                 continue;
             }
@@ -139,13 +140,13 @@ fn text_of(decoded: String) -> Result<String, PathProblem> {
 /// Without the parameters of segments, and without what stands behind a delimiter.
 fn cut(text: &str) -> String {
     let path = text.split(['?', '#']).next().unwrap_or_default();
-    let segments = path.split(['/', '\\']).map(|segment| segment.split(';').next().unwrap_or_default());
+    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
     segments.collect::<Vec<_>>().join("/")
 }
 
 fn reading(text: &str) -> Result<Reading, PathProblem> {
     let mut out = String::with_capacity(text.len());
-    for segment in text.split(['/', '\\']) {
+    for segment in text.split('/') {
         match segment {
             "" => continue,
             "." | ".." => return Err(PathProblem::DotSegment),
@@ -177,6 +178,9 @@ mod tests {
         assert!(read("/a%25u002Fb").unwrap().contains(&"a%u002Fb".into()));
         assert!(read("/%252541%25u002Fb").unwrap().contains(&"A%u002Fb".into()), "a server that does not know `%u` decodes the rest all the same");
         assert!(read("/%252541%25u002Fb").unwrap().contains(&"%2541/b".into()), "one that reads `%u` does not decode all else");
+        assert!(read("/a%255Cb").unwrap().contains(&"a/b".into()));
+        assert!(read("/a%255Cb").unwrap().contains(&"a\\b".into()), "a backslash is a name's octet to some");
+        assert!(read("/a%253Bx%255Cb").unwrap().contains(&"a/b".into()));
         assert!(read("/a%253Fb").unwrap().contains(&"a".into()));
         assert!(read("/p%252Fq%3By%252Fz").unwrap().contains(&"p/q".into()), "cut between two steps");
         assert!(read("/x%2Fa%EF%AC%81").unwrap().contains(&"x/a\u{fb01}".into()), "not normalised");
@@ -211,6 +215,7 @@ mod tests {
             ("/a%25u002e%25u002e", PathProblem::DotSegment),
             ("/a%25u002f%25u002e%25u002e", PathProblem::DotSegment),
             ("/a%25U002f%25u002e%25u002e", PathProblem::DotSegment),
+            ("/a%255C%252e%252e", PathProblem::DotSegment),
             ("/a%25u0000", PathProblem::EncodedControl),
             ("/a%25uFF0F", PathProblem::Unicode),
             ("/a%2500", PathProblem::EncodedControl),
