@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::ask::{Control, Question};
 use super::config::Limits;
 use super::decision::{Decision, Need, decide, granted, suffices};
+use super::follow::Follower;
 use super::guesses::Guesses;
 use super::limits::bucket;
 use super::permit::Permit;
@@ -42,6 +43,8 @@ pub struct Judge {
     pub records: Records,
     /// The way to the control thread.
     pub control: Control,
+    /// The way to the records, for what content servers make and delete.
+    pub follower: Follower,
     /// Wrong credentials at guards.
     pub guesses: Guesses,
     /// Only to explain: no ticket is asked for.
