@@ -138,6 +138,13 @@ impl Setup {
             .route("{ path: /site/**, upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }")
     }
 
+    /// The same where an owner has so many shares at most.
+    pub fn shares_of(self, most: u64) -> Self {
+        let mut setup = self.shares();
+        setup.top.iter_mut().for_each(|line| *line = line.replace("scope: share,", &format!("scope: share, per_owner: {most},")));
+        setup
+    }
+
     /// The audience that tokens must name, in the place of any.
     pub fn audience(mut self, audience: &str) -> Self {
         self.server.retain(|line| !line.starts_with("audience:"));
