@@ -75,13 +75,8 @@ async fn agree<S>(stream: TcpStream, until: Instant, shared: &Shared<S>) -> Opti
             event(Event::Refused);
             return None;
         };
-        let begun = async {
-            // Nothing of TLS is held for one who never begins it.
-            stream.readable().await?;
-            // A box: no connection holds the room for a handshake that is over.
-            Box::pin(handshake(stream, tls)).await
-        };
-        let Ok(Ok(opened)) = timeout_at(until, begun).await else {
+        // A box: no connection holds the room for a handshake that is over.
+        let Ok(Ok(opened)) = timeout_at(until, Box::pin(handshake(stream, tls))).await else {
             event(Event::HandshakeFailed);
             return None;
         };
