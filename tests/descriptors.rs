@@ -121,7 +121,8 @@ fn without_descriptors_accepting_rests_is_told_once_and_recovers() {
     let first = served.first_mut().unwrap();
     first.write_all(GET).unwrap();
     until("an answer on a connection that stands", || answered(first));
-    assert!(!waiting.iter_mut().any(answered), "there was no descriptor");
+    // The first of them may have got the last descriptor: the system says that there is none left before anybody else asks for one.
+    assert!(!waiting.iter_mut().skip(1).any(answered), "there was no descriptor");
 
     let freed = Instant::now();
     served.truncate(1);

@@ -282,6 +282,11 @@ impl Judge {
         if owner.is_some_and(|owner| *(asked.fill)(owner) != *share.owner) || *share.upstream != *asked.route.config().upstream_name {
             return Err(closed("the configuration is another one than when this path was shared"));
         }
+        // What stands below a share may lead to a route that is the operator's alone: no owner has shared anything of that.
+        let of_route = |path: &str| asked.route.config().pattern.takes(path.strip_suffix("/**").unwrap_or(path));
+        if owner.is_none() && !share.path.as_deref().is_some_and(of_route) {
+            return Err(closed("what is shared above this route is not this route's"));
+        }
         // A more exact record may have the path that a link leads to.
         if asked.link.is_some_and(|link| link.record.key != share.key) {
             return Err(closed("another share has the path of this link"));
