@@ -236,7 +236,7 @@ mod tests {
         for (location, why) in [
             ("", Unreadable),
             ("#top", Unreadable),
-            ("\t", Unreadable),
+            ("\t", Path(PathProblem::Byte)),
             ("https://evil.example.org/albums/alice/42", Elsewhere),
             ("//evil.example.org/albums/alice/42", Elsewhere),
             ("https://photos.example.org.evil.example.org/albums/alice/42", Elsewhere),

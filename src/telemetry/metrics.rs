@@ -136,11 +136,7 @@ impl Metrics {
                 &["authorization_server"],
             )?,
             resources: define.gauges("uma_resources_registered", "Resources that the gateway has registered.", &["authorization_server"])?,
-            followed: define.counters(
-                "uma_shares_followed_total",
-                "What content servers have made and deleted on routes that register and unregister, by what became of its share.",
-                &["outcome"],
-            )?,
+            followed: define.counters("uma_shares_followed_total", "What content servers made or deleted, by what became of its share.", &["outcome"])?,
             reload_successful: define.gauge("uma_gateway_config_last_reload_successful", "1 when the configuration was read without mistakes last time.")?,
             reload_success_time: define.gauge("uma_gateway_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.")?,
             secret_loaded: define.gauges("uma_gateway_secret_loaded_timestamp_seconds", "When the secret in use was taken into use.", &["kind", "name"])?,

@@ -186,10 +186,11 @@ async fn an_owner_has_no_more_than_one_may_have() {
     let (alice, bob) = (world.creator("alice", "alice"), world.creator("bob", "bob"));
     assert_eq!(world.creates(&alice, created(PLACE)).await, 201);
     assert_eq!(world.creates(&alice, created("/folders/alice/43")).await, 201);
+    assert_eq!(world.creates(&alice, created(PLACE)).await, 201);
     assert_eq!(world.creates_at("/folders/bob", &bob, created("/folders/bob/42")).await, 201);
     let paths = async |owner: &str| world.shares_of(owner).await.iter().map(|share| share["path"].as_str().expect("a path").to_owned()).collect::<Vec<_>>();
     assert_eq!((paths("alice").await, paths("bob").await), (vec![PLACE.to_owned()], vec!["/folders/bob/42".to_owned()]), "each by themselves");
-    assert_eq!((world.followed("registered").await, world.followed("failed").await), (2, 1));
+    assert_eq!((world.followed("registered").await, world.followed("failed").await, world.followed("known").await), (2, 1, 1));
 }
 
 #[tokio::test]

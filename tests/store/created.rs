@@ -85,10 +85,11 @@ fn configure(folder: &Path, issuer: &str, address: SocketAddr, content: SocketAd
     std::fs::write(folder.join("created.yaml"), text).expect("a configuration");
 }
 
-/// The names of what was made, and the ids.
+/// The names of what was made.
 fn made(server: &RunningServer) -> Vec<String> {
     let all = server.control().resources().into_iter();
-    all.filter_map(|(_, description)| description["name"].as_str().filter(|name| name.starts_with("share ")).map(str::to_owned)).collect()
+    all.filter_map(|(_, description)| description.get("name").and_then(serde_json::Value::as_str).filter(|name| name.starts_with("share ")).map(str::to_owned))
+        .collect()
 }
 
 #[tokio::test]

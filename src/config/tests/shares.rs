@@ -86,7 +86,7 @@ routes:
 #[rustfmt::skip]
 const CREATED: &[Row] = &[
     ("location: \"/albums/{user}/{album}\", ", "", (17, 7), "`location` is missing", "write   location: \"/albums/{user}/{album}\""),
-    ("location: \"/albums/{user}/{album}\"", "location: \"albums/{album}\"", (17, 39), "a path begins with `/`", "write   /albums/{album}"),
+    ("location: \"/albums/{user}/{album}\"", "location: \"albums/{album}\"", (17, 40), "a path begins with `/`", "write   /albums/{album}"),
     ("name: \"album {album}\"", "name: \"album {alben}\"", (17, 78), "the path has no parameter `alben`", ""),
     ("scopes: [view] }", "scopes: [] }", (17, 115), "a resource without scopes lets nobody pass", "name one"),
     ("scopes: [view] }", "scopes: [own] }", (12, 11), "`own` of `register_on_create` could be granted to no effect", ""),
