@@ -138,6 +138,14 @@ impl Setup {
             .route("{ path: /site/**, upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }")
     }
 
+    /// How many shares one owner may have.
+    pub fn per_owner(mut self, most: u32) -> Self {
+        for line in &mut self.top {
+            *line = line.replace("scope: share,", &format!("scope: share, per_owner: {most},"));
+        }
+        self
+    }
+
     /// The audience that tokens must name, in the place of any.
     pub fn audience(mut self, audience: &str) -> Self {
         self.server.retain(|line| !line.starts_with("audience:"));
