@@ -342,12 +342,14 @@ impl Rooms {
         let cache = Arc::new(Introspections::counted(telemetry.metrics()).map_err(|_| StartError::System("no randomness".into()))?);
         let resources = Resources::default();
         let (sender, questions) = enforcement::channel();
+        let (follower, follows) = enforcement::follows(&metrics);
         let records = Lookup::default();
         let judge = Judge {
             cache: Arc::clone(&cache),
             resources: resources.clone(),
             records: records.clone(),
             control: sender,
+            follower,
             guesses: Guesses::default(),
             dry: false,
         };
@@ -359,6 +361,7 @@ impl Rooms {
             wanted,
             tokens,
             questions,
+            follows,
             cache,
             resources,
             records,

@@ -5,6 +5,7 @@
 
 mod alone;
 mod checker;
+mod created;
 mod description;
 mod doors;
 mod guard;

@@ -6,6 +6,7 @@ mod certificate;
 mod client;
 mod config;
 mod cors;
+mod created;
 mod guard;
 mod layer;
 mod links;
@@ -25,6 +26,7 @@ pub use client::{Client, LimitKey, Scheme};
 pub use config::{
     Access, Claim, Cors, HostPattern, MethodScopes, Pattern, Place, Protect, ResourceChoice, Rewrite, RouteConfig, ScopesMatch, Segment, Template, TemplatePart,
 };
+pub use created::{Made, Maker, NotMade, OnCreate};
 pub use guard::{Assertions, Certificates, Guard, Password};
 pub use layer::{Admission, AdmissionLayer, Routing, RoutingLayer};
 pub use links::{Link, Links};

@@ -13,6 +13,8 @@ mod config;
 #[cfg(feature = "store")]
 mod door;
 #[cfg(feature = "store")]
+mod follow;
+#[cfg(feature = "store")]
 mod place;
 #[cfg(feature = "store")]
 mod registrar;
@@ -21,5 +23,6 @@ pub use config::{Config, OwnerClaim, Where};
 #[cfg(feature = "store")]
 pub use {
     door::{OpenShares, SharesDoor, serve_shares},
+    follow::Following,
     registrar::Registrar,
 };

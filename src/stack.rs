@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::credentials::{self, CredentialsLayer, Proxy};
 use crate::enforcement::{self, EnforcementLayer, Judge, Limits, Permitted};
 use crate::response::{Rejection, RejectionLayer};
-use crate::routing::{self, AdmissionLayer, Links, Request, RouteTable, RoutingLayer};
+use crate::routing::{self, AdmissionLayer, Authority, Links, Request, RouteTable, RoutingLayer};
 use crate::telemetry::{RecordLayer, Telemetry};
 use crate::upstream::{self, Upstream};
 
@@ -33,6 +33,8 @@ pub struct Snapshot {
     pub open_with: Option<Arc<str>>,
     /// Shareable links.
     pub links: Option<Links>,
+    /// The authority that the world has this gateway by.
+    pub public: Option<Authority>,
 }
 
 impl routing::Snapshot for Snapshot {
@@ -53,6 +55,11 @@ impl enforcement::Snapshot for Snapshot {
     }
     fn open_with(&self) -> Option<&Arc<str>> {
         self.open_with.as_ref()
+    }
+    fn is_own(&self, upstream: usize, authority: &Authority, default_port: u16) -> bool {
+        let servers = self.upstreams.get(upstream).map_or(&[][..], |upstream| &upstream.servers);
+        let servers = servers.iter().filter_map(|server| Authority::parse(server.address.authority()?.as_str().as_bytes()).ok());
+        self.public.iter().cloned().chain(servers).any(|own| own.same_as(authority, default_port))
     }
 }
 

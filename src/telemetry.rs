@@ -28,7 +28,7 @@ pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};
 pub use line::{plain, to_json};
 pub use log::{LogError, Telemetry};
 pub use metrics::{
-    AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, Counting, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters,
+    AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, Counting, Followed, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters,
     SecretKind, ServerCounters,
 };
 pub use panics::hush_panics;

@@ -25,7 +25,7 @@ use crate::authorization_server::{PatStore, Resources, Server, ServerIdentity, W
 use crate::cache::Introspections;
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
-use crate::enforcement::{Desk, Questions};
+use crate::enforcement::{Desk, Follows, Questions};
 use crate::listener::Terms;
 use crate::stack::Current;
 use crate::store::Lookup;
@@ -43,6 +43,7 @@ pub struct Parts {
     pub wanted: BTreeMap<ServerIdentity, Vec<Wanted>>,
     pub tokens: Vec<(Arc<Token>, Grant)>,
     pub questions: Questions,
+    pub follows: Follows,
     pub cache: Arc<Introspections>,
     pub resources: Resources,
     /// What requests see of the records, once they are open.
@@ -118,7 +119,7 @@ pub fn answer_only(parts: Parts) -> Result<(), StartError> {
 async fn run(parts: Parts, serving: Serving, records: &Records, pats: PatStore, mut stopped: watch::Receiver<bool>) -> Result<(), StartError> {
     let Serving { workers, listeners, terms, certificates, inherited, doors: bound, addresses, explainer, in_force, reloads, mut orders, watch: watches } =
         serving;
-    let Parts { config, wanted, tokens, questions, cache, resources, records: lookup, health, fleet, telemetry, status, current } = parts;
+    let Parts { config, wanted, tokens, questions, follows, cache, resources, records: lookup, health, fleet, telemetry, status, current } = parts;
     let metrics = Arc::clone(telemetry.metrics());
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
     let mut keeping = Keeping::new(Rc::clone(&desk), resources, health.clone(), Arc::clone(&metrics), Arc::clone(&status), pats)?;
@@ -128,7 +129,7 @@ async fn run(parts: Parts, serving: Serving, records: &Records, pats: PatStore, 
     let mut checks = Checks::default();
     checks.set(&fleet, current.load().upstreams.iter());
     note_credentials(&metrics, None, &current.load(), &config);
-    let beside = Beside { links: doors::links(Rc::clone(&desk), Arc::clone(&in_force)), shares: SharesApi::new(records, &desk, &current) };
+    let beside = Beside { links: doors::links(Rc::clone(&desk), Arc::clone(&in_force)), shares: SharesApi::new(records, &desk, &current, follows, &metrics) };
     let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone(), beside);
     doors.carry_out(bound, &config);
     spawn_local(Rc::clone(&desk).answer(questions));

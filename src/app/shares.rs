@@ -16,8 +16,9 @@ mod built {
     use super::{Current, OpenShares, Records, StartError, config};
     use crate::app::doors::failed;
     use crate::app::keeping::Task;
-    use crate::enforcement::Desk;
-    use crate::shares::{Registrar, SharesDoor, Where, serve_shares};
+    use crate::enforcement::{Desk, Follows};
+    use crate::shares::{Following, Registrar, SharesDoor, Where, serve_shares};
+    use crate::telemetry::Metrics;
 
     /// Binds the door, if there is one.
     pub fn open(config: &config::Gateway) -> Result<Option<OpenShares>, StartError> {
@@ -29,15 +30,18 @@ mod built {
         registrar: Option<Rc<Registrar>>,
         current: Current,
         door: Option<(Where, Rc<SharesDoor>, Task)>,
-        _finishing: Option<Task>,
+        following: Option<Rc<Following>>,
+        _tasks: Vec<Task>,
     }
 
     impl SharesApi {
         /// With the records that were opened at the start. What an earlier process left half done is finished, whether or not shares are served.
-        pub fn new(records: &Records, desk: &Rc<Desk>, current: &Current) -> Self {
+        pub fn new(records: &Records, desk: &Rc<Desk>, current: &Current, follows: Follows, metrics: &Arc<Metrics>) -> Self {
             let registrar = records.store().map(|store| Registrar::new(store.clone(), Rc::clone(desk)));
-            let _finishing = registrar.as_ref().map(|registrar| Task::start(Rc::clone(registrar).finish()));
-            Self { registrar, current: Arc::clone(current), door: None, _finishing }
+            let following = registrar.as_ref().map(|registrar| Following::new(Rc::clone(registrar), Arc::clone(current), Arc::clone(metrics)));
+            let finishing = registrar.as_ref().map(|registrar| Task::start(Rc::clone(registrar).finish()));
+            let follow = following.as_ref().map(|following| Task::start(Rc::clone(following).run(follows)));
+            Self { registrar, current: Arc::clone(current), door: None, following, _tasks: finishing.into_iter().chain(follow).collect() }
         }
 
         /// Binds the door where the configuration has it elsewhere; `None`: it stays as it is.
@@ -52,6 +56,9 @@ mod built {
         /// Serves what was bound, by the configuration's section.
         pub fn carry_out(&mut self, bound: Option<Option<OpenShares>>, config: &config::Gateway) {
             let shares = config.shares.clone().map(Arc::new);
+            if let Some(following) = &self.following {
+                following.configure(shares.clone());
+            }
             let Some(open) = bound else {
                 if let (Some((_, door, _)), Some(shares)) = (&self.door, shares) {
                     door.configure(shares);
@@ -74,9 +81,11 @@ mod built {
 #[cfg(not(feature = "store"))]
 mod built {
     use std::rc::Rc;
+    use std::sync::Arc;
 
     use super::{Current, OpenShares, Records, StartError, config};
-    use crate::enforcement::Desk;
+    use crate::enforcement::{Desk, Follows};
+    use crate::telemetry::Metrics;
 
     pub const fn open(_: &config::Gateway) -> Result<Option<OpenShares>, StartError> {
         Ok(None)
@@ -85,7 +94,7 @@ mod built {
     pub struct SharesApi;
 
     impl SharesApi {
-        pub const fn new(_: &Records, _: &Rc<Desk>, _: &Current) -> Self {
+        pub fn new(_: &Records, _: &Rc<Desk>, _: &Current, _: Follows, _: &Arc<Metrics>) -> Self {
             Self
         }
 

@@ -10,7 +10,7 @@ use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted}
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
 use crate::credentials::{self, Credential, Proxy, Reserved, Trial};
-use crate::routing::{Access, Links, Protect, ResourceChoice, RouteConfig, RouteTable, Template};
+use crate::routing::{Access, Authority, Links, Protect, ResourceChoice, RouteConfig, RouteTable, Template};
 use crate::stack::Snapshot;
 use crate::store::Lookup;
 use crate::telemetry::{Metrics, SecretKind};
@@ -69,6 +69,7 @@ pub fn build(config: &config::Gateway, before: Option<&Before>, records: &Lookup
         limits: config.limits.clone(),
         open_with: config.open_with.clone(),
         links: config.shares.as_ref().map(|shares| Links::new(Arc::clone(&shares.prefix), records.clone())),
+        public: config.shares.as_ref().and_then(|shares| Authority::parse(shares.public_url.split_once("://")?.1.as_bytes()).ok()),
     };
     Ok(Built { snapshot, wanted: wanted(config), tokens })
 }

@@ -30,6 +30,7 @@ pub(super) fn guard(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Guard>
             checker.error(problem.label("leave it out"));
         }
     }
+    super::created::misplaced(keys, "with `mode: guard`: a guard knows no owners", checker);
     if !keys.names("accept") {
         checker.error(
             Problem::at(keys.span, "`accept` is missing: a guard says what it accepts")

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::checker::{Checker, Keys};
+use super::created::{self, Created};
 use super::description::Section;
 use super::guard;
 use super::hosts::{Defaults, Hosts, cors, identity_headers, scopes_match};
@@ -139,7 +140,7 @@ fn first_key(node: &Node) -> Span {
     }
 }
 
-fn pattern(node: &Node, checker: &mut Checker<'_>) -> Option<Pattern> {
+pub(super) fn pattern(node: &Node, checker: &mut Checker<'_>) -> Option<Pattern> {
     let text = scalar(node, checker, "a path")?;
     let pattern = Pattern::parse(text).map_err(|problem| checker.error(pattern_problem(node, &problem))).ok()?;
     if let Some((offset, instead)) = pattern.as_elsewhere() {
@@ -242,7 +243,8 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
         let server = server.unwrap_or_else(|| Arc::new(super::servers::stand_in("")));
         // Read, so that it counts as known; what stands there has been refused.
         let _ = keys.entry("resource");
-        return Protect { server, resource, scopes: scopes.unwrap_or_default(), scopes_match: ScopesMatch::default() };
+        created::misplaced(keys, "here: this authorization server knows no resources", checker);
+        return protect(server, resource, scopes, Created::default());
     }
     if !keys.names("resource") {
         let problem = Problem::at(keys.span, "`resource` is missing: `protect` needs it");
@@ -257,12 +259,14 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
         covers_nothing(route, path, found.as_ref(), checker);
         found
     });
-    Protect {
-        server: server.unwrap_or_else(|| Arc::new(super::servers::stand_in(""))),
-        resource: resource.unwrap_or_else(resource::stand_in),
-        scopes: scopes.unwrap_or_default(),
-        scopes_match: ScopesMatch::default(),
-    }
+    let created = created::created(keys, needed, resource.as_ref(), checker);
+    let server = server.unwrap_or_else(|| Arc::new(super::servers::stand_in("")));
+    protect(server, resource.unwrap_or_else(resource::stand_in), scopes, created)
+}
+
+fn protect(server: Arc<authorization_server::Config>, resource: ResourceChoice, scopes: Option<MethodScopes>, created: Created) -> Protect {
+    let Created { on_create, unregister_on_delete } = created;
+    Protect { server, resource, scopes: scopes.unwrap_or_default(), scopes_match: ScopesMatch::default(), on_create, unregister_on_delete }
 }
 
 fn missing_scopes(span: Span, checker: &mut Checker<'_>) -> Option<MethodScopes> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::checker::{Checker, Keys};
+use super::created;
 use super::doors::{Taken, free_address};
 use super::methods::scope;
 use super::names::Names;
@@ -118,6 +119,11 @@ pub(super) fn together(file: &Keys<'_>, shares: Option<&Config>, routes: &[Route
                 .error(at(format!("`{name}` and `shared` do not go together: a share is found by a path that has one reading")).label("leave one of them out"));
         }
     }
+    if let Some((route, ..)) = routes.iter().find_map(created::registering).filter(|_| span.is_none() && shared.is_empty()) {
+        let problem = Problem::at(Span::at(route.place), "`shares` is missing: what is created here is registered for its owner");
+        checker.error(problem.write("shares: { address: 127.0.0.1:9092, scope: share, public_url: \"https://photos.example.org\" }"));
+    }
+    created::together(shares, routes, &shared, checker);
     if let Some(shares) = shares {
         hosts(shares, &shared, checker);
         clashes(shares, routes, checker);

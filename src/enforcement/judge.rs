@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::ask::{Control, Question};
 use super::config::Limits;
 use super::decision::{Decision, Need, decide, granted, suffices};
+use super::follow::Follower;
 use super::guesses::Guesses;
 use super::limits::bucket;
 use super::permit::Permit;
@@ -42,6 +43,8 @@ pub struct Judge {
     pub records: Records,
     /// The way to the control thread.
     pub control: Control,
+    /// The way to the records, for what content servers make and delete.
+    pub follower: Follower,
     /// Wrong credentials at guards.
     pub guesses: Guesses,
     /// Only to explain: no ticket is asked for.
@@ -278,6 +281,11 @@ impl Judge {
         let share = self.records.at(&asked.protect.server.issuer, asked.path).ok_or_else(|| closed("nobody has shared this path"))?;
         if owner.is_some_and(|owner| *(asked.fill)(owner) != *share.owner) || *share.upstream != *asked.route.config().upstream_name {
             return Err(closed("the configuration is another one than when this path was shared"));
+        }
+        // What stands below a share may lead to a route that is the operator's alone: no owner has shared anything of that.
+        let of_route = |path: &str| asked.route.config().pattern.takes(path.strip_suffix("/**").unwrap_or(path));
+        if owner.is_none() && !share.path.as_deref().is_some_and(of_route) {
+            return Err(closed("what is shared above this route is not this route's"));
         }
         // A more exact record may have the path that a link leads to.
         if asked.link.is_some_and(|link| link.record.key != share.key) {

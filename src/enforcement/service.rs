@@ -11,6 +11,7 @@ use http::{Response, StatusCode};
 use tower::{Layer, Service};
 
 use super::config::Limits;
+use super::follow::Following;
 use super::guard::{self, Shown};
 use super::judge::{Asked, AtOnce, Case, Judge};
 use super::limits::bucket_of;
@@ -19,7 +20,7 @@ use crate::body::Body;
 use crate::cache::Memo;
 use crate::holes::{Hole, open, remember, remembers};
 use crate::response::{Rejection, Row};
-use crate::routing::{Access, Protect, Route, Routed};
+use crate::routing::{Access, Authority, Protect, Route, Routed};
 use crate::telemetry::Step;
 
 /// What this room reads of the snapshot that a request carries.
@@ -28,6 +29,9 @@ pub trait Snapshot {
     fn limits(&self) -> &Limits;
     /// The client application, offered on the page that a browser gets.
     fn open_with(&self) -> Option<&Arc<str>>;
+    /// Whether an authority is the one that the world has this gateway by, or one of the servers of the upstream at this place of the configuration's list.
+    /// An absent port is `default_port`.
+    fn is_own(&self, upstream: usize, authority: &Authority, default_port: u16) -> bool;
 }
 
 /// Makes [`Enforcement`].
@@ -133,7 +137,10 @@ impl<Inner> Enforcement<Inner> {
             AtOnce::Permit(permit) => {
                 step.answered();
                 remember(peer);
-                Either::Left(self.inner.call(Permitted::new(routed, permit)))
+                match Following::of(&self.judge, &routed, &permit) {
+                    None => Either::Left(self.inner.call(Permitted::new(routed, permit))),
+                    Some(following) => Either::Right(Either::Right(Box::pin(following.answer(self.inner.call(Permitted::new(routed, permit)))))),
+                }
             }
             AtOnce::Refuse(rejection) => {
                 step.answered();
@@ -147,7 +154,10 @@ impl<Inner> Enforcement<Inner> {
                     step.answered();
                     let permit = judged?;
                     remember(peer);
-                    inner.call(Permitted::new(routed, permit)).await
+                    match Following::of(&judge, &routed, &permit) {
+                        None => inner.call(Permitted::new(routed, permit)).await,
+                        Some(following) => following.answer(inner.call(Permitted::new(routed, permit))).await,
+                    }
                 })))
             }
         }

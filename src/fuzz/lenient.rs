@@ -52,10 +52,10 @@ pub(super) fn resolved(reading: &[u8]) -> Segments {
     kept
 }
 
-/// Letters that some server takes for one another: through capitals to small letters, as Java compares.
+/// Letters that some server takes for one another: small, capital and small again, as Java compares; `İ` may lose its dot on the way.
 pub(super) fn folded(segment: &[u8]) -> Vec<u8> {
     match std::str::from_utf8(segment) {
-        Ok(text) => text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect::<String>().into_bytes(),
+        Ok(text) => text.to_lowercase().to_uppercase().to_lowercase().replace('ς', "σ").replace("i\u{307}", "i").into_bytes(),
         Err(_) => segment.to_ascii_lowercase(),
     }
 }

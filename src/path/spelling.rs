@@ -51,9 +51,16 @@ pub fn alike(spelling: &str) -> Cow<'_, str> {
     Cow::Owned(small(&compatible(&decoded(spelling))).collect())
 }
 
-/// Small letters, of all scripts that have them. By way of capitals: some servers compare those, and then `ı` is `i`, and `ß` is `ss`.
+/// Small letters, of all scripts that have them. By way of capitals: some servers compare those, and then `ı` is `i`, and `ß` is `ss`. Small ones come first, for
+/// `ẞ` is its own capital; and `İ` is `i` to a server that keeps one letter for each.
 pub(crate) fn small(text: &str) -> impl Iterator<Item = char> + '_ {
-    text.chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase)
+    let mut last = '\0';
+    let folded = text.chars().flat_map(char::to_lowercase).flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+    folded.filter(move |character| {
+        let dot_above_i = *character == '\u{307}' && last == 'i';
+        last = *character;
+        !dot_above_i
+    })
 }
 
 #[cfg(test)]
@@ -84,7 +91,9 @@ mod tests {
 
     #[test]
     fn what_a_careless_server_takes_for_the_same_is_alike() {
-        for (one, other) in [("/a/B", "/A/b"), ("/caf%C3%A9", "/CAFE%CC%81"), ("/%EF%AC%81le", "/FILE"), ("/%C4%B1", "/I")] {
+        for (one, other) in
+            [("/a/B", "/A/b"), ("/caf%C3%A9", "/CAFE%CC%81"), ("/%EF%AC%81le", "/FILE"), ("/%C4%B1", "/I"), ("/%C4%B0", "/i"), ("/%E1%BA%9E", "/SS")]
+        {
             assert_eq!(alike(one), alike(other), "{one} {other}");
         }
         assert_ne!(alike("/a"), alike("/b"));

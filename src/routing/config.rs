@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method};
 
-use super::{Guard, Upgrade};
+use super::{Guard, OnCreate, Upgrade};
 use crate::authorization_server;
 use crate::path::OptIns;
 use crate::uma::Scope;
@@ -125,6 +125,10 @@ pub struct Protect {
     pub scopes: MethodScopes,
     /// Whether all of them are needed or one suffices.
     pub scopes_match: ScopesMatch,
+    /// `register_on_create`: what a `POST` makes is registered for whoever has made it.
+    pub on_create: Option<Arc<OnCreate>>,
+    /// `unregister_on_delete`: what a `DELETE` takes away is withdrawn.
+    pub unregister_on_delete: bool,
 }
 
 /// How a route names its resource.

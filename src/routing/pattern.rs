@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::config::{Pattern, Segment};
-use crate::path::{CanonicalPath, PathProblem};
+use crate::path::{CanonicalPath, PathProblem, decoded_bytes};
 
 /// Parameters of one pattern, at most: their values are kept in an array of this size.
 pub const MAX_PARAMETERS: usize = 8;
@@ -124,6 +124,18 @@ impl Pattern {
         }
         let whole = whole.join("/");
         first.filter(|_| Self::parse(&whole).is_ok()).map(|first| (first, whole))
+    }
+
+    /// Whether it takes a path in its one spelling, whatever other routes there are.
+    #[must_use]
+    pub fn takes(&self, spelling: &str) -> bool {
+        let mut given = spelling.split('/').filter(|segment| !segment.is_empty());
+        let own = self.segments.iter().all(|segment| match (segment, given.next()) {
+            (_, None) => false,
+            (Segment::Parameter(_), Some(_)) => true,
+            (Segment::Literal(literal), Some(segment)) => decoded_bytes(literal).eq(decoded_bytes(segment)),
+        });
+        own && (self.rest || given.next().is_none())
     }
 
     /// The names of its parameters, from the left.

@@ -164,7 +164,7 @@ impl RouteTable {
 }
 
 impl Params {
-    fn new(pattern: &Pattern, path: &CanonicalPath) -> Self {
+    pub(super) fn new(pattern: &Pattern, path: &CanonicalPath) -> Self {
         let whole = path.as_str().len();
         // A canonical path is shorter than 64 KiB.
         let offset = |text: &str| u16::try_from(whole.saturating_sub(text.len())).unwrap_or(u16::MAX);

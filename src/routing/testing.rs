@@ -39,6 +39,8 @@ pub fn protected(line: u32, host: &str, path: &str) -> RouteConfig {
         resource: ResourceChoice::Id { id: "r1".into(), owner: None },
         scopes: MethodScopes { methods },
         scopes_match: ScopesMatch::All,
+        on_create: None,
+        unregister_on_delete: false,
     };
     RouteConfig { access: Access::Protect(protect), ..public(line, host, path) }
 }

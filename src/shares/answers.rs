@@ -71,12 +71,11 @@ pub fn not_found() -> Answer {
     problem(StatusCode::NOT_FOUND, "there is no such share of yours")
 }
 
-/// 401 (RFC 6750, 3): without a token, or with one that is not good.
-pub fn unauthorized(shown: bool) -> Answer {
-    let (challenge, detail) = if shown {
-        ("Bearer realm=\"shares\", error=\"invalid_token\"", "the token is not accepted")
-    } else {
-        ("Bearer realm=\"shares\"", "a token of the authorization server is needed, or the operator's key")
+/// 401 (RFC 6750, 3): without a token, or with one that is not good, for a reason that its bearer may know.
+pub fn unauthorized(why: Option<&'static str>) -> Answer {
+    let (challenge, detail) = match why {
+        Some(why) => ("Bearer realm=\"shares\", error=\"invalid_token\"", why),
+        None => ("Bearer realm=\"shares\"", "a token of the authorization server is needed, or the operator's key"),
     };
     let mut answer = problem(StatusCode::UNAUTHORIZED, detail);
     answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

@@ -40,7 +40,9 @@ pub async fn caller(config: &Config, server: Option<Rc<Server>>, headers: &Heade
     let deadline = Instant::now() + server.config().timeout;
     match server.introspect_bearer(&token, deadline).await {
         Ok(Introspected::Answer(authorization_server::Answer::Active(introspection))) => owner(config, *introspection).map_err(|refused| *refused),
-        Ok(Introspected::Answer(authorization_server::Answer::Inactive) | Introspected::TokenRefused) => Err(unauthorized(true)),
+        Ok(Introspected::Answer(authorization_server::Answer::Inactive) | Introspected::TokenRefused) => {
+            Err(unauthorized(Some("the authorization server says that the token is not active")))
+        }
         Err(error) => {
             tracing::warn!(authorization_server = &*config.server.name, %error, "an owner's token could not be introspected");
             Err(unreachable())
@@ -51,7 +53,7 @@ pub async fn caller(config: &Config, server: Option<Rc<Server>>, headers: &Heade
 /// The token of the header, and nowhere else.
 fn bearer(headers: &HeaderMap) -> Result<Rpt, Box<Answer>> {
     let token = serve::bearer(headers).map(str::trim).filter(|token| !token.is_empty() && token.len() <= LONGEST);
-    token.map(|token| Rpt(Secret::from(token))).ok_or_else(|| unauthorized(false).into())
+    token.map(|token| Rpt(Secret::from(token))).ok_or_else(|| unauthorized(None).into())
 }
 
 /// The owner that a good token with the scope is of.
@@ -63,16 +65,18 @@ fn owner(config: &Config, mut introspection: Introspection) -> Result<Caller, Bo
     match decide(&need, &introspection, Timestamp::now()) {
         Decision::Permit { leniently: false, .. } => {}
         Decision::Insufficient | Decision::Permit { .. } => return Err(insufficient(&config.scope).into()),
-        Decision::Expired | Decision::NotYetValid | Decision::WrongIssuer | Decision::WrongAudience | Decision::Bound => {
-            return Err(unauthorized(true).into());
-        }
+        Decision::Expired => return Err(unauthorized(Some("the token has ended")).into()),
+        Decision::NotYetValid => return Err(unauthorized(Some("the token is not valid yet")).into()),
+        Decision::WrongIssuer => return Err(unauthorized(Some("the token is of another issuer")).into()),
+        Decision::WrongAudience => return Err(unauthorized(Some("the token is for others: among its audiences (`aud`) must be the gateway's client")).into()),
+        Decision::Bound => return Err(unauthorized(Some("the token is bound to a key or certificate, which is not accepted here")).into()),
     }
     let name = match config.owner {
         OwnerClaim::Subject => introspection.subject,
         OwnerClaim::Username => introspection.username,
     };
     // A token of nobody, such as a client's own, is no owner's.
-    name.filter(|name| !name.is_empty()).map(Caller::Owner).ok_or_else(|| unauthorized(true).into())
+    name.filter(|name| !name.is_empty()).map(Caller::Owner).ok_or_else(|| unauthorized(Some("the token is nobody's, or does not say whose")).into())
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::config::Config;
-use crate::path::{CanonicalPath, PathProblem, spelling};
+use crate::path::{CanonicalPath, PathProblem, decoded, spelling};
 use crate::routing::{ResourceChoice, Route};
 use crate::stack::Snapshot;
+use crate::store::DEEPEST;
 use crate::uma::Scope;
 
 /// Where a share is.
@@ -36,10 +37,14 @@ pub fn place(snapshot: &Snapshot, config: &Config, text: &str) -> Result<Place, 
         Some(folder) => folder,
         None => text,
     };
-    if literal.contains(['*', '{', '}']) {
+    // Also where it is written `%2A`: it would be the other thing as soon as it is decoded.
+    if literal.contains(['{', '}']) || decoded(literal).contains('*') {
         return Err(NoPlace::Unfit("a path is literal; /** may stand at its end, for all that is below"));
     }
     let path = CanonicalPath::parse(literal).map_err(|problem: PathProblem| NoPlace::Unfit(problem.reason()))?;
+    if path.segments().nth(DEEPEST).is_some() {
+        return Err(NoPlace::Unfit("a path that is shared has at most 64 segments"));
+    }
     let table = &snapshot.routes;
     table.check(&path).map_err(|problem| NoPlace::Unfit(problem.reason()))?;
     let under = |prefix: &str| path.as_str().strip_prefix(prefix).is_some_and(|behind| behind.is_empty() || behind.starts_with('/'));

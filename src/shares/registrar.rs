@@ -174,11 +174,43 @@ impl Registrar {
         let declared = declared(&server, &resource);
         self.unused(&server, &declared).await?;
         let key = self.store.want(&resource).await.map_err(taken)?;
-        match server.register_new(&declared, patience(&server)).await {
+        self.register(&server, key, &declared, hold, |_| false).await
+    }
+
+    /// Registers what a content server has made for its owner. Nothing is asked before the record is written: what was made is there already, so it stays
+    /// wanted where the server gives no answer, or the owner has to consent first. The resource has a name that nothing else can have.
+    ///
+    /// # Errors
+    /// Nothing was registered, and there is no record of it.
+    pub async fn follow(self: Rc<Self>, server: Rc<Server>, resource: Resource, most: u64) -> Result<ResourceRecord, Trouble> {
+        let Some(hold) = self.hold_link(&resource) else { return Err(Trouble::PathTaken) };
+        if self.store.count_of(&resource.authorization_server, &resource.owner).await? >= most {
+            return Err(Trouble::TooMany);
+        }
+        let key = self.store.want(&resource).await.map_err(taken)?;
+        self.register(&server, key, &declared(&server, &resource), hold, needs_consent).await
+    }
+
+    /// Has the server register a record that is wanted. What it refuses is removed; what it gave no answer to, or `waits`, is tried again.
+    async fn register(
+        &self,
+        server: &Server,
+        key: store::ResourceKey,
+        declared: &Declared,
+        hold: Hold,
+        waits: fn(&AskError) -> bool,
+    ) -> Result<ResourceRecord, Trouble> {
+        let later =
+            |error: &AskError| tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
+        match server.register_new(declared, patience(server)).await {
             Ok(created) => self.keep(key, &created).await?,
+            Err(error) if waits(&error) => {
+                later(&error);
+                spawn_local(hold.linger());
+            }
             Err(error) => match Trouble::from(error) {
                 Trouble::Unreachable(error) => {
-                    tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
+                    later(&error);
                     spawn_local(hold.linger());
                 }
                 refused => {
@@ -217,19 +249,32 @@ impl Registrar {
     /// # Errors
     /// It is gone, or the records failed.
     pub async fn withdraw(self: Rc<Self>, record: ResourceRecord) -> Result<bool, Trouble> {
-        let record = self.store.unwant(record.key).await.map_err(gone)?;
+        let record = self.close(record.key).await?;
+        Ok(self.forget(&record).await)
+    }
+
+    /// Closes a share's path, at once and for good. [`forget`](Self::forget) does the rest.
+    ///
+    /// # Errors
+    /// It is gone, or the records failed.
+    pub async fn close(&self, key: store::ResourceKey) -> Result<ResourceRecord, Trouble> {
+        self.store.unwant(key).await.map_err(gone)
+    }
+
+    /// Has the server delete a share that is closed, and says whether it has. What fails is tried again in the background.
+    pub async fn forget(self: Rc<Self>, record: &ResourceRecord) -> bool {
         let done = match self.hold_link(&record.resource) {
-            Some(_hold) => self.settle(&record).await,
+            Some(_hold) => self.settle(record).await,
             None => Ok(false),
         };
         match done {
-            Ok(true) => Ok(true),
+            Ok(true) => true,
             other => {
                 if let Err(error) = other {
                     tracing::warn!(%error, "a share that was withdrawn is closed, and not deleted at the authorization server yet");
                 }
                 self.left.notify_one();
-                Ok(false)
+                false
             }
         }
     }
@@ -343,6 +388,15 @@ fn declared(server: &Server, resource: &Resource) -> Declared {
     let key = ResourceKey { server: server.config().identity, owner: Some(resource.owner.as_str().into()), name: resource.name.as_str().into() };
     let scopes: Arc<[Scope]> = resource.scopes.iter().map(|scope| Scope(scope.as_str().into())).collect();
     Declared { key, kind: resource.kind.as_deref().map(Arc::from), scopes }
+}
+
+/// Whether all that is missing is the owner, who has to link the gateway.
+fn needs_consent(error: &AskError) -> bool {
+    match error {
+        AskError::NeedsConsent => true,
+        AskError::NoPat(cause) => matches!(**cause, AskError::NeedsConsent),
+        _ => false,
+    }
 }
 
 fn patience(server: &Server) -> Instant {

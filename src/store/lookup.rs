@@ -8,7 +8,10 @@ use std::sync::OnceLock;
 
 #[cfg(feature = "store")]
 use super::view::View;
-use crate::path::{CanonicalPath, spelling};
+use crate::path::{CanonicalPath, alike, spelling};
+
+/// Most segments of a path that is shared. However deep the path of a request is, it is looked for in so many folders.
+pub const DEEPEST: usize = 64;
 
 /// Which resource record: never used again, not even when the record is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,21 +66,28 @@ impl Lookup {
     #[must_use]
     pub fn at(&self, authorization_server: &str, path: &CanonicalPath) -> Option<Arc<Registered>> {
         let path = spelling(path);
-        let mut folder = &*path;
-        if let Some(found) = self.exactly(authorization_server, folder) {
-            return found;
+        // Once for all folders above: they are the beginnings of it.
+        let as_alike = alike(&path);
+        let mut folder = (&*path, &*as_alike);
+        let below = |text: &str| text.match_indices('/').nth(DEEPEST).map(|(at, _)| at);
+        match (below(&path), below(&as_alike)) {
+            (None, None) => {
+                if let Some(found) = self.exactly(authorization_server, &path, &as_alike) {
+                    return found;
+                }
+            }
+            (Some(end), Some(end_alike)) => folder = (path.get(..end)?, as_alike.get(..end_alike)?),
+            _ => return None,
         }
-        let mut pattern = String::with_capacity(path.len().saturating_add(3));
         loop {
-            let folder_itself = if folder == "/" { "" } else { folder };
-            pattern.clear();
-            pattern.push_str(folder_itself);
-            pattern.push_str("/**");
-            if let Some(found) = self.exactly(authorization_server, &pattern) {
+            let pattern = |folder: &str| format!("{}/**", if folder == "/" { "" } else { folder });
+            if let Some(found) = self.exactly(authorization_server, &pattern(folder.0), &pattern(folder.1)) {
                 return found;
             }
-            let (above, _) = folder_itself.rsplit_once('/')?;
-            folder = above;
+            folder = match (folder.0.rsplit_once('/')?, folder.1.rsplit_once('/')?) {
+                (("", ""), _) | (_, ("", "")) => return None,
+                ((above, _), (above_alike, _)) => (above, above_alike),
+            };
         }
     }
 
@@ -96,23 +106,17 @@ impl Lookup {
     /// Whether this record is still what its path leads to.
     #[must_use]
     pub fn holds(&self, known: &Registered) -> bool {
-        let found = known.path.as_deref().and_then(|path| self.exactly(&known.authorization_server, path)).flatten();
+        let found = known.path.as_deref().and_then(|path| self.exactly(&known.authorization_server, path, &alike(path))).flatten();
         found.is_some_and(|found| *found == *known)
     }
 
     /// `None`: there is nothing here. `Some(None)`: there is one that could be taken for it.
-    fn exactly(&self, authorization_server: &str, path: &str) -> Option<Option<Arc<Registered>>> {
+    fn exactly(&self, authorization_server: &str, path: &str, as_alike: &str) -> Option<Option<Arc<Registered>>> {
         #[cfg(feature = "store")]
-        {
-            let view = self.view.get()?;
-            if let Some(found) = view.by_path(authorization_server, path) {
-                return Some(Some(found));
-            }
-            view.has_alike(authorization_server, path).then_some(None)
-        }
+        return self.view.get()?.at(authorization_server, path, as_alike);
         #[cfg(not(feature = "store"))]
         {
-            let _ = (authorization_server, path);
+            let _ = (authorization_server, path, as_alike);
             None
         }
     }
@@ -186,6 +190,18 @@ mod tests {
         for (path, expected) in [("/a/SECRET", None), ("/a/secret/", None), ("/A/x", None), ("/a/both", Some("/a/both")), ("/a/BOTH", Some("/a/BOTH"))] {
             assert_eq!(at(&lookup, path).as_deref(), expected, "{path}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_path_of_any_depth_is_looked_for_in_so_many_folders() {
+        let deep = |segments: usize| "/A".repeat(segments);
+        let (all, beyond) = (format!("{}/**", deep(DEEPEST)), format!("{}/**", deep(DEEPEST + 1)));
+        let (_folder, _store, lookup) = with(&["/**", &all, &beyond, &deep(DEEPEST - 1)]).await;
+        assert_eq!(at(&lookup, &deep(4000)).as_deref(), Some(&*all));
+        assert_eq!(at(&lookup, &deep(DEEPEST)).as_deref(), Some(&*all));
+        assert_eq!(at(&lookup, &deep(DEEPEST - 1)).as_deref(), Some(&*deep(DEEPEST - 1)));
+        assert_eq!(at(&lookup, &format!("{}/x", deep(DEEPEST - 2))).as_deref(), Some("/**"));
+        assert_eq!(at(&lookup, &deep(4000).to_lowercase()), None, "in another case");
     }
 
     #[tokio::test]

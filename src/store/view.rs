@@ -99,18 +99,19 @@ impl View {
     /// The resource with this canonical path at this authorization server. Absent: none is registered.
     #[must_use]
     pub fn by_path(&self, authorization_server: &str, path: &str) -> Option<Arc<Registered>> {
-        let wanted = |known: &Registered| known.path.as_deref() == Some(path) && *known.authorization_server == *authorization_server;
-        self.paths.find(place_of(&self.hasher, authorization_server, path), wanted)
+        self.at(authorization_server, path, &alike(path)).flatten()
     }
 
-    /// Whether there is one with another path that a careless server could take for this one.
+    /// What stands at a path, of which it is known what it is [`alike`]. `None`: nothing. `Some(None)`: another path that a careless server could take for it.
     #[must_use]
-    pub fn has_alike(&self, authorization_server: &str, path: &str) -> bool {
-        let is_alike = |known: &Registered| {
-            let other = known.path.as_deref().unwrap_or_default();
-            *known.authorization_server == *authorization_server && other != path && alike(other) == alike(path)
-        };
-        self.paths.find(place_of(&self.hasher, authorization_server, path), is_alike).is_some()
+    pub(super) fn at(&self, authorization_server: &str, path: &str, as_alike: &str) -> Option<Option<Arc<Registered>>> {
+        let hash = self.hasher.hash_one((authorization_server, as_alike));
+        let of_server = |known: &Registered| *known.authorization_server == *authorization_server;
+        if let Some(found) = self.paths.find(hash, |known| of_server(known) && known.path.as_deref() == Some(path)) {
+            return Some(Some(found));
+        }
+        let is_alike = |known: &Registered| of_server(known) && known.path.as_deref().is_some_and(|other| alike(other) == as_alike);
+        self.paths.find(hash, is_alike).map(|_| None)
     }
 
     /// The resource with this link. Absent: none is registered.

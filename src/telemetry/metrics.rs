@@ -21,7 +21,7 @@ pub use servers::{Counting, RetryCounters, ServerCounters};
 #[cfg(feature = "otel")]
 pub(super) use words::method_label;
 pub(super) use words::version_label;
-pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Outcome, SecretKind};
+pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Followed, Outcome, SecretKind};
 
 /// The media type of [`Metrics::encode`].
 pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -61,6 +61,7 @@ pub struct Metrics {
     pat_expiry: IntGaugeVec,
     without_consent: IntGaugeVec,
     resources: IntGaugeVec,
+    followed: IntCounterVec,
     reload_successful: IntGauge,
     reload_success_time: IntGauge,
     secret_loaded: IntGaugeVec,
@@ -135,6 +136,11 @@ impl Metrics {
                 &["authorization_server"],
             )?,
             resources: define.gauges("uma_resources_registered", "Resources that the gateway has registered.", &["authorization_server"])?,
+            followed: define.counters(
+                "uma_shares_followed_total",
+                "What content servers have made and deleted on routes that register and unregister, by what became of its share.",
+                &["outcome"],
+            )?,
             reload_successful: define.gauge("uma_gateway_config_last_reload_successful", "1 when the configuration was read without mistakes last time.")?,
             reload_success_time: define.gauge("uma_gateway_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.")?,
             secret_loaded: define.gauges("uma_gateway_secret_loaded_timestamp_seconds", "When the secret in use was taken into use.", &["kind", "name"])?,
@@ -191,6 +197,9 @@ impl Metrics {
         for fault in ConnectionFault::ALL {
             self.connection_faults.get_metric_with_label_values(&[fault.label()])?;
         }
+        for followed in Followed::ALL {
+            self.followed.get_metric_with_label_values(&[followed.label()])?;
+        }
         for endpoint in AsEndpoint::ALL {
             self.as_duration.get_metric_with_label_values(&[endpoint.label()])?;
             for outcome in AsOutcome::ALL {
@@ -243,6 +252,11 @@ impl Metrics {
             misses: self.cache_misses.get_metric_with_label_values(&[kind.label()])?,
             evictions: self.cache_evictions.get_metric_with_label_values(&[kind.label()])?,
         })
+    }
+
+    /// A content server has made or deleted something whose share follows.
+    pub fn share_followed(&self, outcome: Followed) {
+        increment(&self.followed, &[outcome.label()]);
     }
 
     /// A configuration was read: into force, or refused.

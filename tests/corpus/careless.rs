@@ -85,7 +85,7 @@ fn short(text: &[u8]) -> Vec<u8> {
 }
 
 fn lower(text: &[u8]) -> Vec<u8> {
-    std::str::from_utf8(text).map_or_else(|_| text.to_ascii_lowercase(), |text| text.to_lowercase().into_bytes())
+    std::str::from_utf8(text).map_or_else(|_| text.to_ascii_lowercase(), |text| text.to_lowercase().replace("i\u{307}", "i").into_bytes())
 }
 
 fn collapsed(text: &[u8]) -> Vec<u8> {

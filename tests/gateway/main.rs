@@ -8,6 +8,8 @@
 mod answers;
 mod bodies;
 mod connect;
+#[cfg(feature = "store")]
+mod created;
 mod early;
 mod explain;
 mod faults;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use uma_gateway::demo::Gate;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::demo::content_server::Reply;
 
@@ -145,6 +146,9 @@ async fn whoever_may_not_share_gets_nothing() {
         (&*alice, &wish("/users/alice/a%2Fb"), 422),
         (&*alice, &wish("/users/{user}/x"), 422),
         (&*alice, &wish("/users/alice/*"), 422),
+        (&*alice, &wish("/users/alice/%2A%2A"), 422),
+        (&*alice, &wish("/users/alice/a%2a/**"), 422),
+        (&*alice, &wish(&"/users/alice".repeat(33)), 422),
         (&*alice, &wish("users/alice/x"), 422),
         (&*alice, &json!({ "path": NOTES, "scopes": ["view", "own"] }), 422),
         (&*alice, &json!({ "path": NOTES, "scopes": [] }), 422),
@@ -169,6 +173,7 @@ async fn a_token_for_another_audience_shares_nothing() {
     let world = start(Setup::default().shares().audience("content-gateway")).await;
     let answer = world.api("POST", "/shares", &world.owner("alice"), &json!({ "path": NOTES })).await;
     assert_eq!(answer.status, 401, "{}", answer.text());
+    assert!(answer.json()["detail"].as_str().expect("a reason").contains("`aud`"), "{}", answer.text());
 }
 
 #[tokio::test]
@@ -365,7 +370,7 @@ async fn what_the_records_refuse_the_server_does_not_hear_of() {
 
 #[tokio::test]
 async fn who_shares_at_once_has_no_more_than_one_may_have() {
-    let world = start(Setup::default().shares().per_owner(2)).await;
+    let world = start(Setup::default().shares_of(2)).await;
     let alice = world.owner("alice");
     world.control().fail(Endpoint::ResourceSet, Fault::late(Duration::from_millis(100)));
     let wishes: Vec<Value> = (0..5).map(|number| json!({ "path": format!("/users/alice/{number}") })).collect();
@@ -417,6 +422,43 @@ async fn an_exact_share_wins_over_that_of_the_folder() {
         assert_eq!(world.get(path).bearer(&of_exact).await.status(), exact, "{path}");
     }
     assert_eq!(world.get("/users/alice/A@B").bearer(&of_folder).await.status(), 404, "a server that folds case would serve the other one");
+}
+
+#[tokio::test]
+async fn a_share_of_all_that_an_owner_has_opens_nothing_of_the_operators_below() {
+    let reports = "{ path: \"/users/{user}/reports/**\", upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().shares().route(reports)).await;
+    let alice = world.owner("alice");
+    assert_eq!(world.api("POST", "/shares", &alice, &json!({ "path": "/users/alice/reports/q1" })).await.status, 403);
+    let all = world.shared(&alice, json!({ "path": "/users/alice/**" })).await;
+    let rpt = world.rpt_for(resource_id(&all), &["view"]);
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200);
+    for token in [&*rpt, ""] {
+        let exchange = world.get("/users/alice/reports/q1").bearer(token).await;
+        assert_eq!((exchange.status(), exchange.rows().rsplit(' ').next()), (404, Some("D10")), "{token}");
+    }
+    let theirs = world.shared(KEY, json!({ "path": "/users/alice/reports/**", "owner": "alice" })).await;
+    assert_eq!(world.get("/users/alice/reports/q1").bearer(&world.rpt_for(resource_id(&theirs), &["view"])).await.status(), 200);
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_while_a_token_is_asked_about_is_closed_to_it() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES })).await;
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    let gate = Gate::closed();
+    let asked = world.control().calls(Endpoint::Introspection);
+    world.control().fail_next(Endpoint::Introspection, 1, Fault::held(&gate));
+    let mut waiting = Connection::open(world.address(), None).await;
+    waiting.send(&world.get(NOTES).bearer(&rpt).bytes()).await;
+    world.control().called(Endpoint::Introspection, asked + 1).await;
+
+    assert_eq!(world.api("DELETE", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await.status, 204);
+    gate.open();
+
+    assert_eq!(waiting.answer(false).await.status, 404);
+    assert_eq!(world.upstream().hits(), 0);
 }
 
 #[tokio::test]

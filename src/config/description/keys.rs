@@ -465,6 +465,35 @@ static PROTECT: Section = Section::new(
         )
         .default("that of `hosts`")
         .example("{ GET: [view], \"PUT, DELETE\": [edit] }"),
+        Key::new(
+            "register_on_create",
+            Kind::Section(&ON_CREATE),
+            "A `POST` that the content server answers with 201 and a `Location` registers the new resource for whoever has created it, if a route with `shared` lets them own it.",
+        )
+        .default("nothing is registered"),
+        Key::new(
+            "unregister_on_delete",
+            Kind::True,
+            "Beside `shared`: a `DELETE` that the content server answers with 2xx withdraws the share of exactly that path; it is closed before the answer goes on.",
+        ),
+    ],
+);
+
+static ON_CREATE: Section = Section::new(
+    "`register_on_create`",
+    &[
+        Key::new(
+            "location",
+            Kind::Pattern,
+            "The paths, as clients have them, that `Location` may name. A parameter that the route's path has as well has the same value in both.",
+        )
+        .required()
+        .example("\"/albums/{user}/{album}\""),
+        Key::new("name", Kind::Template, "What it is called at the authorization server, with parameters of `location`; the share's id stands behind it.")
+            .default("`share` and the id")
+            .example("\"album {album}\""),
+        Key::new("type", Kind::Text, "Its type.").example("urn:photoz:album"),
+        Key::new("scopes", Kind::List(&Kind::Text), "Its scopes.").default("those that the methods at its path need").example("[view, edit]"),
     ],
 );
 

@@ -141,10 +141,14 @@ fn the_commented_configuration_is_right_also_with_all_its_comments_on() {
 
     let all = switched_on(COMMENTED);
     // A build without records refuses them.
-    let without = || all.replace("\nstore: ", "\n#").replace("\nshares: ", "\n#").replace("{ shared: true, owner: \"{user}\" }", "{ name: \"{user}\" }");
+    let without = || {
+        let all = all.replace("\nstore: ", "\n#").replace("\nshares: ", "\n#").replace("\n      register_on_create: ", "\n#");
+        let all = all.replace(", unregister_on_delete: true", "").replace("/made/{user}/{thing}", "/made/{user}/things");
+        all.replace("{ shared: true, owner: \"{user}\" }", "{ name: \"{user}\" }")
+    };
     let of_this_build = if cfg!(feature = "store") { all.clone() } else { without() };
     let gateway = right(folder.path(), &of_this_build);
-    assert_eq!(gateway.routes.len(), 9, "{all}");
+    assert_eq!(gateway.routes.len(), 11, "{all}");
     assert_eq!(gateway.routes.iter().filter(|route| route.opt_ins.names().count() == 3).count(), 1);
     assert!(gateway.admin.is_some() && gateway.workers == Some(2) && gateway.open_with.is_some());
     assert!(schema_accepts(&all), "{all}");

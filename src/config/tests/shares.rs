@@ -2,7 +2,7 @@
 
 use super::mistakes::{Row, failures};
 use super::{folder, read_in, right, schema_accepts};
-use crate::routing::{Access, ResourceChoice};
+use crate::routing::{Access, Protect, ResourceChoice};
 use crate::shares::{OwnerClaim, Where};
 
 /// Shares without a mistake, which each row below spoils in one place.
@@ -56,6 +56,80 @@ const ROWS: &[Row] = &[
     ("  - path: /site/**\n", "  - path: /site/**\n    host: photos.example.org\n", (14, 11), "have the same `host`, or none", "the `host` of the first"),
     ("  - address: 127.0.0.1:8080\n", "  - { address: 127.0.0.1:8080, hosts: [ other.example.org ] }\n", (10, 1), "no listener serves photos.example.org, the host of `public_url`", "add the host"),
 ];
+
+/// The same with a route where owners create.
+const CREATING: &str = r#"version: 1
+listeners:
+  - address: 127.0.0.1:8080
+authorization_servers:
+  keycloak: { issuer: "https://id.example.org/realms/photoz", client: { id: content-gateway, secret: { file: client } } }
+  other: { issuer: "https://other.example.org/realms/photoz", client: { id: content-gateway, secret: { file: client } } }
+  plain: { profile: oauth, issuer: "https://plain.example.org", client: { id: content-gateway, secret: { file: client } } }
+upstreams: { content: { servers: [ http://127.0.0.1:9101 ] } }
+store: { file: records.db, key: { file: store-key } }
+shares: { address: 127.0.0.1:9092, authorization_server: keycloak, scope: share, public_url: "https://photos.example.org" }
+routes:
+  - path: /albums/{user}
+    protect:
+      authorization_server: keycloak
+      resource: { name: "albums of {user}", owner: "{user}" }
+      scopes: { POST: [create] }
+      register_on_create: { location: "/albums/{user}/{album}", name: "album {album}", type: "urn:album", scopes: [view] }
+  - path: /albums/{user}/{album}
+    protect:
+      authorization_server: keycloak
+      resource: { shared: true, owner: "{user}" }
+      scopes: { GET: [view], DELETE: [edit] }
+      unregister_on_delete: true
+"#;
+
+#[rustfmt::skip]
+const CREATED: &[Row] = &[
+    ("location: \"/albums/{user}/{album}\", ", "", (17, 7), "`location` is missing", "write   location: \"/albums/{user}/{album}\""),
+    ("location: \"/albums/{user}/{album}\"", "location: \"albums/{album}\"", (17, 39), "a path begins with `/`", "write   /albums/{album}"),
+    ("name: \"album {album}\"", "name: \"album {alben}\"", (17, 78), "the path has no parameter `alben`", ""),
+    ("scopes: [view] }", "scopes: [] }", (17, 115), "a resource without scopes lets nobody pass", "name one"),
+    ("scopes: [view] }", "scopes: [own] }", (12, 11), "`own` of `register_on_create` could be granted to no effect", ""),
+    ("scopes: { POST: [create] }", "scopes: { PUT: [create] }", (17, 7), "`register_on_create` has no effect here: the route lets no `POST` pass", "name a scope for POST"),
+    ("location: \"/albums/{user}/{album}\"", "location: \"/books/{user}/{album}\"", (12, 11), "nobody could own what is created here", "{ shared: true, owner: … }"),
+    ("location: \"/albums/{user}/{album}\"", "location: \"/albums/{user}/{album}/**\"", (12, 11), "nobody could own what is created here", "{ shared: true, owner: … }"),
+    ("{ shared: true, owner: \"{user}\" }", "{ shared: true }", (12, 11), "nobody could own what is created here", "{ shared: true, owner: … }"),
+    ("      authorization_server: keycloak\n      resource: { name", "      authorization_server: other\n      resource: { name", (12, 11), "the owners of `keycloak` share, and `other` says here who creates", "the same authorization server"),
+    ("authorization_server: keycloak\n      resource: { name: \"albums of {user}\", owner: \"{user}\" }\n", "authorization_server: plain\n", (16, 7), "`register_on_create` has no effect here: this authorization server knows no resources", "leave it out"),
+    ("      scopes: { POST: [create] }\n", "      scopes: { POST: [create] }\n      unregister_on_delete: true\n", (17, 7), "only what owners have shared is withdrawn", "beside `resource: { shared: true }`"),
+    ("DELETE: [edit]", "PUT: [edit]", (23, 7), "the route lets no `DELETE` pass", "name a scope for DELETE"),
+    ("unregister_on_delete: true", "unregister_on_delete: false", (23, 29), "this is `true` or left out", "leave the key out"),
+];
+
+#[test]
+fn every_mistake_of_routes_where_owners_create_is_shown_at_its_place() {
+    let folder = folder();
+    assert!(schema_accepts(CREATING));
+    let failures = failures(folder.path(), CREATING, CREATED, "guessme");
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+#[test]
+fn what_is_registered_on_create_is_read_as_it_is_written() {
+    let folder = folder();
+    let gateway = right(folder.path(), CREATING);
+    let protects: Vec<&Protect> =
+        gateway.routes.iter().filter_map(|route| if let Access::Protect(protect) = &route.access { Some(protect) } else { None }).collect();
+    let on_create = protects[0].on_create.as_deref().expect("the section");
+    let scopes = on_create.scopes.as_deref().map(|scopes| scopes.iter().map(|scope| &*scope.0).collect::<Vec<_>>());
+    assert_eq!((&*on_create.location.text, on_create.kind.as_deref(), scopes), ("/albums/{user}/{album}", Some("urn:album"), Some(vec!["view"])));
+    assert_eq!(on_create.name.as_ref().map(|name| &*name.text), Some("album {album}"));
+    assert_eq!(protects.iter().map(|protect| protect.unregister_on_delete).collect::<Vec<_>>(), [false, true]);
+    assert_eq!(gateway.warnings, Vec::<String>::new());
+    let begin = CREATING.find("shares:").expect("the section");
+    let without = [
+        CREATING.get(..begin).expect("text"),
+        CREATING.get(CREATING.find("routes:").expect("routes")..CREATING.find("  - path: /albums/{user}/{album}").expect("a route")).expect("text"),
+    ]
+    .concat();
+    let problems = read_in(folder.path(), &without).expect_err("no shares").to_string();
+    assert!(problems.contains("`shares` is missing: what is created here is registered for its owner"), "{problems}");
+}
 
 #[test]
 fn every_mistake_of_shares_is_shown_at_its_place() {

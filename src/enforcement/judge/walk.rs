@@ -28,6 +28,8 @@ impl Judge {
         case.recorder.with(|record| record.authorization_server = started.elapsed());
         match result {
             Err(Rejection::Unreachable { .. }) if open(Hole::FailOpen) => Ok(Permit::public()),
+            // The owner may have withdrawn it while somebody was asked.
+            Ok(_) if matches!(&case.resource, Wanted::Shared(share) if !self.records.holds(share)) => Err(Rejection::NoResource),
             result => result,
         }
     }

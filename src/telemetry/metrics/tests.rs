@@ -7,7 +7,7 @@ use crate::response::Row;
 use crate::telemetry::{CacheState, Record, RequestId};
 
 /// The names that dashboards and alerts rely on.
-const NAMES: [&str; 26] = [
+const NAMES: [&str; 27] = [
     "build_info",
     "http_client_request_duration_seconds",
     "http_server_active_requests",
@@ -33,6 +33,7 @@ const NAMES: [&str; 26] = [
     "uma_gateway_tunnels",
     "uma_pat_expiry_timestamp_seconds",
     "uma_resources_registered",
+    "uma_shares_followed_total",
     "uma_tickets_total",
 ];
 

@@ -196,6 +196,48 @@ impl CacheKind {
     }
 }
 
+/// What became of the share of something that a content server has made or deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Followed {
+    /// Made, and registered.
+    Registered,
+    /// Made, and to be registered: the authorization server has not done it yet.
+    Pending,
+    /// Made where its owner has a share already.
+    Known,
+    /// Made, and its `Location` is not one that is registered.
+    NotAccepted,
+    /// Made by somebody who may not share there.
+    NotAnOwner,
+    /// Made, and not registered.
+    Failed,
+    /// Deleted, and withdrawn.
+    Withdrawn,
+    /// Deleted, and not withdrawn: the records failed.
+    NotWithdrawn,
+}
+
+impl Followed {
+    /// All of them.
+    pub const ALL: [Self; 8] =
+        [Self::Registered, Self::Pending, Self::Known, Self::NotAccepted, Self::NotAnOwner, Self::Failed, Self::Withdrawn, Self::NotWithdrawn];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Registered => "registered",
+            Self::Pending => "pending",
+            Self::Known => "known",
+            Self::NotAccepted => "not_accepted",
+            Self::NotAnOwner => "not_an_owner",
+            Self::Failed => "failed",
+            Self::Withdrawn => "withdrawn",
+            Self::NotWithdrawn => "not_withdrawn",
+        }
+    }
+}
+
 /// What was wrong with a connection, where no request tells it: some answers are given before there is a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionFault {

@@ -138,12 +138,11 @@ impl Setup {
             .route("{ path: /site/**, upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }")
     }
 
-    /// How many shares one owner may have.
-    pub fn per_owner(mut self, most: u32) -> Self {
-        for line in &mut self.top {
-            *line = line.replace("scope: share,", &format!("scope: share, per_owner: {most},"));
-        }
-        self
+    /// The same where an owner has so many shares at most.
+    pub fn shares_of(self, most: u64) -> Self {
+        let mut setup = self.shares();
+        setup.top.iter_mut().for_each(|line| *line = line.replace("scope: share,", &format!("scope: share, per_owner: {most},")));
+        setup
     }
 
     /// The audience that tokens must name, in the place of any.

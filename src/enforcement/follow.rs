@@ -1,0 +1,218 @@
+//! Records follow what content servers make and delete, where a route says so: a resource that a `POST` has made is registered, one that a `DELETE` has taken
+//! away is withdrawn, before the answer goes on.
+//!
+//! A worker reads the answer and says what it means; the control thread does it. The word is given in the moment in which the answer is there, so a client
+//! that goes away takes nothing back, and it is waited for no longer than for an authorization server. What fails leaves a path closed, never open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Method, Response, StatusCode};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::judge::Judge;
+use super::permit::Permit;
+use super::service::Snapshot;
+use crate::body::Body;
+use crate::path::{CanonicalPath, spelling};
+use crate::response::Rejection;
+use crate::routing::{Authority, Made, Maker, OnCreate, Params, Route, Routed, Scheme};
+use crate::store::ResourceKey;
+use crate::telemetry::{Followed, Metrics, Recorder};
+use crate::uma::Scope;
+
+/// What may wait for the control thread.
+const WAITING: usize = 4096;
+
+/// What a content server has done.
+#[derive(Debug)]
+pub enum Follow {
+    /// It has made a resource.
+    Created(Box<Creation>),
+    /// It has deleted what this record is of.
+    Deleted(ResourceKey),
+}
+
+/// A resource that was made, and by whom.
+#[derive(Debug)]
+pub struct Creation {
+    /// The issuer that says who has made it.
+    pub issuer: Arc<str>,
+    /// Its path.
+    pub path: CanonicalPath,
+    /// What it is called, where the configuration says so.
+    pub name: Option<Arc<str>>,
+    /// Its type.
+    pub kind: Option<Arc<str>>,
+    /// Its scopes; absent: those that the methods of its route need.
+    pub scopes: Option<Arc<[Scope]>>,
+    /// `sub` of whoever has made it.
+    pub subject: Option<Arc<str>>,
+    /// The user name, where the server tells it.
+    pub username: Option<Arc<str>>,
+    /// Where the route stands in the file.
+    pub route_line: u32,
+}
+
+/// A worker's end of the channel. Clones are the same.
+#[derive(Clone)]
+pub struct Follower {
+    sender: mpsc::Sender<(Follow, oneshot::Sender<()>)>,
+    metrics: Arc<Metrics>,
+}
+
+/// The control thread's end of the channel.
+pub struct Follows(mpsc::Receiver<(Follow, oneshot::Sender<()>)>);
+
+/// The channel between workers and the records.
+#[must_use]
+pub fn follows(metrics: &Arc<Metrics>) -> (Follower, Follows) {
+    let (sender, receiver) = mpsc::channel(WAITING);
+    (Follower { sender, metrics: Arc::clone(metrics) }, Follows(receiver))
+}
+
+impl Follows {
+    /// The next one, and whom to tell by dropping it that it is done; nothing when every worker is gone.
+    pub async fn next(&mut self) -> Option<(Follow, oneshot::Sender<()>)> {
+        self.0.recv().await
+    }
+}
+
+impl Follower {
+    /// Gives the word, and waits until it is done, or `patience` is over: then it is done later.
+    async fn follow(&self, follow: Follow, patience: Duration) {
+        let (done, wait) = oneshot::channel();
+        let lost = if matches!(follow, Follow::Created(_)) { Followed::Failed } else { Followed::NotWithdrawn };
+        if self.sender.try_send((follow, done)).is_err() {
+            self.metrics.share_followed(lost);
+            tracing::error!("what a content server has done cannot be handed on to the records: nobody is there, or too much waits");
+            return;
+        }
+        // It says nothing, only that it has ended.
+        if timeout(patience, wait).await.is_err() {
+            tracing::warn!("an answer goes on before the records have followed it");
+        }
+    }
+}
+
+/// A request whose answer the records follow.
+pub(super) struct Following<S> {
+    follower: Follower,
+    task: Task<S>,
+    patience: Duration,
+}
+
+enum Task<S> {
+    Create(Box<Creating<S>>),
+    Delete(ResourceKey),
+}
+
+/// What is kept of a request that may make something.
+struct Creating<S> {
+    on_create: Arc<OnCreate>,
+    issuer: Arc<str>,
+    route: Arc<Route>,
+    path: CanonicalPath,
+    params: Params,
+    authority: Authority,
+    reported: Option<Authority>,
+    scheme: Scheme,
+    permit: Permit,
+    recorder: Recorder,
+    snapshot: Arc<S>,
+}
+
+impl<S: Snapshot> Following<S> {
+    /// What of a permitted request is to be followed; of most nothing.
+    pub(super) fn of(judge: &Judge, routed: &Routed<S>, permit: &Permit) -> Option<Self> {
+        let protect = routed.route().protect()?;
+        let task = match *routed.method() {
+            Method::POST => Task::Create(Box::new(Creating::new(Arc::clone(protect.on_create.as_ref()?), &protect.server.issuer, routed, permit))),
+            Method::DELETE if protect.unregister_on_delete => {
+                let share = judge.records.at(&protect.server.issuer, routed.path())?;
+                // What stands below a shared folder is not the folder.
+                Task::Delete(share.path.as_deref().filter(|path| **path == *spelling(routed.path())).map(|_| share.key)?)
+            }
+            _ => return None,
+        };
+        // Whoever only explains sends nothing, and its answers say nothing.
+        (!judge.dry).then(|| Self { follower: judge.follower.clone(), task, patience: protect.server.timeout })
+    }
+
+    /// The answer, once the records have followed it.
+    pub(super) async fn answer(self, answer: impl Future<Output = Result<Response<Body>, Rejection>>) -> Result<Response<Body>, Rejection> {
+        let answer = answer.await?;
+        let follow = match &self.task {
+            Task::Create(creating) if answer.status() == StatusCode::CREATED => creating.made(answer.headers(), &self.follower.metrics),
+            Task::Delete(key) if answer.status().is_success() => Some(Follow::Deleted(*key)),
+            Task::Create(_) | Task::Delete(_) => None,
+        };
+        if let Some(follow) = follow {
+            self.follower.follow(follow, self.patience).await;
+        }
+        Ok(answer)
+    }
+}
+
+impl<S: Snapshot> Creating<S> {
+    fn new(on_create: Arc<OnCreate>, issuer: &Arc<str>, routed: &Routed<S>, permit: &Permit) -> Self {
+        Self {
+            on_create,
+            issuer: Arc::clone(issuer),
+            route: Arc::clone(routed.route()),
+            path: routed.path().clone(),
+            params: *routed.params(),
+            authority: routed.authority().clone(),
+            reported: routed.client().reported_host().cloned(),
+            scheme: routed.client().scheme(),
+            permit: permit.clone(),
+            recorder: routed.recorder().clone(),
+            snapshot: Arc::clone(routed.snapshot()),
+        }
+    }
+
+    fn made(&self, headers: &HeaderMap, metrics: &Metrics) -> Option<Follow> {
+        let (upstream, line) = (self.route.config().upstream, self.route.place().line);
+        let knows = |authority: &Authority, default_port: u16| {
+            let ours = [Some(&self.authority), self.reported.as_ref()];
+            ours.into_iter().flatten().any(|ours| ours.same_as(authority, default_port)) || self.snapshot.is_own(upstream, authority, default_port)
+        };
+        let maker = Maker {
+            path: &self.path,
+            pattern: &self.route.config().pattern,
+            params: &self.params,
+            default_port: if self.scheme == Scheme::Https { 443 } else { 80 },
+            knows: &knows,
+        };
+        match self.on_create.made(headers, &maker) {
+            Ok(made) => made.map(|made| Follow::Created(Box::new(self.creation(made, line)))),
+            Err(why) => {
+                metrics.share_followed(Followed::NotAccepted);
+                let id = self.recorder.id();
+                tracing::warn!(
+                    id = &*id.0,
+                    route_line = line,
+                    reason = why.reason(),
+                    "what a content server has made is not registered: its Location is not taken"
+                );
+                None
+            }
+        }
+    }
+
+    fn creation(&self, made: Made, route_line: u32) -> Creation {
+        let OnCreate { kind, scopes, .. } = &*self.on_create;
+        let (subject, username) = (self.permit.subject().map(Arc::from), self.permit.username().map(Arc::from));
+        Creation {
+            issuer: Arc::clone(&self.issuer),
+            path: made.path,
+            name: made.name,
+            kind: kind.clone(),
+            scopes: scopes.clone(),
+            subject,
+            username,
+            route_line,
+        }
+    }
+}
