@@ -336,6 +336,36 @@ async fn a_name_that_is_about_to_be_registered_is_nobody_elses_where_the_server_
 }
 
 #[tokio::test]
+async fn what_another_owner_has_is_neither_taken_nor_deleted_because_of_its_name() {
+    let world = start(Setup::default().shares()).await;
+    world.control().one_of_a_name(true);
+    let (alice, bob) = (world.owner("alice"), world.owner("bob"));
+    let theirs = world.shared(&bob, json!({ "path": "/users/bob/x", "name": "Photos" })).await;
+    // A description more than there is without Bob's.
+    world.control().fail_next(Endpoint::ResourceSet, 1, Fault::late(Duration::ZERO));
+    fails_at_registration(&world, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Trip" })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    // Somebody gives Bob's resource the name that Alice's is to have.
+    world.control().register_with_id(resource_id(&theirs), "bob", "Trip", &["view", "edit"]);
+    world.control().reset_calls();
+
+    // The list, two descriptions, and that of the name once more.
+    world.control().called(Endpoint::ResourceSet, 4).await;
+    let target = format!("/shares/{}", id(&answer.json()));
+    let withdrawn = world.api("DELETE", &target, &alice, &Value::Null).await;
+
+    assert!(matches!(withdrawn.status, 202 | 204), "{}", withdrawn.text());
+    until("Alice's path is free", async || {
+        Some(world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Other" })).await).filter(|answer| answer.status == 201)
+    })
+    .await;
+    let mut listed = world.listed();
+    listed.sort();
+    assert_eq!(listed, [("alice".to_owned(), "Other".to_owned()), ("bob".to_owned(), "Trip".to_owned())]);
+}
+
+#[tokio::test]
 async fn what_a_server_fails_at_holds_up_nothing_else() {
     let world = start(Setup::default().keycloak().shares()).await;
     let stuck = world.api("POST", "/shares", KEY, &json!({ "path": "/site/x", "owner": "nobody" })).await;
