@@ -133,6 +133,8 @@ pub struct Created {
     pub id: ResourceId,
     /// `user_access_policy_uri`: where its owner shares it.
     pub policy_uri: Option<String>,
+    /// Whether the server has said that its owner is the one who was asked for.
+    pub is_owners: bool,
 }
 
 /// What became of a declared resource.
@@ -270,8 +272,18 @@ impl Server {
     /// No usable answer before `deadline`, or there are several.
     pub async fn known_as(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<Created>, AskError> {
         let Some(id) = self.find(key, deadline).await? else { return Ok(None) };
-        let document = self.document(key.owner.as_deref(), &id, deadline).await?;
-        Ok(document.map(|document| Created { id, policy_uri: policy_uri(&document) }))
+        let Some(document) = self.document(key.owner.as_deref(), &id, deadline).await? else { return Ok(None) };
+        let is_owners = !self.may_hide_owners(deadline).await? || describe(&document).owner.as_deref() == key.owner.as_deref();
+        Ok(Some(Created { id, policy_uri: policy_uri(&document), is_owners }))
+    }
+
+    /// Whether a resource that is found by its name may be anybody's: one PAT is for all owners, and the server need not say whose a resource is.
+    ///
+    /// # Errors
+    /// No metadata before `deadline`.
+    pub async fn may_hide_owners(&self, deadline: Instant) -> Result<bool, AskError> {
+        let profile = self.metadata(deadline).await?.profile;
+        Ok(profile.pats == PatOwners::Client && profile.search != Search::Query)
     }
 
     /// Registers a resource, whether or not the server has one of its name. An error does not say that it was not registered.
@@ -351,7 +363,7 @@ impl Server {
         let document = strict::parse(response.body()).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))?;
         let id = document.get("_id").and_then(Value::as_str).filter(|id| !id.is_empty());
         let id = id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it has no `_id`"))?;
-        Ok(Created { id, policy_uri: policy_uri(&document) })
+        Ok(Created { id, policy_uri: policy_uri(&document), is_owners: true })
     }
 
     /// The description of a resource that is new at the server.

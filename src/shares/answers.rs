@@ -100,7 +100,7 @@ pub fn troubled(trouble: &Trouble) -> Answer {
     let conflict = |detail| problem(StatusCode::CONFLICT, detail);
     match trouble {
         Trouble::PathTaken => conflict("this path is shared already, or was withdrawn just now and is still known to the authorization server"),
-        Trouble::NameTaken => conflict("the owner has a resource of this name already"),
+        Trouble::NameTaken | Trouble::Ambiguous => conflict("there is a resource of this name already"),
         Trouble::TooMany => problem(StatusCode::FORBIDDEN, "the owner has as many shares as one may have"),
         Trouble::NotSettled => conflict("the authorization server does not know this share yet"),
         Trouble::Gone => not_found(),
@@ -108,7 +108,9 @@ pub fn troubled(trouble: &Trouble) -> Answer {
         Trouble::Refused(_) => problem(StatusCode::UNPROCESSABLE_ENTITY, "the authorization server refuses this resource"),
         Trouble::Unreachable(_) => unreachable(),
         Trouble::Store(StoreError::Full) => problem(StatusCode::INSUFFICIENT_STORAGE, "the records are full"),
-        Trouble::Store(StoreError::Unfit(_)) => problem(StatusCode::UNPROCESSABLE_ENTITY, "a text is empty or too long, or there are too many scopes"),
+        Trouble::Store(StoreError::Unfit(_)) => {
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "a text is empty or too long (a name, a type, an icon_uri: 255 characters), or there are too many scopes")
+        }
         Trouble::Store(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the records cannot be read or written"),
     }
 }

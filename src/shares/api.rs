@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::answers::{created, not_found, share, troubled, withdrawn};
 use super::caller::{Caller, caller};
@@ -24,6 +24,8 @@ use crate::uma::Scope;
 const BODY: usize = 64 << 10;
 /// Shares in one answer, when it is not said how many, and at most.
 const PAGE: (u32, u32) = (100, 1000);
+/// Octets of the shares of one answer, unless a single one has more.
+const PAGE_OCTETS: usize = 1 << 20;
 /// The API, for programs that write clients.
 const DESCRIPTION: &str = include_str!("openapi.json");
 
@@ -132,8 +134,11 @@ impl Api {
             None => None,
         };
         let page = store.resources_of(&self.config.server.issuer, &owner, after, limit).await.map_err(|error| failed(&error.into()))?;
-        let next = page.last().filter(|_| page.len() >= usize::try_from(limit).unwrap_or(usize::MAX)).and_then(|last| last.resource.link.clone());
-        let shares: Vec<_> = page.iter().filter(|record| is_there(record)).map(|record| share(&self.config, record)).collect();
+        let shares: Vec<Option<Value>> = page.iter().map(|record| is_there(record).then(|| share(&self.config, record))).collect();
+        let taken = fitting(shares.iter().map(|share| share.as_ref().map_or(0, |share| share.to_string().len())), PAGE_OCTETS);
+        let full = taken < page.len() || page.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = page.iter().take(taken).next_back().filter(|_| full).and_then(|last| last.resource.link.clone());
+        let shares: Vec<Value> = shares.into_iter().take(taken).flatten().collect();
         Ok(found(&match next {
             Some(after) => json!({ "shares": shares, "after": after }),
             None => json!({ "shares": shares }),
@@ -208,6 +213,16 @@ fn scopes(asked: Option<Vec<String>>, route: &Route) -> Result<Vec<String>, Box<
     Ok(asked)
 }
 
+/// How many of these fit into so many octets; the first one in any case.
+fn fitting(all: impl Iterator<Item = usize>, octets: usize) -> usize {
+    let mut sum = 0_usize;
+    let sums = all.map(|one| {
+        sum = sum.saturating_add(one);
+        sum
+    });
+    sums.enumerate().take_while(|(place, sum)| *place == 0 || *sum <= octets).count()
+}
+
 /// What is withdrawn is not there any more, whatever is left to be done for it.
 const fn is_there(record: &ResourceRecord) -> bool {
     !matches!(record.state, State::Unwanted { .. })
@@ -240,4 +255,16 @@ fn failed(trouble: &Trouble) -> Answer {
         _ => {}
     }
     troubled(trouble)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fitting;
+
+    #[test]
+    fn a_page_has_as_many_as_fit_and_never_none() {
+        for (sizes, expected) in [(&[][..], 0), (&[11], 1), (&[11, 1], 1), (&[4, 6, 0], 3), (&[4, 6, 1], 2), (&[0, 11], 1), (&[0, 0], 2)] {
+            assert_eq!(fitting(sizes.iter().copied(), 10), expected, "{sizes:?}");
+        }
+    }
 }

@@ -19,6 +19,9 @@ use crate::stack::Current;
 use crate::store::{Resource, ResourceKey, ResourceRecord, State};
 use crate::telemetry::{Followed, Metrics};
 
+/// Characters of a name; with the link behind it no more are left of the 255 that a record's name may have.
+const MOST_OF_NAME: usize = 220;
+
 /// Has the records follow. Lives on the control thread.
 pub struct Following {
     /// The section `shares` of the configuration in force.
@@ -156,7 +159,7 @@ fn resource(config: &Config, creation: &Creation, place: &Place, owner: &str, li
         authorization_server: config.server.issuer.to_string(),
         // The link is in every name: what the authorization server lists by name and owner is this resource then, and never one that was there before, with
         // what its owner has granted on that.
-        name: creation.name.as_ref().map_or_else(|| format!("share {link}"), |name| format!("{name} ({link})")),
+        name: creation.name.as_ref().map_or_else(|| format!("share {link}"), |name| format!("{} ({link})", shortened(name))),
         kind: creation.kind.as_ref().map(ToString::to_string),
         icon_uri: None,
         scopes: scopes.iter().map(|scope| scope.0.to_string()).collect(),
@@ -166,4 +169,9 @@ fn resource(config: &Config, creation: &Creation, place: &Place, owner: &str, li
         path: Some(place.path.clone()),
         owner: owner.to_owned(),
     })
+}
+
+/// A name, or as much of it as may stand before the link.
+fn shortened(name: &str) -> &str {
+    name.char_indices().nth(MOST_OF_NAME).map_or(name, |(end, _)| name.split_at(end).0)
 }

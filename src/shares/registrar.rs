@@ -3,7 +3,8 @@
 //! A record is wanted before the server is asked, and registered when it has answered; unwanted before the server is told to delete, and removed when it has.
 //! What is left half done, because the server gave no answer or this process was killed, is finished here, in the background: a wanted resource that the
 //! server lists by name and owner is that one, and is registered anew only if it lists none. So a name is one of a kind for its owner: the server was asked
-//! whether it has one before the record was written.
+//! whether it has one before the record was written. Where a server does not say whose a resource is, what it lists is a record's only if no other record
+//! could mean it, and no two records ever have one id.
 //!
 //! One task at a time has a share. After a call that got no answer the share is left alone for a while, for the server may be about to do what it was asked.
 
@@ -39,6 +40,9 @@ pub enum Trouble {
     /// The owner has a resource of that name.
     #[error("the owner has a resource of this name")]
     NameTaken,
+    /// The server has a resource of that name, and does not say whether it is this record's or another one's.
+    #[error("the authorization server has a resource of this name, and whose it is cannot be told")]
+    Ambiguous,
     /// The owner has as many as one may have.
     #[error("the owner has too many shares")]
     TooMany,
@@ -75,6 +79,15 @@ impl From<AskError> for Trouble {
     }
 }
 
+/// Whether the next call to the same server would fare no better. What it answers, with whatever status, is about one resource.
+fn silences(error: &AskError) -> bool {
+    match error {
+        AskError::Timeout | AskError::Unreachable(_) | AskError::Resting | AskError::Busy => true,
+        AskError::NoPat(cause) => silences(cause),
+        _ => false,
+    }
+}
+
 /// Registers and unregisters. Lives on the control thread.
 pub struct Registrar {
     store: Store,
@@ -91,7 +104,11 @@ pub struct Registrar {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Held {
     Link(String),
-    Name { owner: String, name: String },
+    /// Without an owner where the server may not tell owners apart.
+    Name {
+        owner: Option<String>,
+        name: String,
+    },
 }
 
 /// Something is held until this is dropped.
@@ -156,16 +173,19 @@ impl Registrar {
         self.hold(Held::Link(resource.link.clone().unwrap_or_default()))
     }
 
-    fn hold_name(self: &Rc<Self>, owner: &str, name: &str) -> Result<Hold, Trouble> {
-        self.hold(Held::Name { owner: owner.to_owned(), name: name.to_owned() }).ok_or(Trouble::NameTaken)
+    async fn hold_name(self: &Rc<Self>, server: &Server, resource: &Resource) -> Result<Hold, Trouble> {
+        let everybodys = server.may_hide_owners(patience(server)).await?;
+        let owner = Some(resource.owner.clone()).filter(|_| !everybodys);
+        self.hold(Held::Name { owner, name: resource.name.clone() }).ok_or(Trouble::NameTaken)
     }
 
     /// Registers a new share. It is wanted still where the server gave no answer to the registration itself, which then goes on in the background.
     ///
     /// # Errors
-    /// Nothing was registered, and there is no record.
+    /// Nothing was registered, and there is no record; or the records failed, and what is there of it is settled in the background.
     pub async fn create(self: Rc<Self>, server: Rc<Server>, resource: Resource, most: u64) -> Result<ResourceRecord, Trouble> {
-        let _name = self.hold_name(&resource.owner, &resource.name)?;
+        resource.check()?;
+        let _name = self.hold_name(&server, &resource).await?;
         let Some(hold) = self.hold_link(&resource) else { return Err(Trouble::PathTaken) };
         let (issuer, owner) = (&resource.authorization_server, &resource.owner);
         if self.store.count_of(issuer, owner).await? >= most {
@@ -173,7 +193,7 @@ impl Registrar {
         }
         let declared = declared(&server, &resource);
         self.unused(&server, &declared).await?;
-        let key = self.store.want(&resource).await.map_err(taken)?;
+        let key = self.store.want_one_of(&resource, most).await.map_err(taken)?;
         self.register(&server, key, &declared, hold, |_| false).await
     }
 
@@ -184,10 +204,7 @@ impl Registrar {
     /// Nothing was registered, and there is no record of it.
     pub async fn follow(self: Rc<Self>, server: Rc<Server>, resource: Resource, most: u64) -> Result<ResourceRecord, Trouble> {
         let Some(hold) = self.hold_link(&resource) else { return Err(Trouble::PathTaken) };
-        if self.store.count_of(&resource.authorization_server, &resource.owner).await? >= most {
-            return Err(Trouble::TooMany);
-        }
-        let key = self.store.want(&resource).await.map_err(taken)?;
+        let key = self.store.want_one_of(&resource, most).await.map_err(taken)?;
         self.register(&server, key, &declared(&server, &resource), hold, needs_consent).await
     }
 
@@ -203,7 +220,18 @@ impl Registrar {
         let later =
             |error: &AskError| tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
         match server.register_new(declared, patience(server)).await {
-            Ok(created) => self.keep(key, &created).await?,
+            Ok(created) => match self.keep(key, &created).await {
+                // Whatever the server has registered there is another record's, and was it before.
+                Err(Trouble::NameTaken) => {
+                    self.store.remove(key).await?;
+                    return Err(Trouble::NameTaken);
+                }
+                Err(trouble) => {
+                    self.left.notify_one();
+                    return Err(trouble);
+                }
+                Ok(()) => {}
+            },
             Err(error) if waits(&error) => {
                 later(&error);
                 spawn_local(hold.linger());
@@ -222,11 +250,16 @@ impl Registrar {
         self.store.resource(key).await?.ok_or(Trouble::Gone)
     }
 
-    /// That the owner has nothing of this name, in the records and at the server.
+    /// That the owner has nothing of this name, in the records and at the server; nor another owner's record that the server could take for it.
     async fn unused(&self, server: &Server, declared: &Declared) -> Result<(), Trouble> {
         let key = &declared.key;
         let owner = key.owner.as_deref().unwrap_or_default();
-        let here = self.store.resource_named(&server.config().issuer, owner, &key.name).await?;
+        let issuer = &server.config().issuer;
+        let here = self.store.resource_named(issuer, owner, &key.name).await?;
+        let everybodys = server.may_hide_owners(patience(server)).await?;
+        if everybodys && self.store.namesakes(issuer, &key.name, 1).await?.iter().any(|record| id_of(record).is_none()) {
+            return Err(Trouble::NameTaken);
+        }
         if here.is_some() || server.known_as(key, patience(server)).await?.is_some() {
             return Err(Trouble::NameTaken);
         }
@@ -240,6 +273,7 @@ impl Registrar {
                 self.left.notify_one();
                 Err(Trouble::Gone)
             }
+            Err(StoreError::Taken) => Err(Trouble::NameTaken),
             other => Ok(other?),
         }
     }
@@ -288,8 +322,9 @@ impl Registrar {
         let resource = Resource { name, scopes, ..record.resource.clone() };
         let Some(_hold) = self.hold_link(&resource) else { return Err(Trouble::NotSettled) };
         let Some(server) = self.server(&resource.authorization_server) else { return Err(Trouble::Gone) };
+        resource.check()?;
         let declared = declared(&server, &resource);
-        let _name = self.hold_name(&resource.owner, &resource.name)?;
+        let _name = self.hold_name(&server, &resource).await?;
         if resource.name != record.resource.name {
             self.unused(&server, &declared).await?;
         }
@@ -337,7 +372,7 @@ impl Registrar {
                     Err(trouble) => {
                         all = false;
                         tracing::debug!(error = %trouble, owner = record.resource.owner, "a share is still half done");
-                        if matches!(trouble, Trouble::Unreachable(_)) {
+                        if matches!(&trouble, Trouble::Unreachable(error) if silences(error)) {
                             silent.insert(record.resource.authorization_server);
                         }
                     }
@@ -355,6 +390,26 @@ impl Registrar {
         }
     }
 
+    /// What the server has of a record that has no id, if it is this one's.
+    ///
+    /// # Errors
+    /// [`Trouble::NameTaken`]: it is another record's. [`Trouble::Ambiguous`]: it may be.
+    async fn known(&self, server: &Server, record: &ResourceRecord, declared: &Declared) -> Result<Option<Created>, Trouble> {
+        let Some(known) = server.known_as(&declared.key, patience(server)).await? else { return Ok(None) };
+        let issuer = &record.resource.authorization_server;
+        if self.store.is_anothers(issuer, record.key, &known.id.0).await? {
+            return Err(Trouble::NameTaken);
+        }
+        if !known.is_owners {
+            // Two: this one, and another that has no id either.
+            let namesakes = self.store.namesakes(issuer, &record.resource.name, 2).await?;
+            if namesakes.iter().any(|other| other.key != record.key && id_of(other).is_none()) {
+                return Err(Trouble::Ambiguous);
+            }
+        }
+        Ok(Some(known))
+    }
+
     /// Finishes one record, which the caller holds. False: its server is not configured any more.
     async fn settle(&self, record: &ResourceRecord) -> Result<bool, Trouble> {
         let Some(server) = self.server(&record.resource.authorization_server) else { return Ok(false) };
@@ -362,7 +417,7 @@ impl Registrar {
         match &record.state {
             State::Registered { .. } => {}
             State::Wanted => {
-                let created = match server.known_as(&declared.key, patience(&server)).await? {
+                let created = match self.known(&server, record, &declared).await? {
                     Some(known) => known,
                     None => server.register_new(&declared, patience(&server)).await?,
                 };
@@ -372,7 +427,11 @@ impl Registrar {
             State::Unwanted { resource_id } => {
                 let id = match resource_id {
                     Some(id) => Some(ResourceId(id.as_str().into())),
-                    None => server.known_as(&declared.key, patience(&server)).await?.map(|known| known.id),
+                    None => match self.known(&server, record, &declared).await {
+                        // What the server has of this name is another record's, so it has nothing of this one.
+                        Err(Trouble::NameTaken) => None,
+                        other => other?.map(|known| known.id),
+                    },
                 };
                 if let Some(id) = id {
                     server.delete(owner, &id, patience(&server)).await?;
@@ -381,6 +440,13 @@ impl Registrar {
             }
         }
         Ok(true)
+    }
+}
+
+fn id_of(record: &ResourceRecord) -> Option<&str> {
+    match &record.state {
+        State::Registered { resource_id, .. } | State::Unwanted { resource_id: Some(resource_id) } => Some(resource_id),
+        State::Wanted | State::Unwanted { resource_id: None } => None,
     }
 }
 
@@ -404,7 +470,11 @@ fn patience(server: &Server) -> Instant {
 }
 
 fn taken(error: StoreError) -> Trouble {
-    if matches!(error, StoreError::Taken) { Trouble::PathTaken } else { error.into() }
+    match error {
+        StoreError::Taken => Trouble::PathTaken,
+        StoreError::TooMany => Trouble::TooMany,
+        other => other.into(),
+    }
 }
 
 fn gone(error: StoreError) -> Trouble {

@@ -72,9 +72,12 @@ pub enum StoreError {
         /// What was read.
         what: &'static str,
     },
-    /// Another record has the path or the link.
-    #[error("another record has this path or this link")]
+    /// Another record has the path or the link, or is what the authorization server calls so.
+    #[error("another record has this path, this link or this id")]
     Taken,
+    /// The owner has as many records as one may have.
+    #[error("the owner has as many records as one may have")]
+    TooMany,
     /// There is no such record, or not in that state.
     #[error("there is no such record in this state")]
     Absent,

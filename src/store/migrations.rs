@@ -54,6 +54,14 @@ CREATE INDEX resource_credential ON resource (credential);
     "
 ALTER TABLE credential ADD COLUMN grantee TEXT NOT NULL DEFAULT '';
 ",
+    // Records that had one resource between them: whose it is nobody knows here, so all of them are closed, and registered anew if the server can tell.
+    "
+UPDATE resource SET state = CASE state WHEN 'registered' THEN 'wanted' ELSE state END, resource_id = NULL, user_access_policy_uri = NULL
+WHERE resource_id IS NOT NULL AND (authorization_server, resource_id) IN
+    (SELECT authorization_server, resource_id FROM resource WHERE resource_id IS NOT NULL GROUP BY authorization_server, resource_id HAVING count(*) > 1);
+CREATE UNIQUE INDEX resource_id ON resource (authorization_server, resource_id);
+CREATE INDEX resource_name ON resource (authorization_server, name);
+",
 ];
 
 /// The schema of the file that is open. An empty file has none.

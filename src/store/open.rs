@@ -119,6 +119,18 @@ impl Store {
     /// # Errors
     /// [`StoreError::Taken`]: a record has the path or the link already. [`StoreError::Full`].
     pub async fn want(&self, resource: &Resource) -> Result<ResourceKey, StoreError> {
+        self.insert(resource, None).await
+    }
+
+    /// The same, where an owner has `most` records at an authorization server at most.
+    ///
+    /// # Errors
+    /// [`StoreError::TooMany`], besides.
+    pub async fn want_one_of(&self, resource: &Resource, most: u64) -> Result<ResourceKey, StoreError> {
+        self.insert(resource, Some(most)).await
+    }
+
+    async fn insert(&self, resource: &Resource, most: Option<u64>) -> Result<ResourceKey, StoreError> {
         resource.check()?;
         let (inner, resource) = (Arc::clone(&self.inner), resource.clone());
         finish(async move {
@@ -127,7 +139,7 @@ impl Store {
             if octets > MOST_OCTETS {
                 return Err(StoreError::Full);
             }
-            let key = resources::insert(database.connection()?, &resource).await?;
+            let key = resources::insert(database.connection()?, &resource, most).await?;
             database.octets = octets;
             Ok(key)
         })
@@ -137,7 +149,7 @@ impl Store {
     /// Writes down what the authorization server calls a wanted resource. From now on it is in the view. To say the same again is no mistake.
     ///
     /// # Errors
-    /// [`StoreError::Absent`]: no such record is wanted.
+    /// [`StoreError::Absent`]: no such record is wanted. [`StoreError::Taken`]: another record of this authorization server has the id.
     pub async fn registered(&self, key: ResourceKey, resource_id: &str, policy_uri: Option<&str>) -> Result<(), StoreError> {
         let (resource_id, policy_uri) = (resource_id.to_owned(), policy_uri.map(str::to_owned));
         if resource_id.is_empty() || resource_id.len() > LONGEST_ID {
@@ -220,6 +232,22 @@ impl Store {
     /// It cannot be read.
     pub async fn resource_named(&self, authorization_server: &str, owner: &str, name: &str) -> Result<Option<ResourceRecord>, StoreError> {
         self.one(Found::Name(authorization_server, owner, name)).await
+    }
+
+    /// Whether another record than this one, of whatever state, has this id at an authorization server.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn is_anothers(&self, authorization_server: &str, key: ResourceKey, resource_id: &str) -> Result<bool, StoreError> {
+        resources::others(self.inner.database.lock().await.connection()?, authorization_server, key, resource_id).await
+    }
+
+    /// The records with this name at an authorization server, whoever owns them and in whatever state; those first that have no id yet. At most `most`.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn namesakes(&self, authorization_server: &str, name: &str, most: u32) -> Result<Vec<ResourceRecord>, StoreError> {
+        resources::namesakes(self.inner.database.lock().await.connection()?, authorization_server, name, most).await
     }
 
     /// How many records an owner has at an authorization server, in whatever state.

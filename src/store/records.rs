@@ -11,6 +11,8 @@ use crate::secret::Secret;
 
 /// Octets of one text of a record.
 const LONGEST: usize = 8 * 1024;
+/// Characters of what an authorization server shows of a resource: Keycloak keeps no more.
+const LONGEST_SHOWN: usize = 255;
 /// Octets of a link id.
 const LONGEST_LINK: usize = 128;
 /// Scopes of one resource.
@@ -96,7 +98,11 @@ pub struct Credential {
 }
 
 impl Resource {
-    pub(super) fn check(&self) -> Result<(), StoreError> {
+    /// Whether it can be kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Unfit`]: it cannot; nobody need be asked to register it.
+    pub fn check(&self) -> Result<(), StoreError> {
         let unfit = |what| Err(StoreError::Unfit(what));
         if self.path.is_none() && self.link.is_none() {
             return unfit("path and link are missing");
@@ -109,9 +115,9 @@ impl Resource {
         }
         fits("authorization server", Some(&self.authorization_server))?;
         fits("owner", Some(&self.owner))?;
-        fits("name", Some(&self.name))?;
-        fits("type", self.kind.as_ref())?;
-        fits("icon_uri", self.icon_uri.as_ref())?;
+        shown("name", Some(&self.name))?;
+        shown("type", self.kind.as_ref())?;
+        shown("icon_uri", self.icon_uri.as_ref())?;
         fits("upstream location", Some(&self.upstream))?;
         if self.scopes.len() > MOST_SCOPES {
             return unfit("scopes are too many");
@@ -133,6 +139,14 @@ pub(super) fn fits(what: &'static str, text: Option<&String>) -> Result<(), Stor
         Some(text) if text.is_empty() || text.len() > LONGEST => Err(StoreError::Unfit(what)),
         _ => Ok(()),
     }
+}
+
+/// The same for what people are shown.
+fn shown(what: &'static str, text: Option<&String>) -> Result<(), StoreError> {
+    if text.is_some_and(|text| text.chars().count() > LONGEST_SHOWN) {
+        return Err(StoreError::Unfit(what));
+    }
+    fits(what, text)
 }
 
 /// Whichever opt-ins the route has: what counts is that the path has one spelling.

@@ -36,7 +36,8 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(View, u64
     Ok((view.finish(), octets))
 }
 
-pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resource) -> Result<ResourceKey, StoreError> {
+/// Unless the owner has `most` records there already.
+pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resource, most: Option<u64>) -> Result<ResourceKey, StoreError> {
     let Resource { authorization_server, path, link, owner, name, kind, icon_uri, scopes, upstream, credential } = resource;
     let scopes = serde_json::to_string(scopes).map_err(|_| StoreError::Unfit("scopes"))?;
     let insert = sqlx::query(
@@ -46,6 +47,11 @@ pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resourc
     let insert = insert.bind(authorization_server).bind(path).bind(link).bind(owner).bind(name).bind(kind).bind(icon_uri);
     let inserted = insert.bind(scopes).bind(upstream).bind(credential.map(|key| key.0));
     let mut transaction = begin(connection).await?;
+    if let Some(most) = most
+        && count(&mut transaction, authorization_server, owner).await? >= most
+    {
+        return Err(StoreError::TooMany);
+    }
     let inserted = inserted.execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(ResourceKey(inserted.last_insert_rowid()))
@@ -112,6 +118,19 @@ pub(super) async fn count(connection: &mut SqliteConnection, server: &str, owner
     let query = sqlx::query("SELECT count(*) FROM resource WHERE authorization_server = ? AND owner = ?");
     let count: i64 = query.bind(server).bind(owner).fetch_one(connection).await?.try_get(0)?;
     Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// Whether a record but this one has that id at that authorization server.
+pub(super) async fn others(connection: &mut SqliteConnection, server: &str, key: ResourceKey, id: &str) -> Result<bool, StoreError> {
+    let query = sqlx::query("SELECT EXISTS (SELECT 1 FROM resource WHERE authorization_server = ? AND resource_id = ? AND record <> ?)");
+    Ok(query.bind(server).bind(id).bind(key.0).fetch_one(connection).await?.try_get(0)?)
+}
+
+/// Those that have no id yet come first.
+pub(super) async fn namesakes(connection: &mut SqliteConnection, server: &str, name: &str, most: u32) -> Result<Vec<ResourceRecord>, StoreError> {
+    let query = sqlx::query("SELECT * FROM resource WHERE authorization_server = ? AND name = ? ORDER BY resource_id IS NOT NULL, record LIMIT ?");
+    let rows = query.bind(server).bind(name).bind(most).fetch_all(connection).await?;
+    rows.iter().map(record).collect()
 }
 
 /// Another name and other scopes for a registered resource: how it was, and how it is.

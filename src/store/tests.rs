@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::migrations::{MIGRATIONS, migrate, schema};
 use super::open::{MOST_OCTETS, weight};
-use super::{Config, Key, Resource, Store, StoreError};
+use super::{Config, Key, Resource, State, Store, StoreError};
 use crate::secret::Secret;
 
 const FIRST: &str = "CREATE TABLE a (x INTEGER); CREATE TABLE b (x INTEGER)";
@@ -87,7 +87,32 @@ async fn the_schema_that_was_released_stays_as_it_is() {
     use aws_lc_rs::digest::{SHA256, digest};
     let digests: Vec<String> =
         MIGRATIONS.iter().map(|step| digest(&SHA256, step.as_bytes()).as_ref().iter().take(4).map(|octet| format!("{octet:02x}")).collect()).collect();
-    assert_eq!(digests, ["f188bf66", "f3e366ef"], "a step that files have made is not changed: add another one");
+    assert_eq!(digests, ["f188bf66", "f3e366ef", "2fafdfa0"], "a step that files have made is not changed: add another one");
+}
+
+#[tokio::test]
+async fn records_that_have_one_resource_between_them_are_closed() {
+    let world = World::new();
+    let mut options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.file()).create_if_missing(true);
+    options = options.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal);
+    let mut connection = options.connect().await.expect("a database");
+    migrate(&mut connection, 0, MIGRATIONS.split_at(2).0).await.expect("as it was");
+    let rows = "INSERT INTO resource (state, authorization_server, path, resource_id, owner, name, scopes, upstream) VALUES
+        ('registered', 'https://id.example.org', '/alice', 'x', 'alice', 'Vacation', '[]', 'content'),
+        ('registered', 'https://id.example.org', '/bob', 'x', 'bob', 'Vacation', '[]', 'content'),
+        ('registered', 'https://id.example.org', '/carol', 'y', 'carol', 'Vacation', '[]', 'content'),
+        ('unwanted', 'https://other.example.org', '/alice', 'x', 'alice', 'Vacation', '[]', 'content')";
+    connection.execute(rows).await.expect("rows");
+    sqlx::Connection::close(connection).await.expect("closed");
+    #[cfg(unix)]
+    std::fs::set_permissions(world.file(), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("a mode");
+
+    let store = world.store().await;
+
+    let there = |path: &str| store.view().by_path("https://id.example.org", path).map(|known| known.resource_id.to_string());
+    assert_eq!((there("/alice"), there("/bob"), there("/carol").as_deref()), (None, None, Some("y")));
+    let states: Vec<State> = store.unsettled(None, 9).await.expect("read").into_iter().map(|record| record.state).collect();
+    assert_eq!(states, [State::Wanted, State::Wanted, State::Unwanted { resource_id: Some("x".into()) }]);
 }
 
 #[tokio::test]

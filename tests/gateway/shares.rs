@@ -1,5 +1,7 @@
 //! The shares API from outside: what owners register by it, what requests get then, and what is closed.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use uma_gateway::demo::Gate;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
@@ -283,6 +285,143 @@ async fn a_registration_without_an_answer_goes_on_and_is_made_once() {
     assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())], "once");
     assert_eq!(registered["resource_id"].as_str(), world.control().resource_id("Notes").as_deref());
     assert_eq!(world.get(NOTES).await.status(), 401);
+}
+
+/// What the registration does that comes after the look whether the name is free: the server's list, and the one description on it.
+fn fails_at_registration(world: &World, fault: Fault) {
+    world.control().fail_next(Endpoint::ResourceSet, 2, Fault::late(Duration::ZERO));
+    world.control().fail_next(Endpoint::ResourceSet, 1, fault);
+}
+
+async fn is_registered(world: &World, target: &str, token: &str) -> Value {
+    let share = async || Some(world.api("GET", target, token, &Value::Null).await.json()).filter(|share| share["state"] == "registered");
+    until("it is registered", share).await
+}
+
+#[tokio::test]
+async fn two_owners_never_have_one_resource_though_the_server_has_one_of_a_name() {
+    let world = start(Setup::default().shares()).await;
+    world.control().one_of_a_name(true);
+    world.control().fail(Endpoint::ResourceSet, Fault::late(Duration::from_millis(200)));
+    let (alice, bob) = (world.owner("alice"), world.owner("bob"));
+    let wish = |owner: &str| json!({ "path": format!("/users/{owner}/x"), "name": "Vacation" });
+    let (of_alice, of_bob) = (wish("alice"), wish("bob"));
+
+    let (one, two) = tokio::join!(world.api("POST", "/shares", &alice, &of_alice), world.api("POST", "/shares", &bob, &of_bob));
+
+    let mut statuses = [one.status, two.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409], "{} {}", one.text(), two.text());
+    world.control().heal(Endpoint::ResourceSet);
+    for (token, wish) in [(&alice, &of_alice), (&bob, &of_bob)] {
+        assert_eq!(world.api("POST", "/shares", token, wish).await.status, 409, "one has it, and its path");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_about_to_be_registered_is_nobody_elses_where_the_server_has_one_of_a_name() {
+    let world = start(Setup::default().shares()).await;
+    world.control().one_of_a_name(true);
+    let (alice, bob) = (world.owner("alice"), world.owner("bob"));
+    fails_at_registration(&world, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Vacation" })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+
+    let theirs = world.api("POST", "/shares", &bob, &json!({ "path": "/users/bob/x", "name": "Vacation" })).await;
+
+    assert_eq!(theirs.status, 409, "{}", theirs.text());
+    let share = is_registered(&world, &format!("/shares/{}", id(&answer.json())), &alice).await;
+    assert_eq!(share["resource_id"].as_str(), world.control().resource_id("Vacation").as_deref());
+    assert_eq!(world.listed(), [("alice".to_owned(), "Vacation".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_another_owner_has_is_neither_taken_nor_deleted_because_of_its_name() {
+    let world = start(Setup::default().shares()).await;
+    world.control().one_of_a_name(true);
+    let (alice, bob) = (world.owner("alice"), world.owner("bob"));
+    let theirs = world.shared(&bob, json!({ "path": "/users/bob/x", "name": "Photos" })).await;
+    // A description more than there is without Bob's.
+    world.control().fail_next(Endpoint::ResourceSet, 1, Fault::late(Duration::ZERO));
+    fails_at_registration(&world, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Trip" })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    // Somebody gives Bob's resource the name that Alice's is to have.
+    world.control().register_with_id(resource_id(&theirs), "bob", "Trip", &["view", "edit"]);
+    world.control().reset_calls();
+
+    // The list, two descriptions, and that of the name once more.
+    world.control().called(Endpoint::ResourceSet, 4).await;
+    let target = format!("/shares/{}", id(&answer.json()));
+    let withdrawn = world.api("DELETE", &target, &alice, &Value::Null).await;
+
+    assert!(matches!(withdrawn.status, 202 | 204), "{}", withdrawn.text());
+    until("Alice's path is free", async || {
+        Some(world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Other" })).await).filter(|answer| answer.status == 201)
+    })
+    .await;
+    let mut listed = world.listed();
+    listed.sort();
+    assert_eq!(listed, [("alice".to_owned(), "Other".to_owned()), ("bob".to_owned(), "Trip".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_a_server_fails_at_holds_up_nothing_else() {
+    let world = start(Setup::default().keycloak().shares()).await;
+    let stuck = world.api("POST", "/shares", KEY, &json!({ "path": "/site/x", "owner": "nobody" })).await;
+    assert_eq!(stuck.status, 202, "this server answers 500 to an owner whom it does not know: {}", stuck.text());
+    let alice = world.owner("alice");
+    world.control().fail(Endpoint::ResourceSet, Fault::without("_id"));
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    world.control().heal(Endpoint::ResourceSet);
+    is_registered(&world, &format!("/shares/{}", id(&answer.json())), &alice).await;
+    assert_eq!(world.api("DELETE", &format!("/shares/{}", id(&stuck.json())), KEY, &Value::Null).await.status, 204);
+}
+
+#[tokio::test]
+async fn what_the_records_refuse_the_server_does_not_hear_of() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
+    let target = format!("/shares/{}", id(&share));
+    let long = "ä".repeat(256);
+    for name in ["", &long] {
+        assert_eq!(world.api("PATCH", &target, &alice, &json!({ "name": name, "scopes": ["view"] })).await.status, 422, "{name}");
+        assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())]);
+    }
+    assert_eq!(world.api("GET", &target, &alice, &Value::Null).await.json(), share);
+    for member in ["name", "type", "icon_uri"] {
+        let answer = world.api("POST", "/shares", &alice, &json!({ "path": "/users/alice/x", member: long })).await;
+        assert_eq!(answer.status, 422, "{member}: {}", answer.text());
+    }
+    world.shared(&alice, json!({ "path": "/users/alice/x", "name": "ä".repeat(255) })).await;
+}
+
+#[tokio::test]
+async fn who_shares_at_once_has_no_more_than_one_may_have() {
+    let world = start(Setup::default().shares_of(2)).await;
+    let alice = world.owner("alice");
+    world.control().fail(Endpoint::ResourceSet, Fault::late(Duration::from_millis(100)));
+    let wishes: Vec<Value> = (0..5).map(|number| json!({ "path": format!("/users/alice/{number}") })).collect();
+    let posts = wishes.iter().map(|wish| world.api("POST", "/shares", &alice, wish));
+    let mut statuses: Vec<u16> = futures_util::future::join_all(posts).await.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!((statuses, world.listed().len()), (vec![201, 201, 403, 403, 403], 2));
+}
+
+#[tokio::test]
+async fn a_share_whose_registration_could_not_be_written_is_settled_afterwards() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    // An id that is longer than any that is kept.
+    let long = json!("x".repeat(600));
+    fails_at_registration(&world, Fault::member("_id", long));
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Notes" })).await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let share = world.api("GET", "/shares", &alice, &Value::Null).await.json()["shares"][0].clone();
+    is_registered(&world, &format!("/shares/{}", id(&share)), &alice).await;
+    assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())], "once");
 }
 
 #[tokio::test]

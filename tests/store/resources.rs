@@ -87,6 +87,21 @@ async fn a_path_and_a_link_have_one_record() {
 }
 
 #[tokio::test]
+async fn what_the_server_calls_a_resource_has_one_record() {
+    let world = World::new();
+    let store = world.store().await;
+    let (one, two) = (store.want(&album(1)).await.expect("wanted"), store.want(&album(2)).await.expect("wanted"));
+    store.registered(one, "id-1", None).await.expect("registered");
+    assert!(matches!(store.registered(two, "id-1", None).await, Err(StoreError::Taken)), "it is the other one's");
+    assert_eq!(store.resource(two).await.expect("read").expect("there").state, State::Wanted);
+    assert_eq!(store.view().by_path(SERVER, "/albums/2"), None);
+    store.unwant(one).await.expect("unwanted");
+    assert!(matches!(store.registered(two, "id-1", None).await, Err(StoreError::Taken)), "it is about to be deleted there");
+    let elsewhere = store.want(&Resource { authorization_server: "https://other.example.org".into(), ..album(3) }).await.expect("wanted");
+    store.registered(elsewhere, "id-1", None).await.expect("another server's");
+}
+
+#[tokio::test]
 async fn what_is_not_in_that_state_is_left_alone() {
     let world = World::new();
     let store = world.store().await;

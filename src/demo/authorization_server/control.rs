@@ -307,6 +307,12 @@ impl Control {
         self.state(|state| state.settings.upgrade_in_place = keeps);
     }
 
+    /// Whether a resource is one of its name, whoever owns it: who registers the name again takes the place of what had it, under the same id, and no
+    /// description says whose it is (the Keycloak of 2016).
+    pub fn one_of_a_name(&self, only: bool) {
+        self.state(|state| state.settings.one_of_a_name = only);
+    }
+
     /// Sets the server's clock so many seconds ahead (or back) of the real one. `Date`, times in tokens and their ends follow it.
     pub fn set_clock(&self, seconds_ahead: i64) {
         self.state(|state| state.clock_offset = seconds_ahead);

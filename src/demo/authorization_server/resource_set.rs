@@ -73,7 +73,10 @@ impl State {
                 return Err(Answer::error(StatusCode::CONFLICT, "invalid_request", "Resource with name already exists."));
             }
         }
-        let id = self.add_resource(&owner, &protector.client, description);
+        let id = match self.of_that_name(&description) {
+            Some(id) => id,
+            None => self.add_resource(&owner, &protector.client, description),
+        };
         let body = match self.resources.get(&id) {
             Some(resource) if self.keycloak() => self.describe(resource),
             _ => json!({ "_id": id, "user_access_policy_uri": format!("{}/", self.issuer) }),
@@ -85,6 +88,15 @@ impl State {
             Some(location) => answer.with(LOCATION, location),
             None => answer,
         })
+    }
+
+    /// The resource whose place a description takes, where resources are one of a name.
+    fn of_that_name(&mut self, description: &Map<String, Value>) -> Option<String> {
+        let name = description.get("name").and_then(Value::as_str).filter(|_| self.settings.one_of_a_name)?;
+        let known = self.resources.values_mut().find(|resource| resource.name() == name)?;
+        known.scopes = scopes_of(description).unwrap_or_default();
+        known.description.clone_from(description);
+        Some(known.id.clone())
     }
 
     /// Keeps a resource and gives its id.
@@ -168,6 +180,9 @@ impl State {
             description.insert("resource_scopes".into(), resource.scopes.clone().into());
             description.insert("owner".into(), resource.owner.clone().into());
             description.insert("user_access_policy_uri".into(), format!("{}/", self.issuer).into());
+        }
+        if self.settings.one_of_a_name {
+            description.remove("owner");
         }
         description.into()
     }

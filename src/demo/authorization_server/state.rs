@@ -55,6 +55,8 @@ pub(super) struct Settings {
     /// What happens to a request that no share covers: asked of the owner, polled after so many seconds; or denied.
     pub ask_owner: Option<u64>,
     pub upgrade_in_place: bool,
+    /// A resource is one of its name, whoever owns it, and no description says whose it is.
+    pub one_of_a_name: bool,
 }
 
 pub(super) struct User {
@@ -171,6 +173,7 @@ impl State {
             client_may_introspect: keycloak || options.kind == Kind::OpenAm || options.client_may_introspect,
             ask_owner: None,
             upgrade_in_place: false,
+            one_of_a_name: false,
         };
         let loopback = vec!["http://127.0.0.1".to_owned(), "http://[::1]".to_owned()];
         let redirects = loopback.clone();
