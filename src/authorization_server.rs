@@ -23,6 +23,7 @@ mod survey;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod uris;
 
 pub use config::{Audience, ClientCredentials, Config, Lenient, Owner, PatSource, ProfileChoice, ServerIdentity, Uma10};
 pub use discovery::{Endpoint, Metadata};
@@ -35,6 +36,7 @@ pub use pat::Held;
 pub use profile::{PatOwners, Profile};
 pub use resources::{Created, Declared, Description, Reconciled, ResourceKey, Resources, Seen};
 pub use server::{CONCURRENT_CALLS, Introspected, Server, TicketError};
+pub use uris::{Located, PathResource, UriKey};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use introspection::{granted as granted_by, read as read_introspection};

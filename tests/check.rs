@@ -110,6 +110,24 @@ async fn name_misspelt() {
 }
 
 #[tokio::test]
+async fn a_pattern_that_the_server_does_not_find() {
+    let by_path = VACATION.replace("{ name: Alice vacation, owner: alice }", "{ uris: true }");
+    let mut world = World::keycloak().await;
+    world.setup.routes = by_path.clone();
+    world.control().register_with_uris("alice", "albums", &["view"], &["/albums/{id}", "/albums/*", "/albums/plan.txt"]);
+    world.control().register_with_uris("content-gateway", "all", &["view"], &["/{id}"]);
+    world.check().await.only(
+        "warn keycloak: the pattern /albums/{id} of \"albums\" of alice is not found: the server matches patterns of content-gateway only → write each path, or folders as /folder/*; until then requests there get 404, or what is wanted for a folder above",
+    );
+
+    let mut world = World::new().await;
+    world.setup.routes = by_path;
+    world.check().await.only(
+        "FAIL keycloak: it finds no resource by its `uris`, as line 13 wants it to: only Keycloak does → name the resource by `name` and `owner`, or by `id`",
+    );
+}
+
+#[tokio::test]
 async fn scope_missing() {
     let mut world = World::new().await;
     world.setup.routes = VACATION.replace("[edit]", "[edit, delete]");

@@ -13,5 +13,6 @@ mod keycloak {
     mod sequence;
     mod sharing;
     mod tokens;
+    mod uris;
     mod withdrawal;
 }

@@ -152,7 +152,7 @@ fn wanted(config: &config::Gateway) -> BTreeMap<ServerIdentity, Vec<Wanted>> {
     for route in &config.routes {
         let Access::Protect(protect) = &route.access else { continue };
         let Some((key, declared)) = fixed(protect) else { continue };
-        let scopes: Vec<Scope> = protect.scopes.methods.iter().flat_map(|(_, scopes, _)| scopes.iter().cloned()).collect();
+        let scopes: Vec<Scope> = protect.scopes.wanted().cloned().collect();
         let list = all.entry(protect.server.identity).or_default();
         match list.iter_mut().find(|known| known.key == key) {
             Some(known) => known.scopes.extend(scopes.into_iter().filter(|scope| !known.scopes.contains(scope)).collect::<Vec<_>>()),
@@ -165,7 +165,7 @@ fn wanted(config: &config::Gateway) -> BTreeMap<ServerIdentity, Vec<Wanted>> {
 /// The resource of a route, and that it is declared; `None`: it needs a path, or is named by its id.
 pub(super) fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)> {
     let (name, owner) = match &protect.resource {
-        ResourceChoice::Token | ResourceChoice::Id { .. } | ResourceChoice::Shared { .. } => return None,
+        ResourceChoice::Token | ResourceChoice::Id { .. } | ResourceChoice::Shared { .. } | ResourceChoice::Uris => return None,
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => (name, owner),
     };
     let owner = match owner {

@@ -36,6 +36,8 @@ pub struct Profile {
     pub(super) resource_names: &'static [&'static str],
     /// How resources are found.
     pub(super) search: Search,
+    /// Whether resources are found by the paths in their `uris`.
+    pub finds_uris: bool,
     /// The members of a description that an update may send besides name and scopes; `None`: all that the server told.
     pub(super) updates: Option<&'static [&'static str]>,
     /// Whether an update has to say by `If-Match` that it means what is there.
@@ -159,6 +161,7 @@ impl Profile {
         asks_in_array: false,
         resource_names: &["resource_id", "rsid"],
         search: Search::Reading,
+        finds_uris: false,
         updates: None,
         if_match: false,
         reads_payload: false,
@@ -175,6 +178,7 @@ impl Profile {
         introspector: Introspector::Client,
         asks_in_array: true,
         search: Search::Query,
+        finds_uris: true,
         reads_payload: true,
         live_decision: Some(Live::Permissions),
         ..*Self::UMA2
@@ -192,6 +196,7 @@ impl Profile {
         asks_in_array: false,
         resource_names: &["resource_set_id", "resource_id", "rsid"],
         search: Search::Filter,
+        finds_uris: false,
         updates: Some(UMA1_MEMBERS),
         live_decision: Some(Live::Entitlement),
         audience_is_client: true,

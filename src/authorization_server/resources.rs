@@ -13,12 +13,13 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
-use super::config::ServerIdentity;
+use super::config::{Config, ServerIdentity};
 use super::discovery::{Endpoint, Metadata, with_path};
 use super::error::AskError;
 use super::json as strict;
 use super::profile::{PatOwners, Profile, Search};
 use super::server::{Protected, Server, status};
+use super::uris::{PathResource, Paths, UriKey};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Scope};
 
@@ -73,12 +74,13 @@ pub enum Seen {
 pub struct Resources {
     known: moka::sync::Cache<ResourceKey, ResourceId>,
     unknown: moka::sync::Cache<ResourceKey, ()>,
+    paths: Paths,
 }
 
 impl Default for Resources {
     fn default() -> Self {
         let known = moka::sync::Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build();
-        Self { known, unknown: moka::sync::Cache::builder().max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build() }
+        Self { known, unknown: moka::sync::Cache::builder().max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build(), paths: Paths::default() }
     }
 }
 
@@ -111,6 +113,22 @@ impl Resources {
     pub fn forget(&self, key: &ResourceKey) {
         self.known.invalidate(key);
     }
+
+    /// What is known of a path, without asking anybody. `None`: nobody has asked, or too long ago.
+    #[must_use]
+    pub fn see_path(&self, key: &UriKey, now: Instant) -> Option<PathResource> {
+        self.paths.see(key, now)
+    }
+
+    /// Keeps what a server said of a path at `asked`: a resource for `max_age`, anything else for `negative_max_age`.
+    pub fn keep_path(&self, key: &UriKey, place: &PathResource, config: &Config, asked: Instant) {
+        self.paths.keep(key, place, config, asked);
+    }
+
+    /// Forgets a path whose resource the server does not know any more.
+    pub fn forget_path(&self, key: &UriKey) {
+        self.paths.forget(key);
+    }
 }
 
 /// A description as the server keeps it.
@@ -124,6 +142,8 @@ pub struct Description {
     pub owner: Option<String>,
     /// Scopes.
     pub scopes: Vec<String>,
+    /// The paths that Keycloak knows it by.
+    pub uris: Vec<String>,
 }
 
 /// A resource that the server has.
@@ -214,6 +234,21 @@ impl Server {
         }
         let Ok(Value::Array(ids)) = strict::parse(response.body()) else { return Err(AskError::unusable(ENDPOINT.label(), "it is not a list of ids")) };
         ids.iter().map(|id| id.as_str().map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "an id is not a text"))).collect()
+    }
+
+    /// The descriptions that a query with `deep=true` lists, as the server wrote them.
+    pub(super) async fn listed(&self, metadata: &Metadata, query: &str, owner: Option<&str>, deadline: Instant) -> Result<Vec<Value>, AskError> {
+        let endpoint = with_query(metadata.registration()?, query)?;
+        let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
+        let call = Protected { name: ENDPOINT, metadata, endpoint: &endpoint, owner, deadline };
+        let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
+        if response.status() != StatusCode::OK {
+            return Err(status(ENDPOINT, &response));
+        }
+        match strict::parse(response.body()) {
+            Ok(Value::Array(all)) => Ok(all),
+            _ => Err(AskError::unusable(ENDPOINT.label(), "it is not a list of resources")),
+        }
     }
 
     /// The description of a resource of `owner`; `None`: the server does not know it.
@@ -420,6 +455,7 @@ pub(super) fn describe(document: &Value) -> Description {
         kind: document.get("type").and_then(text),
         // A text, or an object with a name, an id, or both.
         owner: owner.and_then(|owner| text(owner).or_else(|| owner.get("name").and_then(text)).or_else(|| owner.get("id").and_then(text))),
+        uris: document.get("uris").and_then(Value::as_array).map(|uris| uris.iter().filter_map(text).collect()).unwrap_or_default(),
         scopes: scopes.map(|scopes| scopes.iter().filter_map(|scope| text(scope).or_else(|| scope.get("name").and_then(text))).collect()).unwrap_or_default(),
     }
 }
@@ -433,7 +469,7 @@ fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
     with_path(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
 }
 
-pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
+fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
     with_path(endpoint, &format!("{}?{query}", endpoint.uri.path()))
 }
 

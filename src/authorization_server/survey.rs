@@ -2,20 +2,16 @@
 //!
 //! Reads only: nothing here changes anything at a server or asks for a ticket.
 
-use bytes::Bytes;
-use http::{Method, Request, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::AskError;
 use super::json;
 use super::profile::Search;
-use super::resources::{Description, describe, with_query};
-use super::server::{Introspected, Protected, Server, status};
-use crate::telemetry::AsEndpoint;
+use super::resources::{Description, describe};
+use super::server::{Introspected, Server};
 use crate::uma::{ResourceId, Rpt};
 
-const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
 /// Resources that are read to find what a misspelt name may mean.
 const READ: usize = 200;
 
@@ -56,17 +52,7 @@ impl Server {
         if let Some(name) = name {
             query.append_pair("name", name).append_pair("exactName", "true");
         }
-        let endpoint = with_query(metadata.registration()?, &query.finish())?;
-        let request = || Request::builder().method(Method::GET).header(http::header::ACCEPT, "application/json");
-        let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
-        let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
-        if response.status() != StatusCode::OK {
-            return Err(status(ENDPOINT, &response));
-        }
-        match json::parse(response.body()) {
-            Ok(Value::Array(all)) => Ok(all.iter().map(describe).collect()),
-            _ => Err(AskError::unusable(ENDPOINT.label(), "it is not a list of resources")),
-        }
+        Ok(self.listed(&metadata, &query.finish(), owner, deadline).await?.iter().map(describe).collect())
     }
 
     /// What introspection says of the PAT of `owner`.

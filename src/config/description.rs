@@ -88,6 +88,8 @@ pub(super) enum Kind {
     List(&'static Kind),
     /// A mapping whose keys the user chooses.
     Map(KeyKind, &'static Kind),
+    /// One of these words, or a mapping whose keys the user chooses.
+    WordOrMap(&'static [&'static str], KeyKind, &'static Kind),
     /// A mapping with fixed keys.
     Section(&'static Section),
 }
@@ -234,6 +236,7 @@ impl Kind {
             Self::Secret => "secret".to_owned(),
             Self::List(of) => format!("list: {}", of.words()),
             Self::Map(keys, of) => format!("by {}: {}", keys.words(), of.words()),
+            Self::WordOrMap(words, keys, of) => format!("{}, or by {}: {}", list(words), keys.words(), of.words()),
             Self::Section(_) => "section".to_owned(),
         }
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::Method;
 
 use super::checker::Checker;
+use super::description::keys::AS_SCOPE;
 use super::problem::{Problem, Span, shown};
-use super::suggest::distance;
+use super::suggest::{distance, nearest};
 use super::tree::{Entry, Node, Value};
 use super::values::{Wrong, list, parsed};
 use crate::routing::{MethodScopes, Place};
@@ -37,11 +38,17 @@ const KNOWN: [&str; 21] = [
     "QUERY",
 ];
 
-/// `{ GET: [view], "PUT, DELETE": [edit] }`.
+/// `{ GET: [view], "PUT, DELETE": [edit] }`, or `http_method_as_scope`.
 pub(super) fn method_scopes(node: &Node, checker: &mut Checker<'_>) -> Option<MethodScopes> {
+    if matches!(&node.value, Value::Scalar { text, .. } if text == AS_SCOPE) {
+        return Some(methods_as_scopes(node.span.place));
+    }
     let Value::Map(entries) = &node.value else {
         let problem = Problem::at(node.span, format!("`scopes` says which method needs what, and here stands {}", node.kind()));
-        checker.error(problem.write("{ GET: [view], \"PUT, DELETE\": [edit] }"));
+        checker.error(match &node.value {
+            Value::Scalar { text, .. } if nearest(text, [AS_SCOPE]).is_some() => problem.did_you_mean(Some(AS_SCOPE)),
+            _ => problem.write("{ GET: [view], \"PUT, DELETE\": [edit] }"),
+        });
         return None;
     };
     if entries.is_empty() {
@@ -72,7 +79,16 @@ pub(super) fn method_scopes(node: &Node, checker: &mut Checker<'_>) -> Option<Me
         checker.error(problem);
         complete = false;
     }
-    complete.then_some(MethodScopes { methods })
+    complete.then_some(MethodScopes { methods, as_scope: false })
+}
+
+/// Every known method with the scope of its name; HEAD follows GET here as well.
+fn methods_as_scopes(place: Place) -> MethodScopes {
+    let methods = KNOWN.into_iter().filter(|name| *name != "HEAD").filter_map(|name| {
+        let method = Method::from_bytes(name.as_bytes()).ok()?;
+        Some((method, [Scope(Arc::from(name))].into(), place))
+    });
+    MethodScopes { methods: methods.collect(), as_scope: true }
 }
 
 /// The methods of a key, each with its place.

@@ -23,7 +23,7 @@ pub(super) fn stand_in() -> ResourceChoice {
     ResourceChoice::Id { id: Arc::from(""), owner: None }
 }
 
-/// `{ id }`, `{ name, owner }`, `{ register }` or `{ shared }`. `needed` are the scopes that the route's methods need.
+/// `{ id }`, `{ name, owner }`, `{ register }`, `{ shared }` or `{ uris }`. `needed` are the scopes that the route's methods need.
 pub(super) fn resource(
     keys: &Keys<'_>,
     node: &Node,
@@ -40,11 +40,17 @@ pub(super) fn resource(
         checker.error(Problem::at(span, "`owner` stands beside `name` or `id`").label("move it into `register`"));
     }
     let shared = keys.read("shared", checker, only_true).is_some();
+    let uris = keys.read("uris", checker, only_true).is_some();
+    if let Some(span) = keys.key_span("owner").filter(|_| keys.names("uris")) {
+        checker.error(Problem::at(span, "`owner` stands beside `name` or `id`: whoever owns the resource that has the path").label("leave it out"));
+    }
     let owner_failed = keys.names("owner") && owner.is_none();
     let resource = if let Some(register) = register {
         register?
     } else if shared {
         ResourceChoice::Shared { owner: if owner_failed { return None } else { owner } }
+    } else if uris {
+        ResourceChoice::Uris
     } else if keys.names("id") {
         ResourceChoice::Id { id: id?, owner: if owner_failed { return None } else { owner } }
     } else {
@@ -60,7 +66,11 @@ fn register(keys: &Keys<'_>, path: Option<Path<'_>>, needed: Option<&MethodScope
     let name = keys.read("name", checker, |node, checker| template(node, path, checker));
     let kind = keys.read("type", checker, text);
     let owner = keys.read("owner", checker, |node, checker| template(node, path, checker));
-    let needed: Vec<&Scope> = needed.iter().flat_map(|needed| &needed.methods).flat_map(|(_, scopes, _)| scopes.iter()).collect();
+    if needed.is_some_and(|needed| needed.as_scope) && !keys.names("scopes") {
+        let problem = Problem::at(keys.span, "`scopes` is missing: where methods are scopes, the resource says which it has");
+        checker.error(problem.write("scopes: [GET, PUT]"));
+    }
+    let needed: Vec<&Scope> = needed.iter().flat_map(|needed| needed.wanted()).collect();
     let scopes = keys.entry("scopes").map(|entry| {
         let scopes = list(&entry.value, checker, scope)?;
         if let Some(missing) = needed.iter().find(|needed| !scopes.contains(needed)) {
@@ -150,7 +160,7 @@ pub(super) fn has_pat(server: &Config, resource: &ResourceChoice, span: Span, ch
     let write = |owner: &str| format!("pat: {{ owners: {{ {owner}: {{ password: {{ file: PATH }} }} }} }}");
     match resource.owner() {
         // Whose it is stands in the record.
-        None if matches!(resource, ResourceChoice::Shared { .. }) => {}
+        None if matches!(resource, ResourceChoice::Shared { .. } | ResourceChoice::Uris) => {}
         None if pats == PatOwners::Persons => {
             let problem = Problem::at(span, "`owner` is missing: every PAT of this authorization server belongs to an owner");
             checker.error(problem.label("whose is it?"));
@@ -160,6 +170,16 @@ pub(super) fn has_pat(server: &Config, resource: &ResourceChoice, span: Span, ch
             checker.error(problem.label("nothing of this owner's could be asked for").hint(format!("there   {}", write(&shown(&owner.text)))));
         }
         _ => {}
+    }
+}
+
+/// Only a server that finds resources by their `uris` is asked for one of a path. What `auto` finds out is known at the first request only.
+pub(super) fn finds_uris(server: &Config, resource: &ResourceChoice, span: Span, checker: &mut Checker<'_>) {
+    if let (ResourceChoice::Uris, ProfileChoice::Named(profile)) = (resource, server.profile)
+        && !profile.finds_uris
+    {
+        let message = format!("`{}` finds no resource by its `uris`: its profile is `{}`, and only `keycloak` does", shown(&server.name), profile.name);
+        checker.error(Problem::at(span, message).write("{ name: NAME, owner: OWNER }      or { id: ID }"));
     }
 }
 
@@ -174,7 +194,7 @@ fn opens_too_much(resource: &ResourceChoice, node: &Node, path: Path<'_>, checke
     let Value::Map(entries) = &node.value else { return };
     let owner = match resource {
         ResourceChoice::Name { owner, .. } | ResourceChoice::Register { owner, .. } => owner.as_ref(),
-        ResourceChoice::Token | ResourceChoice::Id { .. } | ResourceChoice::Shared { .. } => None,
+        ResourceChoice::Token | ResourceChoice::Id { .. } | ResourceChoice::Shared { .. } | ResourceChoice::Uris => None,
     };
     // With one parameter forgotten there is one name to propose; with several any name would be a guess.
     let name = match resource {

@@ -48,6 +48,7 @@ pub(super) fn routes(node: &Node, about: &'static Section, around: &Surroundings
     }
     let routes: Vec<RouteConfig> = items.iter().filter_map(|item| route(item, about, around, checker)).collect();
     between(&routes, items, checker);
+    by_uris(&routes, checker);
     unused_hosts(&routes, around.hosts, checker);
     routes
 }
@@ -255,6 +256,7 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
         let found = resource::resource(&keys, &entry.value, path, needed, route.names("covers"), checker);
         if let (Some(server), Some(found)) = (&server, &found) {
             resource::has_pat(server, found, entry.value.span, checker);
+            resource::finds_uris(server, found, entry.value.span, checker);
         }
         covers_nothing(route, path, found.as_ref(), checker);
         found
@@ -286,6 +288,17 @@ fn between(routes: &[RouteConfig], items: &[Node], checker: &mut Checker<'_>) {
         });
         let span = paths.into_iter().find(|span| span.place == place).unwrap_or(Span::at(place));
         checker.error(Problem::at(span, problem.to_string()).hint(problem.help()));
+    }
+}
+
+/// What is looked up by its path at a server needs one reading of it.
+fn by_uris(routes: &[RouteConfig], checker: &mut Checker<'_>) {
+    let looked_up = |route: &&RouteConfig| matches!(&route.access, Access::Protect(protect) if matches!(protect.resource, ResourceChoice::Uris));
+    for route in routes.iter().filter(looked_up) {
+        if let Some(name) = route.opt_ins.names().next() {
+            let message = format!("`{name}` and `uris` do not go together: a resource is found by a path that has one reading");
+            checker.error(Problem::at(Span::at(route.place), message).label("leave one of them out"));
+        }
     }
 }
 

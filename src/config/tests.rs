@@ -6,6 +6,7 @@ mod pictures;
 mod robust;
 #[cfg(feature = "store")]
 mod shares;
+mod uris;
 
 use std::path::Path;
 

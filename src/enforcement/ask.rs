@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::authorization_server::{AskError, Declared, ResourceKey, ServerIdentity, TicketError};
+use crate::authorization_server::{AskError, Declared, PathResource, ResourceKey, ServerIdentity, TicketError, UriKey};
 use crate::cache::{CacheKey, Entry, LiveEntry};
 use crate::routing::LimitKey;
 use crate::uma::{PermissionTicket, ResourceId, Rpt, Scope};
@@ -61,6 +61,15 @@ pub enum NoTicket {
     Server(TicketError),
 }
 
+/// What is looked up anew when the server does not know the resource any more.
+#[derive(Clone, Debug)]
+pub enum Forget {
+    /// What a name means.
+    Named(ResourceKey),
+    /// What a path means.
+    Path(UriKey),
+}
+
 /// One question.
 pub(super) enum Question {
     Resource {
@@ -69,6 +78,11 @@ pub(super) enum Question {
         declared: Option<Arc<Declared>>,
         bucket: Option<LimitKey>,
         reply: oneshot::Sender<Result<Option<ResourceId>, Failed>>,
+    },
+    Path {
+        key: UriKey,
+        bucket: Option<LimitKey>,
+        reply: oneshot::Sender<Result<PathResource, Failed>>,
     },
     Introspect {
         server: ServerIdentity,
@@ -95,7 +109,7 @@ pub(super) enum Question {
         owner: Option<Arc<str>>,
         resource: ResourceId,
         scopes: Arc<[Scope]>,
-        forget: Option<ResourceKey>,
+        forget: Option<Forget>,
         bucket: Option<LimitKey>,
         deadline: Instant,
         reply: oneshot::Sender<Ticketed>,

@@ -4,19 +4,20 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::Instant;
 
-use super::ask::{Control, Failed, Introspected, NoTicket, Question, Refused, Ticketed, WAITING};
+use super::ask::{Control, Failed, Forget, Introspected, NoTicket, Question, Refused, Ticketed, WAITING};
 use super::config::Limits;
 use super::flight::{Flights, Start};
 use super::limits::{Kind, Limiters};
-use crate::authorization_server::{self, Answer, AskError, Declared, ResourceKey, Resources, Server, ServerIdentity, TicketError};
+use crate::authorization_server::{self, Answer, AskError, Declared, PathResource, ResourceKey, Resources, Server, ServerIdentity, TicketError, UriKey};
 use crate::cache::{Asking, CacheKey, Entry, Introspections, LiveEntry, Lookup};
 use crate::routing::LimitKey;
 use crate::uma::{ResourceId, Rpt};
@@ -35,6 +36,7 @@ pub struct Desk {
     introspections: Flights<CacheKey, Asking, Result<Introspected, Failed>>,
     live: Flights<(CacheKey, ResourceId), Asking, Result<Arc<LiveEntry>, AskError>>,
     lookups: Flights<ResourceKey, (), Result<Option<ResourceId>, Failed>>,
+    paths: Flights<UriKey, (), Result<PathResource, Failed>>,
     shares: Shares,
 }
 
@@ -61,6 +63,7 @@ impl Desk {
             introspections: Flights::default(),
             live: Flights::default(),
             lookups: Flights::default(),
+            paths: Flights::default(),
             shares: Shares::default(),
         })
     }
@@ -160,7 +163,29 @@ impl Desk {
                     let _ = reply.send(Err(Failed::Limited(LATER)));
                 }
             }
+            Question::Path { key, bucket, reply } => self.take_path(key, bucket, reply),
             question @ Question::Ticket { .. } => self.take_ticket(question),
+        }
+    }
+
+    fn take_path(self: Rc<Self>, key: UriKey, bucket: Option<LimitKey>, reply: oneshot::Sender<Result<PathResource, Failed>>) {
+        // The call that this question would have joined may have ended just before.
+        if let Some(found) = self.resources.see_path(&key, Instant::now()) {
+            let _ = reply.send(Ok(found));
+            return;
+        }
+        let joins = self.paths.has(&key, |()| true);
+        // A path takes several calls, and what counts is the calls.
+        let count = if joins { NonZeroU32::MIN } else { NonZeroU32::new(key.questions()).unwrap_or(NonZeroU32::MIN) };
+        let taken = self.limiters.borrow().1.take_many(Kind::LookUps, bucket.as_ref(), count);
+        if let Err(after) = taken {
+            let _ = reply.send(Err(Failed::Limited(after)));
+        } else if let Some(share) = self.shares.take(key.server, bucket, joins) {
+            if let Some(start) = self.paths.join(&key, Some(reply), (), |()| true) {
+                spawn_local(share.with(self.locate(key, start)));
+            }
+        } else {
+            let _ = reply.send(Err(Failed::Limited(LATER)));
         }
     }
 
@@ -180,9 +205,11 @@ impl Desk {
                 Some(server) => server.ticket(owner.as_deref(), &resource, &scopes, deadline, &mut renewed).await,
                 None => Err(TicketError::Failed(AskError::ShuttingDown)),
             };
-            if let (Err(TicketError::InvalidResource), Some(key)) = (&outcome, forget) {
-                // The registration has drifted: the next request looks it up anew.
-                self.resources.forget(&key);
+            // The registration has drifted: the next request looks it up anew.
+            match forget.filter(|_| matches!(outcome, Err(TicketError::InvalidResource))) {
+                Some(Forget::Named(key)) => self.resources.forget(&key),
+                Some(Forget::Path(key)) => self.resources.forget_path(&key),
+                None => {}
             }
             let _ = reply.send(Ticketed { outcome: outcome.map_err(NoTicket::Server), renewed });
         }));
@@ -257,6 +284,25 @@ impl Desk {
             Some(server) => {
                 let deadline = Instant::now() + server.config().timeout;
                 server.resolve(&self.resources, &key, declared.as_deref(), deadline).await.map_err(Failed::Server)
+            }
+        };
+        landing.lands(&result);
+    }
+
+    async fn locate(self: Rc<Self>, key: UriKey, start: Start<()>) {
+        let landing = self.paths.begin(key.clone(), start, || Err(Failed::Server(AskError::ShuttingDown)));
+        let result = match self.server(key.server) {
+            None => Err(Failed::Server(AskError::ShuttingDown)),
+            Some(server) => {
+                let (config, asked) = (server.config(), Instant::now());
+                let found = server.locate(&key.path, asked + config.timeout).await.map_err(Failed::Server);
+                if let Ok(found) = &found {
+                    self.resources.keep_path(&key, found, config, asked);
+                }
+                if let Ok(PathResource::Unclear(why)) = found {
+                    tracing::warn!(authorization_server = &*config.name, path = &*key.path, "no resource is used for this path: {why}");
+                }
+                found
             }
         };
         landing.lands(&result);

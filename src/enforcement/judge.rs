@@ -6,13 +6,14 @@
 mod leash;
 mod walk;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use tokio::time::Instant;
 
-use super::ask::{Control, Question};
+use super::ask::{Control, Forget, Question};
 use super::config::Limits;
 use super::decision::{Decision, Need, decide, granted, suffices};
 use super::follow::Follower;
@@ -20,10 +21,10 @@ use super::guesses::Guesses;
 use super::limits::bucket;
 use super::permit::Permit;
 use super::token::present;
-use crate::authorization_server::{Config, Declared, ResourceKey, Resources, Seen};
+use crate::authorization_server::{Config, Declared, PathResource, ResourceKey, Resources, Seen, UriKey};
 use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup, Memo};
-use crate::path::CanonicalPath;
-use crate::response::{Rejection, Row};
+use crate::path::{CanonicalPath, spelling};
+use crate::response::{Rejection, Row, UnreachableStatus};
 use crate::routing::{Client, LimitKey, Link, Protect, ResourceChoice, Route, ScopesMatch, Template};
 use crate::store::{Lookup as Records, Registered};
 use crate::telemetry::{CacheState, Recorder};
@@ -54,7 +55,10 @@ pub struct Judge {
 /// One request, as far as the decision needs it while somebody is asked.
 pub struct Case {
     server: Arc<Config>,
+    route: Arc<Route>,
     resource: Wanted,
+    /// The resource that was meant when it was judged.
+    found: OnceCell<ResourceId>,
     scopes: Arc<[Scope]>,
     /// What a ticket asks for, where that is not the same.
     offered: Option<Arc<[Scope]>>,
@@ -106,16 +110,38 @@ enum Wanted {
     },
     /// What an owner has registered.
     Shared(Arc<Registered>),
+    /// What the server has at the path.
+    AtPath(UriKey),
+}
+
+/// What a found resource is held against.
+#[derive(Clone, Copy)]
+struct On<'a> {
+    server: &'a Config,
+    route: &'a Route,
+    scopes: &'a Arc<[Scope]>,
+    scopes_match: ScopesMatch,
+    has_token: bool,
+    recorder: &'a Recorder,
 }
 
 impl Wanted {
     /// Whose it is, as far as the route says so.
     fn owner(&self) -> Option<&Arc<str>> {
         match self {
-            Self::Token => None,
+            Self::Token | Self::AtPath(_) => None,
             Self::Id { owner, .. } => owner.as_ref(),
             Self::Named { key, .. } => key.owner.as_ref(),
             Self::Shared(share) => Some(&share.owner),
+        }
+    }
+
+    /// What is forgotten when the server does not know the resource any more.
+    fn forgotten(&self) -> Option<Forget> {
+        match self {
+            Self::Named { key, .. } => Some(Forget::Named(key.clone())),
+            Self::AtPath(key) => Some(Forget::Path(key.clone())),
+            Self::Token | Self::Id { .. } | Self::Shared(_) => None,
         }
     }
 }
@@ -144,7 +170,7 @@ enum Known {
 /// What of a route and a request the judge reads.
 pub struct Asked<'a> {
     /// The route.
-    pub route: &'a Route,
+    pub route: &'a Arc<Route>,
     /// Its protection.
     pub protect: &'a Protect,
     /// The path.
@@ -186,7 +212,8 @@ impl Judge {
             recorder.with(|record| record.token = Some(key.short()));
             (token, key, known)
         });
-        let resource = match self.known_resource(&wish.resource, recorder) {
+        let on = On { server, route: asked.route, scopes: wish.scopes, scopes_match: asked.protect.scopes_match, has_token: token.is_some(), recorder };
+        let resource = match self.known_resource(&wish.resource, &on) {
             Some(Err(rejection)) => return AtOnce::Refuse(rejection),
             Some(Ok(resource)) => Some(resource),
             None => None,
@@ -223,7 +250,7 @@ impl Judge {
             record.server = Some(Arc::clone(&server.name));
             record.needed = Arc::clone(scopes);
             match &resource {
-                Wanted::Token => {}
+                Wanted::Token | Wanted::AtPath(_) => {}
                 Wanted::Id { id, owner } => {
                     record.resource = Some(id.clone());
                     record.owner.clone_from(owner);
@@ -249,6 +276,11 @@ impl Judge {
         {
             return Err(Rejection::NoResource);
         }
+        if let Wanted::AtPath(key) = &resource
+            && self.resources.see_path(key, Instant::now()) == Some(PathResource::None)
+        {
+            return Err(Rejection::NoResource);
+        }
         Ok(Wish { scopes, resource, token: present(asked.headers, asked.query, server.rpt_header.as_ref())? })
     }
 
@@ -266,6 +298,7 @@ impl Judge {
                 Wanted::Named { key, declared: Some(Arc::new(declared)) }
             }
             ResourceChoice::Shared { owner } => Wanted::Shared(self.shared(asked, owner.as_ref())?),
+            ResourceChoice::Uris => Wanted::AtPath(UriKey { server: server.identity, path: spelling(asked.path).into() }),
         })
     }
 
@@ -294,19 +327,20 @@ impl Judge {
         Ok(share)
     }
 
-    fn known_resource(&self, wanted: &Wanted, recorder: &Recorder) -> Option<Result<ResourceId, Rejection>> {
+    fn known_resource(&self, wanted: &Wanted, on: &On<'_>) -> Option<Result<ResourceId, Rejection>> {
         match wanted {
             Wanted::Token => Some(Ok(ResourceId::of_token())),
             Wanted::Id { id, .. } => Some(Ok(id.clone())),
             Wanted::Shared(share) => Some(Ok(ResourceId(Arc::clone(&share.resource_id)))),
             Wanted::Named { key, declared } => match self.resources.see(key) {
                 Seen::Known(id) => {
-                    recorder.with(|record| record.resource = Some(id.clone()));
+                    on.recorder.with(|record| record.resource = Some(id.clone()));
                     Some(Ok(id))
                 }
                 Seen::Unknown if declared.is_none() => Some(Err(Rejection::NoResource)),
                 Seen::Unknown | Seen::Unasked => None,
             },
+            Wanted::AtPath(key) => self.resources.see_path(key, Instant::now()).map(|place| on.reaches(&place)),
         }
     }
 
@@ -361,15 +395,48 @@ impl Judge {
     }
 }
 
+impl On<'_> {
+    /// The resource at the path, if there is one and it has the scopes that the method needs.
+    fn reaches(&self, place: &PathResource) -> Result<ResourceId, Rejection> {
+        let found = match place {
+            PathResource::One(found) => found,
+            PathResource::None => return Err(Rejection::NoResource),
+            PathResource::Unclear(why) => {
+                self.recorder.with(|record| record.reason = Some(why));
+                let (row, usual) = if self.has_token { (Row::I6, UnreachableStatus::Unavailable) } else { (Row::C7, UnreachableStatus::Forbidden) };
+                return Err(Rejection::Unreachable { row, status: self.server.on_unreachable.unwrap_or(usual) });
+            }
+        };
+        self.recorder.with(|record| {
+            record.resource = Some(found.id.clone());
+            record.resource_name = Some(Arc::clone(&found.name));
+            record.owner.clone_from(&found.owner);
+        });
+        let has = |scope: &Scope| found.scopes.contains(scope);
+        if has_enough(self.scopes, self.scopes_match, has) {
+            Ok(found.id.clone())
+        } else {
+            Err(Rejection::MethodNotMapped(self.route.allow_of(|scopes| has_enough(scopes, self.scopes_match, has))))
+        }
+    }
+}
+
 impl Case {
+    fn on(&self) -> On<'_> {
+        let Self { server, route, scopes, scopes_match, token, recorder, .. } = self;
+        On { server, route, scopes, scopes_match: *scopes_match, has_token: token.is_some(), recorder }
+    }
+
     fn new(asked: &Asked<'_>, resource: Wanted, scopes: &Arc<[Scope]>, token: Option<(Rpt, CacheKey)>, now: Instant) -> Self {
         let server = &asked.protect.server;
         let offered = match &resource {
             Wanted::Shared(share) => Some(offered(share, scopes, asked.link.is_some())),
-            Wanted::Token | Wanted::Id { .. } | Wanted::Named { .. } => None,
+            Wanted::Token | Wanted::Id { .. } | Wanted::Named { .. } | Wanted::AtPath(_) => None,
         };
         Self {
             server: Arc::clone(server),
+            route: Arc::clone(asked.route),
+            found: OnceCell::new(),
             resource,
             scopes: Arc::clone(scopes),
             offered,
@@ -398,7 +465,11 @@ fn offered(share: &Registered, needed: &[Scope], by_link: bool) -> Arc<[Scope]> 
 
 /// Whether a share has the scopes that a method needs, so that they could be granted at all.
 fn offers(share: &Registered, needed: &[Scope], scopes_match: ScopesMatch) -> bool {
-    let has = |scope: &Scope| share.scopes.iter().any(|own| **own == *scope.0);
+    has_enough(needed, scopes_match, |scope| share.scopes.iter().any(|own| **own == *scope.0))
+}
+
+/// Whether a resource with such scopes has those that a method needs.
+fn has_enough(needed: &[Scope], scopes_match: ScopesMatch, has: impl Fn(&Scope) -> bool) -> bool {
     match scopes_match {
         _ if needed.is_empty() => true,
         ScopesMatch::All => needed.iter().all(has),

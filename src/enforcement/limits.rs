@@ -49,6 +49,14 @@ impl Limiters {
     /// # Errors
     /// The bucket is empty; the time after which there is one again.
     pub fn take(&self, kind: Kind, client: Option<&LimitKey>) -> Result<(), Duration> {
+        self.take_many(kind, client, NonZeroU32::MIN)
+    }
+
+    /// Takes as many as that, or a whole bucket where it holds fewer.
+    ///
+    /// # Errors
+    /// There are not so many in it; the time after which there are.
+    pub fn take_many(&self, kind: Kind, client: Option<&LimitKey>, count: NonZeroU32) -> Result<(), Duration> {
         let Some(client) = client else { return Ok(()) };
         let limiter = match kind {
             Kind::Tickets => &self.tickets,
@@ -59,7 +67,10 @@ impl Limiters {
             limiter.retain_recent();
             limiter.shrink_to_fit();
         }
-        limiter.check_key(client).map_err(|not_yet| not_yet.wait_time_from(self.clock.now()))
+        match limiter.check_key_n(client, count).or_else(|holds| limiter.check_key_n(client, NonZeroU32::new(holds.0).unwrap_or(NonZeroU32::MIN))) {
+            Ok(taken) => taken.map_err(|not_yet| not_yet.wait_time_from(self.clock.now())),
+            Err(_) => Err(Duration::from_secs(1)),
+        }
     }
 }
 

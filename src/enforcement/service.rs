@@ -100,7 +100,7 @@ where
 
 impl<Inner> Enforcement<Inner> {
     /// Route mode `uma`.
-    fn protected<S>(&mut self, routed: Routed<S>, route: &Route, protect: &Protect) -> Decided<Inner::Future>
+    fn protected<S>(&mut self, routed: Routed<S>, route: &Arc<Route>, protect: &Protect) -> Decided<Inner::Future>
     where
         S: Snapshot + 'static,
         Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection> + Clone + 'static,

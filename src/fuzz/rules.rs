@@ -132,7 +132,7 @@ fn route(number: usize, line: &str) -> Option<RouteConfig> {
         Some(text) => Some(Rewrite::parse(text, &pattern).ok()?),
         None => None,
     };
-    let scopes = MethodScopes { methods: vec![(Method::GET, [Scope("view".into())].into(), Place::default())] };
+    let scopes = MethodScopes { methods: vec![(Method::GET, [Scope("view".into())].into(), Place::default())], as_scope: false };
     let protect =
         Protect { server: Arc::new(testing::config()), resource, scopes, scopes_match: ScopesMatch::All, on_create: None, unregister_on_delete: false };
     Some(RouteConfig {

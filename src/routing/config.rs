@@ -166,6 +166,8 @@ pub enum ResourceChoice {
         /// Whose records count; absent: anybody's, and only an operator registers them.
         owner: Option<Template>,
     },
+    /// The one at the server whose `uris` have the request's path, whoever owns it.
+    Uris,
 }
 
 impl ResourceChoice {
@@ -173,7 +175,7 @@ impl ResourceChoice {
     #[must_use]
     pub const fn owner(&self) -> Option<&Template> {
         match self {
-            Self::Token => None,
+            Self::Token | Self::Uris => None,
             Self::Id { owner, .. } | Self::Name { owner, .. } | Self::Register { owner, .. } | Self::Shared { owner } => owner.as_ref(),
         }
     }
@@ -184,7 +186,7 @@ impl ResourceChoice {
         let (name, owner) = match self {
             Self::Token | Self::Id { .. } => return false,
             // Every segment does.
-            Self::Shared { .. } => return true,
+            Self::Shared { .. } | Self::Uris => return true,
             Self::Name { name, owner } | Self::Register { name, owner, .. } => (name, owner),
         };
         [Some(name), owner.as_ref()].into_iter().flatten().any(|template| template.parts.contains(&TemplatePart::Parameter(place)))
@@ -196,6 +198,15 @@ impl ResourceChoice {
 pub struct MethodScopes {
     /// In the order of the file; a method stands once.
     pub methods: Vec<(Method, Arc<[Scope]>, Place)>,
+    /// `http_method_as_scope`: each of them needs the scope of its own name. A resource has those that it has, and no other method reaches it.
+    pub as_scope: bool,
+}
+
+impl MethodScopes {
+    /// The scopes that every resource of the route should have.
+    pub fn wanted(&self) -> impl Iterator<Item = &Scope> {
+        self.methods.iter().filter(|_| !self.as_scope).flat_map(|(_, scopes, _)| scopes.iter())
+    }
 }
 
 /// `scopes_match`.

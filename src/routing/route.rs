@@ -107,7 +107,7 @@ impl Route {
 #[must_use]
 pub fn unused_parameters(pattern: &Pattern, resource: &ResourceChoice) -> Vec<Arc<str>> {
     let templates = match resource {
-        ResourceChoice::Shared { .. } => return Vec::new(),
+        ResourceChoice::Shared { .. } | ResourceChoice::Uris => return Vec::new(),
         ResourceChoice::Token | ResourceChoice::Id { .. } => [None, None],
         ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => [Some(name), owner.as_ref()],
     };

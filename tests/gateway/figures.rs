@@ -12,7 +12,7 @@ use uma_gateway::uma::UmaChallenge;
 use crate::support::{Connection, LINK, Setup, World, until};
 
 /// Requests that are being answered, as the metrics count them.
-async fn under_way(world: &World) -> u64 {
+pub async fn under_way(world: &World) -> u64 {
     let metrics = world.metrics().await;
     metrics.lines().filter(|line| line.starts_with("http_server_active_requests{")).filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }

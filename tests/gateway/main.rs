@@ -30,4 +30,5 @@ mod shares;
 mod support;
 mod tls;
 mod traffic;
+mod uris;
 mod websocket;

@@ -24,6 +24,8 @@ enum Named {
     Id(ResourceId, Option<Arc<str>>),
     Key(ResourceKey),
     Declared(Declared),
+    /// By the path.
+    Uris,
     /// Its name needs a path: the texts as written.
     Template {
         name: Arc<str>,
@@ -42,6 +44,7 @@ pub fn targets(config: &config::Gateway, server: ServerIdentity) -> Vec<Target> 
         let named = match (&protect.resource, snapshot::fixed(protect)) {
             // What owners have registered is theirs to look after.
             (ResourceChoice::Token | ResourceChoice::Shared { .. }, _) => continue,
+            (ResourceChoice::Uris, _) => Named::Uris,
             (ResourceChoice::Id { id, owner }, _) => Named::Id(ResourceId(Arc::clone(id)), owner.as_ref().map(|owner| Arc::clone(&owner.text))),
             (_, Some((_, Some(declared)))) => Named::Declared(declared),
             (_, Some((key, None))) => Named::Key(key),
@@ -50,7 +53,7 @@ pub fn targets(config: &config::Gateway, server: ServerIdentity) -> Vec<Target> 
                 Named::Template { name: text(name), owner: owner.as_ref().map(text) }
             }
         };
-        let scopes = protect.scopes.methods.iter().flat_map(|(_, scopes, _)| scopes.iter());
+        let scopes = protect.scopes.wanted();
         let at = targets.iter().position(|known| known.named == named).unwrap_or(targets.len());
         if at == targets.len() {
             targets.push(Target { named, scopes: Vec::new(), line: route.place.line });
@@ -73,6 +76,7 @@ pub async fn survey(server: &Server, targets: &[Target], report: &mut Report) {
             Named::Id(id, owner) => by_id(server, target, owner.as_deref(), id, report).await,
             Named::Key(key) => by_key(server, target, key, report).await,
             Named::Declared(declared) => declared_one(server, target, declared, report).await,
+            Named::Uris => by_uris(server, target, report).await,
             Named::Template { name, owner } => {
                 let owner = owner.as_ref().map_or_else(String::new, |owner| format!(" of {owner}"));
                 report.ok(format!("resource \"{name}\"{owner} is looked up at first use: its name needs a path (line {})", target.line));
@@ -99,6 +103,30 @@ async fn by_key(server: &Server, target: &Target, key: &ResourceKey, report: &mu
     let Some(id) = server.find(key, deadline(server)).await? else { return missing(server, target, key, report).await };
     let description = server.describe(key.owner.as_deref(), &id, deadline(server)).await?.unwrap_or_default();
     scopes(target, &format!("resource {}", shown(server, key)), &description, report);
+    Ok(())
+}
+
+/// Whatever has the path of a request. What the server cannot find is said here, since a request gets no more than a 404, or the resource of a folder above.
+async fn by_uris(server: &Server, target: &Target, report: &mut Report) -> Result<(), AskError> {
+    let line = target.line;
+    if !server.metadata(deadline(server)).await?.profile.finds_uris {
+        report.fail(
+            format!("it finds no resource by its `uris`, as line {line} wants it to: only Keycloak does"),
+            "name the resource by `name` and `owner`, or by `id`",
+        );
+        return Ok(());
+    }
+    report.ok(format!("resources are looked up by their `uris` at first use (line {line})"));
+    let client = &*server.config().client.id;
+    for one in server.inventory(None, None, deadline(server)).await? {
+        let Some(owner) = one.owner.as_deref().filter(|owner| *owner != client) else { continue };
+        for uri in one.uris.iter().filter(|uri| uri.contains('{') || uri.strip_suffix("/*").unwrap_or(uri).contains('*')) {
+            report.warn(
+                format!("the pattern {uri} of \"{}\" of {owner} is not found: the server matches patterns of {client} only", one.name),
+                "write each path, or folders as /folder/*; until then requests there get 404, or what is wanted for a folder above",
+            );
+        }
+    }
     Ok(())
 }
 

@@ -2,6 +2,9 @@
 
 use super::{Key, KeyKind, Kind, Section};
 
+/// `scopes: http_method_as_scope`, as Keycloak's policy enforcer calls it.
+pub(in crate::config) const AS_SCOPE: &str = "http_method_as_scope";
+
 /// The whole file.
 pub(in crate::config) static FILE: Section = Section::new(
     "the configuration",
@@ -396,7 +399,8 @@ static HOST: Section = Section::new(
     &[
         Key::new("upstream", Kind::Text, "Where requests go.").example("content"),
         Key::new("authorization_server", Kind::Text, "Who decides on protected routes.").example("keycloak"),
-        Key::new("scopes", Kind::Map(KeyKind::Methods, &Kind::List(&Kind::Text)), "Scopes by method, for protected routes.").example("{ GET: [view] }"),
+        Key::new("scopes", Kind::WordOrMap(&[AS_SCOPE], KeyKind::Methods, &Kind::List(&Kind::Text)), "Scopes by method, for protected routes.")
+            .example("{ GET: [view] }"),
         Key::new("scopes_match", Kind::Word(&["all", "any"]), "Whether all of these scopes are needed, or one of them.").default("all"),
         Key::new("cors", Kind::Section(&CORS), "Which web pages may read answers."),
         Key::new("identity_headers", Kind::Map(KeyKind::Header, &Kind::Text), "Headers that tell the upstream who asks.").example("{ X-Forwarded-User: sub }"),
@@ -465,8 +469,8 @@ static PROTECT: Section = Section::new(
         Key::new("accept", Kind::Section(&ACCEPT), "The credential; for `guard`. It goes no further, and no authorization server is asked."),
         Key::new(
             "scopes",
-            Kind::Map(KeyKind::Methods, &Kind::List(&Kind::Text)),
-            "The scopes that each method needs; an empty list: a permission with any scopes. A method that is not listed is refused; HEAD follows GET.",
+            Kind::WordOrMap(&[AS_SCOPE], KeyKind::Methods, &Kind::List(&Kind::Text)),
+            "The scopes that each method needs; an empty list: a permission with any scopes. A method that is not listed is refused; HEAD follows GET. `http_method_as_scope`: every method of the web and of WebDAV needs the scope of its own name, as in `GET: [GET]`.",
         )
         .default("that of `hosts`")
         .example("{ GET: [view], \"PUT, DELETE\": [edit] }"),
@@ -567,9 +571,14 @@ static RESOURCE: Section = Section::new(
             Kind::True,
             "Registered by its owner, by the API of `shares`: each path is what was shared there, or closed. Without `owner` only `admin_key` shares here.",
         ),
+        Key::new(
+            "uris",
+            Kind::True,
+            "Only with `keycloak`: the resource whose `uris` there have the path. An owner's are found with the path itself or a folder's `/*`; `{id}` and `/*.ext` with resources of the gateway's client only.",
+        ),
     ],
 )
-.one_of(&[&["id"], &["name"], &["register"], &["shared"]]);
+.one_of(&[&["id"], &["name"], &["register"], &["shared"], &["uris"]]);
 
 static REGISTER: Section = Section::new(
     "`register`",

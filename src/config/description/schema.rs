@@ -77,9 +77,14 @@ fn of_kind(kind: &Kind) -> Value {
         Kind::Pattern | Kind::Rewrite => pattern("^/"),
         Kind::Secret => json!({ "$ref": "#/$defs/secret" }),
         Kind::List(of) => json!({ "type": "array", "items": of_kind(of) }),
-        Kind::Map(names, of) => json!({ "type": "object", "propertyNames": { "pattern": of_names(*names) }, "additionalProperties": of_kind(of) }),
+        Kind::Map(names, of) => of_map(*names, of),
+        Kind::WordOrMap(words, names, of) => json!({ "anyOf": [ { "enum": words }, of_map(*names, of) ] }),
         Kind::Section(section) => of_section(section),
     }
+}
+
+fn of_map(names: KeyKind, of: &Kind) -> Value {
+    json!({ "type": "object", "propertyNames": { "pattern": of_names(names) }, "additionalProperties": of_kind(of) })
 }
 
 fn of_names(names: KeyKind) -> &'static str {

@@ -148,7 +148,7 @@ fn the_commented_configuration_is_right_also_with_all_its_comments_on() {
     };
     let of_this_build = if cfg!(feature = "store") { all.clone() } else { without() };
     let gateway = right(folder.path(), &of_this_build);
-    assert_eq!(gateway.routes.len(), 11, "{all}");
+    assert_eq!(gateway.routes.len(), 12, "{all}");
     assert_eq!(gateway.routes.iter().filter(|route| route.opt_ins.names().count() == 3).count(), 1);
     assert!(gateway.admin.is_some() && gateway.workers == Some(2) && gateway.open_with.is_some());
     assert!(schema_accepts(&all), "{all}");

@@ -99,6 +99,12 @@ impl Control {
         self.state(|state| state.add_resource(owner, client, description))
     }
 
+    /// Registers a resource with the paths that it stands for, as Keycloak knows them.
+    pub fn register_with_uris(&self, owner: &str, name: &str, scopes: &[&str], uris: &[&str]) -> String {
+        let description = Map::from_iter([("name".to_owned(), json!(name)), ("resource_scopes".to_owned(), json!(scopes)), ("uris".to_owned(), json!(uris))]);
+        self.state(|state| state.add_resource(owner, GATEWAY, description))
+    }
+
     /// Registers a resource under an id of the caller's choice.
     pub fn register_with_id(&self, id: &str, owner: &str, name: &str, scopes: &[&str]) {
         let given = self.register(owner, name, scopes);

@@ -39,17 +39,24 @@ impl State {
             query.get("name").is_none_or(|name| if exact { resource.name() == name } else { resource.name().to_lowercase().contains(&name.to_lowercase()) })
         };
         let fits_owner = |resource: &Resource| query.get("owner").is_none_or(|owner| resource.owner == owner || subject(&resource.owner) == owner);
-        let fits_uri = |resource: &Resource| {
-            let uris = resource.description.get("uris").and_then(Value::as_array);
-            query.get("uri").is_none_or(|wanted| uris.is_some_and(|uris| uris.iter().any(|uri| uri == wanted)))
-        };
+        let fits_uri = |resource: &Resource| query.get("uri").is_none_or(|wanted| uris(resource).any(|uri| uri == wanted));
         let fits_type = |resource: &Resource| query.get("type").is_none_or(|kind| resource.description.get("type").is_some_and(|own| own == kind));
         let fits_scope = |resource: &Resource| query.get("scope").is_none_or(|scope| resource.scopes.iter().any(|own| own == scope));
         let fits = |resource: &&Resource| {
             belongs(resource, protector) && fits_name(resource) && fits_owner(resource) && fits_uri(resource) && fits_type(resource) && fits_scope(resource)
         };
         let number = |name: &str| query.get(name).and_then(|text| text.parse::<usize>().ok());
-        let found = self.resources.values().filter(fits);
+        let mut found: Vec<&Resource> = self.resources.values().filter(fits).collect();
+        // Only where no resource has the text itself, and only among those of the client: what Keycloak does.
+        if let Some(wanted) = query.get("uri").filter(|_| found.is_empty() && query.get("matchingUri") == Some("true")) {
+            let own = self.resources.values().filter(|resource| belongs(resource, protector) && resource.owner == resource.client);
+            found.extend(
+                own.filter_map(|resource| Some((uris(resource).filter(|uri| in_folder(uri, wanted)).map(str::len).max()?, resource)))
+                    .max_by_key(|(length, _)| *length)
+                    .map(|(_, resource)| resource),
+            );
+        }
+        let found = found.into_iter();
         let found = found.skip(number("first").unwrap_or(0)).take(number("max").unwrap_or(if self.keycloak() { 100 } else { usize::MAX }));
         let deep = query.get("deep") == Some("true");
         let list: Vec<Value> = found.map(|resource| if deep { self.listed(resource) } else { resource.id.clone().into() }).collect();
@@ -186,6 +193,16 @@ impl State {
         }
         description.into()
     }
+}
+
+fn uris(resource: &Resource) -> impl Iterator<Item = &str> {
+    resource.description.get("uris").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Whether a pattern `/folder/*` has the path.
+fn in_folder(pattern: &str, path: &str) -> bool {
+    let behind = pattern.strip_suffix("/*").and_then(|folder| path.strip_prefix(folder));
+    behind.is_some_and(|behind| behind.is_empty() || behind.starts_with('/'))
 }
 
 fn belongs(resource: &Resource, protector: &Protector) -> bool {

@@ -59,8 +59,8 @@ impl Judge {
         let recorder = case.recorder.clone();
         // What is asked from now on is no part of the handshake's record.
         case.recorder = recorder.with(|record| Recorder::new(record.id.clone(), record.method.clone(), record.peer, record.scheme));
-        let known = (case.token.take(), self.known_resource(&case.resource, &case.recorder), permit.into_entry());
-        if let (Some((token, key)), Some(Ok(resource)), Some(entry)) = known {
+        let known = (case.token.take(), case.found.get().cloned(), permit.into_entry());
+        if let (Some((token, key)), Some(resource), Some(entry)) = known {
             Leash { judge: self, case, resource, token, key }.holds(entry).await;
         }
         recorder.pass(Row::U6);

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
 use super::super::permit::Permit;
 use super::{Case, Judge, Known, MIN_REFRESH, OpenWith, View, Wanted, grants};
-use crate::authorization_server::{AskError, TicketError};
+use crate::authorization_server::{AskError, TicketError, UriKey};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, Row, UnreachableStatus};
@@ -36,6 +36,7 @@ impl Judge {
 
     async fn walk(&self, case: &Case) -> Result<Permit, Rejection> {
         let resource = self.resource(case).await?;
+        let _ = case.found.set(resource.clone());
         let Some((token, key)) = &case.token else {
             case.recorder.pass(Row::D15);
             return Err(self.challenge(case, &resource, None).await);
@@ -108,10 +109,14 @@ impl Judge {
 
     /// Rows D10 and D11: the resource that the route leads to.
     async fn resource(&self, case: &Case) -> Result<ResourceId, Rejection> {
-        if let Some(known) = self.known_resource(&case.resource, &case.recorder) {
+        if let Some(known) = self.known_resource(&case.resource, &case.on()) {
             return known;
         }
-        let Wanted::Named { key, declared } = &case.resource else { return Err(Rejection::Internal) };
+        let (key, declared) = match &case.resource {
+            Wanted::Named { key, declared } => (key, declared),
+            Wanted::AtPath(key) => return self.at_path(case, key).await,
+            Wanted::Token | Wanted::Id { .. } | Wanted::Shared(_) => return Err(Rejection::Internal),
+        };
         let question = |reply| Question::Resource {
             server: case.server.identity,
             key: key.clone(),
@@ -128,9 +133,18 @@ impl Judge {
             Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyIntrospections(after)),
             Ok(Err(Failed::Server(error))) | Err(error) => Err(match (declared, &case.token) {
                 (Some(_), _) => no_ticket(case, Row::D11),
-                (None, Some(_)) => unjudged(case, Row::I6, &error),
-                (None, None) => no_ticket(case, if matches!(error, AskError::Resting | AskError::NoPat(_)) { Row::C2 } else { Row::C7 }),
+                (None, _) => not_looked_up(case, &error),
             }),
+        }
+    }
+
+    /// The same for a resource that is found by the path.
+    async fn at_path(&self, case: &Case, key: &UriKey) -> Result<ResourceId, Rejection> {
+        let question = |reply| Question::Path { key: key.clone(), bucket: case.bucket, reply };
+        match asked(case, Step::Resource, self.control.ask(question, case.deadline)).await {
+            Ok(Ok(place)) => case.on().reaches(&place),
+            Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyIntrospections(after)),
+            Ok(Err(Failed::Server(error))) | Err(error) => Err(not_looked_up(case, &error)),
         }
     }
 
@@ -201,16 +215,12 @@ impl Judge {
         if self.dry {
             return permission_required(case, reason, HeaderValue::from_static("UMA"), None);
         }
-        let forget = match &case.resource {
-            Wanted::Named { key, .. } => Some(key.clone()),
-            Wanted::Token | Wanted::Id { .. } | Wanted::Shared(_) => None,
-        };
         let question = |reply| Question::Ticket {
             server: case.server.identity,
             owner: case.resource.owner().cloned(),
             resource: resource.clone(),
             scopes: Arc::clone(case.offered.as_ref().unwrap_or(&case.scopes)),
-            forget,
+            forget: case.resource.forgotten(),
             bucket: case.bucket,
             deadline: case.deadline,
             reply,
@@ -286,6 +296,14 @@ const fn ticketless(error: &TicketError) -> Row {
 /// UNR where no ticket could be had: 403, as the specification's example.
 fn no_ticket(case: &Case, row: Row) -> Rejection {
     Rejection::Unreachable { row, status: case.server.on_unreachable.unwrap_or(UnreachableStatus::Forbidden) }
+}
+
+/// UNR where it could not be told which resource it is.
+fn not_looked_up(case: &Case, error: &AskError) -> Rejection {
+    match &case.token {
+        Some(_) => unjudged(case, Row::I6, error),
+        None => no_ticket(case, if matches!(error, AskError::Resting | AskError::NoPat(_)) { Row::C2 } else { Row::C7 }),
+    }
 }
 
 /// UNR where a token could not be judged: 503, an outage looks like one. A gateway that is itself too busy says so.

@@ -106,6 +106,18 @@ impl Realm {
         Album { id: text(&read(&answer), "_id"), name: name.to_owned() }
     }
 
+    /// Registers a resource of this owner's, or of the client's own, with these scopes, for these paths.
+    pub async fn register_with_uris(&self, owner: Option<&str>, scopes: &[&str], uris: &[&str]) -> Album {
+        let name = unique("Resource");
+        let mut description = json!({ "name": name, "ownerManagedAccess": owner.is_some(), "resource_scopes": scopes, "uris": uris });
+        if let Some(owner) = owner {
+            description["owner"] = owner.into();
+        }
+        let answer = self.protection(Method::POST, "resource_set", Some(&description)).await;
+        assert_eq!(answer.status(), StatusCode::CREATED, "{answer:?}");
+        Album { id: text(&read(&answer), "_id"), name }
+    }
+
     /// Deletes it.
     pub async fn delete(&self, album: &Album) {
         let answer = self.protection(Method::DELETE, &format!("resource_set/{}", album.id), None).await;
