@@ -166,9 +166,7 @@ where
                 let mut io = parts.io.into_inner();
                 // Empty lines may come before a head (RFC 9112, 2.2).
                 if matches!(done, Done::Quiet) && parts.read_buf.iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
-                    #[cfg(test)]
-                    super::parked_tests::PARKED.set(super::parked_tests::PARKED.get() + 1);
-                    return Some(Opened { transport: io.stream, protocol, begun: io.begun });
+                    return Some(parked(io));
                 }
                 refuse_http_2(&mut io, &done).await;
                 // A box: while HTTP is spoken nothing holds the room for what comes after it.
@@ -187,6 +185,13 @@ where
     watchdog.unread.close();
     Box::pin(broken_off(watchdog)).await;
     None
+}
+
+/// What is left of a connection of HTTP/1 that waits for its next request.
+fn parked(io: Watched) -> Opened {
+    #[cfg(test)]
+    super::parked_tests::PARKED.set(super::parked_tests::PARKED.get() + 1);
+    Opened { transport: io.stream, protocol: Protocol::H1, begun: io.begun }
 }
 
 /// Why a connection is driven no more.
