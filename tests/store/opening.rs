@@ -79,7 +79,7 @@ async fn a_file_of_a_newer_release_is_refused_and_left_as_it_is() {
     let error = world.refused().await.to_string();
 
     let file = world.file();
-    let wanted = format!("{} was written by a newer uma-gateway (schema 7, this one knows up to 2); start that one again, or restore the copy", file.display());
+    let wanted = format!("{} was written by a newer uma-gateway (schema 7, this one knows up to 3); start that one again, or restore the copy", file.display());
     assert!(error.starts_with(&wanted), "{error}");
     assert_eq!(world.octets(), before);
 }
