@@ -9,8 +9,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use tokio::time::Instant;
+use unicode_normalization::UnicodeNormalization as _;
 
 use super::config::{Config, ServerIdentity};
 use super::discovery::Metadata;
@@ -31,6 +33,10 @@ const ENTRY: usize = 512;
 const LONGEST: Duration = Duration::from_secs(3600);
 /// Folders that are asked for on behalf of one path.
 const FOLDERS: usize = 16;
+
+/// All but unreserved characters (RFC 3986, 2.3); and what is left alone besides by those who escape for the web's pages.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const COMPONENT: &AsciiSet = &RESERVED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
 
 const SEVERAL: &str = "several resources have this path";
 const ELSEWHERE: &str = "the authorization server names a resource that does not have this path";
@@ -168,6 +174,20 @@ struct Nearest {
     shape: Shape,
 }
 
+impl Nearest {
+    /// Of two spellings of a path each may have led to a folder: the one that names more of it counts.
+    fn or_nearer(self, other: Option<Self>) -> Result<Self, Trouble> {
+        let Some(other) = other else { return Ok(self) };
+        if self.found.resource.id == other.found.resource.id {
+            return Ok(other);
+        }
+        if self.shape.beats_folders || other.shape.beats_folders || self.shape.literals == other.shape.literals {
+            return Err(Trouble::Unclear(SEVERAL));
+        }
+        Ok(if self.shape.literals > other.shape.literals { self } else { other })
+    }
+}
+
 impl Finder<'_> {
     async fn place(&self, path: &str) -> Result<Option<Found>, Trouble> {
         let readings = readings(path);
@@ -178,10 +198,7 @@ impl Finder<'_> {
                     settle(&mut exact, found)?;
                 } else {
                     let shape = found.shape(reading).ok_or(Trouble::Unclear(ELSEWHERE))?;
-                    if nearest.as_ref().is_some_and(|other| other.found.resource.id != found.resource.id) {
-                        return Err(Trouble::Unclear(SEVERAL));
-                    }
-                    nearest.get_or_insert(Nearest { found, shape });
+                    nearest = Some(Nearest { found, shape }.or_nearer(nearest)?);
                 }
             }
             // A trailing slash never changes the rule, so what is registered with one is meant by both.
@@ -284,12 +301,28 @@ fn settle(slot: &mut Option<Found>, found: Found) -> Result<(), Trouble> {
     }
 }
 
-/// The texts in which a path may have been registered: as it is spelt, and as it is meant. A resource that has one of them is not to be missed for a wider one.
+/// The texts in which a path may have been registered: as it is spelt, as it is meant, and escaped as programs do that escape what need not be. A resource
+/// that has one of them is not to be missed for a wider one; nor is what a server that normalises would take the path for.
 fn readings(path: &str) -> Vec<Cow<'_, str>> {
     let mut all = vec![Cow::Borrowed(path)];
-    let meant: String = segments(path).flat_map(|segment| ["/".into(), decoded(segment)]).collect();
-    if path.contains('%') && meant != path {
-        all.push(Cow::Owned(meant));
+    let meant: Vec<Cow<'_, str>> = segments(path).map(decoded).collect();
+    let mut forms: Vec<Vec<String>> = vec![meant.iter().map(|segment| segment.to_string()).collect()];
+    if meant.iter().any(|segment| !segment.is_ascii()) {
+        forms.push(meant.iter().map(|segment| segment.nfc().collect()).collect());
+        forms.push(meant.iter().map(|segment| segment.nfkc().collect()).collect());
+    }
+    for form in &forms {
+        let written = |how: &dyn Fn(&str) -> String| form.iter().flat_map(|segment| ["/".to_owned(), how(segment)]).collect::<String>();
+        let texts = [
+            written(&str::to_owned),
+            written(&|segment| utf8_percent_encode(segment, RESERVED).to_string()),
+            written(&|segment| utf8_percent_encode(segment, COMPONENT).to_string()),
+        ];
+        for text in texts.into_iter().filter(|text| !text.is_empty()) {
+            if !all.iter().any(|known| *known == text) {
+                all.push(Cow::Owned(text));
+            }
+        }
     }
     all
 }
@@ -371,9 +404,12 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_asked_for_as_it_is_spelt_and_as_it_is_meant() {
-        assert_eq!(readings("/a/b"), ["/a/b"]);
+    fn a_path_is_asked_for_as_it_is_spelt_and_meant_and_otherwise_written() {
+        assert_eq!(readings("/a/b-c.d"), ["/a/b-c.d"]);
         assert_eq!(readings("/caf%C3%A9/a%20b"), ["/caf%C3%A9/a%20b", "/café/a b"]);
+        assert_eq!(readings("/bob@example.org/(1)"), ["/bob@example.org/(1)", "/bob%40example.org/%281%29", "/bob%40example.org/(1)"]);
+        assert_eq!(readings("/cafe%CC%81"), ["/cafe%CC%81", "/cafe\u{301}", "/café", "/caf%C3%A9"]);
+        assert_eq!(readings("/%EF%BD%82ob"), ["/%EF%BD%82ob", "/ｂob", "/bob"]);
         assert_eq!(readings("/"), ["/"]);
     }
 

@@ -92,6 +92,10 @@ pub(super) fn together(shares: Option<&Config>, routes: &[RouteConfig], shared: 
                 at(format!("nobody could own what is created here: no route with `shared: true` and `owner` is at {}", shown(&on_create.location.text)));
             checker.error(problem.hint("add     a route there with `protect: { resource: { shared: true, owner: … } }`"));
         }
+        if on_create.scopes.is_none() && owned.iter().any(|protect| protect.scopes.as_scope) {
+            let problem = at(format!("`register_on_create` needs `scopes` here: at {} each method is a scope", shown(&on_create.location.text)));
+            checker.error(problem.hint("add     `scopes: [ GET ]`, or those that the new resource shall have, to `register_on_create`"));
+        }
         let has = |protect: &Protect, wanted: &_| protect.scopes.methods.iter().any(|(_, scopes, _)| scopes.contains(wanted));
         let lost = on_create.scopes.iter().flat_map(|scopes| scopes.iter()).find(|scope| !owned.is_empty() && !owned.iter().any(|protect| has(protect, scope)));
         if let Some(scope) = lost {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method, Response, StatusCode};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::judge::Judge;
@@ -140,12 +141,27 @@ impl<S: Snapshot> Following<S> {
         (!judge.dry).then(|| Self { follower: judge.follower.clone(), task, patience: protect.server.timeout })
     }
 
-    /// The answer, once the records have followed it.
-    pub(super) async fn answer(self, answer: impl Future<Output = Result<Response<Body>, Rejection>>) -> Result<Response<Body>, Rejection> {
+    /// The answer, once the records have followed it. The content server is heard to its end whether or not the client waits for it: it may have done already
+    /// what it was asked.
+    pub(super) async fn answer(self, answer: impl Future<Output = Result<Response<Body>, Rejection>> + 'static) -> Result<Response<Body>, Rejection>
+    where
+        S: 'static,
+    {
+        let (told, answered) = oneshot::channel();
+        spawn_local(async move {
+            let _ = told.send(self.followed(answer).await);
+        });
+        answered.await.unwrap_or(Err(Rejection::Internal))
+    }
+
+    async fn followed(self, answer: impl Future<Output = Result<Response<Body>, Rejection>>) -> Result<Response<Body>, Rejection> {
         let answer = answer.await?;
         let follow = match &self.task {
             Task::Create(creating) if answer.status() == StatusCode::CREATED => creating.made(answer.headers(), &self.follower.metrics),
-            Task::Delete(key) if answer.status().is_success() => Some(Follow::Deleted(*key)),
+            // What is not there was deleted before.
+            Task::Delete(key) if answer.status().is_success() || matches!(answer.status(), StatusCode::NOT_FOUND | StatusCode::GONE) => {
+                Some(Follow::Deleted(*key))
+            }
             Task::Create(_) | Task::Delete(_) => None,
         };
         if let Some(follow) = follow {

@@ -9,8 +9,9 @@ use super::{PathProblem, Segments, unicode};
 
 /// Longest chain of escapes of escapes that is followed; a path that needs more is refused.
 const DEEPEST: usize = 6;
-/// Most texts that are followed on the way; the same.
+/// Most texts that are followed on the way, and how long they may be together; the same.
 const MOST: usize = 64;
+const MOST_OCTETS: usize = 64 * 1024;
 
 /// Spellings that a route admits, or that a path needs to be admitted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -78,7 +79,7 @@ pub(super) fn readings(path: &str) -> Result<Vec<Reading>, PathProblem> {
     let mut found: Vec<Reading> = Vec::new();
     // Each with how often it was decoded. Servers cut and normalise before, between and behind any steps of decoding, so each text is taken on in every way.
     let mut texts = vec![(path.to_owned(), 0_usize)];
-    let mut next = 0_usize;
+    let (mut next, mut octets) = (0_usize, path.len());
     while let Some((text, depth)) = texts.get(next).cloned() {
         next = next.saturating_add(1);
         let reading = reading(&text)?;
@@ -93,7 +94,8 @@ pub(super) fn readings(path: &str) -> Result<Vec<Reading>, PathProblem> {
             if texts.iter().any(|(known, _)| *known == text) {
                 continue;
             }
-            if depth > DEEPEST || texts.len() == MOST {
+            octets = octets.saturating_add(text.len());
+            if depth > DEEPEST || texts.len() == MOST || octets > MOST_OCTETS {
                 return Err(PathProblem::EncodedPercent);
             }
             texts.push((text, depth));
@@ -112,16 +114,12 @@ fn decoded_once_more(text: &str) -> Result<String, PathProblem> {
 fn wide(text: &str) -> Result<String, PathProblem> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = rest.find("%u").into_iter().chain(rest.find("%U")).min() {
-        let (before, behind) = rest.split_at(at);
+    while let Some((before, behind)) = rest.split_once('%') {
         out.push_str(before);
-        let character = behind.get(2..6).and_then(|digits| u32::from_str_radix(digits, 16).ok()).and_then(char::from_u32);
-        let read = if character.is_some() { 6 } else { 2 };
-        match character {
-            Some(character) => out.push(character),
-            None => out.push_str(behind.get(..2).unwrap_or_default()),
-        }
-        rest = behind.get(read..).unwrap_or_default();
+        let digits = behind.strip_prefix(['u', 'U']).and_then(|behind| behind.get(..4)).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        let character = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).and_then(char::from_u32);
+        out.push(character.unwrap_or('%'));
+        rest = behind.get(if character.is_some() { 5 } else { 0 }..).unwrap_or_default();
     }
     text_of(out + rest)
 }
@@ -201,6 +199,14 @@ mod tests {
         let admitted = read(&nested(DEEPEST - 1)).unwrap();
         assert_eq!((admitted.len(), admitted.last().map(String::as_str)), (DEEPEST + 1, Some("aA")));
         assert_eq!(read(&nested(DEEPEST)), Err(PathProblem::EncodedPercent));
+    }
+
+    #[test]
+    fn what_has_many_readings_is_refused_before_they_take_long() {
+        let long = |unit: &str, times: usize| format!("/{}%2Fx%25u0041%255C;y%2541", unit.repeat(times));
+        assert!(read(&long("%25ua", 100)).unwrap().len() > 8);
+        assert_eq!(read(&long("%25ua", 1500)), Err(PathProblem::EncodedPercent));
+        assert!(read(&format!("/{};y", "a".repeat(8000))).is_ok(), "a long path with few of them is not");
     }
 
     #[test]

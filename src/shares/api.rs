@@ -203,7 +203,14 @@ fn owner(caller: &Caller, named: Option<&str>, place: &Place) -> Result<String, 
 /// The scopes of a share: those asked for, or all that the route's methods need. A scope that no method needs could be granted to no effect.
 fn scopes(asked: Option<Vec<String>>, route: &Route) -> Result<Vec<String>, Box<Answer>> {
     let all = scopes_of(route);
-    let Some(mut asked) = asked else { return Ok(all.iter().map(|scope| scope.0.to_string()).collect()) };
+    let Some(mut asked) = asked else {
+        if route.protect().is_some_and(|protect| protect.scopes.as_scope) {
+            return Err(
+                problem(StatusCode::UNPROCESSABLE_ENTITY, "`scopes` is missing: at this path each method is a scope, and a share names those it has").into()
+            );
+        }
+        return Ok(all.iter().map(|scope| scope.0.to_string()).collect());
+    };
     asked.sort();
     asked.dedup();
     let known = |scope: &String| all.iter().any(|Scope(known)| **known == **scope);

@@ -151,7 +151,12 @@ impl Following {
 
 fn resource(config: &Config, creation: &Creation, place: &Place, owner: &str, link: String) -> Result<Resource, Left> {
     let all = scopes_of(&place.route);
-    let scopes = creation.scopes.as_deref().unwrap_or(&all);
+    let scopes = match creation.scopes.as_deref() {
+        Some(scopes) => scopes,
+        // Every method there is: nobody has meant all of them.
+        None if place.route.protect().is_some_and(|protect| protect.scopes.as_scope) => return Err(Left::Scopes),
+        None => &all,
+    };
     if scopes.is_empty() || !scopes.iter().all(|scope| all.contains(scope)) {
         return Err(Left::Scopes);
     }

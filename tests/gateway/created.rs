@@ -8,8 +8,9 @@ use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::demo::content_server::Reply;
 use uma_gateway::secret::Secret;
 
+use crate::figures::under_way;
 use crate::shares::KEY;
-use crate::support::{Setup, World, until};
+use crate::support::{Connection, Setup, World, until};
 
 const FOLDERS: &str = "{ path: \"/folders/{user}\", upstream: content, protect: { resource: { name: \"folders of {user}\", owner: \"{user}\" }, scopes: { POST: [create] }, \
      register_on_create: { location: \"/folders/{user}/{folder}\", name: \"folder {folder}\", type: \"urn:folder\" } } }";
@@ -258,7 +259,7 @@ async fn what_is_deleted_is_closed_before_the_answer_whatever_the_server_does() 
     let rpt = world.granted("bob", &shares[0], &["view", "edit"]);
     world.upstream().reply_next(1, Reply::ok("content"));
     assert_eq!(world.get(PLACE).bearer(&rpt).await.status(), 200);
-    for status in [404, 409, 500, 302] {
+    for status in [409, 500, 302] {
         assert_eq!(world.deletes(PLACE, &rpt, status).await, status);
     }
     assert_eq!(world.shares_of("alice").await, shares, "what was not deleted stays");
@@ -276,6 +277,39 @@ async fn what_is_deleted_is_closed_before_the_answer_whatever_the_server_does() 
     })
     .await;
     assert_eq!(world.get(PLACE).bearer(&rpt).await.status(), 401, "what was granted on the one before is not granted on this one");
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_closed_though_the_client_has_gone_before_the_answer() {
+    let world = start(Setup::default()).await;
+    let alice = world.creator("alice", "alice");
+    world.creates(&alice, created(PLACE)).await;
+    let rpt = world.granted("bob", &world.shares_of("alice").await[0], &["view", "edit"]);
+    let gate = Gate::closed();
+    world.upstream().reply_next(1, Reply::status(204).behind(&gate));
+    let hits = world.upstream().hits();
+    let mut client = Connection::open(world.address(), None).await;
+    client.send(&world.ask("DELETE", PLACE).bearer(&rpt).bytes()).await;
+    until("the content server has heard it", async || (world.upstream().hits() > hits).then_some(())).await;
+
+    client.reset();
+    until("the gateway knows that the client is gone", async || (under_way(&world).await == 0).then_some(())).await;
+    gate.open();
+
+    until("it is withdrawn", async || world.shares_of("alice").await.is_empty().then_some(())).await;
+    assert_eq!(world.get(PLACE).bearer(&rpt).await.status(), 404);
+}
+
+#[tokio::test]
+async fn what_the_content_server_does_not_have_any_more_is_shared_no_more() {
+    let world = start(Setup::default()).await;
+    let alice = world.creator("alice", "alice");
+    for status in [404, 410] {
+        world.creates(&alice, created(PLACE)).await;
+        let rpt = world.granted("bob", &world.shares_of("alice").await[0], &["view", "edit"]);
+        assert_eq!(world.deletes(PLACE, &rpt, status).await, status);
+        assert!(world.shares_of("alice").await.is_empty(), "{status}");
+    }
 }
 
 #[tokio::test]

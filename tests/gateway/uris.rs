@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 use uma_gateway::demo::Gate;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
+use uma_gateway::demo::content_server::Reply;
 
 use crate::figures::under_way;
 use crate::support::{Connection, Exchange, Setup, World, until};
@@ -102,6 +103,50 @@ async fn a_path_that_is_registered_in_another_spelling_is_not_missed_for_a_wider
     }
     assert!(world.upstream().saw_nothing());
     assert_eq!(world.get(PLAN).bearer(&rpt).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_registered_in_another_spelling_is_not_missed_for_a_wider_pattern() {
+    let world = world().await;
+    world.upstream().reply(Reply::ok("content"));
+    world.control().register_with_uris(CLIENT, "all work", &["view"], &["/albums/work/*"]);
+    for uri in [
+        "/albums/work/bob%40example.org/*",
+        "/albums/work/x%5B1%5D/*",
+        "/albums/work/a%2Bb(c)/*",
+        "/albums/work/my docs/*",
+        "/albums/work/café/*",
+        "/albums/work/bob/*",
+    ] {
+        world.control().register_with_uris("alice", uri, &["view"], &[uri]);
+    }
+    let rpt = world.control().grant_rpt("bob", &[("all work", &["view"])], 300);
+    for target in [
+        "/albums/work/bob%40example.org/x",
+        "/albums/work/bob@example.org/x",
+        "/albums/work/x%5B1%5D/x",
+        "/albums/work/a%2Bb%28c%29/x",
+        "/albums/work/my%20docs/x",
+        "/albums/work/caf%C3%A9/x",
+        "/albums/work/cafe%CC%81/x",
+        "/albums/work/%EF%BD%82ob/x",
+    ] {
+        assert_eq!(world.get(target).bearer(&rpt).await.status(), 401, "{target}");
+    }
+    assert!(world.upstream().saw_nothing());
+    assert_eq!(world.get(PLAN).bearer(&rpt).await.status(), 200);
+    let own = world.control().grant_rpt("bob", &[("/albums/work/bob%40example.org/*", &["view"])], 300);
+    assert_eq!(world.get("/albums/work/bob%40example.org/x").bearer(&own).await.status(), 200);
+}
+
+#[tokio::test]
+async fn of_two_patterns_in_two_spellings_the_nearer_one_counts() {
+    let world = world().await;
+    world.upstream().reply(Reply::ok("content"));
+    world.control().register_with_uris(CLIENT, "all work", &["view"], &["/albums/work/*"]);
+    world.control().register_with_uris(CLIENT, "docs", &["view"], &["/albums/work/my docs/*"]);
+    let rpt = world.control().grant_rpt("bob", &[("docs", &["view"])], 300);
+    assert_eq!(world.get("/albums/work/my%20docs/x").bearer(&rpt).await.status(), 200);
 }
 
 #[tokio::test]

@@ -483,7 +483,7 @@ static PROTECT: Section = Section::new(
         Key::new(
             "unregister_on_delete",
             Kind::True,
-            "Beside `shared`: a `DELETE` that the content server answers with 2xx withdraws the share of exactly that path; it is closed before the answer goes on.",
+            "Beside `shared`: a `DELETE` that the content server answers with 2xx, 404 or 410 withdraws the share of exactly that path; it is closed before the answer goes on.",
         ),
     ],
 );

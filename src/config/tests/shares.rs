@@ -90,6 +90,7 @@ const CREATED: &[Row] = &[
     ("name: \"album {album}\"", "name: \"album {alben}\"", (17, 78), "the path has no parameter `alben`", ""),
     ("scopes: [view] }", "scopes: [] }", (17, 115), "a resource without scopes lets nobody pass", "name one"),
     ("scopes: [view] }", "scopes: [own] }", (12, 11), "`own` of `register_on_create` could be granted to no effect", ""),
+    (", scopes: [view] }\n  - path: /albums/{user}/{album}\n    protect:\n      authorization_server: keycloak\n      resource: { shared: true, owner: \"{user}\" }\n      scopes: { GET: [view], DELETE: [edit] }", " }\n  - path: /albums/{user}/{album}\n    protect:\n      authorization_server: keycloak\n      resource: { shared: true, owner: \"{user}\" }\n      scopes: http_method_as_scope", (12, 11), "each method is a scope", "scopes: [ GET ]"),
     ("scopes: { POST: [create] }", "scopes: { PUT: [create] }", (17, 7), "`register_on_create` has no effect here: the route lets no `POST` pass", "name a scope for POST"),
     ("location: \"/albums/{user}/{album}\"", "location: \"/books/{user}/{album}\"", (12, 11), "nobody could own what is created here", "{ shared: true, owner: … }"),
     ("location: \"/albums/{user}/{album}\"", "location: \"/albums/{user}/{album}/**\"", (12, 11), "nobody could own what is created here", "{ shared: true, owner: … }"),
