@@ -30,7 +30,7 @@ keycloak *arguments:
 uma1 *arguments:
     tests/keycloak-2.5/start
     tests/openam/start
-    cargo test --test uma_1_0 -- --include-ignored --skip the_server_really_ended {{ arguments }}
+    cargo test --test uma_1_0 -- --include-ignored --skip the_server_really_ended --test-threads 1 {{ arguments }}
     cargo test --test uma_1_0 the_server_really_ended -- --include-ignored --test-threads 1
 
 # foreign clients and servers through the release binary, with that Keycloak: just clients curl
