@@ -6,6 +6,7 @@
 //! the path; two resources that have it are refused, never chosen from.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Folders that are asked for on behalf of one path.
 const FOLDERS: usize = 16;
 
-/// All but unreserved characters (RFC 3986, 2.3); and what is left alone besides by those who escape for the web's pages.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// All in a segment but unreserved characters (RFC 3986, 2.3); and what is left alone besides by those who escape for the web's pages.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const COMPONENT: &AsciiSet = &RESERVED.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*');
 
 const SEVERAL: &str = "several resources have this path";
@@ -220,13 +221,9 @@ impl Finder<'_> {
             return Ok(None);
         }
         for depth in (floor..=deepest).rev() {
-            let (mut at, mut asked) = (None, None);
-            for reading in readings {
-                let pattern = folder(reading, depth);
-                if asked.as_ref() != Some(&pattern) {
-                    self.named(&pattern, &mut at).await?;
-                    asked = Some(pattern);
-                }
+            let mut at = None;
+            for pattern in readings.iter().map(|reading| folder(reading, depth)).collect::<BTreeSet<_>>() {
+                self.named(&pattern, &mut at).await?;
             }
             let Some(found) = at else { continue };
             let Some(Nearest { found: told, shape }) = &nearest else { return Ok(Some(found)) };
@@ -305,20 +302,11 @@ fn settle(slot: &mut Option<Found>, found: Found) -> Result<(), Trouble> {
 /// that has one of them is not to be missed for a wider one; nor is what a server that normalises would take the path for.
 fn readings(path: &str) -> Vec<Cow<'_, str>> {
     let mut all = vec![Cow::Borrowed(path)];
-    let meant: Vec<Cow<'_, str>> = segments(path).map(decoded).collect();
-    let mut forms: Vec<Vec<String>> = vec![meant.iter().map(|segment| segment.to_string()).collect()];
-    if meant.iter().any(|segment| !segment.is_ascii()) {
-        forms.push(meant.iter().map(|segment| segment.nfc().collect()).collect());
-        forms.push(meant.iter().map(|segment| segment.nfkc().collect()).collect());
-    }
-    for form in &forms {
-        let written = |how: &dyn Fn(&str) -> String| form.iter().flat_map(|segment| ["/".to_owned(), how(segment)]).collect::<String>();
-        let texts = [
-            written(&str::to_owned),
-            written(&|segment| utf8_percent_encode(segment, RESERVED).to_string()),
-            written(&|segment| utf8_percent_encode(segment, COMPONENT).to_string()),
-        ];
-        for text in texts.into_iter().filter(|text| !text.is_empty()) {
+    // A path that needs no opt-in has no escaped slash: it can be decoded and written as a whole.
+    let meant = decoded(path);
+    for form in [meant.to_string(), meant.nfc().collect(), meant.nfkc().collect()] {
+        let escaped = [RESERVED, COMPONENT].map(|escapes| utf8_percent_encode(&form, escapes).to_string());
+        for text in std::iter::once(form).chain(escaped) {
             if !all.iter().any(|known| *known == text) {
                 all.push(Cow::Owned(text));
             }

@@ -291,14 +291,17 @@ fn between(routes: &[RouteConfig], items: &[Node], checker: &mut Checker<'_>) {
     }
 }
 
-/// What is looked up by its path at a server needs one reading of it.
+/// Resources that are looked up at a server by the path.
 fn by_uris(routes: &[RouteConfig], checker: &mut Checker<'_>) {
     let looked_up = |route: &&RouteConfig| matches!(&route.access, Access::Protect(protect) if matches!(protect.resource, ResourceChoice::Uris));
-    for route in routes.iter().filter(looked_up) {
-        if let Some(name) = route.opt_ins.names().next() {
-            let message = format!("`{name}` and `uris` do not go together: a resource is found by a path that has one reading");
-            checker.error(Problem::at(Span::at(route.place), message).label("leave one of them out"));
-        }
+    routes.iter().filter(looked_up).for_each(|route| one_reading(route, "uris", "a resource", checker));
+}
+
+/// What is found by the path needs one reading of it.
+pub(super) fn one_reading(route: &RouteConfig, key: &str, what: &str, checker: &mut Checker<'_>) {
+    if let Some(name) = route.opt_ins.names().next() {
+        let message = format!("`{name}` and `{key}` do not go together: {what} is found by a path that has one reading");
+        checker.error(Problem::at(Span::at(route.place), message).label("leave one of them out"));
     }
 }
 

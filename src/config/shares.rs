@@ -9,6 +9,7 @@ use super::methods::scope;
 use super::names::Names;
 use super::problem::{Problem, Span, shown};
 use super::resource::part;
+use super::routes::one_reading;
 use super::secrets::secret;
 use super::tree::Node;
 use super::values::{Wrong, number, parse_url, parsed, scalar, socket, word};
@@ -103,25 +104,23 @@ pub(super) fn together(file: &Keys<'_>, shares: Option<&Config>, routes: &[Route
         checker.error(problem.write("store: { file: records.db, key: { file: store-key } }"));
     }
     let shared: Vec<(&RouteConfig, &Protect)> = routes.iter().filter_map(|route| Some((route, shared(route)?))).collect();
+    let missing = |route: &RouteConfig, why: &str| {
+        let problem = Problem::at(Span::at(route.place), format!("`shares` is missing: {why}"));
+        problem.write("shares: { address: 127.0.0.1:9092, scope: share, public_url: \"https://photos.example.org\" }")
+    };
     for (route, protect) in &shared {
         let at = |message: String| Problem::at(Span::at(route.place), message);
         if span.is_none() {
-            let problem = at("`shares` is missing: this route's resources are what owners have shared".to_owned());
-            checker.error(problem.write("shares: { address: 127.0.0.1:9092, scope: share, public_url: \"https://photos.example.org\" }"));
+            checker.error(missing(route, "this route's resources are what owners have shared"));
         }
         if let Some(shares) = shares.filter(|shares| shares.server.issuer != protect.server.issuer) {
             let message = format!("the owners of `{}` share, and `{}` decides here", shown(&shares.server.name), shown(&protect.server.name));
             checker.error(at(message).hint("use     the same authorization server in `shares` and in the route"));
         }
-        if let Some(name) = route.opt_ins.names().next() {
-            // A record is found by the path, of which there must be one reading then.
-            checker
-                .error(at(format!("`{name}` and `shared` do not go together: a share is found by a path that has one reading")).label("leave one of them out"));
-        }
+        one_reading(route, "shared", "a share", checker);
     }
     if let Some((route, ..)) = routes.iter().find_map(created::registering).filter(|_| span.is_none() && shared.is_empty()) {
-        let problem = Problem::at(Span::at(route.place), "`shares` is missing: what is created here is registered for its owner");
-        checker.error(problem.write("shares: { address: 127.0.0.1:9092, scope: share, public_url: \"https://photos.example.org\" }"));
+        checker.error(missing(route, "what is created here is registered for its owner"));
     }
     created::together(shares, routes, &shared, checker);
     if let Some(shares) = shares {

@@ -9,7 +9,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, HeaderValue};
 
 use super::authority::Authority;
-use super::config::{Pattern, Segment, Template};
+use super::config::{Pattern, Template};
 use super::table::Params;
 use crate::path::{CanonicalPath, PathProblem, decoded};
 use crate::uma::Scope;
@@ -116,13 +116,7 @@ impl OnCreate {
 
     /// Whether `location` has this path; with `/**`, something stands in its place.
     fn expects(&self, path: &CanonicalPath) -> bool {
-        let mut segments = path.segments();
-        let all = self.location.segments.iter().all(|expected| match (expected, segments.next()) {
-            (_, None) => false,
-            (Segment::Parameter(_), Some(_)) => true,
-            (Segment::Literal(literal), Some(segment)) => decoded(literal) == decoded(segment),
-        });
-        all && segments.next().is_some() == self.location.rest
+        self.location.behind(path.segments()).is_some_and(|mut behind| behind.next().is_some() == self.location.rest)
     }
 
     /// Whether parameters with one name have one value: whoever makes something at `/albums/{user}` makes it for the same user.

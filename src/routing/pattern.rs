@@ -129,13 +129,18 @@ impl Pattern {
     /// Whether it takes a path in its one spelling, whatever other routes there are.
     #[must_use]
     pub fn takes(&self, spelling: &str) -> bool {
-        let mut given = spelling.split('/').filter(|segment| !segment.is_empty());
-        let own = self.segments.iter().all(|segment| match (segment, given.next()) {
+        let given = spelling.split('/').filter(|segment| !segment.is_empty());
+        self.behind(given).is_some_and(|mut behind| self.rest || behind.next().is_none())
+    }
+
+    /// What stands behind the segments that it names; `None`: they are others.
+    pub(super) fn behind<'a, I: Iterator<Item = &'a str>>(&self, mut given: I) -> Option<I> {
+        let all = self.segments.iter().all(|segment| match (segment, given.next()) {
             (_, None) => false,
             (Segment::Parameter(_), Some(_)) => true,
             (Segment::Literal(literal), Some(segment)) => decoded_bytes(literal).eq(decoded_bytes(segment)),
         });
-        own && (self.rest || given.next().is_none())
+        all.then_some(given)
     }
 
     /// The names of its parameters, from the left.

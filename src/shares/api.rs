@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::answers::{created, not_found, share, troubled, withdrawn};
 use super::caller::{Caller, caller};
 use super::config::Config;
-use super::place::{NoPlace, Place, place, scopes_of};
+use super::place::{NoPlace, Place, place, scopes_of, usual_scopes};
 use super::registrar::{Registrar, Trouble};
 use crate::admin::serve::{Answer, found, only, problem, read, text};
 use crate::routing::Route;
@@ -202,15 +202,13 @@ fn owner(caller: &Caller, named: Option<&str>, place: &Place) -> Result<String, 
 
 /// The scopes of a share: those asked for, or all that the route's methods need. A scope that no method needs could be granted to no effect.
 fn scopes(asked: Option<Vec<String>>, route: &Route) -> Result<Vec<String>, Box<Answer>> {
-    let all = scopes_of(route);
     let Some(mut asked) = asked else {
-        if route.protect().is_some_and(|protect| protect.scopes.as_scope) {
-            return Err(
-                problem(StatusCode::UNPROCESSABLE_ENTITY, "`scopes` is missing: at this path each method is a scope, and a share names those it has").into()
-            );
-        }
-        return Ok(all.iter().map(|scope| scope.0.to_string()).collect());
+        let usual = usual_scopes(route).ok_or_else(|| {
+            problem(StatusCode::UNPROCESSABLE_ENTITY, "`scopes` is missing: at this path each method is a scope, and a share names those it has")
+        })?;
+        return Ok(usual.iter().map(|scope| scope.0.to_string()).collect());
     };
+    let all = scopes_of(route);
     asked.sort();
     asked.dedup();
     let known = |scope: &String| all.iter().any(|Scope(known)| **known == **scope);

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::config::{Config, OwnerClaim};
-use super::place::{Place, place, scopes_of};
+use super::place::{Place, place, scopes_of, usual_scopes};
 use super::registrar::{Registrar, Trouble};
 use crate::enforcement::{Creation, Follow, Follows};
 use crate::secret::random_text;
@@ -151,12 +151,7 @@ impl Following {
 
 fn resource(config: &Config, creation: &Creation, place: &Place, owner: &str, link: String) -> Result<Resource, Left> {
     let all = scopes_of(&place.route);
-    let scopes = match creation.scopes.as_deref() {
-        Some(scopes) => scopes,
-        // Every method there is: nobody has meant all of them.
-        None if place.route.protect().is_some_and(|protect| protect.scopes.as_scope) => return Err(Left::Scopes),
-        None => &all,
-    };
+    let scopes = creation.scopes.as_ref().map(|scopes| scopes.to_vec()).or_else(|| usual_scopes(&place.route)).ok_or(Left::Scopes)?;
     if scopes.is_empty() || !scopes.iter().all(|scope| all.contains(scope)) {
         return Err(Left::Scopes);
     }

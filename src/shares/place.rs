@@ -66,6 +66,12 @@ pub fn place(snapshot: &Snapshot, config: &Config, text: &str) -> Result<Place, 
     Ok(Place { path: spelt, route: Arc::clone(found.route), owner })
 }
 
+/// The scopes of what is shared without naming any; `None`: every method is one there, and nobody means all of them.
+pub fn usual_scopes(route: &Route) -> Option<Vec<Scope>> {
+    let as_scope = route.protect().is_some_and(|protect| protect.scopes.as_scope);
+    (!as_scope).then(|| scopes_of(route))
+}
+
 /// All scopes that the methods of a route need.
 pub fn scopes_of(route: &Route) -> Vec<Scope> {
     let mut all: Vec<Scope> = Vec::new();

@@ -68,7 +68,8 @@ impl Lookup {
         let path = spelling(path);
         // Once for all folders above: they are the beginnings of it.
         let as_alike = alike(&path);
-        let mut folder = (&*path, &*as_alike);
+        // The root is the folder without a name.
+        let mut folder = (path.trim_end_matches('/'), as_alike.trim_end_matches('/'));
         let below = |text: &str| text.match_indices('/').nth(DEEPEST).map(|(at, _)| at);
         match (below(&path), below(&as_alike)) {
             (None, None) => {
@@ -79,15 +80,17 @@ impl Lookup {
             (Some(end), Some(end_alike)) => folder = (path.get(..end)?, as_alike.get(..end_alike)?),
             _ => return None,
         }
+        let mut patterns = (String::with_capacity(path.len().saturating_add(3)), String::with_capacity(as_alike.len().saturating_add(3)));
         loop {
-            let pattern = |folder: &str| format!("{}/**", if folder == "/" { "" } else { folder });
-            if let Some(found) = self.exactly(authorization_server, &pattern(folder.0), &pattern(folder.1)) {
+            for (pattern, folder) in [(&mut patterns.0, folder.0), (&mut patterns.1, folder.1)] {
+                pattern.clear();
+                pattern.push_str(folder);
+                pattern.push_str("/**");
+            }
+            if let Some(found) = self.exactly(authorization_server, &patterns.0, &patterns.1) {
                 return found;
             }
-            folder = match (folder.0.rsplit_once('/')?, folder.1.rsplit_once('/')?) {
-                (("", ""), _) | (_, ("", "")) => return None,
-                ((above, _), (above_alike, _)) => (above, above_alike),
-            };
+            folder = (folder.0.rsplit_once('/')?.0, folder.1.rsplit_once('/')?.0);
         }
     }
 
