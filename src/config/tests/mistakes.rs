@@ -255,8 +255,9 @@ const ROWS: &[Row] = &[
     ("path: /public/**", "path: !x /public/**", (19, 14), "a YAML tag", "leave the tag out"),
 ];
 
-/// The rows that are not shown as they say: each is one problem of the text `right` with its replacement, and none shows `secret`.
-pub(super) fn failures(folder: &Path, right: &str, rows: &[Row], secret: &str) -> Vec<String> {
+/// Each row is one problem of the text `right` with its replacement, shown as the row says, and none shows `secret`.
+#[track_caller]
+pub(super) fn each_is_shown(folder: &Path, right: &str, rows: &[Row], secret: &str) {
     let mut failures = Vec::new();
     for (what, wrong, place, message, instead) in rows {
         assert_eq!(right.matches(what).count(), 1, "`{what}` stands once");
@@ -273,15 +274,14 @@ pub(super) fn failures(folder: &Path, right: &str, rows: &[Row], secret: &str) -
             }
         }
     }
-    failures
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
 #[test]
 fn every_mistake_is_shown_at_its_place_with_what_to_write_instead() {
     let folder = folder();
     assert!(read_in(folder.path(), RIGHT).is_ok());
-    let failures = failures(folder.path(), RIGHT, ROWS, "hunter2");
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    each_is_shown(folder.path(), RIGHT, ROWS, "hunter2");
 }
 
 #[test]
