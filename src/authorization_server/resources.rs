@@ -17,7 +17,7 @@ use super::config::{Config, ServerIdentity};
 use super::discovery::{Endpoint, Metadata, with_path};
 use super::error::AskError;
 use super::json as strict;
-use super::profile::{PatOwners, Profile, Search};
+use super::profile::{PatOwners, Profile};
 use super::server::{Protected, Server, status};
 use super::uris::{PathResource, Paths, UriKey};
 use crate::telemetry::AsEndpoint;
@@ -267,8 +267,7 @@ impl Server {
     /// # Errors
     /// No metadata before `deadline`.
     pub async fn may_hide_owners(&self, deadline: Instant) -> Result<bool, AskError> {
-        let profile = self.metadata(deadline).await?.profile;
-        Ok(profile.pats == PatOwners::Client && profile.search != Search::Query)
+        Ok(self.metadata(deadline).await?.profile.hides_owners())
     }
 
     /// Registers a resource, whether or not the server has one of its name. An error does not say that it was not registered.
