@@ -97,7 +97,7 @@ async fn live_decisions_have_a_share_and_a_bucket_too(row: Row) {
     // A quarter of what one server is asked at once.
     const SHARE: usize = 64;
     let limits = "{ introspections: { rate: 1/s, burst: 100 }, tickets: { rate: 1000/s, burst: 1000 }, off_for: [127.0.0.2/32] }";
-    let world = Setup::default().keycloak().server("timeout: 8s").limits(limits).start().await;
+    let world = Setup::default().keycloak().server("timeout: 30s").limits(limits).start().await;
     let rpts: Vec<String> = (0..SHARE + 80).map(|_| world.rpt(&["view"])).collect();
     for rpt in &rpts {
         // It lacks the scope, so nobody asks for a live decision yet.

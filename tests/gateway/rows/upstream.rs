@@ -82,7 +82,7 @@ async fn a_login_of_the_applications_own_is_relayed_and_poses_as_no_challenge_of
 }
 
 async fn what_else_refuses_the_gateway_is_a_bad_one(row: Row) {
-    let (world, rpt) = warm(application().route("{ path: /public/**, upstream: content, public: true }")).await;
+    let (world, rpt) = warm(application()).await;
     // `gateway:proxy-secret`
     let guarded = || world.get("/guarded/x").header("Authorization", "Basic Z2F0ZXdheTpwcm94eS1zZWNyZXQ=");
     for (status, ask, rows) in [
