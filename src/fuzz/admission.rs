@@ -168,14 +168,17 @@ fn named(text: &str, host: &str) {
     };
     assert_eq!(HostPattern::parse(&pattern.to_string()).as_ref(), Ok(&pattern), "{pattern} is not its own spelling");
     let Ok(exact) = HostPattern::parse(host) else { return };
-    let meant = text.strip_prefix('*').map_or_else(|| pattern == exact, |_| host.strip_suffix(&pattern.to_string()[1..]).is_some_and(|label| !label.is_empty()));
+    let meant =
+        text.strip_prefix('*').map_or_else(|| pattern == exact, |_| host.strip_suffix(&pattern.to_string()[1..]).is_some_and(|label| !label.is_empty()));
     assert_eq!((pattern.matches(host), pattern.includes(&exact), pattern.overlaps(&exact)), (meant, meant, meant), "{pattern} and {host}");
     for wider in ["*.org", "*.example.org", "*.example.net"].map(|wider| HostPattern::parse(wider).expect("a pattern")) {
         assert!(!wider.includes(&pattern) || !meant || wider.matches(host), "{wider} includes {pattern}, and not {host}");
         assert_eq!(wider.overlaps(&pattern), pattern.overlaps(&wider));
         assert!(!pattern.includes(&wider) || !wider.matches(host) || meant, "{pattern} includes {wider}, and not {host}");
     }
-    assert!(HostPattern::Any.includes(&pattern) && !pattern.includes(&HostPattern::Any) && HostPattern::Any.overlaps(&pattern) && HostPattern::Any.matches(host));
+    assert!(
+        HostPattern::Any.includes(&pattern) && !pattern.includes(&HostPattern::Any) && HostPattern::Any.overlaps(&pattern) && HostPattern::Any.matches(host)
+    );
 }
 
 fn onward(sent: &Sent, parts: &RoutedParts<Snapshot>, snapshot: &Arc<Snapshot>, only: bool) {

@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 
 use super::accepted::Tables;
 use super::rules;
-use crate::path::{CanonicalPath, OptIns, Query, query_has_parameter, query_without_parameter};
+use crate::path::{CanonicalPath, OptIns, Query, alike, query_has_parameter, query_without_parameter, spelling};
 
 const ALL: OptIns = OptIns { encoded_slash: true, encoded_percent: true, semicolon: true };
 
@@ -33,6 +33,9 @@ pub fn path(input: &[u8]) {
     };
     canonical(raw, &path);
     refused_without(raw, &path);
+    if path.needs().is_empty() {
+        spelt(&path);
+    }
     if raw.len() <= LONGEST {
         let tables = tables();
         let chosen = tables.get(usize::from(*choice) % tables.len()).expect("a table");
@@ -64,6 +67,16 @@ fn refused_without(raw: &[u8], path: &CanonicalPath) {
     let refused = CanonicalPath::parse(raw).err();
     assert_eq!(refused, needs.problem());
     assert!(refused.map_or(names.is_empty(), |problem| problem.is_opt_in() && !names.is_empty()), "{refused:?} and {names:?}");
+}
+
+/// Records are found by one spelling, which is a path of its own and means the same; in other letters it is alike.
+fn spelt(path: &CanonicalPath) {
+    let text = spelling(path);
+    let again = CanonicalPath::parse(&*text).expect("a path without opt-ins");
+    assert_eq!(spelling(&again), text, "{text} is not its own spelling");
+    let own = Some(path.as_str().trim_end_matches('/')).filter(|own| !own.is_empty()).unwrap_or("/");
+    assert_eq!(super::lenient::decoded(text.as_bytes()), super::lenient::decoded(own.as_bytes()), "{text} is another name than {path}");
+    assert_eq!(alike(&text), alike(&text.to_ascii_uppercase()), "{text} in capitals is another file");
 }
 
 /// The same with a query behind it.
