@@ -17,7 +17,7 @@ use super::config::{Config, ServerIdentity};
 use super::discovery::{Endpoint, Metadata, with_path};
 use super::error::AskError;
 use super::json as strict;
-use super::profile::{PatOwners, Profile, Search};
+use super::profile::{PatOwners, Profile};
 use super::server::{Protected, Server, status};
 use super::uris::{PathResource, Paths, UriKey};
 use crate::telemetry::AsEndpoint;
@@ -229,7 +229,7 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn reconcile(&self, declared: &Declared, deadline: Instant) -> Result<(ResourceId, Reconciled), AskError> {
         let metadata = self.metadata(deadline).await?;
-        let Some(id) = self.find(&declared.key, deadline).await? else {
+        let Some(id) = self.find_anew(&declared.key, deadline).await? else {
             self.is_written_so(&declared.key, deadline).await?;
             return Ok((self.register(&metadata, declared, deadline).await?.id, Reconciled::Created));
         };
@@ -256,7 +256,7 @@ impl Server {
     /// # Errors
     /// No usable answer before `deadline`, or there are several.
     pub async fn known_as(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<Created>, AskError> {
-        let Some(id) = self.find(key, deadline).await? else { return Ok(None) };
+        let Some(id) = self.find_anew(key, deadline).await? else { return Ok(None) };
         let Some(document) = self.document(key.owner.as_deref(), &id, deadline).await? else { return Ok(None) };
         let is_owners = !self.may_hide_owners(deadline).await? || describe(&document).owner.as_deref() == key.owner.as_deref();
         Ok(Some(Created { id, policy_uri: policy_uri(&document), is_owners }))
@@ -267,8 +267,7 @@ impl Server {
     /// # Errors
     /// No metadata before `deadline`.
     pub async fn may_hide_owners(&self, deadline: Instant) -> Result<bool, AskError> {
-        let profile = self.metadata(deadline).await?.profile;
-        Ok(profile.pats == PatOwners::Client && profile.search != Search::Query)
+        Ok(self.metadata(deadline).await?.profile.hides_owners())
     }
 
     /// Registers a resource, whether or not the server has one of its name. An error does not say that it was not registered.

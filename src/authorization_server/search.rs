@@ -1,7 +1,8 @@
 //! How a resource is found by its name and owner.
 //!
 //! What a server finds is looked at once more: some fold case, and a permission on one resource must not open what is called like another. Where a server
-//! cannot search, all descriptions are read once and kept; from then on a name costs the list, and one description.
+//! cannot search, all descriptions are read once and kept; from then on a request's name costs the list, and one description. Before something is registered
+//! all are read anew.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -38,6 +39,15 @@ impl Server {
     /// # Errors
     /// No usable answer before `deadline`; or there are several, or it may be another owner's.
     pub async fn find(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        self.search(key, false, deadline).await
+    }
+
+    /// The same, though something was given this name a moment ago.
+    pub(super) async fn find_anew(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        self.search(key, true, deadline).await
+    }
+
+    async fn search(&self, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         let metadata = self.metadata(deadline).await?;
         let found = match metadata.profile.search {
             Search::Query => {
@@ -47,7 +57,7 @@ impl Server {
                 found.into_iter().map(|(id, _)| id).collect()
             }
             Search::Filter => self.find_by_filter(&metadata, key, deadline).await?,
-            Search::Reading => self.find_by_reading(&metadata, key, deadline).await?,
+            Search::Reading => self.find_by_reading(&metadata, key, anew, deadline).await?,
         };
         let mut found = found.into_iter();
         match (found.next(), found.next()) {
@@ -66,7 +76,7 @@ impl Server {
         if metadata.profile.search == Search::Query {
             return Ok(self.find_by_query(&metadata, key, deadline).await?.into_iter().map(|(id, _)| id).collect());
         }
-        Ok(self.find(key, deadline).await?.into_iter().collect())
+        Ok(self.find_anew(key, deadline).await?.into_iter().collect())
     }
 
     /// That the server knows nothing of exactly this name of an owner whom it only writes in another way: it would be registered for ever anew.
@@ -107,26 +117,24 @@ impl Server {
     async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let name = percent_encoding::utf8_percent_encode(&key.name, percent_encoding::NON_ALPHANUMERIC);
         let endpoint = with_query(metadata.registration()?, &format!("filter=name={name}"))?;
-        let mut reading = self.reading(key, deadline).await?;
-        let ids = self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?;
-        self.read(&mut reading, &ids, key, deadline).await?;
-        let mut found = self.named(&mut reading, key, deadline).await?;
-        found.retain(|(id, _)| ids.contains(id));
-        if !found.is_empty() && !key.alone {
-            return Err(hidden());
+        let mut found = Vec::new();
+        for id in self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?.into_iter().take(MOST) {
+            if self.describe(key.owner.as_deref(), &id, deadline).await?.is_some_and(|description| description.name == *key.name) {
+                found.push(id);
+            }
         }
-        Ok(found.into_iter().map(|(id, _)| id).collect())
+        if found.is_empty() || key.alone { Ok(found) } else { Err(hidden()) }
     }
 
-    async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+    async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let asked = Instant::now();
         let mut reading = self.reading(key, deadline).await?;
         // Whoever waited for a reading that began later than the question has its answer.
-        if reading.whole.is_none_or(|at| at < asked) {
+        if anew || reading.whole.is_none_or(|at| at < asked) {
             let began = Instant::now();
             let ids = self.list(metadata, metadata.registration()?, key.owner.as_deref(), deadline).await?;
             let there: HashSet<&ResourceId> = ids.iter().collect();
-            reading.known.retain(|id, _| there.contains(id));
+            reading.known.retain(|id, (at, _)| there.contains(id) && !(anew && *at < asked));
             self.read(&mut reading, &ids, key, deadline).await?;
             reading.whole = Some(began);
         }

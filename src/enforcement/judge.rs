@@ -288,7 +288,8 @@ impl Judge {
     fn wanted(&self, asked: &Asked<'_>) -> Result<Wanted, Rejection> {
         let server = &asked.protect.server;
         let key = |name: &Template, owner: &Option<Template>| {
-            let alone = owner.as_ref().is_none_or(|owner| owner.parameters().all(|place| name.parameters().any(|other| other == place)));
+            let says = |place| name.parameters().any(|other| other == place);
+            let alone = owner.as_ref().is_none_or(|owner| owner.parameters().all(says) && name.is_clear(&[], asked.route.config().opt_ins.encoded_slash));
             ResourceKey { server: server.identity, owner: owner.as_ref().map(asked.fill), name: (asked.fill)(name), alone }
         };
         Ok(match &asked.protect.resource {
