@@ -7,13 +7,13 @@ mod credentials;
 mod gateway;
 mod keys;
 mod killed;
+mod kills;
 mod link;
 mod million;
 mod opening;
 mod owner;
 mod pats;
 mod resources;
-mod shares;
 
 use std::path::{Path, PathBuf};
 
