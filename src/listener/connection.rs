@@ -35,7 +35,7 @@ use super::unread::{PATIENCE, Said};
 use super::uploads::{Upload, Uploads};
 use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
-use crate::body::{Body, BodyError, Pace, Tunnel, Watch};
+use crate::body::{Body, BodyError, Pace, Tunnel, TunnelEnd, Watch};
 use crate::response::Rejection;
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
@@ -315,6 +315,12 @@ async fn until_done<S>(mut connection: Pin<&mut impl Drive>, watchdog: &Watchdog
                 watchdog.hurry(Instant::now() + LAST_CALL);
             }
             let passed = deadline_passed(timer.as_mut(), watchdog, context);
+            if matches!(passed, Poll::Ready(Done::Cut)) && watchdog.is_stuck() {
+                watchdog.give_up();
+                // It finds that out when it writes on.
+                let _ = connection.as_mut().drive(context);
+                return passed;
+            }
             if matches!(passed, Poll::Ready(Done::Cut)) && watchdog.is_shared() && !watchdog.is_fresh() && !watchdog.is_busy() {
                 if expired {
                     return Poll::Ready(Done::Ended(Ok(())));
@@ -491,7 +497,10 @@ async fn tunnelled(tunnel: Tunnel, mut io: Watched, begun: Bytes, write: Duratio
     if !begun.is_empty() {
         io.begun = begun;
     }
-    let end = tunnel.run(io, write).await;
+    let end = tunnel.run(&mut io, write).await;
+    if matches!(end, TunnelEnd::Stuck) && io.watchdog.is_stuck() {
+        let _ = io.reset();
+    }
     tracing::debug!(?end, "an upgraded connection has ended");
 }
 

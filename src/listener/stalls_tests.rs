@@ -138,6 +138,20 @@ async fn a_client_that_takes_nothing_lets_the_server_go() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_nothing_is_reset_so_that_the_kernel_keeps_nothing_for_it_either() {
+    let room = [PREFACE, &frame(4, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]), &frame(8, 0, 0, &[0x7f, 0, 0, 0]), &frame(1, 5, 1, GET_BLOCK)].concat();
+    for (http2, asked) in [(false, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec()), (true, room)] {
+        between_at(http2, Settings { write: SHORT, ..patient() }, timeouts(HOUR), endless, async move |mut client| {
+            client.write_all(&asked).await.unwrap();
+            // Of an orderly end nobody hears who does not read.
+            assert!(client.ready(tokio::io::Interest::ERROR).await.unwrap().is_error());
+            assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_gives_an_answer_no_room_over_http2_lets_the_server_go_and_keeps_its_connection() {
     between_at(true, Settings { write: SHORT, ..patient() }, timeouts(HOUR), endless, async |mut client| {
         client.write_all(&[PREFACE, &frame(4, 0, 0, &[]), &frame(1, 5, 1, GET_BLOCK)].concat()).await.unwrap();

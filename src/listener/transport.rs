@@ -71,6 +71,11 @@ pub(super) async fn asked<S>(mut opened: Opened, watchdog: &Watchdog, shared: &S
 async fn agree<S>(stream: TcpStream, until: Instant, shared: &Shared<S>) -> Option<Opened> {
     let event = &shared.settings.on_event;
     if let Some(tls) = &shared.tls {
+        // Nothing is prepared for one that says nothing, and it takes nobody's place.
+        let Ok(Ok(1..)) = timeout_at(until, stream.peek(&mut [0])).await else {
+            event(Event::HandshakeFailed);
+            return None;
+        };
         let Some(_place) = Place::take(&shared.handshakes, shared.settings.handshakes) else {
             event(Event::Refused);
             return None;

@@ -42,6 +42,8 @@ pub(super) struct Watchdog {
     phase: Cell<Phase>,
     /// Since when the other side takes nothing, and whether a flush found that out.
     stuck: Cell<Option<(Instant, bool)>>,
+    /// It has taken nothing for too long: its end is a reset.
+    given_up: Cell<bool>,
     /// What is left for all such waits.
     patience: Cell<Duration>,
     /// Who wants to hear that something of the answer is taken again.
@@ -103,6 +105,7 @@ impl Watchdog {
             under_way,
             phase: Cell::new(Phase::Head(until)),
             stuck: Cell::new(None),
+            given_up: Cell::new(false),
             patience: Cell::new(patience),
             held_back: Cell::new(None),
             leave: Cell::new(None),
@@ -252,6 +255,17 @@ impl Watchdog {
         if let (Phase::Idle(..), false) = (self.phase.get(), self.shared.get()) {
             self.phase.set(Phase::Head(Instant::now() + self.settings.head));
         }
+    }
+
+    /// Whether the other side takes nothing of what is said.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.get().is_some()
+    }
+
+    /// The other side has taken nothing for too long. When the stream is asked again it ends by a reset: after a close the kernel would go on to offer what it
+    /// holds, some MiB, to one that takes nothing, for minutes and with no limit of ours.
+    pub(super) fn give_up(&self) {
+        self.given_up.set(true);
     }
 
     /// Whether no byte has come yet.
@@ -428,6 +442,12 @@ impl Watched {
         io::ErrorKind::ConnectionAborted.into()
     }
 
+    /// Ends a connection whose other side takes nothing, and forgets what it was to get.
+    pub(super) fn reset(&self) -> io::Error {
+        let _ = self.stream.socket().set_zero_linger();
+        io::ErrorKind::TimedOut.into()
+    }
+
     /// These bytes are on their way.
     fn wrote(&self, slices: &[IoSlice<'_>], outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let (Poll::Ready(Ok(bytes)), Some(heads)) = (&outcome, self.watchdog.said.borrow_mut().as_mut()) {
@@ -476,11 +496,17 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.watchdog.given_up.get() {
+            return Poll::Ready(Err(self.reset()));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.wrote(&[IoSlice::new(bytes)], outcome)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.watchdog.given_up.get() {
+            return Poll::Ready(Err(self.reset()));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
         self.wrote(slices, outcome)
     }
@@ -490,6 +516,9 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.watchdog.given_up.get() {
+            return Poll::Ready(Err(self.reset()));
+        }
         let outcome = Pin::new(&mut self.stream).poll_flush(context);
         self.watchdog.flushed(outcome)
     }

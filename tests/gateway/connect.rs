@@ -377,6 +377,10 @@ async fn a_client_that_has_ended_or_takes_nothing_does_not_hold_the_server_for_e
             }
         };
         timeout(3 * PATIENCE, talk).await.unwrap_or_else(|_| panic!("over HTTP/2: {over_h2}, the client ends: {client_ends}"));
+        if let (Some(old), false) = (old, client_ends) {
+            let reset = timeout(PATIENCE, old.ready(tokio::io::Interest::ERROR)).await;
+            assert!(reset.is_ok_and(|ready| ready.unwrap().is_error()), "the kernel keeps nothing for it either");
+        }
     }
 }
 
