@@ -19,6 +19,7 @@ use super::discovery::Metadata;
 use super::error::AskError;
 use super::profile::Profile;
 use super::renewal::{Fresh, Outcome};
+use super::search::Reading;
 use super::server::{Server, error_member, status};
 use crate::http_client::form;
 use crate::secret::Secret;
@@ -55,6 +56,8 @@ pub(super) struct Slot {
     failed: Cell<Option<Instant>>,
     /// Since when a person is needed.
     pub refused: Cell<Option<Instant>>,
+    /// What was read with it, where the server cannot search.
+    pub reading: tokio::sync::Mutex<Reading>,
 }
 
 impl Pats {
@@ -95,6 +98,7 @@ impl Slot {
             recalled: Cell::default(),
             failed: Cell::default(),
             refused: Cell::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 
