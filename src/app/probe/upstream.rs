@@ -171,6 +171,11 @@ impl Visitor<'_> {
             last = Some((path, status.as_u16()));
         }
         match (closed, last, credential) {
+            // That may be a login of the application's own, and clients get it.
+            (Some((path, code @ 401)), _, Credential::None) => report.warn(
+                format!("it wants a login (GET {path} → {code}), and the configuration gives no credential"),
+                format!("if it is the gateway that it wants to know, write `upstreams.{}.credentials`", self.section.name),
+            ),
             (Some((path, code)), _, Credential::None) => {
                 report.fail(
                     format!("it wants a credential (GET {path} → {code}), and the configuration gives none"),
