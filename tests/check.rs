@@ -186,18 +186,17 @@ async fn where_owners_link_the_gateway_the_secret_is_tried_all_the_same() {
     world.control().heal_all();
     world.setup.secret = "mistyped-secret".into();
     let checked = world.check().await;
-    let expected =
-        "FAIL keycloak: the secret of client \"content-gateway\" is wrong → put the one that the server has into the environment variable GATEWAY_CLIENT_SECRET";
+    let expected = "FAIL keycloak: the secret of client \"content-gateway\" is wrong → put the one that the server has into the environment variable GATEWAY_CLIENT_SECRET";
     assert_eq!((checked.code, checked.lines("FAIL")), (Some(1), vec![expected]), "{}", checked.text);
 }
 
 #[tokio::test]
 async fn a_scope_of_owners_that_the_server_does_not_name_is_a_warning() {
     let mut world = World::new().await;
-    let shares = |scope: &str| {
-        format!("{STORE}shares: {{ address: 127.0.0.1:9092, scope: {scope}, public_url: \"https://photos.example.org\" }}\n")
-    };
-    world.setup.routes = format!("{VACATION}\n  - {{ path: \"/users/{{user}}/**\", protect: {{ resource: {{ shared: true, owner: \"{{user}}\" }}, scopes: {{ GET: [view] }} }} }}");
+    let shares = |scope: &str| format!("{STORE}shares: {{ address: 127.0.0.1:9092, scope: {scope}, public_url: \"https://photos.example.org\" }}\n");
+    world.setup.routes = format!(
+        "{VACATION}\n  - {{ path: \"/users/{{user}}/**\", protect: {{ resource: {{ shared: true, owner: \"{{user}}\" }}, scopes: {{ GET: [view] }} }} }}"
+    );
     world.setup.top = shares("share");
     world.check().await.only(
         "warn keycloak: it does not name the scope share among those that it knows (scopes_supported), and owners share by tokens that have it \

@@ -705,13 +705,21 @@ async fn a_wrong_body_is_told_which_member_is_wrong_and_what_to_write() {
         (json!({ "path": NOTES, "icon_uri": "icon.png" }), 422, "`icon_uri` is an absolute address by http or https".to_owned()),
         (json!({ "path": NOTES, "icon_uri": "javascript:alert(1)" }), 422, "`icon_uri` is an absolute address by http or https".to_owned()),
         (json!({ "path": NOTES, "icon_uri": "https://" }), 422, "`icon_uri` is an absolute address by http or https".to_owned()),
-        (json!({ "path": NOTES, "icon_uri": "https://alice:secret@photos.example.org/" }), 422, "`icon_uri` is an absolute address by http or https".to_owned()),
+        (
+            json!({ "path": NOTES, "icon_uri": "https://alice:secret@photos.example.org/" }),
+            422,
+            "`icon_uri` is an absolute address by http or https".to_owned(),
+        ),
     ] {
         let answer = world.api("POST", "/shares", &alice, &body).await;
         assert_eq!(answer.status, status, "{body} {}", answer.text());
         assert!(detail(&answer).contains(&told), "{body}: {} has no {told}", answer.text());
     }
-    for (body, told) in [("{\"path\": \"/x\"", "the body is not JSON: it breaks off"), ("", "the body is not JSON: it breaks off"), ("{\n\"path\": x}", "the body is not JSON, from line 2, column 9 on")] {
+    for (body, told) in [
+        ("{\"path\": \"/x\"", "the body is not JSON: it breaks off"),
+        ("", "the body is not JSON: it breaks off"),
+        ("{\n\"path\": x}", "the body is not JSON, from line 2, column 9 on"),
+    ] {
         let answer = world.api_text("POST", "/shares", &alice, body).await;
         assert!(answer.status == 400 && detail(&answer).contains(told), "{body}: {}", answer.text());
     }
@@ -728,7 +736,11 @@ async fn who_may_not_share_a_path_is_told_where_one_may() {
     let alice = world.owner("alice");
     for path in ["/users/bob/x", "/nowhere", "/site/x"] {
         let answer = world.api("POST", "/shares", &alice, &json!({ "path": path })).await;
-        assert_eq!(detail(&answer), "the configuration does not let this owner share this path: owners share at /users/{user}/**, each what is theirs", "{path}");
+        assert_eq!(
+            detail(&answer),
+            "the configuration does not let this owner share this path: owners share at /users/{user}/**, each what is theirs",
+            "{path}"
+        );
     }
     let answer = world.api("POST", "/shares", KEY, &json!({ "path": "/nowhere", "owner": "bob" })).await;
     assert_eq!(detail(&answer), "the configuration does not let this owner share this path: what is shared is at /users/{user}/**, /site/**");
@@ -739,7 +751,9 @@ async fn every_answer_of_the_api_has_an_id() {
     let world = start(Setup::default().shares()).await;
     let alice = world.owner("alice");
     let mut ids = Vec::new();
-    for (method, target, token) in [("GET", "/shares", &*alice), ("GET", "/shares", "wrong"), ("PUT", "/shares", ""), ("GET", "/elsewhere", ""), ("GET", "/shares/openapi.json", "")] {
+    for (method, target, token) in
+        [("GET", "/shares", &*alice), ("GET", "/shares", "wrong"), ("PUT", "/shares", ""), ("GET", "/elsewhere", ""), ("GET", "/shares/openapi.json", "")]
+    {
         let answer = world.api(method, target, token, &Value::Null).await;
         ids.push(answer.header("x-request-id").to_owned());
     }
@@ -778,7 +792,8 @@ async fn explain_says_why_what_is_not_shared_is_closed() {
         let url = format!("https://gateway.example.org{target}").parse().expect("an address");
         admin.explain(&http::Method::GET, &url, None).await.expect("an explanation")
     };
-    for (target, reason) in [(NOTES, "nobody has shared this path"), ("/s/AAAAAAAAAAAAAAAAAAAAAA", "no share has this link"), ("/s", "no share has this link")] {
+    for (target, reason) in [(NOTES, "nobody has shared this path"), ("/s/AAAAAAAAAAAAAAAAAAAAAA", "no share has this link"), ("/s", "no share has this link")]
+    {
         let told = explain(target).await;
         assert_eq!((told["uma.row"].as_str(), told["uma.reason"].as_str()), (Some("D10"), Some(reason)), "{told}");
     }

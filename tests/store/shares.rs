@@ -225,9 +225,12 @@ async fn every_request_leaves_a_line_and_every_change_another_in_the_audit_log()
     let missed = id_of(&head);
 
     let (log, audit) = (world.folder.path().join("gateway.log"), world.folder.path().join("audit.log"));
-    for (id, method, path, status) in
-        [(&posted, "POST", Some("/shares"), 201), (&changed, "PATCH", Some(&*target), 200), (&withdrawn, "DELETE", Some(&*target), 204), (&missed, "GET", None, 404)]
-    {
+    for (id, method, path, status) in [
+        (&posted, "POST", Some("/shares"), 201),
+        (&changed, "PATCH", Some(&*target), 200),
+        (&withdrawn, "DELETE", Some(&*target), 204),
+        (&missed, "GET", None, 404),
+    ] {
         let line = crate::owner::until("an access line", async || lines(&log, &[("target", "access"), ("request_id", id)]).pop()).await;
         assert_eq!((line["http.request.method"].as_str(), line["url.path"].as_str()), (Some(method), path), "{line}");
         assert_eq!((line["http.response.status_code"].as_u64(), line["client.address"].as_str()), (Some(status), Some("127.0.0.1")), "{line}");
