@@ -765,7 +765,10 @@ async fn every_answer_of_the_api_has_an_id() {
 
 #[tokio::test]
 async fn tokens_that_nobody_knows_cost_the_server_no_more_than_elsewhere() {
-    let world = start(Setup::default().shares().limits("{ introspections: { rate: 1, burst: 4 } }").server("introspection: { negative_max_age: 120s }")).await;
+    let world = start(
+        Setup::default().shares().limits("{ introspections: { rate: 1/s, burst: 4 } }").server("introspection: { max_age: 120s, negative_max_age: 120s }"),
+    )
+    .await;
     let asked = world.control().calls(Endpoint::Introspection);
     for _ in 0..6 {
         assert_eq!(world.api("GET", "/shares", "guessed", &Value::Null).await.status, 401);

@@ -386,10 +386,10 @@ pub async fn shares(world: &mut World, presented: &Presented) -> Vec<String> {
     }
     assert!(answers.iter().any(|answer| answer.starts_with("HTTP/1.1 201")) && answers.iter().any(|answer| answer.contains("\"shares\":[{")), "{answers:?}");
     let link = answers.iter().find_map(|answer| answer.split("location: /shares/").nth(1)?.split("\r\n").next()).expect("a share").to_owned();
-    world.control().fail(Endpoint::ResourceSet, Fault::status(StatusCode::INTERNAL_SERVER_ERROR));
+    world.keycloak.control().fail(Endpoint::ResourceSet, Fault::status(StatusCode::INTERNAL_SERVER_ERROR));
     answers.push(world.shares("PATCH", &format!("/shares/{link}"), &key, "{\"name\": \"Other\"}").await);
     answers.push(world.shares("DELETE", &format!("/shares/{link}"), &key, "").await);
-    world.control().heal_all();
+    world.keycloak.control().heal_all();
     answers.push(world.say(presented.get(&format!("/s/{link}"), &format!("Authorization: Bearer {}", presented.jwt)).as_bytes()).await);
     answers
 }

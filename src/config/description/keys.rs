@@ -101,7 +101,8 @@ static SHARES: Section = Section::new(
         Key::new("authorization_server", Kind::Text, "The one whose owners share.").default("the only authorization server").example("keycloak"),
         Key::new("scope", Kind::Text, "The scope that an owner's token needs.").required().example("share"),
         Key::new("owner", Kind::Word(&["sub", "username"]), "What of the introspection answer names the owner.").default("sub"),
-        Key::new("admin_key", Kind::Secret, "What the operator bears in the place of a token, to share for any owner: 32 octets or more that nobody guesses.").default("none"),
+        Key::new("admin_key", Kind::Secret, "What the operator bears in the place of a token, to share for any owner: 32 octets or more that nobody guesses.")
+            .default("none"),
         Key::new("public_url", Kind::Url, "What shareable links begin with: scheme and host of the gateway, as the world has them.")
             .required()
             .example("https://photos.example.org"),
