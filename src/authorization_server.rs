@@ -17,6 +17,7 @@ mod pat;
 mod profile;
 mod renewal;
 mod resources;
+mod search;
 mod server;
 mod survey;
 #[cfg(any(test, feature = "fuzzing"))]

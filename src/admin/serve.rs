@@ -46,25 +46,21 @@ pub trait Accept {
     /// One end of a connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
     /// The next connection, and the address of its other end where it has one.
-    async fn next(&self) -> io::Result<(Self::Stream, Option<OtherEnd>)>;
+    async fn next(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
 }
-
-/// The address of a connection's other end: an extension of its request, where there is one.
-#[derive(Clone, Copy, Debug)]
-pub struct OtherEnd(pub SocketAddr);
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
 
-    async fn next(&self) -> io::Result<(Self::Stream, Option<OtherEnd>)> {
-        self.accept().await.map(|(stream, address)| (stream, Some(OtherEnd(address))))
+    async fn next(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
+        self.accept().await.map(|(stream, address)| (stream, Some(address)))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = tokio::net::UnixStream;
 
-    async fn next(&self) -> io::Result<(Self::Stream, Option<OtherEnd>)> {
+    async fn next(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
         self.accept().await.map(|(stream, _)| (stream, None))
     }
 }
@@ -96,7 +92,11 @@ pub async fn serve(listener: impl Accept, door: Rc<impl Door + 'static>, deadlin
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, other: Option<OtherEnd>, door: Rc<impl Door + 'static>) -> Result<(), hyper::Error> {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    other: Option<SocketAddr>,
+    door: Rc<impl Door + 'static>,
+) -> Result<(), hyper::Error> {
     let service = service_fn(move |mut request: Request<Incoming>| {
         let door = Rc::clone(&door);
         if let Some(other) = other {

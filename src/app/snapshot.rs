@@ -172,7 +172,7 @@ pub(super) fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)
         Some(owner) => Some(constant(owner)?),
         None => None,
     };
-    let key = ResourceKey { server: protect.server.identity, owner, name: constant(name)? };
+    let key = ResourceKey { server: protect.server.identity, owner, name: constant(name)?, alone: true };
     let declared = match &protect.resource {
         ResourceChoice::Register { kind, scopes, .. } => Some(Declared { key: key.clone(), kind: kind.clone(), scopes: Arc::clone(scopes) }),
         _ => None,

@@ -120,6 +120,16 @@ impl Config {
         }
     }
 
+    /// Whether a resource that is found by its name may be any owner's: one token is for all owners, and the server need not say whose a resource is.
+    #[must_use]
+    pub fn may_hide_owners(&self) -> bool {
+        self.owners.is_empty()
+            && match self.profile {
+                ProfileChoice::Named(profile) => profile.hides_owners(),
+                ProfileChoice::Auto => true,
+            }
+    }
+
     /// What stands for this server in the key of answers about tokens for resources of `owner`.
     #[must_use]
     pub fn identity_for(&self, owner: Option<&str>) -> ServerIdentity {

@@ -19,6 +19,7 @@ use super::discovery::Metadata;
 use super::error::AskError;
 use super::profile::Profile;
 use super::renewal::{Fresh, Outcome};
+use super::search::Reading;
 use super::server::{Server, error_member, status};
 use crate::http_client::form;
 use crate::secret::Secret;
@@ -57,6 +58,8 @@ pub(super) struct Slot {
     pub refused: Cell<Option<Instant>>,
     /// Where the server said last that the owner may not protect resources.
     unprotected: Cell<Option<AsEndpoint>>,
+    /// What was read with it, where the server cannot search.
+    pub reading: tokio::sync::Mutex<Reading>,
 }
 
 impl Pats {
@@ -98,6 +101,7 @@ impl Slot {
             failed: Cell::default(),
             refused: Cell::default(),
             unprotected: Cell::default(),
+            reading: tokio::sync::Mutex::default(),
         }
     }
 

@@ -256,6 +256,12 @@ impl Profile {
         }
     }
 
+    /// Whether the client's token is for all owners and descriptions need not say whose a resource is.
+    #[must_use]
+    pub fn hides_owners(&self) -> bool {
+        self.pats == PatOwners::Client && self.search != Search::Query
+    }
+
     /// Whether an answer of the protection API says that the PAT is refused.
     #[must_use]
     pub fn refuses_pat(&self, status: StatusCode, error: Option<&str>) -> bool {

@@ -17,13 +17,13 @@ use super::config::{Config, ServerIdentity};
 use super::discovery::{Endpoint, Metadata, with_path};
 use super::error::AskError;
 use super::json as strict;
-use super::profile::{PatOwners, Profile, Search};
+use super::profile::{PatOwners, Profile};
 use super::server::{Protected, Server, status};
 use super::uris::{PathResource, Paths, UriKey};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Scope};
 
-const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
+pub(super) const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
 
 /// How many resources are kept in the view, and how long an unknown name is remembered.
 const KNOWN: u64 = 200_000;
@@ -31,8 +31,6 @@ const UNKNOWN: u64 = 20_000;
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// A name may come to mean another resource; after this it is looked up again.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
-/// Descriptions that are read one by one where a server cannot search.
-const SEARCHED: usize = 2_000;
 /// Octets of an address that is kept.
 const LONGEST_URI: usize = 2_048;
 
@@ -45,6 +43,9 @@ pub struct ResourceKey {
     pub owner: Option<Arc<str>>,
     /// The name.
     pub name: Arc<str>,
+    /// Whether the name says it all: whatever of a request's path says who the owner is stands in the name as well. Where a server does not say whose a resource
+    /// is, only such a resource is found.
+    pub alone: bool,
 }
 
 /// A resource that the configuration declares.
@@ -140,6 +141,8 @@ pub struct Description {
     pub kind: Option<String>,
     /// Owner, where the server tells it: name, else id.
     pub owner: Option<String>,
+    /// The owner's id, where it tells both.
+    pub owner_id: Option<String>,
     /// Scopes.
     pub scopes: Vec<String>,
     /// The paths that Keycloak knows it by.
@@ -171,60 +174,6 @@ pub enum Reconciled {
 }
 
 impl Server {
-    /// The id of the resource with this name and owner; `None`: the server has none, or more than one.
-    ///
-    /// # Errors
-    /// No usable answer before `deadline`.
-    pub async fn find(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        let metadata = self.metadata(deadline).await?;
-        match metadata.profile.search {
-            Search::Query => self.find_by_query(&metadata, key, deadline).await,
-            Search::Filter => self.find_by_filter(&metadata, key, deadline).await,
-            Search::Reading => self.find_by_reading(&metadata, key, deadline).await,
-        }
-    }
-
-    async fn find_by_query(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("name", &key.name)
-            .append_pair("exactName", "true")
-            .append_pair("owner", key.owner.as_deref().unwrap_or(&self.config.client.id))
-            .finish();
-        let endpoint = with_query(metadata.registration()?, &query)?;
-        let ids = self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?;
-        match ids.as_slice() {
-            [one] => Ok(Some(one.clone())),
-            [] => Ok(None),
-            // Two of a name: no arbitrary pick.
-            _ => Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner")),
-        }
-    }
-
-    /// The old Keycloak tells an owner's id only, and has one resource of a name at most; another one of that name would take its place.
-    async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        let name = percent_encoding::utf8_percent_encode(&key.name, percent_encoding::NON_ALPHANUMERIC);
-        let endpoint = with_query(metadata.registration()?, &format!("filter=name={name}"))?;
-        for id in self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?.into_iter().take(SEARCHED) {
-            if self.describe(key.owner.as_deref(), &id, deadline).await?.is_some_and(|description| description.name == *key.name) {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        let mut found = None;
-        for id in self.list(metadata, metadata.registration()?, key.owner.as_deref(), deadline).await?.into_iter().take(SEARCHED) {
-            let Some(description) = self.describe(key.owner.as_deref(), &id, deadline).await? else { continue };
-            let owner = key.owner.as_deref();
-            let same_owner = owner.is_none() || description.owner.is_none() || description.owner.as_deref() == owner;
-            if description.name == *key.name && same_owner && found.replace(id).is_some() {
-                return Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner"));
-            }
-        }
-        Ok(found)
-    }
-
     pub(super) async fn list(&self, metadata: &Metadata, endpoint: &Endpoint, owner: Option<&str>, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata, endpoint, owner, deadline };
@@ -280,7 +229,8 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn reconcile(&self, declared: &Declared, deadline: Instant) -> Result<(ResourceId, Reconciled), AskError> {
         let metadata = self.metadata(deadline).await?;
-        let Some(id) = self.find(&declared.key, deadline).await? else {
+        let Some(id) = self.find_anew(&declared.key, deadline).await? else {
+            self.is_written_so(&declared.key, deadline).await?;
             return Ok((self.register(&metadata, declared, deadline).await?.id, Reconciled::Created));
         };
         let owner = declared.key.owner.as_deref();
@@ -306,7 +256,7 @@ impl Server {
     /// # Errors
     /// No usable answer before `deadline`, or there are several.
     pub async fn known_as(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<Created>, AskError> {
-        let Some(id) = self.find(key, deadline).await? else { return Ok(None) };
+        let Some(id) = self.find_anew(key, deadline).await? else { return Ok(None) };
         let Some(document) = self.document(key.owner.as_deref(), &id, deadline).await? else { return Ok(None) };
         let is_owners = !self.may_hide_owners(deadline).await? || describe(&document).owner.as_deref() == key.owner.as_deref();
         Ok(Some(Created { id, policy_uri: policy_uri(&document), is_owners }))
@@ -317,8 +267,7 @@ impl Server {
     /// # Errors
     /// No metadata before `deadline`.
     pub async fn may_hide_owners(&self, deadline: Instant) -> Result<bool, AskError> {
-        let profile = self.metadata(deadline).await?.profile;
-        Ok(profile.pats == PatOwners::Client && profile.search != Search::Query)
+        Ok(self.metadata(deadline).await?.profile.hides_owners())
     }
 
     /// Registers a resource, whether or not the server has one of its name. An error does not say that it was not registered.
@@ -455,6 +404,7 @@ pub(super) fn describe(document: &Value) -> Description {
         kind: document.get("type").and_then(text),
         // A text, or an object with a name, an id, or both.
         owner: owner.and_then(|owner| text(owner).or_else(|| owner.get("name").and_then(text)).or_else(|| owner.get("id").and_then(text))),
+        owner_id: owner.and_then(|owner| owner.get("name").and(owner.get("id"))).and_then(text),
         uris: document.get("uris").and_then(Value::as_array).map(|uris| uris.iter().filter_map(text).collect()).unwrap_or_default(),
         scopes: scopes.map(|scopes| scopes.iter().filter_map(|scope| text(scope).or_else(|| scope.get("name").and_then(text))).collect()).unwrap_or_default(),
     }
@@ -469,7 +419,7 @@ fn below(endpoint: &Endpoint, id: &ResourceId) -> Result<Endpoint, AskError> {
     with_path(endpoint, &format!("{}/{id}", endpoint.uri.path().trim_end_matches('/')))
 }
 
-fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
+pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, AskError> {
     with_path(endpoint, &format!("{}?{query}", endpoint.uri.path()))
 }
 

@@ -192,7 +192,9 @@ fn access(keys: &Keys<'_>, defaults: &Defaults, path: Option<Path<'_>>, around: 
         if is_guard(&protect, checker) {
             return Access::Guard(guard::guard(&protect, checker).unwrap_or_else(guard::stand_in));
         }
-        misplaced(&["covers_protected"], "only a public route covers protected ones", checker);
+        if !keys.names("rewrite") {
+            misplaced(&["covers_protected"], "only a public route covers protected ones, or one with `rewrite`", checker);
+        }
         let scopes_match = matching.or(defaults.scopes_match).unwrap_or_default();
         return Access::Protect(Protect { scopes_match, ..protected(&protect, keys, defaults, path, around, checker) });
     }

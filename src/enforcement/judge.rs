@@ -292,7 +292,11 @@ impl Judge {
     /// The resource that the route leads to. Row D10, where it is one that somebody would have had to register.
     fn wanted(&self, asked: &Asked<'_>) -> Result<Wanted, Rejection> {
         let server = &asked.protect.server;
-        let key = |name, owner: &Option<_>| ResourceKey { server: server.identity, owner: owner.as_ref().map(asked.fill), name: (asked.fill)(name) };
+        let key = |name: &Template, owner: &Option<Template>| {
+            let says = |place| name.parameters().any(|other| other == place);
+            let alone = owner.as_ref().is_none_or(|owner| owner.parameters().all(says) && name.is_clear(&[], asked.route.config().opt_ins.encoded_slash));
+            ResourceKey { server: server.identity, owner: owner.as_ref().map(asked.fill), name: (asked.fill)(name), alone }
+        };
         Ok(match &asked.protect.resource {
             ResourceChoice::Token => Wanted::Token,
             ResourceChoice::Id { id, owner } => Wanted::Id { id: ResourceId(Arc::clone(id)), owner: owner.as_ref().map(asked.fill) },

@@ -173,6 +173,15 @@ pub enum ResourceChoice {
 }
 
 impl ResourceChoice {
+    /// Its name and owner, where it is found by them.
+    #[must_use]
+    pub const fn named(&self) -> Option<(&Template, Option<&Template>)> {
+        match self {
+            Self::Name { name, owner } | Self::Register { name, owner, .. } => Some((name, owner.as_ref())),
+            Self::Token | Self::Id { .. } | Self::Shared { .. } | Self::Uris => None,
+        }
+    }
+
     /// Whose it is; absent: the gateway's own client.
     #[must_use]
     pub const fn owner(&self) -> Option<&Template> {

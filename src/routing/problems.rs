@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::config::{Access, HostPattern, Pattern, Place, RouteConfig, Segment};
+use super::config::{Access, HostPattern, Pattern, Place, Protect, ResourceChoice, RouteConfig, Segment, Template};
 use super::route::unused_parameters;
 use crate::path::{decoded, small};
 
@@ -45,23 +45,41 @@ pub enum RouteProblem {
         /// Whether that takes a content server that does not tell capitals from small letters.
         in_another_case: bool,
     },
-    /// A public route that asks the same upstream for paths that a protected one guards, by a rewrite of either.
-    #[error("rewritten, this public route asks the upstream for paths that `{protected_path}` at line {} protects", protected.line)]
+    /// A route that asks the same upstream for paths that another one protects, and not by the same resource, by a rewrite of either.
+    #[error("rewritten, this route asks the upstream for paths that `{protected_path}` at line {} protects", protected.line)]
     RewriteReachesProtected {
-        /// The public one, where the problem is shown.
-        public: Place,
+        /// The one that asks, where the problem is shown.
+        route: Place,
         /// The protected one.
         protected: Place,
         /// The protected one's path.
         protected_path: Arc<str>,
     },
-    /// A rewrite that leaves out a parameter which chooses the resource: every permission would open the same content.
+    /// A rewrite that leaves out what chooses the resource: every permission would open the same content.
     #[error("the rewrite leaves out {{{parameter}}}, which chooses the resource: the permission for one would open the content of all")]
     RewriteDropsParameter {
         /// The route.
         route: Place,
-        /// The parameter.
+        /// The parameter, or `**`.
         parameter: Arc<str>,
+    },
+    /// A name or rewrite in which the values of two parameters cannot be told apart.
+    #[error("`{text}` is the same for several paths: what stands between two parameters may stand in a value as well")]
+    Joins {
+        /// The route.
+        route: Place,
+        /// The name or the rewrite.
+        text: Arc<str>,
+    },
+    /// Two resources of one name, at a server that may not tell owners apart.
+    #[error("the resource `{name}` stands at line {} for another owner, and a server that does not say whose a resource is takes the two for one", first.line)]
+    OneNameOfTwoOwners {
+        /// The earlier route in the file.
+        first: Place,
+        /// The later one, where the problem is shown.
+        second: Place,
+        /// The name.
+        name: Arc<str>,
     },
 }
 
@@ -71,7 +89,8 @@ impl RouteProblem {
     pub const fn place(&self) -> Place {
         match self {
             Self::EqualWeight { second: place, .. } | Self::NeverMatches { route: place, .. } | Self::PublicCoversProtected { public: place, .. } => *place,
-            Self::RewriteReachesProtected { public: place, .. } | Self::RewriteDropsParameter { route: place, .. } => *place,
+            Self::RewriteReachesProtected { route: place, .. } | Self::RewriteDropsParameter { route: place, .. } => *place,
+            Self::Joins { route: place, .. } | Self::OneNameOfTwoOwners { second: place, .. } => *place,
         }
     }
 
@@ -80,9 +99,10 @@ impl RouteProblem {
     pub fn others(&self) -> &[Place] {
         match self {
             Self::EqualWeight { first: other, .. }
+            | Self::OneNameOfTwoOwners { first: other, .. }
             | Self::PublicCoversProtected { protected: other, .. }
             | Self::RewriteReachesProtected { protected: other, .. } => std::slice::from_ref(other),
-            Self::RewriteDropsParameter { .. } => &[],
+            Self::RewriteDropsParameter { .. } | Self::Joins { .. } => &[],
             Self::NeverMatches { by, .. } => by,
         }
     }
@@ -95,7 +115,9 @@ impl RouteProblem {
             Self::NeverMatches { .. } => "remove it, or those that take its paths",
             Self::PublicCoversProtected { .. } => "name the public paths more exactly, or say `covers_protected: true` if it is meant so",
             Self::RewriteReachesProtected { .. } => "rewrite to paths that no protected route guards, or say `covers_protected: true` if it is meant so",
-            Self::RewriteDropsParameter { .. } => "put the parameter into `rewrite`, or say `covers: all` if one permission is meant for all of them",
+            Self::RewriteDropsParameter { .. } => "put it into `rewrite`, or say `covers: all` if one permission is meant for all of them",
+            Self::Joins { .. } => "put a `/` between the parameters (with `encoded_slash` one alone is clear), or say `covers: all` if it is meant so",
+            Self::OneNameOfTwoOwners { .. } => "give them two names, or each owner a token (`pat.owners`); where it is Keycloak, say `profile: keycloak`",
         }
     }
 }
@@ -136,36 +158,105 @@ pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem>
 
 /// Rewrites that undo what the paths of the routes promise.
 ///
-/// What counts is what the upstream is asked for: there a public route must not meet a protected one, whatever it is called outside.
+/// What counts is what the upstream is asked for: there a route must not meet another one that is protected by something else, whatever it is called outside.
 pub(super) fn rewrites(routes: &[RouteConfig]) -> Vec<RouteProblem> {
     let mut problems: Vec<RouteProblem> = routes.iter().filter_map(dropped_parameter).collect();
-    for public in routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected) {
-        for protected in routes.iter().filter(|route| !matches!(route.access, Access::Public) && route.upstream == public.upstream) {
-            let rewritten = public.rewrite.is_some() || protected.rewrite.is_some();
-            if rewritten && overlaps(&asked_upstream(public), &asked_upstream(protected), in_any_case) {
+    for route in routes.iter().filter(|route| !route.covers_protected) {
+        let is_public = matches!(route.access, Access::Public);
+        for protected in routes.iter().filter(|other| !matches!(other.access, Access::Public) && other.upstream == route.upstream) {
+            let rewritten = route.rewrite.is_some() || is_public && protected.rewrite.is_some();
+            if rewritten && !same_resource(&route.access, &protected.access) && overlaps(&asked_upstream(route), &asked_upstream(protected), in_any_case) {
                 let protected_path = Arc::clone(&protected.pattern.text);
-                problems.push(RouteProblem::RewriteReachesProtected { public: public.place, protected: protected.place, protected_path });
+                problems.push(RouteProblem::RewriteReachesProtected { route: route.place, protected: protected.place, protected_path });
             }
         }
     }
     problems
 }
 
+/// Names that several paths have, and names that several owners have where that may be one resource.
+pub(super) fn names(routes: &[RouteConfig]) -> Vec<RouteProblem> {
+    let mut problems: Vec<RouteProblem> = routes.iter().filter(|route| !route.covers_all).filter_map(joined).collect();
+    let fixed: Vec<(&RouteConfig, &Protect, &Template, Option<&Template>)> = routes
+        .iter()
+        .filter_map(|route| {
+            let Access::Protect(protect) = &route.access else { return None };
+            let (name, owner) = protect.resource.named()?;
+            let is_fixed = name.is_constant() && owner.is_none_or(Template::is_constant);
+            (is_fixed && protect.server.may_hide_owners()).then_some((route, protect, name, owner))
+        })
+        .collect();
+    for (place, (second, protect, name, owner)) in fixed.iter().enumerate() {
+        let other = fixed.iter().take(place).find(|(_, first, known, its)| {
+            first.server.identity == protect.server.identity && known.text == name.text && its.map(|its| &its.text) != owner.map(|owner| &owner.text)
+        });
+        if let Some((first, ..)) = other {
+            problems.push(RouteProblem::OneNameOfTwoOwners { first: first.place, second: second.place, name: Arc::clone(&name.text) });
+        }
+    }
+    problems
+}
+
+/// A name or a rewrite in which two values of what chooses the resource run together.
+fn joined(route: &RouteConfig) -> Option<RouteProblem> {
+    let Access::Protect(protect) = &route.access else { return None };
+    let (name, owner) = protect.resource.named()?;
+    // What the owner says is known.
+    let told: Vec<usize> = owner.into_iter().flat_map(Template::parameters).collect();
+    let told = if told.len() == 1 { told } else { Vec::new() };
+    let unclear = if name.is_clear(&told, route.opt_ins.encoded_slash) {
+        let rewrite = route.rewrite.as_ref().map(|rewrite| &rewrite.template)?;
+        // A path is as it is written, where a slash in a value is an escape.
+        (!rewrite.is_clear(&[], false)).then_some(rewrite)?
+    } else {
+        name
+    };
+    Some(RouteProblem::Joins { route: route.place, text: Arc::clone(&unclear.text) })
+}
+
+/// Whether two routes are opened by the same.
+fn same_resource(one: &Access, other: &Access) -> bool {
+    let (Access::Protect(one), Access::Protect(other)) = (one, other) else { return matches!((one, other), (Access::Guard(_), Access::Guard(_))) };
+    let text = |template: Option<&Template>| template.map(|template| Arc::clone(&template.text));
+    let choice = |resource: &ResourceChoice| match resource {
+        ResourceChoice::Id { id, .. } => ("id", Some(Arc::clone(id)), None),
+        ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => ("name", text(Some(name)), text(owner.as_ref())),
+        ResourceChoice::Shared { owner } => ("shared", None, text(owner.as_ref())),
+        ResourceChoice::Uris => ("uris", None, None),
+        ResourceChoice::Token => ("token", None, None),
+    };
+    one.server.identity == other.server.identity && choice(&one.resource) == choice(&other.resource)
+}
+
 fn dropped_parameter(route: &RouteConfig) -> Option<RouteProblem> {
     let (Access::Protect(protect), Some(rewrite), false) = (&route.access, &route.rewrite, route.covers_all) else { return None };
+    let drops = |parameter| Some(RouteProblem::RewriteDropsParameter { route: route.place, parameter });
+    if matches!(protect.resource, ResourceChoice::Shared { .. } | ResourceChoice::Uris) && route.pattern.rest && !rewrite.rest {
+        return drops("**".into());
+    }
     let unused = unused_parameters(&route.pattern, &protect.resource);
     let kept: Vec<usize> = rewrite.template.parameters().collect();
     let dropped = route.pattern.parameters().enumerate().find(|(place, name)| !unused.contains(name) && !kept.contains(place));
-    dropped.map(|(_, name)| RouteProblem::RewriteDropsParameter { route: route.place, parameter: Arc::clone(name) })
+    dropped.and_then(|(_, name)| drops(Arc::clone(name)))
 }
 
-/// The paths that the upstream is asked for. A segment that is made of text and parameters may be anything.
+/// The paths that the upstream is asked for. A segment that is made of text and parameters may be anything; with an escaped slash in it, also several.
 fn asked_upstream(route: &RouteConfig) -> Pattern {
-    let Some(rewrite) = &route.rewrite else { return route.pattern.clone() };
-    let text = rewrite.template.text.strip_suffix("/{**}").unwrap_or(&rewrite.template.text);
-    let segments = text.split('/').skip(1).filter(|segment| !segment.is_empty());
-    let segments = segments.map(|segment| if segment.contains('{') { Segment::Parameter(segment.into()) } else { Segment::Literal(segment.into()) });
-    Pattern { text: Arc::clone(&rewrite.template.text), segments: segments.collect(), rest: rewrite.rest }
+    let mut asked = match &route.rewrite {
+        None => route.pattern.clone(),
+        Some(rewrite) => {
+            let text = rewrite.template.text.strip_suffix("/{**}").unwrap_or(&rewrite.template.text);
+            let segments = text.split('/').skip(1).filter(|segment| !segment.is_empty());
+            let segments = segments.map(|segment| if segment.contains('{') { Segment::Parameter(segment.into()) } else { Segment::Literal(segment.into()) });
+            Pattern { text: Arc::clone(&rewrite.template.text), segments: segments.collect(), rest: rewrite.rest }
+        }
+    };
+    let any = asked.segments.iter().position(|segment| matches!(segment, Segment::Parameter(_)));
+    if let Some(any) = any.filter(|_| route.opt_ins.encoded_slash || route.opt_ins.encoded_percent) {
+        asked.segments.truncate(any);
+        asked.rest = true;
+    }
+    asked
 }
 
 /// Whether some path is matched by both, where `equal` tells whether two literals may mean the same segment.

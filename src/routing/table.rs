@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::config::{HostPattern, Pattern, Place, RouteConfig, Segment};
 use super::pattern::MAX_PARAMETERS;
-use super::problems::{RouteProblem, public_over_protected, rewrites};
+use super::problems::{RouteProblem, names, public_over_protected, rewrites};
 use super::route::Route;
 use crate::holes::{Hole, open};
 use crate::path::{CanonicalPath, PathProblem, Reading, Segments, compatible, decoded, decoded_bytes, small};
@@ -49,6 +49,7 @@ impl RouteTable {
     pub fn new(routes: Vec<RouteConfig>) -> Result<Self, Vec<RouteProblem>> {
         let mut problems = public_over_protected(&routes);
         problems.extend(rewrites(&routes));
+        problems.extend(names(&routes));
         let mut table = Self::default();
         for config in routes {
             table.insert(config, &mut problems);

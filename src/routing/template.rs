@@ -101,6 +101,20 @@ impl Template {
         })
     }
 
+    /// Whether two paths never give the same text: no two parameters, but for those that are `told` in another way, stand without a `/` between them. Where
+    /// values may hold slashes, there is one at most.
+    #[must_use]
+    pub fn is_clear(&self, told: &[usize], slashes: bool) -> bool {
+        let mut open = false;
+        self.parts.iter().all(|part| match part {
+            TemplatePart::Text(text) => {
+                open &= slashes || !text.contains('/');
+                true
+            }
+            TemplatePart::Parameter(place) => told.contains(place) || !std::mem::replace(&mut open, true),
+        })
+    }
+
     /// The text with the values of the path's parameters, percent-decoded. A constant text is shared, not copied.
     #[must_use]
     pub fn fill(&self, params: &Params, path: &CanonicalPath) -> Arc<str> {

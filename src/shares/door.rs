@@ -15,7 +15,7 @@ use super::api::Api;
 use super::config::{Config, Where};
 use super::registrar::Registrar;
 use crate::admin::DoorError;
-use crate::admin::serve::{Answer, Door, OtherEnd, serve};
+use crate::admin::serve::{Answer, Door, serve};
 use crate::admin::socket::{SocketFile, open_address, open_socket};
 use crate::listener::next_id;
 use crate::routing::{Client, Peer, ServedHosts};
@@ -90,7 +90,7 @@ impl Door for SharesDoor {
     async fn answer(&self, request: Request<Incoming>) -> Answer {
         let config = Arc::clone(&self.config.borrow());
         // Whoever comes by a socket is on this machine.
-        let address = request.extensions().get::<OtherEnd>().map_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), |other| other.0);
+        let address = request.extensions().get::<SocketAddr>().copied().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let peer = Peer { address, local: address, scheme: "http", hosts: ServedHosts::default(), certificate: None };
         let client = Client::effective(&peer, request.headers(), &self.current.load().trusted_proxies);
         let recorder = Recorder::new(next_id(), request.method().clone(), Some(address.ip().to_canonical()), "http");

@@ -198,7 +198,7 @@ impl Registrar {
             return Err(Trouble::TooMany);
         }
         let declared = declared(&server, &resource);
-        self.unused(&server, &declared).await?;
+        self.unused(&server, &declared, None).await?;
         let key = self.store.want_one_of(&resource, most).await.map_err(taken)?;
         self.register(&server, key, &declared, hold, |_| false).await
     }
@@ -256,8 +256,8 @@ impl Registrar {
         self.store.resource(key).await?.ok_or(Trouble::Gone)
     }
 
-    /// That the owner has nothing of this name, in the records and at the server; nor another owner's record that the server could take for it.
-    async fn unused(&self, server: &Server, declared: &Declared) -> Result<(), Trouble> {
+    /// That the owner has nothing of this name but `own`, in the records and at the server; nor another owner's record that the server could take for it.
+    async fn unused(&self, server: &Server, declared: &Declared, own: Option<&str>) -> Result<(), Trouble> {
         let key = &declared.key;
         let owner = key.owner.as_deref().unwrap_or_default();
         let issuer = &server.config().issuer;
@@ -266,7 +266,7 @@ impl Registrar {
         if everybodys && self.store.namesakes(issuer, &key.name, 1).await?.iter().any(|record| id_of(record).is_none()) {
             return Err(Trouble::NameTaken);
         }
-        if here.is_some() || server.known_as(key, patience(server)).await?.is_some() {
+        if here.is_some() || server.find_alike(key, patience(server)).await?.iter().any(|id| Some(&*id.0) != own) {
             return Err(Trouble::NameTaken);
         }
         Ok(())
@@ -332,7 +332,7 @@ impl Registrar {
         let declared = declared(&server, &resource);
         let _name = self.hold_name(&server, &resource).await?;
         if resource.name != record.resource.name {
-            self.unused(&server, &declared).await?;
+            self.unused(&server, &declared, Some(resource_id)).await?;
         }
         if !server.describe_anew(&ResourceId(resource_id.as_str().into()), &declared, patience(&server)).await? {
             return Err(Trouble::NotSettled);
@@ -457,7 +457,7 @@ fn id_of(record: &ResourceRecord) -> Option<&str> {
 }
 
 fn declared(server: &Server, resource: &Resource) -> Declared {
-    let key = ResourceKey { server: server.config().identity, owner: Some(resource.owner.as_str().into()), name: resource.name.as_str().into() };
+    let key = ResourceKey { server: server.config().identity, owner: Some(resource.owner.as_str().into()), name: resource.name.as_str().into(), alone: true };
     let scopes: Arc<[Scope]> = resource.scopes.iter().map(|scope| Scope(scope.as_str().into())).collect();
     Declared { key, kind: resource.kind.as_deref().map(Arc::from), scopes }
 }

@@ -45,7 +45,7 @@ KINDS = [Kind(f"{name}{', TLS' if tls else ''}", tls, limit, speaks, make) for t
     ("a dripping head", HEAD, "http/1.1", lambda: Slow(HALF, drips=True)),
     ("a body that stands still", PIECE, "http/1.1", lambda: Slow(UPLOAD)),
     ("a dripping body", BODY, "http/1.1", lambda: Slow(UPLOAD, drips=True)),
-    ("an answer that is not read", WRITE, "http/1.1", lambda: Unread(DOWNLOAD, LARGE, WRITE + LATE)),
+    ("an answer that is not read", WRITE, "http/1.1", lambda: Unread(DOWNLOAD)),
     ("idle after an answer", IDLE, "http/1.1", lambda: Answered(GET)),
     ("HTTP/2 that asks nothing", HEAD, "h2", H2),
     ("HTTP/2 idle, alive", IDLE, "h2", lambda: H2("/public/a")),

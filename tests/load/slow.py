@@ -47,28 +47,9 @@ class Slow:
         """What is wrong with its end, if something is."""
         return "" if self.held else "ended before its answer"
 
-    def stood(self, seconds):
-        """How long it stood, if it is seen to have ended after so many."""
-        return seconds
-
 
 class Unread(Slow):
-    """Takes nothing of its answer until `patience` seconds have passed: nothing tells it of an end before, so by then the rest must not come any more."""
-
-    def __init__(self, begun, whole, patience):
-        super().__init__(begun)
-        self.whole, self.patience, self.taken = whole, patience, 0
-
-    def came(self, piece):
-        self.taken += len(piece)
-        return b""
-
-    def ended(self):
-        return "the whole answer came" if self.taken >= self.whole else ""
-
-    def stood(self, seconds):
-        # Reading what was left takes its time.
-        return min(seconds, self.patience)
+    """Takes nothing of its answer. It hears of a reset only: of an end that comes behind what it does not read nothing tells it."""
 
 
 class Answered(Slow):
@@ -140,8 +121,8 @@ class _Connection:
             if not self.open:
                 self._begin()
             elif not self.reads:
-                # Only an end tells of itself then.
-                self.take()
+                # Only a reset tells of itself then.
+                return True
             if self.reads:
                 while piece := self.socket.recv(256 * 1024):
                     self.say(self.slow.came(piece))
@@ -178,10 +159,6 @@ class _Connection:
         if more:
             self.socket.send(more)
 
-    def take(self):
-        """Begins to read."""
-        self.reads, self.events = True, select.EPOLLIN
-
 
 class _Process:
     """One process's share of the connections."""
@@ -190,7 +167,7 @@ class _Process:
         self.kinds, self.waiting, self.ports, self.standing = kinds, collections.deque(numbers), ports, standing
         self.epoll, self.all, self.opening, self.outcomes = select.epoll(), {}, set(), []
         # Which connection is to do something, and when.
-        self.dripping, self.unread, self.tick = collections.deque(), collections.deque(), 0
+        self.dripping = collections.deque()
 
     def run(self, pipe):
         while self.waiting or self.all:
@@ -198,9 +175,7 @@ class _Process:
                 self._open(self.waiting.popleft())
             for number, _ in self.epoll.poll(0.1):
                 self._go_on(self.all[number])
-            now = time.monotonic()
-            self._due(self.dripping, now, self._drip)
-            self._due(self.unread, now, self._take)
+            self._drip(time.monotonic())
             if pipe.poll():
                 # No more time: what stands is left over.
                 break
@@ -227,8 +202,6 @@ class _Process:
                 self.standing.value += 1
             if connection.slow.drips:
                 self.dripping.append((connection.since + DRIP, connection))
-            if isinstance(connection.slow, Unread):
-                self.unread.append((connection.since + connection.slow.patience, connection))
         if ended:
             self._ended(connection, number, wrong)
         elif connection.events != before:
@@ -240,29 +213,21 @@ class _Process:
             with self.standing.get_lock():
                 self.standing.value -= 1
         self.opening.discard(connection)
-        stood = connection.since and connection.slow.stood(now - connection.since)
+        stood = connection.since and now - connection.since
         self.outcomes.append(Outcome(connection.kind.name, stood, wrong or connection.slow.ended()))
         del self.all[number]
         self.epoll.unregister(number)
         connection.socket.close()
 
-    @staticmethod
-    def _due(queue, now, do):
-        while queue and queue[0][0] <= now:
-            do(queue.popleft()[1], now)
-
-    def _drip(self, connection, now):
-        if connection.number() in self.all and self.all[connection.number()] is connection:
-            try:
-                connection.say(b"x")
-                self.dripping.append((now + DRIP, connection))
-            except OSError:
-                self._go_on(connection)
-
-    def _take(self, connection, _):
-        if connection.number() in self.all:
-            connection.take()
-            self.epoll.modify(connection.number(), connection.events)
+    def _drip(self, now):
+        while self.dripping and self.dripping[0][0] <= now:
+            _, connection = self.dripping.popleft()
+            if self.all.get(connection.number()) is connection:
+                try:
+                    connection.say(b"x")
+                    self.dripping.append((now + DRIP, connection))
+                except OSError:
+                    self._go_on(connection)
 
 
 def _run(kinds, numbers, ports, standing, pipe):

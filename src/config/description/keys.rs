@@ -436,7 +436,7 @@ static ROUTE: Section = Section::new(
         Key::new("upgrade_grace", Kind::DurationOrZero, "How long an upgraded connection goes on when its permission has ended or was withdrawn.")
             .default("0s"),
         Key::new("covers", Kind::Word(&["all"]), "`all`: one permission is meant for every value of a path parameter that the resource does not use."),
-        Key::new("covers_protected", Kind::True, "This public route is meant to match also paths of a protected one."),
+        Key::new("covers_protected", Kind::True, "This public route is meant to match also paths of a protected one; one with `rewrite`, to ask for what another one protects."),
         Key::new(
             "encoded_slash",
             Kind::True,

@@ -174,7 +174,7 @@ const ROWS: &[Row] = &[
     ("resource: { name: \"album {album}\", owner: alice }", "resource: { id: a1b0 }", (17, 17), "opens every album with one permission", "covers: all"),
     ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: \"album {albun}\", owner: alice }", (17, 32), "no parameter `albun`", "write   \"album {album}\""),
     ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: \"album {album}\", owner: {album} }", (17, 49), "a section of its own", "write   \"{album}\""),
-    ("    public: true", "    public: true\n    rewrite: \"/{**}\"", (19, 11), "rewritten, this public route asks the upstream for paths that `/albums/{album}/**`", "covers_protected: true"),
+    ("    public: true", "    public: true\n    rewrite: \"/{**}\"", (19, 11), "rewritten, this route asks the upstream for paths that `/albums/{album}/**`", "covers_protected: true"),
     ("resource: { name: \"album {album}\", owner: alice }", "resource: { register: { name: \"album {album}\" } }", (17, 37), "named by the configuration, not by the address", "one route for each registered resource"),
     ("resource: { name: \"album {album}\", owner: alice }", "resource: { at_server: path }", (17, 19), "unknown key `at_server`", "known"),
     ("      scopes: { GET: [view], \"PUT, DELETE\": [edit] }\n", "", (16, 5), "`scopes` is missing", "write   scopes: { GET: [view]"),
@@ -292,6 +292,55 @@ fn a_rewrite_that_leaves_out_what_chooses_the_resource_is_a_mistake() {
     let problems = read_in(folder.path(), &dropped).expect_err("one permission would open every album");
     assert!(problems.to_string().contains("the rewrite leaves out {album}"), "{problems}");
     assert!(read_in(folder.path(), &RIGHT.replace(path, &format!("{path}    rewrite: \"/v1/{{album}}/{{**}}\"\n"))).is_ok());
+}
+
+#[test]
+fn what_would_open_more_than_is_meant_is_a_mistake() {
+    let folder = folder();
+    let with = |routes: &str| RIGHT.replace("  - path: /public/**\n    public: true\n", routes);
+    let check = |profile: &str, routes: &str| {
+        let text = with(routes).replace("    client:", &format!("{profile}    client:"));
+        read_in(folder.path(), &text).err().map(|problems| problems.to_string())
+    };
+    let refused = |routes: &str, why: &str| {
+        let problems = check("", routes).unwrap_or_else(|| panic!("accepted: {routes}"));
+        assert!(problems.contains(why) && problems.contains("1 error"), "{problems}");
+    };
+    let accepted = |routes: &str| assert_eq!(check("", routes), None, "{routes}");
+    let scopes = "scopes: { GET: [view] }";
+
+    let asks = "rewritten, this route asks the upstream for paths that `/albums/{album}/**` at line 15 protects";
+    let public = "  - { path: \"/open/{x}\", rewrite: \"/{x}\", public: true";
+    refused(&format!("{public}, encoded_slash: true }}\n"), asks);
+    refused(&format!("{public}, encoded_percent: true }}\n"), asks);
+    accepted(&format!("{public} }}\n"));
+    accepted(&format!("{public}, encoded_slash: true, covers_protected: true }}\n"));
+    let other = |resource: &str, more: &str| {
+        format!("  - {{ path: \"/v2/{{album}}/**\", rewrite: \"/albums/{{album}}/{{**}}\", protect: {{ resource: {resource}, {scopes} }}{more} }}\n")
+    };
+    refused(&other("{ name: \"{album}\" }", ""), asks);
+    accepted(&other("{ name: \"{album}\" }", ", covers_protected: true"));
+    accepted(&other("{ name: \"album {album}\", owner: alice }", ""));
+
+    let named = |name: &str, owner: &str, more: &str| {
+        format!("  - {{ path: \"/n/{{a}}/{{b}}\", protect: {{ resource: {{ name: \"{name}\"{owner} }}, {scopes} }}{more} }}\n")
+    };
+    refused(&named("{a}-{b}", "", ""), "`{a}-{b}` is the same for several paths");
+    refused(&named("{a}/{b}", "", ", encoded_slash: true"), "`{a}/{b}` is the same for several paths");
+    refused(&named("{a}/{b}", "", ", rewrite: \"/m/{a}{b}\""), "`/m/{a}{b}` is the same for several paths");
+    accepted(&named("{a}/{b}", "", ""));
+    accepted(&named("{a}-{b}", ", owner: \"{a}\"", ""));
+    accepted(&named("{a}-{b}", "", ", covers: all"));
+
+    refused(&format!("  - {{ path: /f/**, rewrite: /all, protect: {{ resource: {{ uris: true }}, {scopes} }} }}\n"), "the rewrite leaves out {**}");
+    accepted(&format!("  - {{ path: /f/**, rewrite: \"/all/{{**}}\", protect: {{ resource: {{ uris: true }}, {scopes} }} }}\n"));
+
+    let of = |path: &str, owner: &str| format!("  - {{ path: {path}, protect: {{ resource: {{ name: vacation, owner: {owner} }}, {scopes} }} }}\n");
+    let two = of("/one", "alice") + &of("/two", "bob");
+    refused(&two, "the resource `vacation` stands at line 19 for another owner");
+    assert!(check("    profile: uma2\n", &two).is_some() && check("    profile: keycloak-uma1\n", &two).is_some());
+    assert_eq!(check("    profile: keycloak\n", &two), None);
+    accepted(&(of("/one", "alice") + &of("/two", "alice")));
 }
 
 #[test]

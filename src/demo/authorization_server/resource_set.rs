@@ -36,9 +36,13 @@ impl State {
     fn list_resources(&self, query: &Parameters, protector: &Protector) -> Answer {
         let exact = query.get("exactName") == Some("true");
         let fits_name = |resource: &Resource| {
-            query.get("name").is_none_or(|name| if exact { resource.name() == name } else { resource.name().to_lowercase().contains(&name.to_lowercase()) })
+            // Keycloak folds case, also where the name is to be exact.
+            let name_of = resource.name().to_lowercase();
+            query.get("name").map(str::to_lowercase).is_none_or(|name| if exact { name_of == name } else { name_of.contains(&name) })
         };
-        let fits_owner = |resource: &Resource| query.get("owner").is_none_or(|owner| resource.owner == owner || subject(&resource.owner) == owner);
+        let fits_owner = |resource: &Resource| {
+            query.get("owner").is_none_or(|owner| resource.owner.to_lowercase() == owner.to_lowercase() || subject(&resource.owner) == owner)
+        };
         let fits_uri = |resource: &Resource| query.get("uri").is_none_or(|wanted| uris(resource).any(|uri| uri == wanted));
         let fits_type = |resource: &Resource| query.get("type").is_none_or(|kind| resource.description.get("type").is_some_and(|own| own == kind));
         let fits_scope = |resource: &Resource| query.get("scope").is_none_or(|scope| resource.scopes.iter().any(|own| own == scope));

@@ -104,8 +104,8 @@ async fn a_resource_that_the_server_does_not_know_is_not_found(row: Row) {
     let world = World::start().await;
     let rpt = world.rpt(&["view"]);
     let exchange = world.get("/named/nothing").bearer(&rpt).await;
-    // The list, and the description of the only resource in it.
-    let calls = [(Endpoint::ResourceSet, 2)];
+    // The list; the description of the only resource in it is known from the start.
+    let calls = [(Endpoint::ResourceSet, 1)];
     let answer = Says::Problem(404, "no-resource", &[]);
     exchange.proves(row, &Expect { answer, calls: &calls, hits: 0, next: Next::Nothing, rows: "D10: D10" });
     refused(&world.get("/named/nothing").await, row, (404, "no-resource", &[]), Next::NoToken);

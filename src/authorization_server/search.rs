@@ -1,0 +1,215 @@
+//! How a resource is found by its name and owner.
+//!
+//! What a server finds is looked at once more: some fold case, and a permission on one resource must not open what is called like another. Where a server
+//! cannot search, all descriptions are read once and kept; from then on a request's name costs the list, and one description. Before something is registered
+//! all are read anew.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::MutexGuard;
+use tokio::time::{Instant, timeout_at};
+
+use super::discovery::Metadata;
+use super::error::AskError;
+use super::profile::Search;
+use super::resources::{Description, ENDPOINT, ResourceKey, describe, with_query};
+use super::server::Server;
+use crate::uma::ResourceId;
+
+/// Descriptions that are read where a server cannot search.
+const MOST: usize = 5_000;
+
+/// What was read so long ago may be called otherwise by now; so many are read again with one question.
+const OLD: Duration = Duration::from_secs(30);
+const AGAIN: usize = 20;
+
+/// The descriptions that one PAT may read.
+#[derive(Default)]
+pub(super) struct Reading {
+    known: HashMap<ResourceId, (Instant, Description)>,
+    /// When the server was last asked which there are, all of which are known.
+    whole: Option<Instant>,
+}
+
+impl Server {
+    /// The id of the resource with exactly this name and owner; `None`: the server has none.
+    ///
+    /// # Errors
+    /// No usable answer before `deadline`; or there are several, or it may be another owner's.
+    pub async fn find(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        self.search(key, false, deadline).await
+    }
+
+    /// The same, though something was given this name a moment ago.
+    pub(super) async fn find_anew(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        self.search(key, true, deadline).await
+    }
+
+    async fn search(&self, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let found = match metadata.profile.search {
+            Search::Query => {
+                let owner = key.owner.as_deref().unwrap_or(&self.config.client.id);
+                let mut found = self.find_by_query(&metadata, key, deadline).await?;
+                found.retain(|(_, description)| description.name == *key.name && description.is_of(owner));
+                found.into_iter().map(|(id, _)| id).collect()
+            }
+            Search::Filter => self.find_by_filter(&metadata, key, deadline).await?,
+            Search::Reading => self.find_by_reading(&metadata, key, anew, deadline).await?,
+        };
+        let mut found = found.into_iter();
+        match (found.next(), found.next()) {
+            (found, None) => Ok(found),
+            // Two of a name: no arbitrary pick.
+            (_, Some(_)) => Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner")),
+        }
+    }
+
+    /// The ids of what this server would take for the same name of the same owner: its search folds case, and so may what it keeps names in.
+    ///
+    /// # Errors
+    /// As of [`Server::find`].
+    pub async fn find_alike(&self, key: &ResourceKey, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+        let metadata = self.metadata(deadline).await?;
+        if metadata.profile.search == Search::Query {
+            return Ok(self.find_by_query(&metadata, key, deadline).await?.into_iter().map(|(id, _)| id).collect());
+        }
+        Ok(self.find_anew(key, deadline).await?.into_iter().collect())
+    }
+
+    /// That the server knows nothing of exactly this name of an owner whom it only writes in another way: it would be registered for ever anew.
+    ///
+    /// # Errors
+    /// It does; or no usable answer before `deadline`.
+    pub(super) async fn is_written_so(&self, key: &ResourceKey, deadline: Instant) -> Result<(), AskError> {
+        let metadata = self.metadata(deadline).await?;
+        if metadata.profile.search != Search::Query || key.owner.is_none() {
+            return Ok(());
+        }
+        let found = self.find_by_query(&metadata, key, deadline).await?;
+        match found.iter().find(|(_, description)| description.name == *key.name).and_then(|(_, description)| description.owner.as_deref()) {
+            Some(owner) => Err(AskError::unusable(ENDPOINT.label(), format!("it calls the owner {owner:?}: write that for `owner`"))),
+            None => Ok(()),
+        }
+    }
+
+    /// What the server itself finds.
+    async fn find_by_query(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Vec<(ResourceId, Description)>, AskError> {
+        let owner = key.owner.as_deref();
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("name", &key.name)
+            .append_pair("exactName", "true")
+            .append_pair("owner", owner.unwrap_or(&self.config.client.id))
+            .append_pair("deep", "true")
+            .finish();
+        let found = self.listed(metadata, &query, owner, deadline).await?;
+        let id = |document: &Value| document.get("_id")?.as_str().filter(|id| !id.is_empty()).map(|id| ResourceId(id.into()));
+        found
+            .iter()
+            .map(|document| Some((id(document)?, describe(document))))
+            .collect::<Option<_>>()
+            .ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it describes a resource without id"))
+    }
+
+    /// The old Keycloak tells an owner's id only, and has one resource of a name at most; another one of that name would take its place.
+    async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+        let name = percent_encoding::utf8_percent_encode(&key.name, percent_encoding::NON_ALPHANUMERIC);
+        let endpoint = with_query(metadata.registration()?, &format!("filter=name={name}"))?;
+        let mut found = Vec::new();
+        for id in self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?.into_iter().take(MOST) {
+            if self.describe(key.owner.as_deref(), &id, deadline).await?.is_some_and(|description| description.name == *key.name) {
+                found.push(id);
+            }
+        }
+        if found.is_empty() || key.alone { Ok(found) } else { Err(hidden()) }
+    }
+
+    async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+        let asked = Instant::now();
+        let mut reading = self.reading(key, deadline).await?;
+        // Whoever waited for a reading that began later than the question has its answer.
+        if anew || reading.whole.is_none_or(|at| at < asked) {
+            let began = Instant::now();
+            let ids = self.list(metadata, metadata.registration()?, key.owner.as_deref(), deadline).await?;
+            let there: HashSet<&ResourceId> = ids.iter().collect();
+            reading.known.retain(|id, (at, _)| there.contains(id) && !(anew && *at < asked));
+            self.read(&mut reading, &ids, key, deadline).await?;
+            reading.whole = Some(began);
+        }
+        let mut found = Vec::new();
+        for (id, description) in self.named(&mut reading, key, deadline).await? {
+            match (key.owner.as_deref(), &description.owner) {
+                (Some(_), None) if self.config.owners.is_empty() && !key.alone => return Err(hidden()),
+                (Some(owner), Some(_)) if !description.is_of(owner) => {}
+                _ => found.push(id),
+            }
+        }
+        Ok(found)
+    }
+
+    /// What was read with the PAT that `key` is looked for with; whoever reads has it alone.
+    async fn reading(&self, key: &ResourceKey, deadline: Instant) -> Result<MutexGuard<'_, Reading>, AskError> {
+        let slot = self.pats.slot(key.owner.as_deref()).ok_or(AskError::UnknownOwner)?;
+        timeout_at(deadline, slot.reading.lock()).await.map_err(|_| AskError::Timeout)
+    }
+
+    /// Reads what is not known, and some of what is old. What was read stays, also if there is no time for all.
+    async fn read(&self, reading: &mut Reading, ids: &[ResourceId], key: &ResourceKey, deadline: Instant) -> Result<(), AskError> {
+        if ids.len() > MOST {
+            return Err(AskError::unusable(ENDPOINT.label(), format!("it lists more than {MOST} resources, which cannot be searched: name them by `id`")));
+        }
+        let mut again = 0;
+        for id in ids {
+            let age = reading.known.get(id).map(|(at, _)| at.elapsed());
+            let is_old = age.is_some_and(|age| age >= OLD);
+            if age.is_some() && (!is_old || again == AGAIN) {
+                continue;
+            }
+            again += usize::from(is_old);
+            self.read_one(reading, id, key, deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_one(&self, reading: &mut Reading, id: &ResourceId, key: &ResourceKey, deadline: Instant) -> Result<(), AskError> {
+        // A call that has no time would look like a server that does not answer.
+        let now = Instant::now();
+        if now + self.config.timeout / 8 > deadline {
+            return Err(AskError::Timeout);
+        }
+        match self.describe(key.owner.as_deref(), id, deadline).await? {
+            Some(description) => reading.known.insert(id.clone(), (now, description)),
+            None => reading.known.remove(id),
+        };
+        Ok(())
+    }
+
+    /// Those that have the name now.
+    async fn named(&self, reading: &mut Reading, key: &ResourceKey, deadline: Instant) -> Result<Vec<(ResourceId, Description)>, AskError> {
+        let began = Instant::now();
+        let is_named = |description: &Description| description.name == *key.name;
+        let ids: Vec<ResourceId> = reading.known.iter().filter(|(_, (_, description))| is_named(description)).map(|(id, _)| id.clone()).collect();
+        let mut found = Vec::new();
+        for id in ids {
+            if reading.known.get(&id).is_some_and(|(at, _)| *at < began) {
+                self.read_one(reading, &id, key, deadline).await?;
+            }
+            found.extend(reading.known.get(&id).filter(|(_, description)| is_named(description)).map(|(_, description)| (id.clone(), description.clone())));
+        }
+        Ok(found)
+    }
+}
+
+/// One that the path's owner has nothing to do with would be found for every owner.
+fn hidden() -> AskError {
+    let why = "it does not say whose a resource is, so `owner` cannot tell resources of one name apart: put what the owner comes from into `name`";
+    AskError::unusable(ENDPOINT.label(), why)
+}
+
+impl Description {
+    fn is_of(&self, owner: &str) -> bool {
+        [&self.owner, &self.owner_id].into_iter().any(|known| known.as_deref() == Some(owner))
+    }
+}
