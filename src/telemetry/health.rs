@@ -26,8 +26,11 @@ struct Inner {
     metrics: Arc<Metrics>,
     dependencies: Mutex<Vec<Arc<Dependency>>>,
     /// Owners for whom nothing can be done, by authorization server.
-    consents: Mutex<BTreeMap<Arc<str>, Vec<(Arc<str>, OwnerLacks)>>>,
+    consents: Mutex<BTreeMap<Arc<str>, Lacking>>,
 }
+
+/// Owners, and what each lacks.
+type Lacking = Vec<(Arc<str>, OwnerLacks)>;
 
 /// What a person has to do for an owner, without which the owner's paths are closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
