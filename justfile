@@ -65,10 +65,10 @@ soak:
     tests/load/run target/release/uma-gateway /dev/null --deep soak
 
 # what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads, every mutant, an hour's soak, a systemd of its own, the
-# same binary twice, records, owners' tokens and shares whose process is killed 200 times, a million of them
+# same binary twice, records and a gateway that are killed 200 times each, a million records
 deep *arguments:
     cargo test --test gateway -- --ignored {{ arguments }}
-    STORE_KILLS=200 PAT_KILLS=200 SHARES_KILLS=200 cargo test --test store -- --nocapture killed::what pats::whatever shares::a_gateway
+    STORE_KILLS=200 GATEWAY_KILLS=200 cargo test --test store -- --nocapture killed::what kills::a_gateway
     cargo test --test store -- --ignored --nocapture million
     .ci/run release
     tests/keycloak/start

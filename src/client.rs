@@ -6,6 +6,9 @@
 //! Whom it trusts: the user trusts the resource that is asked, and the resource names the authorization server in `as_uri`. Password, client secret
 //! and claims token go to that server, so give [`ClientOptions::issuer`] where resources are not all your own. They never go over plain http except to
 //! loopback, nor over http because an https resource said so. The RPT goes to the address asked and nowhere else: no redirect is followed.
+//!
+//! What the issuer does not protect is the RPT. A ticket does not say which resource server got it, so the one that is asked may hand on a ticket of
+//! another's, and is then shown an RPT for the other's content. UMA has nothing against that: ask only addresses that may see the user's RPTs.
 
 mod address;
 mod browser;
@@ -55,7 +58,8 @@ pub struct ClientOptions {
     pub application: Option<Application>,
     /// Where the claims come from.
     pub requesting_party: RequestingParty,
-    /// The only authorization server that is trusted (its issuer, byte for byte); `None`: whichever the resource names.
+    /// The only authorization server that is trusted (its issuer, byte for byte); `None`: whichever the resource names. It protects what is shown to
+    /// authorization servers, not the RPT, which the resource is shown.
     pub issuer: Option<String>,
     /// The discovery document, where it is not below the issuer (PingAM).
     pub discovery: Option<Uri>,

@@ -42,4 +42,7 @@ pub use terms::Terms;
 pub use tls::{Certificate, CertificateFiles, ClientAuth, Refresh, Tls, TlsConfig, TlsError, TlsVersion};
 
 #[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use {frames::Frames, raw_head::RawHeads};
+pub(crate) use {
+    frames::{Frames, Heads, calm},
+    raw_head::RawHeads,
+};

@@ -5,6 +5,7 @@
 
 mod grpc;
 mod layer;
+mod origins;
 mod page;
 mod row;
 

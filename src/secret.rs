@@ -5,6 +5,7 @@
 
 mod fields;
 mod memory;
+mod private;
 mod random;
 mod rotating;
 
@@ -15,6 +16,7 @@ use subtle::ConstantTimeEq;
 
 pub use fields::conceal;
 pub use memory::leave_no_core;
+pub use private::is_private;
 pub use random::{random_text, s256};
 pub use rotating::Rotating;
 

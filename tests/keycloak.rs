@@ -11,6 +11,7 @@ mod keycloak {
     mod outages;
     mod resources;
     mod sequence;
+    mod shares;
     mod sharing;
     mod tokens;
     mod uris;

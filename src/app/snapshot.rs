@@ -174,7 +174,7 @@ pub(super) fn fixed(protect: &Protect) -> Option<(ResourceKey, Option<Declared>)
     };
     let key = ResourceKey { server: protect.server.identity, owner, name: constant(name)?, alone: true };
     let declared = match &protect.resource {
-        ResourceChoice::Register { kind, scopes, .. } => Some(Declared { key: key.clone(), kind: kind.clone(), scopes: Arc::clone(scopes) }),
+        ResourceChoice::Register { kind, scopes, .. } => Some(Declared { key: key.clone(), kind: kind.clone(), icon_uri: None, scopes: Arc::clone(scopes) }),
         _ => None,
     };
     Some((key, declared))

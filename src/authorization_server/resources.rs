@@ -55,6 +55,8 @@ pub struct Declared {
     pub key: ResourceKey,
     /// Type.
     pub kind: Option<Arc<str>>,
+    /// `icon_uri`: a picture that stands for it (UMA 2.0 Federated Authorization, 3.1; UMA 1.0.1 Resource Set Registration, 2.2).
+    pub icon_uri: Option<Arc<str>>,
     /// All its scopes.
     pub scopes: Arc<[Scope]>,
 }
@@ -356,9 +358,7 @@ impl Server {
         let mut description = Map::new();
         description.insert("name".into(), json!(&*declared.key.name));
         description.insert(profile.words.described_scopes.into(), json!(scopes));
-        if let Some(kind) = &declared.kind {
-            description.insert("type".into(), json!(&**kind));
-        }
+        describe_further(&mut description, declared);
         // Where a PAT is its owner's, the server knows whose it is.
         if let Some(owner) = declared.key.owner.as_ref().filter(|_| profile.pats == PatOwners::Client) {
             description.insert("owner".into(), json!(&**owner));
@@ -382,10 +382,17 @@ fn completed(profile: &Profile, document: Value, current: &Description, declared
     let added = declared.scopes.iter().map(|scope| scope.0.to_string()).filter(|scope| !current.scopes.contains(scope));
     let scopes: Vec<String> = current.scopes.iter().cloned().chain(added).collect();
     members.insert(profile.words.described_scopes.into(), json!(scopes));
-    if let Some(kind) = &declared.kind {
-        members.insert("type".into(), json!(&**kind));
-    }
+    describe_further(&mut members, declared);
     Value::Object(members)
+}
+
+/// What a description may say besides name, scopes and owner. Every profile's server takes it.
+fn describe_further(description: &mut Map<String, Value>, declared: &Declared) {
+    for (name, text) in [("type", &declared.kind), ("icon_uri", &declared.icon_uri)] {
+        if let Some(text) = text {
+            description.insert(name.into(), json!(&**text));
+        }
+    }
 }
 
 /// `user_access_policy_uri`, if it is a web address of sane length.

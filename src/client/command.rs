@@ -27,7 +27,7 @@ const STILL: Duration = Duration::from_mins(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit codes: 0 the content came, 1 it did not, 2 wrong arguments, 3 the owner has still to decide")]
 pub struct Arguments {
-    /// Address of the content: https, or http on this machine
+    /// Address of the content: https, or http on this machine. It is shown the RPT, so name only what may see it
     #[arg(value_name = "URL")]
     url: String,
     /// Method to ask with
@@ -54,7 +54,7 @@ pub struct Arguments {
     /// File with the client secret, else UMA_CLIENT_SECRET; none for a public client
     #[arg(long, value_name = "FILE", requires = "client_id")]
     client_secret_file: Option<PathBuf>,
-    /// The only authorization server to trust; without it the one that the resource names gets password and secret
+    /// The only authorization server to trust; without it the one that the resource names gets password and secret, or the token. The RPT goes to URL in any case
     #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
     /// Address of the discovery document, where it is not below the issuer

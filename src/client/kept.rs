@@ -1,13 +1,13 @@
 //! RPTs that are kept between fetches, each for one address, one application and one user, until it ends.
 //!
-//! A file that only its owner may read; what others can read is not believed. An entry never opens another address than the one it was fetched for,
+//! A file that only its owner may read; what others can read, or have written, is not believed. An entry never opens another address than the one it was fetched for,
 //! and its RPT is shown to no other authorization server. Names of addresses and users are in the file as digests only: addresses hold secrets too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::{Application, Granted, RequestingParty};
+use crate::secret::is_private;
 use crate::uma::{Rpt, Timestamp};
 
 /// For how long an RPT is kept that does not say when it ends.
@@ -119,11 +120,20 @@ pub(super) fn end_of(rpt: &Rpt, expires_in: Option<Duration>) -> Option<Timestam
 }
 
 fn read(file: &Path) -> io::Result<Content> {
+    let believed = |found: &Metadata| found.is_file() && is_private(found);
+    let refused = || io::Error::new(io::ErrorKind::PermissionDenied, "it is somebody else's, others may read or change it, or it is no file");
     match fs::symlink_metadata(file) {
-        Ok(found) if !found.is_file() || found.permissions().mode() & 0o077 != 0 => {
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may read or change it, or it is no file"))
+        Ok(found) if !believed(&found) => Err(refused()),
+        Ok(_) => {
+            // Whose folder it is in may put another one there in between; what is read is what is believed.
+            let mut opened = File::open(file)?;
+            if !believed(&opened.metadata()?) {
+                return Err(refused());
+            }
+            let mut text = Vec::new();
+            opened.read_to_end(&mut text)?;
+            Ok(serde_json::from_slice(&text)?)
         }
-        Ok(_) => Ok(serde_json::from_slice(&fs::read(file)?)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::default()),
         Err(error) => Err(error),
     }

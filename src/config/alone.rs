@@ -18,7 +18,12 @@ use crate::admin::{AdminDoor, HealthConfig};
 /// # Errors
 /// The file cannot be read, the section has mistakes, or YAML is broken there.
 pub fn health(path: &Path) -> Result<Option<HealthConfig>, Problems> {
-    section(path, "health", None, |keys, checker| doors::health(keys, &mut Vec::new(), checker))
+    health_of(&read(path)?, path)
+}
+
+/// The same of its text.
+pub(super) fn health_of(text: &str, path: &Path) -> Result<Option<HealthConfig>, Problems> {
+    section(text, path, "health", None, |keys, checker| doors::health(keys, &mut Vec::new(), checker))
 }
 
 /// `admin` of a configuration file in the same way. The token is read where the door needs one, with the environment of this process.
@@ -26,23 +31,30 @@ pub fn health(path: &Path) -> Result<Option<HealthConfig>, Problems> {
 /// # Errors
 /// As [`health`]; or the token cannot be read.
 pub fn admin(path: &Path) -> Result<Option<AdminDoor>, Problems> {
-    let read = |environment: Option<Environment<'_>>| {
-        section(path, "admin", environment, |keys, checker| doors::admin(keys, &mut Vec::new(), checker).map(|(door, _)| door))
-    };
-    match read(None)? {
-        Some(AdminDoor::Address { .. }) => read(Some(&|name| std::env::var(name).ok())),
+    let text = read(path)?;
+    match admin_of(&text, path, None)? {
+        Some(AdminDoor::Address { .. }) => admin_of(&text, path, Some(&|name| std::env::var(name).ok())),
         door => Ok(door),
     }
 }
 
+/// The same of its text, with the token or without.
+pub(super) fn admin_of(text: &str, path: &Path, environment: Option<Environment<'_>>) -> Result<Option<AdminDoor>, Problems> {
+    section(text, path, "admin", environment, |keys, checker| doors::admin(keys, &mut Vec::new(), checker).map(|(door, _)| door))
+}
+
+fn read(path: &Path) -> Result<String, Problems> {
+    super::read(path).map_err(|reason| Problems::of_file(path, &reason))
+}
+
 fn section<T>(
+    text: &str,
     path: &Path,
     name: &'static str,
     environment: Option<Environment<'_>>,
     read: impl FnOnce(&Keys<'_>, &mut Checker<'_>) -> Option<T>,
 ) -> Result<Option<T>, Problems> {
-    let text = super::read(path).map_err(|reason| Problems::of_file(path, &reason))?;
-    let tree = parse(&text, name).map_err(|problem| Problems::of_syntax(path, &text, problem))?;
+    let tree = parse(text, name).map_err(|problem| Problems::of_syntax(path, text, problem))?;
     let Value::Map(entries) = &tree.root.value else { return Ok(None) };
     let Some(entry) = entries.iter().find(|entry| entry.key == name) else { return Ok(None) };
     let Some(Kind::Section(about)) = keys::FILE.key(name).map(|key| &key.kind) else { return Ok(None) };
@@ -59,7 +71,7 @@ fn section<T>(
     if found.is_some() && errors.is_empty() {
         return Ok(found);
     }
-    let shown = Source::of(&text, &hidden, errors.iter());
+    let shown = Source::of(text, &hidden, errors.iter());
     Err(Problems { file: path.to_owned(), files, shown, errors, warnings: Vec::new() })
 }
 

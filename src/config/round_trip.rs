@@ -1,4 +1,4 @@
-//! For the fuzz target `config`: a text is read, printed plainly, and read again.
+//! For the fuzz target `config`: a text is read, printed plainly, and read again; its doors alone; and, where it stays in one folder, with its secrets.
 #![expect(clippy::panic, clippy::expect_used, reason = "an oracle that disagrees stops")]
 
 use std::fmt::Write as _;
@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::problem::Problems;
 use super::tree::{self, Node, Value};
-use super::{Gateway, whole};
+use super::{Gateway, alone, whole};
+use crate::admin::AdminDoor;
 
 const FILE: &str = "gateway.yaml";
 
@@ -17,8 +18,14 @@ const FILE: &str = "gateway.yaml";
 pub(crate) fn round_trip(text: &str) {
     let tree = match tree::parse(text) {
         Ok(tree) => tree,
-        Err(problem) => return told(text, &Problems::of_syntax(Path::new(FILE), text, problem)),
+        Err(problem) => {
+            doors(text, None);
+            return told(text, &Problems::of_syntax(Path::new(FILE), text, problem));
+        }
     };
+    if stays_inside(&tree.root, false) {
+        with_secrets(text);
+    }
     if !tree.problems.is_empty() {
         // Tags and keys of other kinds are in no tree.
         let refused = whole::read(tree, text, Path::new(FILE), None).expect_err("a document with mistakes was taken");
@@ -32,8 +39,10 @@ pub(crate) fn round_trip(text: &str) {
     print(&again.root, 0, &mut twice);
     assert_eq!(twice, printed);
     let first = whole::read(tree, text, Path::new(FILE), None);
-    if let Err(problems) = &first {
-        told(text, problems);
+    doors(text, first.as_ref().ok());
+    match &first {
+        Ok(gateway) => placed(text, gateway),
+        Err(problems) => told(text, problems),
     }
     match (&first, &whole::read(again, &printed, Path::new(FILE), None)) {
         (Ok(first), Ok(second)) => assert_eq!(meaning(first), meaning(second), "printed it means something else:\n{printed}"),
@@ -41,6 +50,63 @@ pub(crate) fn round_trip(text: &str) {
         (Ok(_), Err(problems)) => panic!("only what was printed is wrong: {problems}\n{printed}"),
         (Err(problems), Ok(_)) => panic!("only what was read is wrong: {problems}\n{printed}"),
     }
+}
+
+/// Each door alone is what it is in the whole, and has its own mistakes otherwise.
+fn doors(text: &str, gateway: Option<&Gateway>) {
+    let (health, admin) = (alone::health_of(text, Path::new(FILE)), alone::admin_of(text, Path::new(FILE), None));
+    if let Some(gateway) = gateway {
+        let whole = format!("{:?} {:?}", gateway.health, gateway.admin);
+        let alone = format!("{:?} {:?}", health.as_ref().ok().and_then(Option::as_ref), admin.as_ref().ok().and_then(Option::as_ref));
+        assert_eq!(alone, whole, "a door alone is another one");
+    }
+    health.err().iter().chain(admin.err().iter()).for_each(|problems| told(text, problems));
+}
+
+/// What the gateway opens is found again in the text.
+fn placed(text: &str, gateway: &Gateway) {
+    let doors = gateway.listeners.iter().map(|listener| listener.address).chain(gateway.health.iter().map(|health| health.address));
+    let mut places: Vec<String> = doors.map(|address| gateway.places.of(address).expect("the place of an address")).collect();
+    places.extend(gateway.places.socket());
+    assert_eq!(gateway.places.socket().is_some(), matches!(gateway.admin, Some(AdminDoor::Socket(_))));
+    for place in places {
+        let mut numbers = place.rsplit(':').map(|number| number.parse::<usize>().unwrap_or(0));
+        let (column, line) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        let there = text.split(['\n', '\r']).filter(|line| line.chars().count() >= column).count();
+        assert!(place.starts_with(FILE) && column > 0 && line > 0 && there > 0, "nothing stands at {place}");
+    }
+}
+
+/// What the secrets of the folder hold.
+const KEPT: &str = "ne3dle";
+
+/// Whether no value could name a file outside of the folder of secrets. Behind some keys stand paths of URLs.
+fn stays_inside(node: &Node, of_url: bool) -> bool {
+    match &node.value {
+        Value::Scalar { text, .. } => of_url || !(text.starts_with('/') || text.contains("..")),
+        Value::List(items) => items.iter().all(|item| stays_inside(item, false)),
+        Value::Map(entries) => entries.iter().all(|entry| stays_inside(&entry.value, ["path", "rewrite", "location"].contains(&&*entry.key))),
+    }
+}
+
+/// Reads a text with its secrets: none of them is shown, and what is right with them is right without.
+fn with_secrets(text: &str) {
+    let file = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/files")).join(FILE);
+    let environment = |name: &str| name.ends_with("SECRET").then(|| format!("{KEPT}-of-the-environment"));
+    let read = |environment: Option<super::checker::Environment<'_>>| whole::read(tree::parse(text).expect("read before"), text, &file, environment);
+    let shown = match read(Some(&environment)) {
+        Ok(gateway) => {
+            let without = read(None).unwrap_or_else(|problems| panic!("right with its secrets alone: {problems}"));
+            assert_eq!(gateway.routes.len(), without.routes.len());
+            format!("{gateway:?}")
+        }
+        Err(problems) => {
+            told(text, &problems);
+            format!("{problems:?}\n{problems}\n{}", problems.to_json())
+        }
+    };
+    let door = alone::admin_of(text, &file, Some(&environment));
+    assert!(text.contains(KEPT) || !format!("{shown}\n{door:?}").contains(KEPT), "a secret is shown:\n{shown}");
 }
 
 /// Problems have a place in the text and show nothing that was written where a secret belongs.

@@ -25,7 +25,8 @@ pub(super) fn listener(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Tls
         word(node, checker, &[("none", ClientAuth::None), ("optional", ClientAuth::Optional), ("required", ClientAuth::Required)])
     });
     let client_auth = client_auth.unwrap_or_default();
-    let client_ca = keys.read("client_ca", checker, there);
+    let reader = if checker.environment.is_some() { there } else { file };
+    let client_ca = keys.read("client_ca", checker, reader);
     match (keys.key_span("client_ca"), keys.key_span("client_auth"), client_auth) {
         (None, Some(span), ClientAuth::Optional | ClientAuth::Required) if !keys.names("client_ca") => {
             checker.error(Problem::at(span, "`client_auth` needs `client_ca` beside it: whom to believe").write("client_ca: FILE"));

@@ -171,7 +171,7 @@ where
     let Ok(outbound) = bare.outbound(None) else { return };
     let Ok(()) = std::future::poll_fn(|context| inner.poll_ready(context)).await else { return };
     let answer = inner.call(outbound).await;
-    if refuses(&answer) || answer.is_ok_and(|answer| answer.status() == StatusCode::FORBIDDEN) {
+    if refuses(&answer) || answer.is_ok_and(|answer| matches!(answer.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) {
         new.rotation.new_worked();
     }
 }
@@ -279,7 +279,9 @@ impl<S> Leaving<S> {
             head.extensions.insert(call);
         }
         let private = !route.is_public();
-        Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, recorder, snapshot }))
+        // Whom a guard has let in would take a 401 for a word on the credential that he has shown to the guard.
+        let own_login = proxy.is_bare() && (route.is_public() || route.protect().is_some());
+        Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, own_login, recorder, snapshot }))
     }
 }
 

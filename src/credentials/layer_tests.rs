@@ -280,12 +280,12 @@ async fn what_a_server_says_to_anybody_proves_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn where_it_is_refused_without_a_credential_a_success_proves_and_nothing_else_does() {
-    for bare in [401, 403] {
+    for bare in [401, 403, 407] {
         for (status, proves) in [(200, true), (204, true), (206, true), (302, false), (304, false), (400, false), (403, false), (404, false), (502, false)] {
             let world = replaced();
             let proxy = Arc::clone(&world.proxy);
             let (answer, seen, recorder) = send_to(world, Method::GET, HERE, "", move |parts| match credential_of(&parts.head) {
-                "none" if bare == 401 => Err(Rejection::UpstreamCredentialRefused),
+                "none" if bare == 407 => Err(Rejection::UpstreamCredentialRefused),
                 "none" => says(bare),
                 _ => says(status),
             })

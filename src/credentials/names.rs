@@ -150,7 +150,7 @@ const CONNECTION: [&str; 15] = [
 const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
-const POSING: [&str; 118] = [
+const POSING: [&str; 117] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
@@ -177,13 +177,13 @@ const POSING: [&str; 118] = [
     "remote-user",
     "x-auth-user",
     "x-auth-email",
+    "x-auth-user-id",
     "x-auth-userid",
     "x-auth-group",
     "x-auth-groups",
     "x-auth-name",
     "x-auth-roles",
     "x-auth-username",
-    "x-client-cert",
     "x-forwarded-access-token",
     "x-forwarded-client-cert",
     "x-forwarded-email",
@@ -220,7 +220,6 @@ const POSING: [&str; 118] = [
     "x-userid",
     "x-webauth",
     "x-arr-clientcert",
-    "x-client-certificate",
     "x-principal",
     "x-roles",
     "x-ssl-cert",
@@ -280,7 +279,7 @@ const POSING: [&str; 118] = [
 ];
 
 /// Beginnings of such names.
-const POSING_FAMILIES: [&str; 21] = [
+const POSING_FAMILIES: [&str; 30] = [
     "x-auth-request-",
     "x-webauth-",
     "x-goog-authenticated-user-",
@@ -302,6 +301,18 @@ const POSING_FAMILIES: [&str; 21] = [
     "x-token-",
     "oidc-",
     "shib-",
+    // With the certificate, its chain, its names.
+    "x-client-cert",
+    "x-amzn-mtls-",
+    // IBM WebSEAL, Oracle Access Manager.
+    "iv-",
+    "oam-",
+    // SiteMinder. `sm-` alone would take what other products call theirs.
+    "sm-auth",
+    "sm-domino",
+    "sm-server",
+    "sm-universalid",
+    "sm-user",
 ];
 
 /// Where a request came from, besides `x-forwarded-…` and what is ours.
@@ -392,6 +403,39 @@ mod tests {
     }
 
     #[test]
+    fn names_by_which_products_tell_who_asks_are_dropped_in_every_spelling() {
+        for text in [
+            "iv-user",
+            "iv-user-l",
+            "iv-groups",
+            "iv-creds",
+            "sm-user",
+            "sm-userdn",
+            "sm-usergroups",
+            "sm-authtype",
+            "sm-authdirname",
+            "sm-serversessionid",
+            "sm-serveridentityspec",
+            "sm-universalid",
+            "sm-dominocn",
+            "oam-remote-user",
+            "oam-identity-domain",
+            "x-amzn-mtls-clientcert",
+            "x-amzn-mtls-clientcert-subject",
+            "x-client-cert",
+            "x-client-cert-chain",
+            "x-client-cert-dn",
+            "x-client-certificate",
+            "x-client-certificate-chain",
+            "x-auth-user-id",
+        ] {
+            for spelling in [text.to_owned(), text.to_uppercase(), text.replace('-', "_"), text.replace('-', "."), text.replacen('-', "~", 1)] {
+                assert_eq!(Reserved::default().fate(&name(&spelling)), Fate::Drop, "{spelling}");
+            }
+        }
+    }
+
+    #[test]
     fn ordinary_fields_pass() {
         let reserved = Reserved::default();
         for text in [
@@ -407,6 +451,17 @@ mod tests {
             "Content-Type",
             "Origin",
             "X-Api-Key",
+            "IV",
+            "Ivy-Version",
+            "SM-Request-Id",
+            "SM-Use-Cache",
+            "SMS-User",
+            "Oam",
+            "X-Amzn-Trace-Id",
+            "X-Client-Version",
+            "X-Client-Data",
+            "X-Client-Ceiling",
+            "X-Auth-Flow",
         ] {
             assert_eq!(reserved.fate(&name(text)), Fate::Pass, "{text}");
         }

@@ -66,6 +66,11 @@ impl Proxy {
         Self { source: Source::None, host: self.host.clone(), reserved: Arc::clone(&self.reserved), rotation: Rotation::default() }
     }
 
+    /// Whether it puts nothing on requests.
+    pub(super) const fn is_bare(&self) -> bool {
+        matches!(self.source, Source::None)
+    }
+
     /// Whether its credential has not worked yet, while another one has.
     #[must_use]
     pub fn is_on_trial(&self) -> bool {

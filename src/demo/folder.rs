@@ -4,11 +4,13 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::secret::is_private;
 
 /// The file that names the demo which was started last.
 const CURRENT: &str = "current";
@@ -23,7 +25,7 @@ pub(super) const ADMIN_SOCKET: &str = "admin.sock";
 pub(super) enum FolderError {
     #[error("the folder {} cannot be used", .0.display())]
     Unusable(PathBuf, #[source] io::Error),
-    #[error("the folder {} may be entered by others; remove it", .0.display())]
+    #[error("the folder {} is somebody else's or may be entered by others; remove it", .0.display())]
     NotPrivate(PathBuf),
     #[error("no demo is running: start one with `uma-gateway demo`")]
     NoDemo,
@@ -65,8 +67,8 @@ impl Folder {
         DirBuilder::new().mode(0o700).create(&path).map_err(|error| unusable(&path, error))?;
         let folder = Self { base, path };
         // Whoever owns the parent could put other files in the place of ours.
-        let (parent, own) = (metadata(&folder.base)?, metadata(&folder.path)?);
-        if !parent.is_dir() || parent.uid() != own.uid() || parent.mode() & 0o077 != 0 {
+        let parent = metadata(&folder.base)?;
+        if !parent.is_dir() || !is_private(&parent) {
             return Err(FolderError::NotPrivate(folder.base.clone()));
         }
         Ok(folder)
@@ -127,8 +129,8 @@ fn running_in(base: &Path) -> Result<Addresses, FolderError> {
 }
 
 fn current_in(base: &Path) -> Option<PathBuf> {
-    // A folder that others may write to could name another configuration.
-    let private = fs::symlink_metadata(base).is_ok_and(|found| found.is_dir() && found.mode() & 0o077 == 0);
+    // A folder that others may write to could name another configuration; so could one that somebody else has made where anybody may make folders.
+    let private = fs::symlink_metadata(base).is_ok_and(|found| found.is_dir() && is_private(&found));
     let id: u32 = fs::read_to_string(base.join(CURRENT)).ok().filter(|_| private)?.trim().parse().ok()?;
     Some(base.join(id.to_string()))
 }
@@ -163,7 +165,7 @@ fn write(path: &Path, content: &str) -> Result<(), FolderError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 
@@ -193,5 +195,19 @@ mod tests {
         assert!(matches!(Folder::create_in(base.clone()), Err(FolderError::NotPrivate(_))));
         fs::write(base.join(CURRENT), "1").expect("written");
         assert!(current_in(&base).is_none());
+    }
+
+    #[test]
+    fn what_somebody_else_has_put_there_is_not_asked() {
+        let place = tempfile::tempdir().expect("a folder");
+        let base = place.path().join("demo");
+        Folder::create_in(base.clone()).expect("private").announce(&addresses()).expect("announced");
+        fs::write(base.join(CURRENT), "1").expect("written");
+        assert!(current_in(&base).is_some());
+        // Only root can give a folder away.
+        if std::os::unix::fs::chown(&base, Some(65_534), None).is_ok() {
+            assert!(current_in(&base).is_none());
+            assert!(matches!(Folder::create_in(base), Err(FolderError::NotPrivate(_))));
+        }
     }
 }

@@ -102,7 +102,8 @@ pub(super) enum Question {
         resource: ResourceId,
         /// As for introspection.
         known: Option<Arc<LiveEntry>>,
-        reply: oneshot::Sender<Result<Arc<LiveEntry>, AskError>>,
+        bucket: Option<LimitKey>,
+        reply: oneshot::Sender<Result<Arc<LiveEntry>, Failed>>,
     },
     Ticket {
         server: ServerIdentity,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 pub struct Limits {
     /// Permission tickets.
     pub tickets: Rate,
-    /// Introspections of tokens that the cache does not hold.
+    /// Introspections that requests wait for; live decisions and look-ups have buckets of the same size.
     pub introspections: Rate,
     /// Addresses without these limits.
     pub off_for: Vec<IpNet>,

@@ -34,7 +34,7 @@ pub struct Desk {
     resources: Resources,
     limiters: RefCell<(Limits, Limiters)>,
     introspections: Flights<CacheKey, Asking, Result<Introspected, Failed>>,
-    live: Flights<(CacheKey, ResourceId), Asking, Result<Arc<LiveEntry>, AskError>>,
+    live: Flights<(CacheKey, ResourceId), Asking, Result<Arc<LiveEntry>, Failed>>,
     lookups: Flights<ResourceKey, (), Result<Option<ResourceId>, Failed>>,
     paths: Flights<UriKey, (), Result<PathResource, Failed>>,
     shares: Shares,
@@ -153,18 +153,7 @@ impl Desk {
                     spawn_local(self.introspect(server, owner, token, key, start));
                 }
             }
-            Question::Live { server, token, key, resource, known, reply } => {
-                let max_age = self.server(server).map(|server| server.config().max_age).unwrap_or_default();
-                let is_news = |live: &Arc<LiveEntry>| live.age(Instant::now()) < max_age && known.is_none_or(|known| !Arc::ptr_eq(live, &known));
-                let news = self.cache.live(key, &resource).filter(is_news);
-                let (now, may_join) = (self.cache.asking(), self.joinable(server));
-                let flight = (key, resource);
-                if let Some(live) = news {
-                    let _ = reply.send(Ok(live));
-                } else if let Some(start) = self.live.join(&flight, Some(reply), now, &may_join) {
-                    spawn_local(self.decide_live(server, token, flight, start));
-                }
-            }
+            question @ Question::Live { .. } => self.take_live(question),
             Question::RenewLive { server, token, key, resource } => {
                 let flight = (key, resource);
                 if let Some(start) = self.live.join(&flight, None, self.cache.asking(), |_| true) {
@@ -194,6 +183,28 @@ impl Desk {
     async fn pat(&self, server: ServerIdentity, owner: Option<&str>, deadline: Instant) -> Result<(), AskError> {
         let server = self.server(server).ok_or(AskError::ShuttingDown)?;
         server.pat(owner, deadline).await.map(drop)
+    }
+
+    fn take_live(self: Rc<Self>, question: Question) {
+        let Question::Live { server, token, key, resource, known, bucket, reply } = question else { return };
+        let max_age = self.server(server).map(|server| server.config().max_age).unwrap_or_default();
+        let is_news = |live: &Arc<LiveEntry>| live.age(Instant::now()) < max_age && known.is_none_or(|known| !Arc::ptr_eq(live, &known));
+        // The call that this question would have joined may have ended just before.
+        if let Some(live) = self.cache.live(key, &resource).filter(is_news) {
+            let _ = reply.send(Ok(live));
+            return;
+        }
+        let (now, may_join, flight) = (self.cache.asking(), self.joinable(server), (key, resource));
+        let joins = self.live.has(&flight, &may_join);
+        if let Err(after) = self.limit(Kind::Live, bucket.as_ref()) {
+            let _ = reply.send(Err(Failed::Limited(after)));
+        } else if let Some(share) = self.shares.take(server, bucket, joins) {
+            if let Some(start) = self.live.join(&flight, Some(reply), now, &may_join) {
+                spawn_local(share.with(self.decide_live(server, token, flight, start)));
+            }
+        } else {
+            let _ = reply.send(Err(Failed::Limited(LATER)));
+        }
     }
 
     fn take_path(self: Rc<Self>, key: UriKey, bucket: Option<LimitKey>, reply: oneshot::Sender<Result<PathResource, Failed>>) {
@@ -292,14 +303,14 @@ impl Desk {
     }
 
     async fn decide_live(self: Rc<Self>, server: ServerIdentity, token: Rpt, flight: (CacheKey, ResourceId), start: Start<Asking>) {
-        let landing = self.live.begin(flight.clone(), start, || Err(AskError::ShuttingDown));
+        let landing = self.live.begin(flight.clone(), start, || Err(Failed::Server(AskError::ShuttingDown)));
         let result = match self.server(server) {
-            None => Err(AskError::ShuttingDown),
+            None => Err(Failed::Server(AskError::ShuttingDown)),
             Some(server) => {
                 let (asking, (key, resource)) = (landing.began(), flight);
                 let granted = server.granted_now(&token, &resource, asking.at() + server.config().timeout).await;
                 let asking = if landing.is_latest() { asking } else { asking.overtaken() };
-                granted.map(|granted| self.cache.keep_live(key, &resource, granted, asking))
+                granted.map(|granted| self.cache.keep_live(key, &resource, granted, asking)).map_err(Failed::Server)
             }
         };
         landing.lands(&result);

@@ -303,7 +303,7 @@ impl Judge {
             ResourceChoice::Name { name, owner } => Wanted::Named { key: key(name, owner), declared: None },
             ResourceChoice::Register { name, kind, scopes, owner } => {
                 let key = key(name, owner);
-                let declared = Declared { key: key.clone(), kind: kind.clone(), scopes: Arc::clone(scopes) };
+                let declared = Declared { key: key.clone(), kind: kind.clone(), icon_uri: None, scopes: Arc::clone(scopes) };
                 Wanted::Named { key, declared: Some(Arc::new(declared)) }
             }
             ResourceChoice::Shared { owner } => Wanted::Shared(self.shared(asked, owner.as_ref())?),

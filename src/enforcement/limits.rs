@@ -17,6 +17,7 @@ const REMEMBERED: usize = 50_000;
 pub struct Limiters {
     tickets: DefaultKeyedRateLimiter<LimitKey>,
     introspections: DefaultKeyedRateLimiter<LimitKey>,
+    live: DefaultKeyedRateLimiter<LimitKey>,
     look_ups: DefaultKeyedRateLimiter<LimitKey>,
     clock: DefaultClock,
 }
@@ -26,8 +27,10 @@ pub struct Limiters {
 pub enum Kind {
     /// Permission tickets.
     Tickets,
-    /// Introspections of tokens that the cache does not hold.
+    /// Introspections that a request waits for.
     Introspections,
+    /// Live decisions that a request waits for: a bucket of their own, as large as that of introspections.
+    Live,
     /// Look-ups of resources that nobody has asked for before: a bucket of their own, as large as that of introspections.
     LookUps,
 }
@@ -39,6 +42,7 @@ impl Limiters {
         Self {
             tickets: RateLimiter::keyed(quota(limits.tickets)),
             introspections: RateLimiter::keyed(quota(limits.introspections)),
+            live: RateLimiter::keyed(quota(limits.introspections)),
             look_ups: RateLimiter::keyed(quota(limits.introspections)),
             clock: DefaultClock::default(),
         }
@@ -61,6 +65,7 @@ impl Limiters {
         let limiter = match kind {
             Kind::Tickets => &self.tickets,
             Kind::Introspections => &self.introspections,
+            Kind::Live => &self.live,
             Kind::LookUps => &self.look_ups,
         };
         if limiter.len() > REMEMBERED {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, COOKIE, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, Method, Uri, Version, request};
 use hyper::ext::Protocol;
 use ipnet::IpNet;
@@ -12,7 +12,7 @@ use super::accepted::Tables;
 use super::rules;
 use crate::body::Body;
 use crate::response::Rejection;
-use crate::routing::{self, Peer, Request, RouteTable, RoutedParts, ServedHosts, Step, admit, route};
+use crate::routing::{self, HostPattern, Peer, Request, RouteTable, Routed, RoutedParts, ServedHosts, Step, admit, route};
 use crate::telemetry::{Recorder, RequestId};
 
 const NAME: &str = "gw-1";
@@ -35,6 +35,8 @@ impl routing::Snapshot for Snapshot {
 struct Sent {
     fields: Vec<(String, Vec<u8>)>,
     target: String,
+    /// Whether it was a CONNECT for WebSockets (RFC 8441).
+    extended: bool,
 }
 
 impl Sent {
@@ -43,7 +45,7 @@ impl Sent {
     }
 }
 
-/// The first line is `METHOD TARGET VERSION WORDS…`, each other one a field.
+/// The first line is `METHOD TARGET VERSION WORDS…`, each other one a field. Words may name hosts, as a configuration does: `host=*.example.org`.
 pub fn admission(input: &[u8]) {
     let mut lines = input.split(|byte| *byte == b'\n');
     let Some(first) = lines.next().and_then(|line| std::str::from_utf8(line).ok()) else { return };
@@ -52,12 +54,13 @@ pub fn admission(input: &[u8]) {
     let (version, method) = (head.version, head.method.clone());
     let has = |word: &str| words.contains(&word);
     let hosts = if has("only") { ServedHosts::new(&["photos.example.org", "*.example.net"]) } else { ServedHosts::new::<&str>(&[]) };
+    let peer_hosts = hosts.expect("hosts");
     let address = SocketAddr::from(([192, 0, 2, if has("proxy") { 1 } else { 7 }], 4711));
     let peer = Peer {
         address,
         local: SocketAddr::from(([192, 0, 2, 2], 80)),
         scheme: if has("tls") { "https" } else { "http" },
-        hosts: hosts.expect("hosts"),
+        hosts: peer_hosts.clone(),
         certificate: None,
     };
     let recorder = Recorder::new(RequestId("1".into()), head.method.clone(), Some(address.ip()), peer.scheme);
@@ -67,7 +70,12 @@ pub fn admission(input: &[u8]) {
     one_reading(&sent, version, &method);
     let snapshot = snapshot();
     match route(admitted, Arc::clone(&snapshot)) {
-        Ok(Step::Onward(routed)) => onward(&sent, &routed.into_parts(), &snapshot, has("only")),
+        Ok(Step::Onward(mut routed)) => {
+            asked(&mut routed, &sent, &snapshot);
+            served(&peer_hosts, &routed);
+            words.iter().filter_map(|word| word.strip_prefix("host=")).for_each(|host| named(host, routed.authority().host()));
+            onward(&sent, &routed.into_parts(), &snapshot, has("only"));
+        }
         Ok(Step::Answer(answer)) => assert!(method == Method::OPTIONS && answer.status().is_success(), "an answer to {method} at once"),
         Err(_) => {}
     }
@@ -90,7 +98,8 @@ fn head<'l>(words: &[&str], lines: impl Iterator<Item = &'l [u8]>) -> Option<(re
     } else if others.contains(&"protocol") {
         head.extensions.insert(Protocol::from_static("connect-udp"));
     }
-    let mut sent = Sent { fields: Vec::new(), target: (*target).to_owned() };
+    let extended = head.method == Method::CONNECT && others.contains(&"websocket");
+    let mut sent = Sent { fields: Vec::new(), target: (*target).to_owned(), extended };
     for line in lines.take(64) {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
         let (Ok(name), Ok(value)) = (HeaderName::from_bytes(&line[..colon]), HeaderValue::from_bytes(line[colon + 1..].trim_ascii())) else { continue };
@@ -118,6 +127,58 @@ fn one_reading(sent: &Sent, version: Version, method: &Method) {
     };
     assert!(!sent.all("via").iter().any(|via| matches!(&words(via)[..], [_, name] if name == b"gw-1")), "a loop");
     assert!(version == Version::HTTP_10 || sent.all("expect").iter().all(|value| value.eq_ignore_ascii_case(b"100-continue")));
+}
+
+/// What later rooms ask of a request is what was admitted and routed.
+fn asked(routed: &mut Routed<Snapshot>, sent: &Sent, snapshot: &Arc<Snapshot>) {
+    assert!(Arc::ptr_eq(routed.snapshot(), snapshot) && routed.link().is_none());
+    let found = snapshot.tables.table.find(routed.authority().host(), routed.path()).expect("the route that it has");
+    assert!(Arc::ptr_eq(found.route, routed.route()) && found.params == *routed.params(), "another route than the table's");
+    assert_eq!(routed.needs().is_some(), routed.route().protect().is_some());
+    assert_eq!(routed.query().is_some(), sent.target.split('#').next().is_some_and(|target| target.contains('?')));
+    let authority = routed.authority();
+    let text = authority.port().map_or_else(|| authority.host().to_owned(), |port| format!("{}:{port}", authority.host()));
+    assert_eq!((authority.as_str(), authority.to_string(), format!("{authority:?}")), (&*text, text.clone(), format!("Authority({text})")));
+    routed.recorder().with(|record| assert_eq!((record.host.as_deref(), record.path.as_deref()), (Some(&*text), Some(routed.path().as_str()))));
+    let through = routed.peer().address.ip() == snapshot.trusted[0].addr();
+    assert_eq!(routed.client().is_through_trusted(), through);
+    assert!(through || routed.client().address() == routed.peer().address.ip(), "a client that nobody vouches for");
+    let offered = sent.all("upgrade").iter().any(|value| value.eq_ignore_ascii_case(b"websocket")) || sent.extended;
+    assert!(routed.upgrade().is_none() || (offered && *routed.method() == Method::GET && !routed.route().config().upgrades.is_empty()));
+    // The token ends in the next room.
+    routed.headers_mut().remove(AUTHORIZATION);
+    assert!(!routed.headers().contains_key(AUTHORIZATION));
+}
+
+/// A listener serves the hosts of the route that was found there.
+fn served(hosts: &ServedHosts, routed: &Routed<Snapshot>) {
+    let (host, of_route) = (routed.authority().host(), &routed.route().config().host);
+    assert!(hosts.serves(host) && of_route.matches(host) && hosts.overlaps(of_route), "{host} is not served, or not by {of_route}");
+    named(&of_route.to_string(), host);
+}
+
+/// A host as a configuration names it reads back as it is shown, and says in the same way what it means.
+fn named(text: &str, host: &str) {
+    let pattern = match HostPattern::parse(text) {
+        Ok(pattern) => pattern,
+        Err(problem) => {
+            assert_eq!(problem.to_string(), problem.reason());
+            return;
+        }
+    };
+    assert_eq!(HostPattern::parse(&pattern.to_string()).as_ref(), Ok(&pattern), "{pattern} is not its own spelling");
+    let Ok(exact) = HostPattern::parse(host) else { return };
+    let meant =
+        text.strip_prefix('*').map_or_else(|| pattern == exact, |_| host.strip_suffix(&pattern.to_string()[1..]).is_some_and(|label| !label.is_empty()));
+    assert_eq!((pattern.matches(host), pattern.includes(&exact), pattern.overlaps(&exact)), (meant, meant, meant), "{pattern} and {host}");
+    for wider in ["*.org", "*.example.org", "*.example.net"].map(|wider| HostPattern::parse(wider).expect("a pattern")) {
+        assert!(!wider.includes(&pattern) || !meant || wider.matches(host), "{wider} includes {pattern}, and not {host}");
+        assert_eq!(wider.overlaps(&pattern), pattern.overlaps(&wider));
+        assert!(!pattern.includes(&wider) || !wider.matches(host) || meant, "{pattern} includes {wider}, and not {host}");
+    }
+    assert!(
+        HostPattern::Any.includes(&pattern) && !pattern.includes(&HostPattern::Any) && HostPattern::Any.overlaps(&pattern) && HostPattern::Any.matches(host)
+    );
 }
 
 fn onward(sent: &Sent, parts: &RoutedParts<Snapshot>, snapshot: &Arc<Snapshot>, only: bool) {

@@ -1,10 +1,11 @@
-//! Target `frames`: frames of HTTP/2 in any pieces, beside a count of those that carry nothing.
+//! Target `frames`: frames of HTTP/2 in any pieces, beside a count of those that carry nothing; what is said when there are too many.
 //!
-//! Three bytes are one step: what, how often, how large. Steps are frames, or what earns more of them, or time that passes.
+//! Three bytes are one step: what, how often, how large. Steps are frames, or what earns more of them, or time that passes. The frames of a step are those
+//! of one stream, and pass in the server's direction as well.
 
 use std::time::Duration;
 
-use crate::listener::Frames;
+use crate::listener::{Frames, Heads, calm};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How many are free, and what is earned, as `listener/frames.rs` promises it.
@@ -22,22 +23,31 @@ pub fn frames(input: &[u8]) {
 async fn run(steps: &[u8], piece: usize) -> Option<usize> {
     let mut frames = Frames::new();
     assert!(!frames.read(PREFACE));
+    let (mut answers, mut begun) = (Heads::of_answers(), 0);
     let (mut nothing, mut earned, mut waited) = (0_usize, FREE, 0_usize);
     for (number, step) in steps.chunks_exact(3).take(64).enumerate() {
         let [what, often, size] = [usize::from(step[0]), usize::from(step[1]), usize::from(step[2])];
         match what % 16 {
             kind @ 0..=11 => {
                 let flags = u8::try_from(what >> 4).unwrap_or(0);
-                let bytes = frame(u8::try_from(kind).unwrap_or(0), flags, size).repeat(often);
+                let stream = u32::try_from(number).unwrap_or(0) * 2 + 1;
+                let one = frame(u8::try_from(kind).unwrap_or(0), flags, size, stream);
+                followed(&mut answers, &one, often.min(3), piece);
+                let bytes = one.repeat(often);
                 // Data, and the end of a request, are what a connection is for.
                 let carries = kind == 0 && (size > 0 || flags & 1 > 0);
                 let before = nothing;
                 nothing += if carries { 0 } else { often };
                 let refused = bytes.chunks(piece.min(bytes.len().max(1))).any(|piece| frames.read(piece));
+                let last = if kind == 1 && often > 0 { stream } else { begun };
                 if refused {
                     assert!(nothing > earned, "refused with {nothing} of {earned}");
+                    assert!([begun, last].contains(&frames.last()), "{} was begun last", frames.last());
+                    last_words(&mut answers, frames.last());
                     return Some(number);
                 }
+                begun = last;
+                assert_eq!(frames.last(), begun, "another stream was begun last");
                 assert!(nothing <= earned + waited, "borne with {nothing} of {earned}, {before} before");
             }
             12 => {
@@ -62,7 +72,34 @@ async fn run(steps: &[u8], piece: usize) -> Option<usize> {
     None
 }
 
-fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+/// The server's direction is followed from head to head, and nothing is in the middle only where a frame has ended.
+fn followed(answers: &mut Heads, frame: &[u8], often: usize, piece: usize) {
+    let (mut found, mut passed) = (0, 0);
+    let bytes = frame.repeat(often);
+    for piece in bytes.chunks(piece.min(bytes.len().max(1))) {
+        let mut rest = piece;
+        while let Some((head, behind)) = answers.next(rest) {
+            assert_eq!(head, frame[..9], "a head that is none");
+            (found, rest) = (found + 1, behind);
+        }
+        passed += piece.len();
+        assert_eq!(answers.is_between(), passed % frame.len() == 0, "{passed} octets of frames of {}", frame.len());
+    }
+    assert_eq!(found, often, "heads were passed over");
+}
+
+/// What is said to one that asks too much: one whole GOAWAY behind the answers (RFC 9113, 6.8).
+fn last_words(answers: &mut Heads, last: u32) {
+    let said = calm(last);
+    let (head, behind) = answers.next(&said).expect("a frame");
+    assert_eq!(head, [0, 0, 8, 7, 0, 0, 0, 0, 0]);
+    assert_eq!(behind, [last.to_be_bytes(), 11_u32.to_be_bytes()].concat());
+    assert!(answers.next(behind).is_none() && answers.is_between());
+}
+
+/// The reserved bit of the stream's number is set by a flag that no frame has, and means nothing.
+fn frame(kind: u8, flags: u8, payload: usize, stream: u32) -> Vec<u8> {
     let length = u32::try_from(payload).unwrap_or(0).to_be_bytes();
-    [&length[1..], &[kind, flags, 0, 0, 0, 1], &vec![0x0a; payload]].concat()
+    let stream = stream | (u32::from(flags & 2) << 30);
+    [&length[1..], &[kind, flags], &stream.to_be_bytes()[..], &vec![0x0a; payload]].concat()
 }

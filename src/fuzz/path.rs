@@ -6,7 +6,7 @@ use http::uri::PathAndQuery;
 
 use super::accepted::Tables;
 use super::rules;
-use crate::path::{CanonicalPath, OptIns, Query, query_has_parameter, query_without_parameter};
+use crate::path::{CanonicalPath, OptIns, Query, alike, query_has_parameter, query_without_parameter, spelling};
 
 const ALL: OptIns = OptIns { encoded_slash: true, encoded_percent: true, semicolon: true };
 
@@ -24,8 +24,18 @@ pub fn path(input: &[u8]) {
         let expected = read.as_ref().is_ok_and(|path| path.needs().beyond(admitted).is_empty());
         assert_eq!(within.is_ok(), expected, "what is admitted differs from what is needed");
     }
-    let Ok(path) = read else { return };
+    let path = match read {
+        Ok(path) => path,
+        Err(problem) => {
+            assert_eq!(problem.to_string(), problem.reason());
+            return;
+        }
+    };
     canonical(raw, &path);
+    refused_without(raw, &path);
+    if path.needs().is_empty() {
+        spelt(&path);
+    }
     if raw.len() <= LONGEST {
         let tables = tables();
         let chosen = tables.get(usize::from(*choice) % tables.len()).expect("a table");
@@ -42,9 +52,31 @@ fn canonical(raw: &[u8], path: &CanonicalPath) {
     assert_eq!(CanonicalPath::parse_within(text, ALL).map(|again| again.needs()), Ok(path.needs()), "{text} needs something else the second time");
     assert!(text.bytes().all(|byte| matches!(byte, 0x21..=0x7e) && !b"\"<>^`{}|\\?#".contains(&byte)), "{text} holds what no path may hold");
     assert_eq!(path.is_plain(), !text.contains('%'));
+    assert_eq!((path.to_string().as_str(), format!("{path:?}")), (text, format!("CanonicalPath({text})")));
     let segments: Vec<&str> = path.segments().collect();
     assert_eq!(format!("/{}{}", segments.join("/"), if path.has_trailing_slash() { "/" } else { "" }), text);
     assert_eq!(super::lenient::decoded(text.as_bytes()), super::lenient::decoded(raw), "{text} does not mean what was sent");
+}
+
+/// A path that needs opt-ins is refused without them, for one that would admit it; one that needs none is taken.
+fn refused_without(raw: &[u8], path: &CanonicalPath) {
+    let needs = path.needs();
+    let names: Vec<&str> = needs.names().collect();
+    let expected = [(needs.encoded_slash, "encoded_slash"), (needs.encoded_percent, "encoded_percent"), (needs.semicolon, "semicolon")];
+    assert!(expected.iter().all(|(needed, name)| names.contains(name) == *needed), "{names:?}");
+    let refused = CanonicalPath::parse(raw).err();
+    assert_eq!(refused, needs.problem());
+    assert!(refused.map_or(names.is_empty(), |problem| problem.is_opt_in() && !names.is_empty()), "{refused:?} and {names:?}");
+}
+
+/// Records are found by one spelling, which is a path of its own and means the same; in other letters it is alike.
+fn spelt(path: &CanonicalPath) {
+    let text = spelling(path);
+    let again = CanonicalPath::parse(&*text).expect("a path without opt-ins");
+    assert_eq!(spelling(&again), text, "{text} is not its own spelling");
+    let own = Some(path.as_str().trim_end_matches('/')).filter(|own| !own.is_empty()).unwrap_or("/");
+    assert_eq!(super::lenient::decoded(text.as_bytes()), super::lenient::decoded(own.as_bytes()), "{text} is another name than {path}");
+    assert_eq!(alike(&text), alike(&text.to_ascii_uppercase()), "{text} in capitals is another file");
 }
 
 /// The same with a query behind it.
@@ -61,6 +93,9 @@ fn of_target(target: &[u8], read: &Result<CanonicalPath, crate::path::PathProble
     assert_eq!((sent.path(), sent.query()), (path.as_str(), whole.query()));
     assert_eq!(path.with_query(None).as_str(), path.as_str());
     if let Some(query) = query {
+        assert_eq!(format!("{query:?}"), "Query(..)", "a query may hold a token");
+        // Kept apart and put behind it again.
+        assert_eq!(CanonicalPath::parse_within(path.as_str(), ALL).map(|own| own.with_query(Some(&query))), Ok(sent));
         parameters(query.as_str());
         assert_eq!(query.has_parameter("access_token"), query_has_parameter(query.as_str(), "access_token"));
     }

@@ -13,7 +13,7 @@ const POSING: &[&str] = &[
     "remote-user",
     "x-access-token",
     "x-auth-user",
-    "x-client-cert",
+    "x-auth-user-id",
     "x-client-verify",
     "x-forwarded-access-token",
     "x-forwarded-client-cert",
@@ -42,8 +42,23 @@ const POSING: &[&str] = &[
     "x-username",
 ];
 
-const FAMILIES: &[&str] =
-    &["x-auth-request-", "x-webauth-", "x-ssl-client-", "ssl-client-", "x-ms-client-principal", "x-authenticated-", "x-amzn-oidc-", "x-authentik-"];
+const FAMILIES: &[&str] = &[
+    "iv-",
+    "oam-",
+    "sm-auth",
+    "sm-server",
+    "sm-user",
+    "x-amzn-mtls-",
+    "x-client-cert",
+    "x-auth-request-",
+    "x-webauth-",
+    "x-ssl-client-",
+    "ssl-client-",
+    "x-ms-client-principal",
+    "x-authenticated-",
+    "x-amzn-oidc-",
+    "x-authentik-",
+];
 
 const FORWARDING: &[&str] =
     &["forwarded", "x-real-ip", "true-client-ip", "x-client-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-port"];

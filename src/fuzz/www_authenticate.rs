@@ -3,24 +3,36 @@
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderMap, HeaderValue};
 
-use crate::uma::{Challenge, PermissionTicket, TokenError, UmaChallenge, challenges_of, parse_challenges, uma_challenge};
+use crate::uma::{
+    Challenge, PermissionTicket, Scope, TokenError, UmaChallenge, bearer_challenge, challenge_body, challenges_of, parse_challenges, uma_challenge,
+};
 
-/// Three lines are written (realm, `as_uri`, ticket); all of it is read as a field as well.
+/// Three lines are written (realm, `as_uri`, ticket), the first and the third for Bearer too (realm, scopes); all of it is read as a field as well, and the
+/// first line with the others as the body of an answer.
 pub fn www_authenticate(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let mut lines = text.splitn(3, '\n');
     if let (Some(realm), Some(as_uri), Some(ticket)) = (lines.next(), lines.next(), lines.next()) {
         written(realm, as_uri, ticket);
+        written_in_a_body(as_uri, ticket);
+        written_for_bearer(realm, ticket);
     }
     read(text);
+    if let Some((field, body)) = text.split_once('\n') {
+        read_with_body(field, body);
+    }
 }
 
-fn written(realm: &str, as_uri: &str, ticket: &str) {
-    let error = match ticket.len() % 3 {
+fn error_of(ticket: &str) -> Option<TokenError> {
+    match ticket.len() % 3 {
         0 => None,
         1 => Some(TokenError::InvalidToken),
         _ => Some(TokenError::InsufficientScope),
-    };
+    }
+}
+
+fn written(realm: &str, as_uri: &str, ticket: &str) {
+    let error = error_of(ticket);
     let configured = |text: &str| text.bytes().all(|byte| matches!(byte, 0x20..=0x7e));
     let value = uma_challenge(realm, as_uri, error, &PermissionTicket(ticket.into()));
     let Ok(value) = value else {
@@ -54,9 +66,57 @@ fn written(realm: &str, as_uri: &str, ticket: &str) {
             ticket.len() < 4
                 || !ticket.bytes().all(|byte| byte.is_ascii_digit())
                 || [realm, as_uri].iter().any(|text| text.contains(ticket))
-                || !format!("{challenge:?}").contains(ticket)
+                || !format!("{challenge:?} {all:?}").contains(ticket)
         );
     }
+}
+
+/// What clients of UMA 1.0 find in the body is what was meant, whatever characters it has.
+fn written_in_a_body(as_uri: &str, ticket: &str) {
+    let body = challenge_body(as_uri, &PermissionTicket(ticket.into()));
+    let json: serde_json::Value = serde_json::from_str(body.expose()).expect("JSON");
+    assert_eq!(json, serde_json::json!({ "as_uri": as_uri, "ticket": ticket }));
+    let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_static("UMA realm=\"\""))]);
+    let found = UmaChallenge::with_body(&headers, body.expose().as_bytes());
+    let expected = Some((as_uri, ticket)).filter(|_| !as_uri.is_empty() && !ticket.is_empty());
+    assert_eq!(found.as_ref().map(|found| (&*found.as_uri, found.ticket.0.expose())), expected);
+}
+
+/// A challenge of RFC 6750, 3, with the words of a line as scopes.
+fn written_for_bearer(realm: &str, words: &str) {
+    let error = error_of(words);
+    let scopes: Vec<Scope> = words.split(' ').map(|word| Scope(word.into())).collect();
+    let value = bearer_challenge(realm, error, &scopes);
+    let carried = |text: &str| text.bytes().all(|byte| byte == b'\t' || (byte >= 0x20 && byte != 0x7f));
+    let Ok(value) = value else {
+        assert!(!carried(realm) || !carried(words), "{realm:?} and {words:?} could have been written");
+        return;
+    };
+    let line = std::str::from_utf8(value.as_bytes()).expect("texts");
+    let mut expected = vec![("realm".to_owned(), realm.to_owned())];
+    expected.extend(error.map(|error| ("error".to_owned(), error.as_str().to_owned())));
+    expected.push(("scope".to_owned(), words.to_owned()));
+    let all = parse_challenges(line).expect("a field that was written here");
+    assert!(matches!(&all[..], [one] if one.is("bearer") && one.token68.is_none() && one.parameters == expected), "{line}");
+    assert_eq!(strict(line), Some(("Bearer", expected)), "{line}");
+}
+
+/// A field of an answer with its body (UMA 1.0.1 Core, 3.3.2): the body counts only where the field names UMA and leaves something out.
+fn read_with_body(field: &str, body: &str) {
+    let Ok(value) = HeaderValue::from_str(field) else { return };
+    let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]);
+    let Some(found) = UmaChallenge::with_body(&headers, body.as_bytes()) else { return };
+    let all = challenges_of(&headers);
+    let first = all.iter().find(|challenge| challenge.is("UMA")).expect("a challenge of UMA");
+    let json: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    let said = |name: &str, place: usize| {
+        let of_field = first.parameter(name).filter(|value| !value.is_empty());
+        // Both in a list are taken for an object's members, in their order.
+        of_field.or_else(|| json.get(name).or_else(|| json.get(place)).and_then(serde_json::Value::as_str)).map(str::to_owned)
+    };
+    assert_eq!((Some(found.ticket.0.expose().to_owned()), Some(found.as_uri)), (said("ticket", 0), said("as_uri", 1)), "{field}\n{body}");
+    let only = |name: &str| first.parameter(name).filter(|value| !value.is_empty()).map(str::to_owned);
+    assert_eq!((found.realm, found.error), (only("realm"), only("error")), "{field}\n{body}");
 }
 
 /// One challenge by the letter of RFC 9110, 11.6.1, every value quoted.

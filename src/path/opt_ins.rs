@@ -207,6 +207,10 @@ mod tests {
         assert!(read(&long("%25ua", 100)).unwrap().len() > 8);
         assert_eq!(read(&long("%25ua", 1500)), Err(PathProblem::EncodedPercent));
         assert!(read(&format!("/{};y", "a".repeat(8000))).is_ok(), "a long path with few of them is not");
+        // The path and what is left of it without its parameter: as long together as may be, and a little longer.
+        let half = "a".repeat(MOST_OCTETS / 2 - 2);
+        assert_eq!(read(&format!("/{half};y")).map(|all| all.len()), Ok(2));
+        assert_eq!(read(&format!("/{half}a;y")), Err(PathProblem::EncodedPercent));
     }
 
     #[test]

@@ -7,11 +7,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::header::{ACCEPT, HeaderMap, HeaderName, VARY};
+use http::header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderMap, HeaderName, VARY};
 use http::{Method, Response};
 use tower::{Layer, Service};
 
-use super::{Asked, Rejection, X_REQUEST_ID, grpc};
+use super::{Asked, Rejection, X_REQUEST_ID, grpc, origins};
 use crate::body::Body;
 use crate::telemetry::{Recorded, Recorder};
 
@@ -116,8 +116,11 @@ fn finish_head(headers: &mut HeaderMap, recorder: &Recorder) {
     if let Some(id) = recorder.id_value() {
         headers.insert(X_REQUEST_ID, id);
     }
+    let exposed = if recorder.speaks_of_origins() { origins::take(headers) } else { Vec::new() };
     for (name, value) in recorder.take_answer_headers() {
-        if name != VARY {
+        if name == ACCESS_CONTROL_EXPOSE_HEADERS {
+            headers.insert(name, origins::expose(value, &exposed));
+        } else if name != VARY {
             headers.insert(name, value);
         } else if !headers.get_all(VARY).iter().any(|already| already == value || already == "*") {
             headers.append(name, value);

@@ -64,7 +64,7 @@ rows! {
     I2,
     /// the cache holds a fresh refusal of the token: a challenge
     I3,
-    /// this client makes too many introspections, or was wrong at guards too often: 429
+    /// this client makes too many introspections or live decisions, or was wrong at guards too often: 429
     I3b,
     /// the authorization server calls the token active
     I4,

@@ -1,6 +1,7 @@
 //! Cross-origin requests (Fetch): which pages of other origins may read answers, and the preflight, which is never challenged.
 //!
-//! On a route with `cors` the gateway speaks for the upstream: every answer, a challenge too, carries the headers noted here.
+//! On a route with `cors` the gateway speaks for the upstream: every answer, a challenge too, carries the headers noted here, and none of the
+//! upstream's own but what it exposes besides.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -23,6 +24,7 @@ const MAX_NAMES: usize = 64;
 /// Notes the headers that the answer will carry, whoever gives it.
 pub(super) fn mark(route: &Route, headers: &HeaderMap, recorder: &Recorder) {
     let Some(cors) = &route.config().cors else { return };
+    recorder.speak_of_origins();
     for (name, value) in answer_headers(cors, origin(headers)) {
         recorder.on_answer(name, value);
     }
@@ -65,7 +67,7 @@ fn answer_headers(cors: &Cors, origin: Option<&HeaderValue>) -> impl Iterator<It
     let value = match origin {
         _ if open => Some(HeaderValue::from_static("*")),
         Some(origin) if allowed(cors, Some(origin)) => Some(origin.clone()),
-        // Another origin's page: a value that does not fit it replaces whatever the upstream would say, such as `*`.
+        // Another origin's page: a value that does not fit it tells a reader which one would.
         Some(_) => cors.origins.first().cloned(),
         None => None,
     };

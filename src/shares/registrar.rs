@@ -459,7 +459,8 @@ fn id_of(record: &ResourceRecord) -> Option<&str> {
 fn declared(server: &Server, resource: &Resource) -> Declared {
     let key = ResourceKey { server: server.config().identity, owner: Some(resource.owner.as_str().into()), name: resource.name.as_str().into(), alone: true };
     let scopes: Arc<[Scope]> = resource.scopes.iter().map(|scope| Scope(scope.as_str().into())).collect();
-    Declared { key, kind: resource.kind.as_deref().map(Arc::from), scopes }
+    let text = |text: &Option<String>| text.as_deref().map(Arc::from);
+    Declared { key, kind: text(&resource.kind), icon_uri: text(&resource.icon_uri), scopes }
 }
 
 fn patience(server: &Server) -> Instant {

@@ -1,6 +1,6 @@
 //! The record of one request, filled by the layers as the request walks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -128,6 +128,7 @@ struct Shared {
     record: RefCell<Option<Box<Record>>>,
     id: Option<HeaderValue>,
     answer: RefCell<Vec<(HeaderName, HeaderValue)>>,
+    speaks_of_origins: Cell<bool>,
 }
 
 impl Record {
@@ -204,7 +205,7 @@ impl Recorder {
     pub fn new(id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
         let value = HeaderValue::from_str(&id.0).ok();
         let record = RefCell::new(Some(Box::new(Record::new(id, method, peer, scheme))));
-        Self(Rc::new(Shared { record, id: value, answer: RefCell::new(Vec::new()) }))
+        Self(Rc::new(Shared { record, id: value, answer: RefCell::new(Vec::new()), speaks_of_origins: Cell::new(false) }))
     }
 
     /// Reads or writes the record. Not to be nested.
@@ -220,6 +221,17 @@ impl Recorder {
     /// Adds a header to the answer, whoever gives it (ours or the upstream's): CORS needs this.
     pub fn on_answer(&self, name: HeaderName, value: HeaderValue) {
         self.0.answer.borrow_mut().push((name, value));
+    }
+
+    /// Notes that the gateway says which origins may read the answer (`Access-Control-…` by [`Recorder::on_answer`]), and the upstream does not.
+    pub fn speak_of_origins(&self) {
+        self.0.speaks_of_origins.set(true);
+    }
+
+    /// Whether the gateway says which origins may read the answer.
+    #[must_use]
+    pub fn speaks_of_origins(&self) -> bool {
+        self.0.speaks_of_origins.get()
     }
 
     /// Takes the headers that [`Recorder::on_answer`] has collected; the outermost layer writes them.

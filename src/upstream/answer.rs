@@ -1,7 +1,7 @@
 //! What of an upstream's head goes on to the client.
 //!
 //! A message that two readers could frame differently is refused, never repaired; what belongs to the connection or to the gateway's own
-//! credential stays here; an answer on a protected route may be kept by the client's own cache only.
+//! credential stays here; an answer on a protected route may be kept by the client's own cache only, and challenges nobody in the gateway's place.
 
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE,
@@ -36,14 +36,27 @@ static OURS: [HeaderName; 16] = [
     HeaderName::from_static("x-sendfile"),
 ];
 
+/// Schemes by which the gateway itself challenges on protected routes, and DPoP, whose tokens are a Bearer's kin.
+const SCHEMES: [&[u8]; 3] = [b"uma", b"bearer", b"dpop"];
+
+/// Whom an answer is for, as far as its head depends on it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader {
+    /// Not everyone may ask.
+    pub(super) private: bool,
+    /// A 401 is the application's word to him, not on a credential of the gateway's.
+    pub(super) own_login: bool,
+}
+
 /// The head for the client.
 ///
 /// # Errors
 /// When the answer must not be relayed; its connection must then not be used again.
-pub(super) fn relay(head: response::Parts, private: bool) -> Result<response::Parts, UpstreamError> {
+pub(super) fn relay(head: response::Parts, reader: Reader) -> Result<response::Parts, UpstreamError> {
     let response::Parts { status, mut headers, .. } = head;
     match status {
         StatusCode::SWITCHING_PROTOCOLS => return Err(UpstreamError::Answer("an upgrade that was not asked for")),
+        StatusCode::UNAUTHORIZED if reader.own_login => {}
         StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED => return Err(UpstreamError::CredentialRefused),
         _ if !(200..600).contains(&status.as_u16()) => return Err(UpstreamError::Answer("a status that means nothing")),
         _ => {}
@@ -52,12 +65,16 @@ pub(super) fn relay(head: response::Parts, private: bool) -> Result<response::Pa
     for name in named_by_connection(&headers) {
         headers.remove(name);
     }
+    let challenges = if status == StatusCode::UNAUTHORIZED { challenges(&headers, reader.private) } else { Vec::new() };
     clean(&mut headers);
+    for challenge in challenges {
+        headers.append(WWW_AUTHENTICATE, challenge);
+    }
     // Neither has a body; a length would say otherwise to a careless reader.
     if matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         headers.remove(CONTENT_LENGTH);
     }
-    if private {
+    if reader.private {
         keep_private(&mut headers);
     }
     // A new head: the version is ours, and the reason phrase is the standard one.
@@ -92,6 +109,15 @@ pub(super) fn switched(head: response::Parts) -> Result<response::Parts, Upstrea
     switched.version = Version::HTTP_11;
     switched.headers = headers;
     Ok(switched)
+}
+
+/// The challenges of a login of the application's own. Where the gateway challenges, none that a client could take for the gateway's: a field that has the
+/// name of such a scheme anywhere is left out as a whole, however it would be taken apart.
+fn challenges(headers: &HeaderMap, private: bool) -> Vec<HeaderValue> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    let poses =
+        |value: &HeaderValue| value.as_bytes().split(|byte| !is_token(*byte)).any(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)));
+    headers.get_all(WWW_AUTHENTICATE).iter().filter(|value| !(private && poses(value))).cloned().collect()
 }
 
 /// Takes out what is not the client's, and marks what is secret.
@@ -201,6 +227,9 @@ fn directives(value: &[u8]) -> Vec<&[u8]> {
 mod tests {
     use super::*;
 
+    /// Where a 401 is on the gateway's credential.
+    const REFUSED: Reader = Reader { private: false, own_login: false };
+
     fn head(status: u16, fields: &[(&str, &str)]) -> response::Parts {
         let mut builder = http::Response::builder().status(status);
         for (name, value) in fields {
@@ -210,7 +239,7 @@ mod tests {
     }
 
     fn relayed(fields: &[(&str, &str)], private: bool) -> HeaderMap {
-        relay(head(200, fields), private).unwrap().headers
+        relay(head(200, fields), Reader { private, own_login: false }).unwrap().headers
     }
 
     #[test]
@@ -254,27 +283,46 @@ mod tests {
             &[("Transfer-Encoding", "identity")],
         ];
         for fields in table {
-            assert!(matches!(relay(head(200, fields), false), Err(UpstreamError::Answer(_))), "{fields:?}");
+            assert!(matches!(relay(head(200, fields), REFUSED), Err(UpstreamError::Answer(_))), "{fields:?}");
         }
     }
 
     #[test]
     fn only_final_statuses_are_relayed() {
         for status in [101, 100, 103, 199, 600, 999] {
-            assert!(matches!(relay(head(status, &[]), false), Err(UpstreamError::Answer(_))), "{status}");
+            assert!(matches!(relay(head(status, &[]), REFUSED), Err(UpstreamError::Answer(_))), "{status}");
         }
         for status in [401, 407] {
-            assert!(matches!(relay(head(status, &[]), false), Err(UpstreamError::CredentialRefused)), "{status}");
+            assert!(matches!(relay(head(status, &[]), REFUSED), Err(UpstreamError::CredentialRefused)), "{status}");
         }
         for status in [200, 204, 206, 304, 403, 404, 500, 599] {
-            assert!(relay(head(status, &[]), false).is_ok(), "{status}");
+            assert!(relay(head(status, &[]), REFUSED).is_ok(), "{status}");
         }
+    }
+
+    #[test]
+    fn a_login_of_the_applications_own_poses_as_none_of_ours() {
+        let kept = |challenge: &str, private| {
+            let relayed = relay(head(401, &[("WWW-Authenticate", challenge)]), Reader { private, own_login: true }).unwrap();
+            relayed.headers.contains_key(WWW_AUTHENTICATE)
+        };
+        for challenge in ["Basic realm=\"a\"", "Digest realm=\"bearers\"", "Negotiate", "X-UMA a=1", "Basic realm=\"umag\""] {
+            assert!(kept(challenge, true) && kept(challenge, false), "{challenge}");
+        }
+        for challenge in
+            ["Bearer", "UMA a=1", "dPoP algs=\"x\"", "Basic realm=\"a\",uma", "Basic realm=\"a\" , BEARER b=1", "Basic realm=\"\\\", Bearer\"", "a=\"uma\""]
+        {
+            assert!(!kept(challenge, true) && kept(challenge, false), "{challenge}");
+        }
+        let own_login = Reader { private: false, own_login: true };
+        assert!(matches!(relay(head(407, &[]), own_login), Err(UpstreamError::CredentialRefused)));
+        assert!(!relay(head(200, &[("WWW-Authenticate", "Basic")]), own_login).unwrap().headers.contains_key(WWW_AUTHENTICATE));
     }
 
     #[test]
     fn answers_without_a_body_have_no_length() {
         for status in [204, 304] {
-            assert!(!relay(head(status, &[("Content-Length", "5")]), false).unwrap().headers.contains_key(CONTENT_LENGTH), "{status}");
+            assert!(!relay(head(status, &[("Content-Length", "5")]), REFUSED).unwrap().headers.contains_key(CONTENT_LENGTH), "{status}");
         }
     }
 

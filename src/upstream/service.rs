@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::answer::{named_by_connection, relay, switched};
+use super::answer::{Reader, named_by_connection, relay, switched};
 use super::connect::Taken;
 use super::exchange::{Answered, Lease, send};
 use super::far::Far;
@@ -62,14 +62,14 @@ impl<S: Snapshot + 'static> Service<Outbound<S>> for Upstream {
     }
 
     fn call(&mut self, outbound: Outbound<S>) -> Self::Future {
-        let OutboundParts { head, body, upstream, private, recorder, snapshot } = outbound.into_parts();
+        let OutboundParts { head, body, upstream, private, own_login, recorder, snapshot } = outbound.into_parts();
         let config = snapshot.upstream(upstream).cloned();
         let pool = Rc::clone(&self.pool);
         Box::pin(async move {
             let config = config.ok_or(Rejection::Internal)?;
             let started = Instant::now();
             let step = recorder.step(Step::Upstream);
-            let answered = ask(&pool, &config, head, body, private, &recorder).await;
+            let answered = ask(&pool, &config, head, body, Reader { private, own_login }, &recorder).await;
             recorder.with(|record| record.upstream_duration = Some(started.elapsed()));
             let answer = answered.inspect_err(|error| tracing::debug!(upstream = %config.name, %error, "no answer to relay"))?;
             step.answered();
@@ -84,7 +84,7 @@ async fn ask(
     config: &Arc<Config>,
     mut head: http::request::Parts,
     body: Body,
-    private: bool,
+    reader: Reader,
     recorder: &Recorder,
 ) -> Result<Response<Body>, UpstreamError> {
     let group = pool.group(config)?;
@@ -122,7 +122,7 @@ async fn ask(
     let chunked = head.headers.contains_key(TRANSFER_ENCODING) && matches!(connection, Connection::H1(_));
     // An answer that is refused takes its connection with it: where the next one begins is not certain.
     let named = named_by_connection(&head.headers);
-    let mut head = relay(head, private)?;
+    let mut head = relay(head, reader)?;
     if let Some(cookie) = group.cookie(config, stuck, place, recorder.with(|record| record.scheme)) {
         head.headers.append(SET_COOKIE, cookie);
     }

@@ -31,15 +31,39 @@ class Content(Local):
         self.say(200, HOSTILE if self.path.endswith(".html") else f"content of {self.path}", "text/html")
 
 
+class Elsewhere(Local):
+    """A resource server of somebody else, who waits for a requesting party token."""
+
+    asked = []
+
+    def do_GET(self):
+        self.asked.append(self.path)
+        self.say(200, "caught", Access_Control_Allow_Origin="*", Access_Control_Allow_Headers="authorization")
+
+    do_OPTIONS = do_GET
+
+
+class Forwarder(Elsewhere):
+    """A resource server that the page knows, and that sends it on to somebody else's."""
+
+    asked, to = [], ""
+
+    def do_GET(self):
+        self.send_response(302)
+        for name, value in {"Location": self.to, "Content-Length": "0", "Access-Control-Allow-Origin": "*"}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+
 class Site(Local):
     """Gives the page's files, as any server of static files does, with a config.json of this run."""
 
-    servers = {}
+    servers, known = {}, []
 
     def do_GET(self):
         name = self.path.split("?")[0].removeprefix("/") or "index.html"
         if name == "config.json":
-            return self.say(200, json.dumps({"authorization_servers": self.servers}), "application/json")
+            return self.say(200, json.dumps({"authorization_servers": self.servers, "resource_servers": self.known}), "application/json")
         file = SPA / name
         if file.parent != SPA or not file.is_file():
             return self.say(404, "")
@@ -91,9 +115,17 @@ def checks(world, check):
         "upstreams": {"content": world.upstream(f"http://127.0.0.1:{content}")},
         "routes": [world.album_route("/album/**", album, cors={"origins": [origin, stranger]})],
     })
+    elsewhere, forwarder = (f"http://127.0.0.1:{server.start()}" for server in (Elsewhere, Forwarder))
+    Site.known, Forwarder.to = [f"http://127.0.0.1:{port}", forwarder], f"{elsewhere}/album"
     link = f"http://127.0.0.1:{port}/album"
     with Page(world, "bob", origin) as page:
         as_bob(check.named("spa: Bob"), page, link)
+        page.open(f"{elsewhere}/album/beach.txt")
+        check.equal("spa: a link to another server is refused", page.word(), f"This page opens links of {', '.join(Site.known)} only: {elsewhere} was not asked.")
+    with Page(world, "forwarded", origin) as page:
+        page.open(f"{forwarder}/beach.txt")
+        check.equal("spa: nor is one followed there", page.word(), "The link leads on to another address, and this page follows none.")
+    check.equal("spa: the other server has not been asked", Elsewhere.asked, [])
     with Page(world, "carol", origin) as page:
         page.open(f"{link}/beach.txt")
         page.sign_in("carol")

@@ -107,6 +107,37 @@ async fn a_page_of_another_origin_reads_nothing() {
 }
 
 #[tokio::test]
+async fn what_the_upstream_says_of_other_origins_stays_here_but_what_it_exposes_is_added() {
+    let plain = "{ path: /plain/**, upstream: content, public: true }";
+    let world = with_cors().route(plain).start().await;
+    let reply = uma_gateway::demo::content_server::Reply::ok("x")
+        .header("Access-Control-Allow-Origin", "*")
+        .header("Access-Control-Allow-Credentials", "true")
+        .header("access-control-allow-headers", "*")
+        .header("Access-Control-Allow-Methods", "DELETE")
+        .header("Access-Control-Max-Age", "86400")
+        .header("Access-Control-Allow-Private-Network", "true")
+        .header("Access-Control-Expose-Headers", "ETag, Link,no name, , retry-after")
+        .header("Access-Control-Expose-Headers", "\"x\",Location,etag");
+    world.upstream().reply(reply);
+    let rpt = world.rpt(&["view"]);
+    let said = |exchange: &Exchange<'_>| -> Vec<String> {
+        let fields = exchange.answer.headers.iter().filter(|(name, _)| name.as_str().starts_with("access-control-"));
+        let mut fields: Vec<String> = fields.map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        fields.sort_unstable();
+        fields
+    };
+    let ask = || world.get("/shared/notes.txt").bearer(&rpt);
+    let exchange = ask().header("Origin", ORIGIN).await;
+    let exposed = "access-control-expose-headers: WWW-Authenticate, Warning, Retry-After, X-Request-Id, etag, link, location";
+    assert_eq!(said(&exchange), [format!("access-control-allow-origin: {ORIGIN}"), exposed.to_owned()]);
+    assert_eq!(said(&ask().await), [""; 0], "nobody has asked from elsewhere");
+    let exchange = ask().header("Origin", "https://evil.example.org").await;
+    assert_eq!(said(&exchange), [format!("access-control-allow-origin: {ORIGIN}")], "a value that does not fit it");
+    assert_eq!(said(&world.get("/plain/x").header("Origin", ORIGIN).await).len(), 8, "where the gateway does not speak for it the upstream does");
+}
+
+#[tokio::test]
 async fn a_preflight_names_authorization_and_costs_nobody_a_call() {
     let world = with_cors().start().await;
     let preflight = || world.ask("OPTIONS", "/shared/notes.txt").header("Access-Control-Request-Method", "PUT");

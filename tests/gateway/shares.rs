@@ -380,6 +380,25 @@ async fn what_a_server_fails_at_holds_up_nothing_else() {
 }
 
 #[tokio::test]
+async fn the_authorization_server_has_the_icon_of_a_share() {
+    let icon = "https://photos.example.org/i.png";
+    for setup in [Setup::default(), Setup::default().keycloak()] {
+        let world = start(setup.shares()).await;
+        let described = |name: &str| {
+            let mut all = world.control().resources().into_iter().map(|(_, description)| description);
+            all.find(|description| description["name"] == name).expect("registered")
+        };
+        let alice = world.owner("alice");
+        let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes", "type": "urn:text", "icon_uri": icon })).await;
+        assert_eq!(described("Notes").get("icon_uri"), Some(&json!(icon)));
+        let change = world.api("PATCH", &format!("/shares/{}", id(&share)), &alice, &json!({ "name": "Letters" })).await;
+        assert_eq!((change.status, described("Letters").get("icon_uri")), (200, Some(&json!(icon))));
+        world.shared(&alice, json!({ "path": "/users/alice/x", "name": "plain" })).await;
+        assert_eq!(described("plain").get("icon_uri"), None);
+    }
+}
+
+#[tokio::test]
 async fn what_the_records_refuse_the_server_does_not_hear_of() {
     let world = start(Setup::default().shares()).await;
     let alice = world.owner("alice");

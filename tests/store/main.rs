@@ -2,18 +2,19 @@
 #![cfg(feature = "store")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod api;
 mod created;
 mod credentials;
 mod gateway;
 mod keys;
 mod killed;
+mod kills;
 mod link;
 mod million;
 mod opening;
 mod owner;
 mod pats;
 mod resources;
-mod shares;
 
 use std::path::{Path, PathBuf};
 

@@ -27,6 +27,8 @@ pub use until::until;
 const REST: Duration = Duration::from_millis(25);
 /// Longest wait for what has to happen, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// What the operator bears at the API of shares.
+pub const OPERATOR: &str = "the-operators-key";
 /// What belongs to Alice.
 const LINK: &str = "/albums/vacation/notes.txt";
 
@@ -87,7 +89,7 @@ impl Neighbourhood {
         server.control().register("alice", "vacation", &["view"]);
         let http = HttpClient::new(&TlsFiles::default()).expect("a client");
         let around = Self { server, folder: tempfile::tempdir().expect("a folder"), listener: free(), health: free(), admin: free(), http };
-        for (name, text) in [("client-secret", "gateway-secret"), ("alice-password", "alice"), ("admin-token", "admin-token")] {
+        for (name, text) in [("client-secret", "gateway-secret"), ("alice-password", "alice"), ("admin-token", "admin-token"), ("operator-key", OPERATOR)] {
             around.write(name, text);
         }
         around.write("store-key", &format!("1{}", "a".repeat(63)));
@@ -106,6 +108,11 @@ impl Neighbourhood {
 
     /// Where Alice's token comes from.
     pub fn configure(&self, alice: &str) {
+        self.configure_with(alice, "2s", "", "");
+    }
+
+    /// The same with this much patience with the authorization server, more sections, and more routes.
+    pub fn configure_with(&self, alice: &str, timeout: &str, sections: &str, routes: &str) {
         let Self { listener, health, admin, server, .. } = self;
         let text = format!(
             "version: 1
@@ -122,10 +129,11 @@ authorization_servers:
     issuer: {issuer}
     client: {{ id: content-gateway, secret: {{ file: client-secret }} }}
     pat: {{ owners: {{ alice: {alice} }} }}
+    timeout: {timeout}
 upstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}
-routes:
+{sections}routes:
   - {{ path: /albums/vacation/**, protect: {{ resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view] }} }} }}
-",
+{routes}",
             issuer = server.issuer(),
         );
         self.write("gateway.yaml", &text);
@@ -157,7 +165,12 @@ routes:
 
     /// The status that somebody without a token gets for what is Alice's: 401 with a ticket, or 403. None while nobody answers.
     pub async fn ask(&self) -> Option<u16> {
-        self.try_get(self.listener, LINK).await.map(|answer| answer.status().as_u16())
+        self.ask_for(LINK).await
+    }
+
+    /// The same for another path.
+    pub async fn ask_for(&self, path: &str) -> Option<u16> {
+        self.try_get(self.listener, path).await.map(|answer| answer.status().as_u16())
     }
 
     /// Asks until there are tickets for what is Alice's.

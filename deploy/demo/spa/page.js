@@ -2,7 +2,9 @@
 // it has the visitor sign in (authorization code with PKCE), trades the ticket for a requesting party token, and opens the link again with that.
 //
 // config.json names the authorization servers that this page trusts, each with the client that this page is there. What a challenge names and the file does not
-// is not asked: whoever answers a link could otherwise send visitors to a server of his own. Tokens live in this page's memory and nowhere else.
+// is not asked: whoever answers a link could otherwise send visitors to a server of his own. It names the origins that links may have as well (resource_servers;
+// without it, this page's own): whoever answers a link is shown the requesting party token, and a ticket does not say from whom it is, so that another server
+// could hand on one that it has got from the right one. Tokens live in this page's memory and nowhere else.
 
 const UMA_TICKET = "urn:ietf:params:oauth:grant-type:uma-ticket";
 const CLAIM_FORMAT = "http://openid.net/specs/openid-connect-core-1_0.html#IDToken";
@@ -55,10 +57,15 @@ async function ask(address, options = {}) {
   }
 }
 
+// Whom this page trusts.
+async function trusted() {
+  const { authorization_servers, resource_servers = [location.origin] } = await (await ask("config.json")).json();
+  return { authorization_servers, resource_servers };
+}
+
 // The endpoints of an authorization server that this page trusts.
 async function server(issuer) {
-  const { authorization_servers: known } = await (await ask("config.json")).json();
-  const client = known[issuer];
+  const client = (await trusted()).authorization_servers[issuer];
   if (!client) throw new Stop("The link's authorization server is none that this page knows.");
   const answer = await ask(`${issuer.replace(/\/$/, "")}/.well-known/uma2-configuration`);
   const document = await json(answer);
@@ -108,10 +115,19 @@ async function trade(known, ticket, token) {
   throw new Stop(`The authorization server gave no token: ${error ?? answer.status}.`);
 }
 
+// Asks a resource server. Where it sends the page elsewhere, nobody has said that whoever is there may see the token.
+async function resource(link, headers = {}) {
+  const answer = await ask(link, { headers, redirect: "manual" });
+  if (answer.type === "opaqueredirect") throw new Stop("The link leads on to another address, and this page follows none.");
+  return answer;
+}
+
 // Opens the link; `visitor` is who has signed in, if anybody has.
 async function open(link, visitor) {
-  step(`Asking ${new URL(link).origin}`);
-  let answer = await ask(link);
+  const { origin } = new URL(link), { resource_servers: known } = await trusted();
+  if (!known.includes(origin)) throw new Stop(`This page opens links of ${known.join(", ")} only: ${origin} was not asked.`);
+  step(`Asking ${origin}`);
+  let answer = await resource(link);
   const asked = answer.status === 401 ? challenge(answer.headers.get("WWW-Authenticate")) : null;
   if (asked?.ticket && asked.as_uri) {
     step("A permission is needed");
@@ -122,7 +138,7 @@ async function open(link, visitor) {
     }
     const rpt = await trade(known, asked.ticket, visitor.token);
     step("The authorization server gave a requesting party token");
-    answer = await ask(link, { headers: { Authorization: `Bearer ${rpt}` } });
+    answer = await resource(link, { Authorization: `Bearer ${rpt}` });
   }
   if (!answer.ok) {
     const { title, detail } = await json(answer);

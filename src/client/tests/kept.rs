@@ -99,6 +99,17 @@ fn nobody_else_may_read_the_file_and_one_that_others_can_read_is_not_believed() 
 }
 
 #[test]
+fn a_file_of_somebody_else_is_not_believed() {
+    let folder = Folder::new();
+    let kept = folder.kept("https://a.example.org/b", "app", "bob");
+    kept.put(Some((&Rpt("bobs".into()), &until(Some(200)))), Timestamp(100)).unwrap();
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(folder.file(), Some(65_534), None).is_ok() {
+        assert!(kept.find(Timestamp(100)).is_err());
+    }
+}
+
+#[test]
 fn an_rpt_ends_when_the_server_or_the_token_says_whichever_is_first() {
     let jwt = |payload: &str| Rpt(format!("e30.{}.sig", base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload)).into());
     assert_eq!(end_of(&jwt(r#"{"exp":1464906971,"nbf":0}"#), None), Some(Timestamp(1_464_906_971)));

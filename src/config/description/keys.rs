@@ -608,7 +608,7 @@ static LIMITS: Section = Section::new(
         Key::new(
             "introspections",
             Kind::Section(&INTROSPECTIONS),
-            "Introspections of tokens that the cache does not hold, for one client, those of the shares API too; and, counted apart, wrong credentials at guards.",
+            "Introspections that requests of one client wait for, those of the shares API too, and, each counted apart, live decisions, look-ups of resources, and wrong credentials at guards.",
         ),
         Key::new("off_for", Kind::List(&Kind::Network), "Addresses without limits for one client: tickets, introspections, connections.")
             .default("none")

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{folder, read_in, schema_accepts};
+use super::{folder, read_in, round_trip, schema_accepts};
 
 /// A configuration without a mistake, which each row below spoils in one place.
 const RIGHT: &str = r#"version: 1
@@ -261,7 +261,10 @@ pub(super) fn each_is_shown(folder: &Path, right: &str, rows: &[Row], secret: &s
     let mut failures = Vec::new();
     for (what, wrong, place, message, instead) in rows {
         assert_eq!(right.matches(what).count(), 1, "`{what}` stands once");
-        match read_in(folder, &right.replace(what, wrong)) {
+        let text = right.replace(what, wrong);
+        // With the fuzzers' oracle, which wants what is shown in one row of all others as well.
+        round_trip(&text);
+        match read_in(folder, &text) {
             Ok(_) => failures.push(format!("accepted: {wrong}")),
             Err(problems) => {
                 let found = problems.errors.iter().any(|problem| {
@@ -377,6 +380,21 @@ fn a_certificate_that_has_expired_is_a_warning() {
     let [warning] = gateway.warnings.as_slice() else { panic!("one warning: {:?}", gateway.warnings) };
     assert!(warning.contains("gateway.yaml:4:43: the certificate ") && warning.contains("has expired"), "{warning}");
     assert_eq!(gateway.listeners[0].tls.as_ref().and_then(|tls| tls.hsts), Some(180 * 86_400));
+}
+
+#[test]
+fn a_command_that_asks_where_things_are_opens_no_file_of_tls() {
+    let folder = folder();
+    let (listener, server) = ("address: 127.0.0.1:8080", "servers: [ http://127.0.0.1:9101 ]");
+    let files = "tls: { certificates: [ { certificate: no.crt, key: no.key } ], client_auth: required, client_ca: no.pem }";
+    let client = "    tls: { ca: no.pem, client_certificate: no.pem, client_key: no.key }";
+    let text = RIGHT.replace(listener, &format!("{listener}\n    {files}")).replace(server, &format!("servers: [ https://127.0.0.1:9101 ]\n{client}"));
+    let text = text.replace("upstreams:\n", &format!("{client}\nupstreams:\n"));
+    let file = folder.path().join("gateway.yaml");
+    std::fs::write(&file, &text).expect("written");
+    let read = crate::config::load_without_secrets(&file);
+    assert!(read.is_ok(), "{}", read.expect_err("a mistake"));
+    assert_eq!(read_in(folder.path(), &text).expect_err("there is none of them").errors.len(), 9);
 }
 
 #[test]

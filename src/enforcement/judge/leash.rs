@@ -59,6 +59,8 @@ impl Judge {
         let recorder = case.recorder.clone();
         // What is asked from now on is no part of the handshake's record.
         case.recorder = recorder.with(|record| Recorder::new(record.id.clone(), record.method.clone(), record.peer, record.scheme));
+        // Nor does it count against the client, whose connections are counted.
+        case.bucket = None;
         let known = (case.token.take(), case.found.get().cloned(), permit.into_entry());
         if let (Some((token, key)), Some(resource), Some(entry)) = known {
             Leash { judge: self, case, resource, token, key }.holds(entry).await;
@@ -141,7 +143,7 @@ impl Leash {
         }
         let known = self.judge.cache.live(self.key, &self.resource);
         let (server, token, key, resource) = (self.case.server.identity, self.token.clone(), self.key, self.resource.clone());
-        let question = |reply| Question::Live { server, token, key, resource, known, reply };
+        let question = |reply| Question::Live { server, token, key, resource, known, bucket: None, reply };
         match self.judge.control.ask(question, self.case.deadline).await {
             Ok(Ok(live)) if grants(&self.case.scopes, self.case.scopes_match, &live) => Word::Yes(entry),
             Ok(Ok(_)) => Word::No,

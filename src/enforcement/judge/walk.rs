@@ -69,7 +69,13 @@ impl Judge {
                     entry = match self.introspect(case, token, *key, Some(known)).await {
                         Ok(entry) => entry,
                         Err(Unjudged::Refused) => return Err(self.challenge(case, &resource, Some(TokenError::InvalidToken)).await),
-                        Err(_) => return Err(self.challenge(case, &resource, Some(TokenError::InsufficientScope)).await),
+                        Err(other) => {
+                            // This client may not ask now: what is known counts as if it were new.
+                            if matches!(other, Unjudged::Limited(_)) {
+                                case.recorder.pass(Row::E8);
+                            }
+                            return Err(self.challenge(case, &resource, Some(TokenError::InsufficientScope)).await);
+                        }
                     };
                 }
                 Known::Insufficient(_) => {
@@ -153,15 +159,13 @@ impl Judge {
 
     /// Rows I4 to I10.
     pub(super) async fn introspect(&self, case: &Case, token: &Rpt, key: CacheKey, known: Option<Arc<Entry>>) -> Result<Arc<Entry>, Unjudged> {
-        // A token that the cache holds does not count against the client's introspections.
-        let bucket = if known.is_none() { case.bucket } else { None };
         let question = |reply| Question::Introspect {
             server: case.server.identity,
             owner: case.resource.owner().cloned(),
             token: token.clone(),
             key,
             known,
-            bucket,
+            bucket: case.bucket,
             reply,
         };
         match asked(case, Step::Introspect, self.control.ask(question, case.deadline)).await {
@@ -191,8 +195,8 @@ impl Judge {
 
     /// Rows E8a to E8c.
     async fn live(&self, case: &Case, resource: &ResourceId, entry: &Arc<Entry>, token: &Rpt, key: CacheKey) -> Result<Permit, Rejection> {
-        let known = self.cache.live(key, resource);
-        let question = |reply| Question::Live { server: case.server.identity, token: token.clone(), key, resource: resource.clone(), known, reply };
+        let (server, known, bucket) = (case.server.identity, self.cache.live(key, resource), case.bucket);
+        let question = |reply| Question::Live { server, token: token.clone(), key, resource: resource.clone(), known, bucket, reply };
         match asked(case, Step::Decision, self.control.ask(question, case.deadline)).await {
             Ok(Ok(live)) if grants(&case.scopes, case.scopes_match, &live) => {
                 case.recorder.pass(Row::E8b);
@@ -204,7 +208,8 @@ impl Judge {
                 case.recorder.with(|record| record.granted = live.granted().unwrap_or_default().to_vec());
                 Err(self.challenge(case, resource, Some(TokenError::InsufficientScope)).await)
             }
-            Ok(Err(error)) | Err(error) => Err(unjudged(case, Row::E8c, &error)),
+            Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyIntrospections(after)),
+            Ok(Err(Failed::Server(error))) | Err(error) => Err(unjudged(case, Row::E8c, &error)),
         }
     }
 

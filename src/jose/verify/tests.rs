@@ -203,7 +203,9 @@ fn keys_that_must_not_be_used_are_refused() {
         jwk
     };
     assert_eq!(refused(json!({ "kty": "oct", "k": "c2VjcmV0" })), KeyError::NotPublic(1));
+    assert_eq!(refused(json!({ "kty": "oct" })), KeyError::NotPublic(1));
     assert_eq!(refused(with(&ed, "d", "c2VjcmV0".into())), KeyError::NotPublic(1));
+    assert_eq!(refused(with(&ed, "k", "c2VjcmV0".into())), KeyError::NotPublic(1), "a secret, whatever kind of key it stands in");
     assert_eq!(refused(with(&ed, "alg", "HS256".into())), KeyError::Kind(1));
     assert_eq!(refused(with(&ed, "crv", "X25519".into())), KeyError::Kind(1));
     assert_eq!(refused(with(&ed, "use", "enc".into())), KeyError::NoKey);

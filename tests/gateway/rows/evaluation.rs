@@ -1,5 +1,7 @@
 //! Rows E: what an active token is good for.
 
+use std::time::Instant;
+
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
@@ -13,7 +15,7 @@ row_tests! {
     E2: a_token_for_another_audience_is_challenged;
     E5: a_token_that_is_bound_to_a_key_is_refused_without_a_ticket;
     E7: a_missing_scope_is_asked_for_again_once_the_answer_is_old, where_it_cannot_be_asked_again_the_old_answer_counts;
-    E8: a_token_without_the_scope_is_challenged, a_token_without_permissions_is_challenged;
+    E8: a_token_without_the_scope_is_challenged, a_token_without_permissions_is_challenged, who_has_asked_too_often_is_told_what_is_known_already;
     E8a: a_withdrawn_share_is_challenged_although_introspection_still_has_it;
     E8b: what_is_granted_now_is_asked_once;
     E8c: a_live_decision_that_cannot_be_had_is_an_outage;
@@ -115,6 +117,34 @@ async fn a_token_without_permissions_is_challenged(row: Row) {
     let exchange = world.get(LINK).bearer(&token).await;
     let calls = [(Endpoint::Introspection, 1), (Endpoint::Permission, 1)];
     exchange.proves(row, &Expect { answer: CHALLENGE, calls: &calls, hits: 0, next: Next::Active, rows: "I4 E8 C3: E8" });
+}
+
+async fn who_has_asked_too_often_is_told_what_is_known_already(row: Row) {
+    // 127.0.0.1 is limited, 127.0.0.2 is not.
+    let limits = "{ introspections: { rate: 1/s, burst: 1 }, tickets: { rate: 1000/s, burst: 1000 }, off_for: [127.0.0.2/32] }";
+    let world = Setup::default().limits(limits).start().await;
+    let rpts: Vec<String> = (0..40).map(|_| world.rpt(&["view"])).collect();
+    for rpt in &rpts {
+        assert_eq!(world.get(LINK).bearer(rpt).from("127.0.0.2").await.status(), 200);
+    }
+    let (last, others) = rpts.split_last().expect("forty");
+    until("the answers are old enough to be asked again", async || world.put(LINK).bearer(last).from("127.0.0.2").await.passed("E7").then_some(())).await;
+
+    let (before, began) = (world.control().calls(Endpoint::Introspection), Instant::now());
+    let mut limited = 0;
+    for rpt in others {
+        let exchange = world.put(LINK).bearer(rpt).await;
+        assert_eq!(exchange.challenge().error.as_deref(), Some("insufficient_scope"));
+        if !exchange.passed("I4") {
+            let calls = [(Endpoint::Permission, 1)];
+            exchange.proves(row, &Expect { answer: CHALLENGE, calls: &calls, hits: 0, next: Next::Active, rows: "I1 E7 E8 C3: E8" });
+            limited += 1;
+        }
+    }
+    let calls = world.control().calls(Endpoint::Introspection) - before;
+    assert!(calls <= 2 + began.elapsed().as_secs(), "one a second at most: {calls}");
+    assert!(limited > 0);
+    assert_eq!(world.get(LINK).bearer(last).await.status(), 200, "what a token has costs nothing");
 }
 
 /// What the cache holds of the live decision: nothing, a no, or the granted scopes.

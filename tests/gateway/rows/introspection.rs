@@ -1,18 +1,19 @@
 //! Rows I: what is known of a token, and how it is found out.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use uma_gateway::demo::Gate;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::response::Row;
 
-use crate::support::{Expect, LINK, Next, Says, Setup, World, row_tests, until};
+use crate::support::{Connection, Expect, LINK, Next, Says, Setup, World, row_tests, until};
 
 row_tests! {
     I1: a_fresh_answer_is_used_again_and_nobody_is_asked, a_fresh_answer_is_used_while_the_server_is_away;
     I2: an_answer_near_its_end_is_used_and_renewed_behind_it;
     I3: a_refusal_is_remembered_and_challenged_again;
-    I3b: a_client_that_sprays_tokens_is_slowed_down;
+    I3b: a_client_that_sprays_tokens_is_slowed_down, live_decisions_have_a_share_and_a_bucket_too;
     I4: an_active_token_is_introspected_and_its_answer_kept;
     I5: an_inactive_token_is_challenged_and_the_refusal_kept;
     I6: a_token_that_cannot_be_judged_is_an_outage, every_unusable_answer_is_an_outage_and_none_is_kept;
@@ -90,6 +91,51 @@ async fn a_client_that_sprays_tokens_is_slowed_down(row: Row) {
     exchange.proves(row, &Expect { answer, calls: &[], hits: 0, next: Next::Nothing, rows: "I3b: I3b" });
     assert_eq!(world.get(LINK).bearer(&rpt).await.status(), 200, "a token that the cache holds never counts");
     assert_eq!(world.get(LINK).bearer("another-token").from("127.0.0.2").await.status(), 401, "another client has its own count");
+}
+
+async fn live_decisions_have_a_share_and_a_bucket_too(row: Row) {
+    // A quarter of what one server is asked at once.
+    const SHARE: usize = 64;
+    let limits = "{ introspections: { rate: 1/s, burst: 100 }, tickets: { rate: 1000/s, burst: 1000 }, off_for: [127.0.0.2/32] }";
+    let world = Setup::default().keycloak().server("timeout: 30s").limits(limits).start().await;
+    let rpts: Vec<String> = (0..SHARE + 80).map(|_| world.rpt(&["view"])).collect();
+    for rpt in &rpts {
+        // It lacks the scope, so nobody asks for a live decision yet.
+        assert_eq!(world.put(LINK).bearer(rpt).from("127.0.0.2").await.status(), 401);
+    }
+    let (gate, began) = (Gate::closed(), Instant::now());
+    world.control().fail(Endpoint::Live, Fault::held(&gate));
+    let mut waiting = Vec::new();
+    for rpt in &rpts[..SHARE] {
+        let mut connection = Connection::open(world.address(), None).await;
+        connection.send(&world.get(LINK).bearer(rpt).bytes()).await;
+        waiting.push(connection);
+    }
+    world.control().called(Endpoint::Live, SHARE as u64).await;
+    let exchange = world.get(LINK).bearer(&rpts[SHARE]).await;
+    let answer = || Says::Problem(429, "too-many-requests", &[("retry-after", "1")]);
+    exchange.proves(row, &Expect { answer: answer(), calls: &[], hits: 0, next: Next::Active, rows: "I1 I3b: I3b" });
+    let mut other = Connection::open(world.address(), Some("127.0.0.3".parse().expect("an address"))).await;
+    other.send(&world.get(LINK).bearer(&rpts[SHARE]).bytes()).await;
+    world.control().called(Endpoint::Live, SHARE as u64 + 1).await;
+    gate.open();
+    for connection in waiting.iter_mut().chain([&mut other]) {
+        assert_eq!(connection.answer(false).await.status, 200);
+    }
+    assert_eq!(world.get(LINK).bearer(&rpts[0]).await.status(), 200, "what is known costs nothing");
+
+    let mut limited = 0;
+    for rpt in &rpts[SHARE + 1..] {
+        let exchange = world.get(LINK).bearer(rpt).await;
+        if exchange.status() != 200 {
+            exchange
+                .proves(row, &Expect { answer: Says::Problem(429, "too-many-requests", &[]), calls: &[], hits: 0, next: Next::Active, rows: "I1 I3b: I3b" });
+            limited += 1;
+        }
+    }
+    let calls = world.control().calls(Endpoint::Live);
+    assert!(calls <= 102 + began.elapsed().as_secs(), "the burst, one a second, and the other client's: {calls}");
+    assert!(limited > 0);
 }
 
 async fn an_inactive_token_is_challenged_and_the_refusal_kept(row: Row) {

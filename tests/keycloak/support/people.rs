@@ -43,7 +43,12 @@ impl Rpt {
 impl Realm {
     /// A user signs in. Passwords are the names here.
     pub async fn sign_in(&self, user: &str, application: Application) -> Person<'_> {
-        let fields = [("grant_type", "password"), ("username", user), ("password", user), ("scope", "openid")];
+        self.sign_in_for("openid", user, application).await
+    }
+
+    /// The same for these scopes.
+    pub async fn sign_in_for(&self, scope: &str, user: &str, application: Application) -> Person<'_> {
+        let fields = [("grant_type", "password"), ("username", user), ("password", user), ("scope", scope)];
         let (status, answer) = self.token(application.id, application.secret, &fields).await;
         assert_eq!(status, StatusCode::OK, "{user} cannot sign in: {answer}");
         Person { realm: self, application, access: text(&answer, "access_token"), refresh: text(&answer, "refresh_token") }

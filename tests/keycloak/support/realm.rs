@@ -6,7 +6,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use uma_gateway::http_client::{HttpClient, basic_auth, form};
 
-use super::people::text;
+use super::people::{Application, text};
 use super::{http, keycloak, send, unique};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -194,6 +194,20 @@ impl Realm {
         let role = read(&self.administer(Method::GET, &format!("/clients/{client}/roles/uma_protection"), &Value::Null).await);
         let user = self.user(user).await;
         self.administer(Method::POST, &format!("/users/{user}/role-mappings/clients/{client}"), &json!([role])).await;
+    }
+
+    /// Makes a client scope by which owners share, with this realm's resource server as audience, and lets an application ask for it; returns its name.
+    pub async fn let_share(&self, application: Application) -> String {
+        let name = unique("share").replace(' ', "-");
+        let config = json!({ "included.client.audience": self.client, "access.token.claim": "true", "introspection.token.claim": "true" });
+        let audience = json!({ "name": "gateway", "protocol": "openid-connect", "protocolMapper": "oidc-audience-mapper", "config": config });
+        let scope = json!({ "name": name, "protocol": "openid-connect", "attributes": { "include.in.token.scope": "true" }, "protocolMappers": [audience] });
+        let made = self.administer(Method::POST, "/client-scopes", &scope).await;
+        let id = made.headers()[LOCATION].to_str().expect("text").rsplit('/').next().expect("an id");
+        let found = self.administer(Method::GET, &format!("/clients?clientId={}", application.id), &Value::Null).await;
+        let client = text(&read(&found)[0], "id");
+        self.administer(Method::PUT, &format!("/clients/{client}/optional-client-scopes/{id}"), &Value::Null).await;
+        name
     }
 
     /// A user's consent may outlive the session; what the realm's files give to nobody.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WARNING, WWW_AUTHENTICATE};
 use http::{Method, Request, Response, StatusCode, Uri};
+use serde_json::Value;
 use tokio::time::Instant;
 use uma_gateway::app::{Gateway, Options};
 use uma_gateway::client::{Client, ClientOptions, FetchError, FetchRequest, RequestingParty};
@@ -24,12 +25,13 @@ pub struct Plan {
     secret: Option<&'static str>,
     servers: Vec<(String, String, String)>,
     routes: String,
+    shares: String,
 }
 
 impl Plan {
     /// Behind this realm; routes that follow are protected by it.
     pub fn behind(realm: &Realm) -> Self {
-        let plan = Self { introspection: "max_age: 30s".into(), secret: None, servers: Vec::new(), routes: String::new() };
+        let plan = Self { introspection: "max_age: 30s".into(), secret: None, servers: Vec::new(), routes: String::new(), shares: String::new() };
         plan.and_behind(realm)
     }
 
@@ -58,9 +60,14 @@ impl Plan {
     }
 
     /// A protected route.
-    pub fn protect(mut self, path: &str, resource: &str, scopes: &str) -> Self {
+    pub fn protect(self, path: &str, resource: &str, scopes: &str) -> Self {
+        self.protect_by(path, &format!("resource: {resource}, scopes: {scopes}"))
+    }
+
+    /// A route with these keys of `protect`.
+    pub fn protect_by(mut self, path: &str, keys: &str) -> Self {
         let server = self.servers.len() - 1;
-        let protect = format!("{{ authorization_server: server-{server}, resource: {resource}, scopes: {scopes} }}");
+        let protect = format!("{{ authorization_server: server-{server}, {keys} }}");
         let _ = writeln!(self.routes, "  - {{ path: {path}, upstream: albums, protect: {protect} }}");
         self
     }
@@ -68,6 +75,14 @@ impl Plan {
     /// Alice's album at `/albums/vacation/**`, to be viewed and edited.
     pub fn vacation(self, resource: &str) -> Self {
         self.protect("/albums/vacation/**", resource, "{ GET: [view], PUT: [edit] }")
+    }
+
+    /// Owners share by their tokens that have this scope; the records are in this folder.
+    pub fn shares(mut self, folder: &Path, scope: &str) -> Self {
+        let store = format!("store: {{ file: \"{}\", key: {{ env: STORE_KEY }} }}", folder.join("records.db").display());
+        let shares = format!("shares: {{ address: 127.0.0.1:0, scope: {scope}, owner: username, public_url: \"https://photos.example.org\" }}");
+        self.shares = format!("{store}\n{shares}\n");
+        self
     }
 
     /// The configuration file. Secrets have names here and values in [`Plan::environment`].
@@ -81,6 +96,7 @@ impl Plan {
         }
         let credential = "basic: { username: gateway, password: { env: PROXY_PASSWORD } }";
         let _ = writeln!(text, "upstreams:\n  albums: {{ servers: [ \"http://{}\" ], credentials: {{ {credential} }} }}", content.address());
+        text.push_str(&self.shares);
         let _ = writeln!(text, "routes:\n{}  - {{ path: /public/**, upstream: albums, public: true }}", self.routes);
         text
     }
@@ -88,6 +104,9 @@ impl Plan {
     fn environment(&self, name: &str) -> Option<String> {
         if name == "PROXY_PASSWORD" {
             return Some("proxy-secret".into());
+        }
+        if name == "STORE_KEY" {
+            return Some("0123456789abcdef".repeat(4));
         }
         let number: usize = name.strip_prefix("SECRET_")?.parse().ok()?;
         Some(self.secret.map_or_else(|| self.servers[number].2.clone(), str::to_owned))
@@ -184,6 +203,15 @@ impl World {
     /// `GET` without one.
     pub async fn get_without_token(&self, path: &str) -> Answer {
         self.ask(Method::GET, path, None).await
+    }
+
+    /// A request to the shares API: status and JSON.
+    pub async fn api(&self, method: Method, target: &str, token: &str, body: &Value) -> (StatusCode, Value) {
+        let address = self.gateway.shares_address().expect("an API");
+        let request = Request::builder().method(method).uri(format!("http://{address}{target}")).header(AUTHORIZATION, format!("Bearer {token}"));
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
+        let answer = send(&self.http, request.body(body).expect("a request")).await;
+        (answer.status(), serde_json::from_slice(answer.body()).unwrap_or_default())
     }
 
     /// What the content server answers to the gateway itself.

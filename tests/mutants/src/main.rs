@@ -75,8 +75,17 @@ enum Change {
     Guard { guard: Option<Range<usize>>, arm: Vec<Mutant>, mutants: Vec<Mutant> },
     /// The beginning of a body.
     Body { mutants: Vec<Mutant> },
+    /// The beginning of a body that yields an iterator of a type that only the compiler knows, and its end.
+    Iterator { mutants: Vec<Mutant> },
+    IteratorEnd { sides: usize },
     /// `const` of a function: no switch can be asked where the compiler computes. Left out.
     Const,
+}
+
+impl Change {
+    fn begins_a_body(&self) -> bool {
+        matches!(self, Self::Body { .. } | Self::Iterator { .. })
+    }
 }
 
 struct Finder<'a> {
@@ -149,8 +158,13 @@ impl<'ast> Visit<'ast> for Finder<'_> {
             let start = self.source.range(first.span()).start;
             let mutants = self.take(start, "FnValue");
             // A body within a body that begins at the same place: the outer one has it already.
-            if !mutants.is_empty() && !self.changes.iter().any(|(range, change)| range.start == start && matches!(change, Change::Body { .. })) {
-                self.changes.push((start..start, Change::Body { mutants }));
+            if !mutants.is_empty() && !self.changes.iter().any(|(range, change)| range.start == start && change.begins_a_body()) {
+                let iterators = mutants.iter().all(|mutant| mutant.replacement.starts_with("::std::iter::"));
+                if iterators {
+                    let end = self.source.range(node.brace_token.span.close()).start;
+                    self.changes.push((end..end, Change::IteratorEnd { sides: mutants.len() }));
+                }
+                self.changes.push((start..start, if iterators { Change::Iterator { mutants } } else { Change::Body { mutants } }));
             }
         }
         visit::visit_block(self, node);
@@ -230,6 +244,18 @@ impl Writer<'_> {
                 }
             }
             Change::Const => String::new(),
+            // Each is another type: the first is on the left, the second on the left of the right, and so on; the body is on the right of them all.
+            Change::Iterator { mutants } => {
+                let mut out = String::new();
+                let right = "crate::mutants::Either::Right(";
+                for (place, mutant) in mutants.iter().enumerate() {
+                    let on = self.on(mutant);
+                    let end = ")".repeat(place);
+                    out.push_str(&format!("\nif {on} {{ return {}crate::mutants::Either::Left({}){end}; }}\n", right.repeat(place), mutant.replacement));
+                }
+                out + &right.repeat(mutants.len()) + "{"
+            }
+            Change::IteratorEnd { sides } => format!("}}{}", ")".repeat(*sides)),
             Change::Body { mutants } => {
                 let mut out = String::new();
                 for mutant in mutants {
@@ -252,7 +278,7 @@ fn switch(source: &Source, mutants: &[Mutant]) -> Result<String> {
     finder.visit_file(&file);
     let mut changes = finder.changes;
     // Outer before inner: by start, then the longer first, but a body's beginning before all.
-    changes.sort_by_key(|(range, change)| (range.start, !matches!(change, Change::Body { .. }), usize::MAX - range.end));
+    changes.sort_by_key(|(range, change)| (range.start, !change.begins_a_body(), usize::MAX - range.end));
     let mut writer = Writer { text: &source.text, changes: &changes, marks: Vec::new() };
     Ok(writer.write(0..source.text.len(), 0))
 }
