@@ -32,7 +32,7 @@ pub use error::AskError;
 pub use introspection::Answer;
 pub use keep::Wanted;
 pub use kept::PatStore;
-pub use link::{Away, LINK_LIFE, LinkError};
+pub use link::{Away, LINK_LIFE, LinkError, Linked};
 pub use pat::Held;
 pub use profile::{PatOwners, Profile};
 pub use resources::{Created, Declared, Description, Reconciled, ResourceKey, Resources, Seen};

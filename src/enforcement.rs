@@ -17,13 +17,13 @@ mod permit;
 mod service;
 mod token;
 
-pub use ask::Control;
+pub use ask::{Control, Failed};
 pub use config::{Limits, Rate};
 pub use control::{Desk, Questions, channel};
 pub use decision::{Decision, Need, decide, granted, suffices};
 pub use follow::{Creation, Follow, Follower, Follows, follows};
 pub use guesses::Guesses;
-pub use judge::Judge;
+pub use judge::{Judge, NOT_LINKED, OWNER_REFUSED};
 pub use permit::{Permit, Permitted};
 pub use service::{Enforcement, EnforcementLayer, Snapshot};
 

@@ -36,6 +36,7 @@ mod watchdog;
 pub use bind::{BindError, Bound, Socket, adopt, bind, bind_again};
 pub use config::{Config, Event, Limits, Settings};
 pub use drain::{Cut, Drain};
+pub use id::next as next_id;
 pub use serve::serve;
 pub use terms::Terms;
 pub use tls::{Certificate, CertificateFiles, ClientAuth, Refresh, Tls, TlsConfig, TlsError, TlsVersion};

@@ -8,6 +8,8 @@ mod answers;
 #[cfg(feature = "store")]
 mod api;
 #[cfg(feature = "store")]
+mod body;
+#[cfg(feature = "store")]
 mod caller;
 mod config;
 #[cfg(feature = "store")]

@@ -26,7 +26,7 @@ mod tests;
 mod view;
 
 pub use config::{Config, Key, KeyProblem};
-pub use lookup::{DEEPEST, Lookup, Registered, ResourceKey};
+pub use lookup::{DEEPEST, Lookup, Registered, ResourceKey, UNREAD};
 #[cfg(feature = "store")]
 pub use {
     error::StoreError,

@@ -23,7 +23,7 @@ mod traces;
 
 pub use events::{AUDITED, init_events};
 pub use finish::{BytesIn, Finish, Worker, finish};
-pub use health::{Dependency, Health, Standing};
+pub use health::{Dependency, Health, OwnerLacks, Standing};
 pub use layer::{RecordLayer, Recorded, Recording, RecordingFuture};
 pub use line::{plain, to_json};
 pub use log::{LogError, Telemetry};

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::demo::content_server::Reply;
 
-use world::{Setup, VACATION, World, content, dateless_front, tls_front};
+use world::{STORE, Setup, VACATION, World, content, dateless_front, tls_front};
 
 #[tokio::test]
 async fn where_everything_fits_every_line_is_ok_and_nothing_is_changed() {
@@ -105,7 +105,7 @@ async fn clock_off_where_no_answer_carries_a_date() {
 async fn name_misspelt() {
     for mut world in [World::new().await, World::keycloak().await] {
         world.setup.routes = VACATION.replace("Alice vacation", "Alice vacaton");
-        world.check().await.only("FAIL keycloak: it has no resource \"Alice vacaton\" of alice → did you mean \"Alice vacation\"? correct line 13");
+        world.check().await.only("FAIL keycloak: it has no resource \"Alice vacaton\" of alice → did you mean \"Alice vacation\"? correct line 15");
     }
 }
 
@@ -123,7 +123,7 @@ async fn a_pattern_that_the_server_does_not_find() {
     let mut world = World::new().await;
     world.setup.routes = by_path;
     world.check().await.only(
-        "FAIL keycloak: it finds no resource by its `uris`, as line 13 wants it to: only Keycloak does → name the resource by `name` and `owner`, or by `id`",
+        "FAIL keycloak: it finds no resource by its `uris`, as line 15 wants it to: only Keycloak does → name the resource by `name` and `owner`, or by `id`",
     );
 }
 
@@ -132,7 +132,7 @@ async fn scope_missing() {
     let mut world = World::new().await;
     world.setup.routes = VACATION.replace("[edit]", "[edit, delete]");
     world.check().await.only(
-        "FAIL keycloak: resource \"Alice vacation\" of alice lacks the scope delete (it has: view, edit) → add it to the resource at the server, or correct `scopes` of line 13",
+        "FAIL keycloak: resource \"Alice vacation\" of alice lacks the scope delete (it has: view, edit) → add it to the resource at the server, or correct `scopes` of line 16",
     );
 }
 
@@ -140,9 +140,9 @@ async fn scope_missing() {
 async fn wrong_owner() {
     let mut world = World::keycloak().await;
     world.setup.routes = VACATION.replace("owner: alice", "owner: bob");
-    world.check().await.only("FAIL keycloak: resource \"Alice vacation\" belongs to alice, not to bob → write `owner: alice` in line 13");
+    world.check().await.only("FAIL keycloak: resource \"Alice vacation\" belongs to alice, not to bob → write `owner: alice` in line 15");
     world.setup.routes = VACATION.replace(", owner: alice", "");
-    world.check().await.only("FAIL keycloak: resource \"Alice vacation\" belongs to alice, not to content-gateway → write `owner: alice` in line 13");
+    world.check().await.only("FAIL keycloak: resource \"Alice vacation\" belongs to alice, not to content-gateway → write `owner: alice` in line 15");
 }
 
 #[tokio::test]
@@ -163,6 +163,47 @@ async fn every_owners_pat_is_looked_at_and_a_wrong_password_is_told() {
     let checked = world.check().await;
     assert!(checked.text.contains("it refuses the password of the owner \"alice\"") && checked.text.contains("pat.owners.alice.password"), "{}", checked.text);
     assert_eq!(checked.code, Some(1));
+}
+
+const BACK: &str = "warn keycloak: owners come back to https://gateway-admin.example.org/gw/owners/keycloak/callback, and whether the server lets them is not checked \
+                    → register exactly this address as a redirect address of client \"content-gateway\" there";
+const NOT_CHECKED: &str = "warn keycloak: what belongs to \"alice\" is not checked: the token is with the gateway that runs, if the owner has linked it \
+                           → look at /readyz?verbose there; the owner links it at https://gateway-admin.example.org/gw/owners/keycloak/link";
+
+#[tokio::test]
+async fn where_owners_link_the_gateway_the_secret_is_tried_all_the_same() {
+    let mut world = World::linked().await;
+    let checked = world.check().await;
+    assert_eq!((checked.code, checked.lines("warn")), (Some(0), vec![BACK, NOT_CHECKED]), "{}", checked.text);
+    assert!(checked.text.contains("ok   keycloak: client \"content-gateway\" has the right secret and may trade codes"), "{}", checked.text);
+    assert_eq!(world.control().last_request(Endpoint::Token).and_then(|seen| seen.parameter("grant_type")).as_deref(), Some("authorization_code"));
+
+    world.control().fail(Endpoint::Token, Fault::error(StatusCode::BAD_REQUEST, "unauthorized_client"));
+    let checked = world.check().await;
+    assert_eq!(checked.lines("FAIL"), ["FAIL keycloak: client \"content-gateway\" may not use the grant authorization_code → let it, at the server"]);
+    assert_eq!(checked.code, Some(1));
+
+    world.control().heal_all();
+    world.setup.secret = "mistyped-secret".into();
+    let checked = world.check().await;
+    let expected = "FAIL keycloak: the secret of client \"content-gateway\" is wrong → put the one that the server has into the environment variable GATEWAY_CLIENT_SECRET";
+    assert_eq!((checked.code, checked.lines("FAIL")), (Some(1), vec![expected]), "{}", checked.text);
+}
+
+#[tokio::test]
+async fn a_scope_of_owners_that_the_server_does_not_name_is_a_warning() {
+    let mut world = World::new().await;
+    let shares = |scope: &str| format!("{STORE}shares: {{ address: 127.0.0.1:9092, scope: {scope}, public_url: \"https://photos.example.org\" }}\n");
+    world.setup.routes = format!(
+        "{VACATION}\n  - {{ path: \"/users/{{user}}/**\", protect: {{ resource: {{ shared: true, owner: \"{{user}}\" }}, scopes: {{ GET: [view] }} }} }}"
+    );
+    world.setup.top = shares("share");
+    world.check().await.only(
+        "warn keycloak: it does not name the scope share among those that it knows (scopes_supported), and owners share by tokens that have it \
+         → make the scope at the server, or correct `shares.scope`",
+    );
+    world.setup.top = shares("openid");
+    assert_eq!(world.check().await.lines("warn"), [] as [&str; 0]);
 }
 
 #[tokio::test]
@@ -306,7 +347,7 @@ async fn an_id_that_nobody_knows_is_told() {
     world.setup.routes = VACATION.replace("name: Alice vacation, owner: alice", &format!("id: {known}"));
     assert_eq!(world.check().await.code, Some(0));
     world.setup.routes = VACATION.replace("name: Alice vacation, owner: alice", "id: unknown-id");
-    world.check().await.only("FAIL keycloak: it has no resource with the id unknown-id (line 13) → correct the id, or name the resource by `name` and `owner`");
+    world.check().await.only("FAIL keycloak: it has no resource with the id unknown-id (line 15) → correct the id, or name the resource by `name` and `owner`");
 }
 
 #[tokio::test]
@@ -362,7 +403,7 @@ async fn programs_get_the_same_as_json() {
     assert_eq!(
         failed,
         [&json!({
-            "verdict": "fail", "who": "keycloak", "what": "resource \"Alice vacation\" belongs to alice, not to bob", "mend": "write `owner: alice` in line 13"
+            "verdict": "fail", "who": "keycloak", "what": "resource \"Alice vacation\" belongs to alice, not to bob", "mend": "write `owner: alice` in line 15"
         })]
     );
     assert_eq!(checked.code, Some(1));
@@ -455,14 +496,14 @@ async fn keycloak_knows_the_resource_by_another_name_owner_or_scope() {
             VACATION.replace("Alice vacation", "alice vacaton"),
             "it has no resource \"alice vacaton\" of alice → did you mean \"Alice vacation\"? correct line 13",
         ),
-        (VACATION.replace("owner: alice", "owner: bob"), "resource \"Alice vacation\" belongs to alice, not to bob → write `owner: alice` in line 13"),
+        (VACATION.replace("owner: alice", "owner: bob"), "resource \"Alice vacation\" belongs to alice, not to bob → write `owner: alice` in line 15"),
         (
             VACATION.replace("Alice vacation", "handbook"),
             "resource \"handbook\" belongs to content-gateway, not to alice → leave out `owner` in line 13: the owner is the gateway's own client",
         ),
         (
             VACATION.replace("[edit]", "[delete]"),
-            "resource \"Alice vacation\" of alice lacks the scope delete (it has: view, edit) → add it to the resource at the server, or correct `scopes` of line 13",
+            "resource \"Alice vacation\" of alice lacks the scope delete (it has: view, edit) → add it to the resource at the server, or correct `scopes` of line 16",
         ),
     ] {
         setup.routes = route;

@@ -50,6 +50,29 @@ fn the_hint_of_explain_names_the_configuration_that_was_used() {
     assert!(said(&output).contains("uma-gateway check --online --config 'other name.yaml'"), "{output:?}");
 }
 
+#[cfg(feature = "store")]
+#[test]
+fn what_hangs_on_records_that_are_not_read_is_not_said_to_be_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "version: 1\nlisteners: [ { address: 127.0.0.1:8080 } ]\nauthorization_servers: { id: { issuer: http://127.0.0.1:1, client: { id: gw, secret: { env: GW } } } }\n\
+                upstreams: { content: { servers: [ http://127.0.0.1:1 ] } }\nstore: { file: records.db, key: { env: KEY } }\n\
+                shares: { address: 127.0.0.1:9092, scope: share, public_url: \"https://photos.example.org\" }\n\
+                routes: [ { path: \"/users/{user}/**\", protect: { resource: { shared: true, owner: \"{user}\" }, scopes: { GET: [view] } } } ]\n";
+    std::fs::write(folder.path().join("gateway.yaml"), text).unwrap();
+    for (url, next) in [
+        ("http://photos.example.org/users/alice/x", "404 (D10) if nobody has shared this path; else who may is asked as for any resource"),
+        ("http://photos.example.org/s/AAAAAAAAAAAAAAAAAAAAAA", "404 (D10) if no share has this link; else it stands for the path of the share"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
+        command.args(["explain", "GET", url]).current_dir(folder.path()).env("GW", "x").env("KEY", "0123456789abcdef".repeat(4));
+        let output = command.output().expect("it runs");
+        let text = said(&output);
+        assert!(text.starts_with("depends    on the records"), "{output:?}");
+        assert!(text.contains(next) && !text.contains("→ 404"), "{output:?}");
+    }
+    assert!(!folder.path().join("records.db").exists(), "nothing is opened for it");
+}
+
 #[test]
 fn a_health_check_says_why_it_is_not_ready() {
     use std::io::{Read as _, Write as _};

@@ -1,7 +1,7 @@
 //! `/owners/{authorization server}/link`: an owner's browser is sent to the authorization server and comes back, and the gateway is linked.
 //!
 //! Whoever reaches the door may begin; who has signed in, the server says. Addresses come from the configuration, never from `Host`. The pages hold no script
-//! and no address, and say nothing that was brought along but an error code.
+//! and no address but the one to begin again at, and say nothing that was brought along but an error code.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use http::header::{CONTENT_SECURITY_POLICY, COOKIE, LOCATION, REFERRER_POLICY, S
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 
 use super::serve::{Answer, only, text};
-use crate::authorization_server::{AskError, LINK_LIFE, LinkError, Server};
+use crate::authorization_server::{AskError, LINK_LIFE, LinkError, Linked, Server};
 use crate::response::escape_html;
 
 /// An authorization server whose owners link the gateway.
@@ -30,7 +30,7 @@ const NAME: &str = "uma-gateway-link";
 
 /// Answers what is asked below `/owners/`.
 pub(super) async fn answer<B>(links: &Links, path: &str, request: &Request<B>) -> Answer {
-    let missing = || page(StatusCode::NOT_FOUND, "Nothing is here", "No owner links the gateway at this address.");
+    let missing = || page(StatusCode::NOT_FOUND, "Nothing is here", "No owner links the gateway at this address.", false);
     let Some((name, step)) = path.split_once('/').filter(|(_, step)| matches!(*step, "link" | "callback")) else { return missing() };
     if request.method() != Method::GET {
         return only("GET");
@@ -46,18 +46,24 @@ pub(super) async fn answer<B>(links: &Links, path: &str, request: &Request<B>) -
     }
     let held: Vec<&str> = cookies(request.headers(), safe).collect();
     match server.end_link(request.uri().query().unwrap_or_default(), &held).await {
-        Ok(owner) => {
+        // The browser keeps its cookie while the way is remembered: whoever loads the page anew is told the same.
+        Ok(Linked { owner, may_protect: true }) => {
             let told = format!("The gateway may now protect what belongs to {owner} at {name}. This page can be closed.");
-            let mut answer = page(StatusCode::OK, "The gateway is linked", &told);
-            put(answer.headers_mut(), SET_COOKIE, &cookie(safe, "", 0));
-            answer
+            page(StatusCode::OK, "The gateway is linked", &told, false)
+        }
+        Ok(Linked { owner, may_protect: false }) => {
+            let told = format!(
+                "At {name}: the authorization server does not let {owner} protect resources, so what belongs to {owner} stays closed. Have it give {owner} the role \
+                 or scope uma_protection (at Keycloak: the client role of the gateway's client), then link the gateway again."
+            );
+            page(StatusCode::FORBIDDEN, "The gateway is linked, and may protect nothing yet", &told, true)
         }
         Err(error) => refused(name, &error),
     }
 }
 
 fn sent(location: &str, cookie: &str) -> Answer {
-    let mut answer = page(StatusCode::SEE_OTHER, "To the authorization server", "The browser is sent on.");
+    let mut answer = page(StatusCode::SEE_OTHER, "To the authorization server", "The browser is sent on.", false);
     put(answer.headers_mut(), LOCATION, location);
     put(answer.headers_mut(), SET_COOKIE, cookie);
     answer
@@ -79,7 +85,7 @@ fn refused(name: &str, error: &LinkError) -> Answer {
         LinkError::Ask(_) => "the authorization server gave no usable answer".to_owned(),
         other => other.to_string(),
     };
-    page(status, "The gateway was not linked", &format!("At {name}: {told}."))
+    page(status, "The gateway was not linked", &format!("At {name}: {told}."), true)
 }
 
 /// `SameSite=Lax`: the way back is a navigation from the authorization server's pages.
@@ -97,11 +103,13 @@ fn cookies(headers: &HeaderMap, safe: bool) -> impl Iterator<Item = &str> {
     })
 }
 
-fn page(status: StatusCode, title: &str, told: &str) -> Answer {
+/// `again`: with a way to begin again. It is beside every address that a page stands at.
+fn page(status: StatusCode, title: &str, told: &str, again: bool) -> Answer {
     let told = escape_html(told);
+    let again = if again { "\n<p><a href=\"link\">Begin again</a></p>" } else { "" };
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title></head>\n\
-         <body><h1>{title}</h1>\n<p>{told}</p></body>\n</html>\n"
+         <body><h1>{title}</h1>\n<p>{told}</p>{again}</body>\n</html>\n"
     );
     let mut answer = text(status, "text/html; charset=utf-8", html);
     let headers = answer.headers_mut();

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,23 +45,23 @@ pub trait Door {
 pub trait Accept {
     /// One end of a connection.
     type Stream: AsyncRead + AsyncWrite + Unpin + 'static;
-    /// The next connection.
-    async fn next(&self) -> io::Result<Self::Stream>;
+    /// The next connection, and the address of its other end where it has one.
+    async fn next(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
 }
 
 impl Accept for TcpListener {
     type Stream = tokio::net::TcpStream;
 
-    async fn next(&self) -> io::Result<Self::Stream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn next(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
+        self.accept().await.map(|(stream, address)| (stream, Some(address)))
     }
 }
 
 impl Accept for UnixListener {
     type Stream = tokio::net::UnixStream;
 
-    async fn next(&self) -> io::Result<Self::Stream> {
-        self.accept().await.map(|(stream, _)| stream)
+    async fn next(&self) -> io::Result<(Self::Stream, Option<SocketAddr>)> {
+        self.accept().await.map(|(stream, _)| (stream, None))
     }
 }
 
@@ -72,12 +73,12 @@ pub async fn serve(listener: impl Accept, door: Rc<impl Door + 'static>, deadlin
         // The semaphore is never closed; were it, no limit would be held, so nothing is served.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { std::future::pending().await };
         match listener.next().await {
-            Ok(stream) => {
+            Ok((stream, other)) => {
                 failing = false;
                 let door = Rc::clone(&door);
                 tokio::task::spawn_local(async move {
                     // Whether the other end went away or was too slow: nothing is left to be told.
-                    let _ = tokio::time::timeout(deadline, connection(stream, door)).await;
+                    let _ = tokio::time::timeout(deadline, connection(stream, other, door)).await;
                     drop(permit);
                 });
             }
@@ -91,9 +92,16 @@ pub async fn serve(listener: impl Accept, door: Rc<impl Door + 'static>, deadlin
     }
 }
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, door: Rc<impl Door + 'static>) -> Result<(), hyper::Error> {
-    let service = service_fn(move |request| {
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    other: Option<SocketAddr>,
+    door: Rc<impl Door + 'static>,
+) -> Result<(), hyper::Error> {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let door = Rc::clone(&door);
+        if let Some(other) = other {
+            request.extensions_mut().insert(other);
+        }
         async move { Ok::<_, Infallible>(door.answer(request).await) }
     });
     http1::Builder::new()

@@ -140,8 +140,8 @@ impl Status {
             let reason = dependency.reason().map_or_else(String::new, |reason| format!(" ({reason})"));
             let _ = writeln!(text, "[{mark}] {} {}: {standing}{reason}", dependency.kind(), dependency.name());
         }
-        for (server, owner) in self.health.without_consent() {
-            let _ = writeln!(text, "[!] owner {owner} at {server}: has to consent");
+        for (server, owner, lacks) in self.health.without_consent() {
+            let _ = writeln!(text, "[!] owner {owner} at {server}: {}", lacks.words());
         }
         text.push_str(if self.is_ready() { "ready\n" } else { "not ready\n" });
         text

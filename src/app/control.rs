@@ -129,7 +129,7 @@ async fn run(parts: Parts, serving: Serving, records: &Records, pats: PatStore, 
     let mut checks = Checks::default();
     checks.set(&fleet, current.load().upstreams.iter());
     note_credentials(&metrics, None, &current.load(), &config);
-    let beside = Beside { links: doors::links(Rc::clone(&desk), Arc::clone(&in_force)), shares: SharesApi::new(records, &desk, &current, follows, &metrics) };
+    let beside = Beside { links: doors::links(Rc::clone(&desk), Arc::clone(&in_force)), shares: SharesApi::new(records, &desk, &current, follows, &telemetry) };
     let mut doors = Doors::new(addresses, Arc::clone(&status), telemetry, explainer, reloads.clone(), beside);
     doors.carry_out(bound, &config);
     spawn_local(Rc::clone(&desk).answer(questions));

@@ -122,7 +122,9 @@ pub async fn probe(config: &config::Gateway) -> Vec<Probe> {
                 Ok(http) => {
                     let targets = resources::targets(config, server.identity);
                     let server = Server::new(Arc::clone(server), http.clone(), health, Arc::clone(metrics), PatStore::default());
-                    server::survey(&server, &http, &targets, &mut report).await;
+                    let scope = config.shares.as_ref().filter(|shares| shares.server.identity == server.config().identity).map(|shares| &shares.scope);
+                    let wants = server::Wants { targets: &targets, scope, public_url: config.public_url.as_deref() };
+                    server::survey(&server, &http, &wants, &mut report).await;
                 }
                 Err(error) => report.fail(error.to_string(), format!("correct `authorization_servers.{}.tls`", server.name)),
             }

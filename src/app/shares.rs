@@ -18,7 +18,7 @@ mod built {
     use crate::app::keeping::Task;
     use crate::enforcement::{Desk, Follows};
     use crate::shares::{Following, Registrar, SharesDoor, Where, serve_shares};
-    use crate::telemetry::Metrics;
+    use crate::telemetry::Telemetry;
 
     /// Binds the door, if there is one.
     pub fn open(config: &config::Gateway) -> Result<Option<OpenShares>, StartError> {
@@ -29,6 +29,7 @@ mod built {
     pub struct SharesApi {
         registrar: Option<Rc<Registrar>>,
         current: Current,
+        telemetry: Telemetry,
         door: Option<(Where, Rc<SharesDoor>, Task)>,
         following: Option<Rc<Following>>,
         _tasks: Vec<Task>,
@@ -36,12 +37,14 @@ mod built {
 
     impl SharesApi {
         /// With the records that were opened at the start. What an earlier process left half done is finished, whether or not shares are served.
-        pub fn new(records: &Records, desk: &Rc<Desk>, current: &Current, follows: Follows, metrics: &Arc<Metrics>) -> Self {
+        pub fn new(records: &Records, desk: &Rc<Desk>, current: &Current, follows: Follows, telemetry: &Telemetry) -> Self {
+            let metrics = telemetry.metrics();
             let registrar = records.store().map(|store| Registrar::new(store.clone(), Rc::clone(desk)));
             let following = registrar.as_ref().map(|registrar| Following::new(Rc::clone(registrar), Arc::clone(current), Arc::clone(metrics)));
             let finishing = registrar.as_ref().map(|registrar| Task::start(Rc::clone(registrar).finish()));
             let follow = following.as_ref().map(|following| Task::start(Rc::clone(following).run(follows)));
-            Self { registrar, current: Arc::clone(current), door: None, following, _tasks: finishing.into_iter().chain(follow).collect() }
+            let telemetry = telemetry.clone();
+            Self { registrar, current: Arc::clone(current), telemetry, door: None, following, _tasks: finishing.into_iter().chain(follow).collect() }
         }
 
         /// Binds the door where the configuration has it elsewhere; `None`: it stays as it is.
@@ -68,7 +71,7 @@ mod built {
             self.door = None;
             if let (Some(shares), Some(open), Some(registrar)) = (shares, open, &self.registrar) {
                 let at = shares.at.clone();
-                let door = SharesDoor::new(shares, Rc::clone(registrar), Arc::clone(&self.current));
+                let door = SharesDoor::new(shares, Rc::clone(registrar), Arc::clone(&self.current), self.telemetry.clone());
                 let served = Rc::clone(&door);
                 let task = Task::start(async move { failed("shares", serve_shares(open, served).await) });
                 self.door = Some((at, door, task));
@@ -81,11 +84,10 @@ mod built {
 #[cfg(not(feature = "store"))]
 mod built {
     use std::rc::Rc;
-    use std::sync::Arc;
 
     use super::{Current, OpenShares, Records, StartError, config};
     use crate::enforcement::{Desk, Follows};
-    use crate::telemetry::Metrics;
+    use crate::telemetry::Telemetry;
 
     pub const fn open(_: &config::Gateway) -> Result<Option<OpenShares>, StartError> {
         Ok(None)
@@ -94,7 +96,7 @@ mod built {
     pub struct SharesApi;
 
     impl SharesApi {
-        pub fn new(_: &Records, _: &Rc<Desk>, _: &Current, _: Follows, _: &Arc<Metrics>) -> Self {
+        pub fn new(_: &Records, _: &Rc<Desk>, _: &Current, _: Follows, _: &Telemetry) -> Self {
             Self
         }
 

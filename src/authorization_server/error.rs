@@ -69,6 +69,16 @@ fn said(error: &Option<Arc<str>>) -> String {
 }
 
 impl AskError {
+    /// Whether all that is missing is the owner: to link the gateway, or with another password.
+    #[must_use]
+    pub fn needs_consent(&self) -> bool {
+        match self {
+            Self::NeedsConsent => true,
+            Self::NoPat(cause) => cause.needs_consent(),
+            _ => false,
+        }
+    }
+
     pub(super) fn unusable(endpoint: &'static str, why: impl Into<Arc<str>>) -> Self {
         Self::Unusable { endpoint, why: why.into() }
     }

@@ -81,7 +81,16 @@ pub struct Away {
     pub cookie: Secret,
 }
 
-/// Owners who are on their way.
+/// An owner who has linked the gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Linked {
+    /// The name that the configuration has for the owner.
+    pub owner: Arc<str>,
+    /// Whether the server lets the owner protect resources.
+    pub may_protect: bool,
+}
+
+/// Owners who are on their way, and those who have just come to its end: a page that is loaded anew says what it said.
 #[derive(Default)]
 pub(super) struct Links(RefCell<VecDeque<Begun>>);
 
@@ -91,6 +100,33 @@ struct Begun {
     verifier: Secret,
     redirect: Arc<str>,
     until: Instant,
+    progress: Progress,
+}
+
+enum Progress {
+    /// Nobody is back yet.
+    Open,
+    /// Somebody is; nobody comes this way again.
+    Taken,
+    /// It led to the end.
+    Ended(Linked),
+}
+
+/// What is there for a browser that comes back.
+#[derive(Debug)]
+enum Back {
+    /// Its way.
+    Way(Way),
+    /// It was back already.
+    Ended(Linked),
+}
+
+/// What the code is exchanged with.
+#[derive(Debug)]
+struct Way {
+    state: Secret,
+    verifier: Secret,
+    redirect: Arc<str>,
 }
 
 impl Links {
@@ -105,11 +141,26 @@ impl Links {
     }
 
     /// Takes the way with this `state`, if it is this browser's.
-    fn take(&self, state: &str, cookies: &[&str]) -> Option<Begun> {
+    fn take(&self, state: &str, cookies: &[&str]) -> Option<Back> {
         let mut all = self.0.borrow_mut();
         let now = Instant::now();
-        let at = all.iter().position(|one| one.state.matches(state) && now < one.until && cookies.iter().any(|cookie| one.cookie.matches(cookie)))?;
-        all.remove(at)
+        let is_theirs = |one: &&mut Begun| one.state.matches(state) && now < one.until && cookies.iter().any(|cookie| one.cookie.matches(cookie));
+        let one = all.iter_mut().find(is_theirs)?;
+        match &one.progress {
+            Progress::Taken => None,
+            Progress::Ended(linked) => Some(Back::Ended(linked.clone())),
+            Progress::Open => {
+                one.progress = Progress::Taken;
+                Some(Back::Way(Way { state: one.state.clone(), verifier: one.verifier.clone(), redirect: Arc::clone(&one.redirect) }))
+            }
+        }
+    }
+
+    /// The way with this `state` led to the end.
+    fn ended(&self, state: &Secret, linked: &Linked) {
+        if let Some(one) = self.0.borrow_mut().iter_mut().find(|one| one.state.matches(state.expose())) {
+            one.progress = Progress::Ended(linked.clone());
+        }
     }
 }
 
@@ -168,18 +219,23 @@ impl Server {
         if let Some(scope) = scope(&metadata) {
             location.query_pairs_mut().append_pair("scope", &scope);
         }
-        self.links.begin(Begun { state, cookie: cookie.clone(), verifier, redirect, until: Instant::now() + LINK_LIFE });
+        let until = Instant::now() + LINK_LIFE;
+        self.links.begin(Begun { state, cookie: cookie.clone(), verifier, redirect, until, progress: Progress::Open });
         Ok(Away { location: location.into(), cookie })
     }
 
-    /// The end of an owner's way: exchanges the code, asks the server whose token it is, and keeps it. Gives the name that the configuration has for the owner.
+    /// The end of an owner's way: exchanges the code, asks the server whose token it is, keeps it, and tries it once. Who has come to the end before, in the
+    /// same browser, is told the same again.
     ///
     /// # Errors
     /// See [`LinkError`]; nothing has changed then.
-    pub async fn end_link(&self, query: &str, cookies: &[&str]) -> Result<Arc<str>, LinkError> {
+    pub async fn end_link(&self, query: &str, cookies: &[&str]) -> Result<Linked, LinkError> {
         let returned = Returned::read(query).ok_or(LinkError::Malformed)?;
         let state = returned.state.as_ref().ok_or(LinkError::Malformed)?;
-        let begun = self.links.take(state.expose(), cookies).ok_or(LinkError::NotBegun)?;
+        let way = match self.links.take(state.expose(), cookies).ok_or(LinkError::NotBegun)? {
+            Back::Way(way) => way,
+            Back::Ended(linked) => return Ok(linked),
+        };
         let deadline = Instant::now() + PATIENCE;
         let metadata = self.metadata(deadline).await?;
         match &returned.iss {
@@ -193,13 +249,13 @@ impl Server {
         let code = returned.code.ok_or(LinkError::Malformed)?;
         let server = self.me.upgrade().ok_or(AskError::ShuttingDown)?;
         // The code is good once: whoever has come so far is led to the end, though the browser goes away.
-        let ended = tokio::task::spawn_local(async move { server.exchange(&metadata, &begun, &code, deadline).await });
+        let ended = tokio::task::spawn_local(async move { server.exchange(&metadata, &way, &code, deadline).await });
         ended.await.unwrap_or(Err(LinkError::Ask(AskError::ShuttingDown)))
     }
 
-    async fn exchange(&self, metadata: &Metadata, begun: &Begun, code: &Secret, deadline: Instant) -> Result<Arc<str>, LinkError> {
+    async fn exchange(&self, metadata: &Metadata, way: &Way, code: &Secret, deadline: Instant) -> Result<Linked, LinkError> {
         let fields =
-            [("grant_type", "authorization_code"), ("code", code.expose()), ("redirect_uri", &*begun.redirect), ("code_verifier", begun.verifier.expose())];
+            [("grant_type", "authorization_code"), ("code", code.expose()), ("redirect_uri", &*way.redirect), ("code_verifier", way.verifier.expose())];
         let response = self.as_client(AsEndpoint::Token, &metadata.token, form(&fields), deadline).await?;
         if refuses_grant(&response) {
             return Err(LinkError::Refused(Some("invalid_grant".into())));
@@ -213,10 +269,20 @@ impl Server {
             Ok(owner) => self.link(&owner, fresh).await.map(|_| owner).map_err(LinkError::Ask),
             Err(error) => Err(error),
         };
-        if linked.is_err() {
-            self.give_back(metadata, &spare, deadline).await;
+        let owner = match linked {
+            Ok(owner) => owner,
+            Err(error) => {
+                self.give_back(metadata, &spare, deadline).await;
+                return Err(error);
+            }
+        };
+        if let Ok(endpoint) = metadata.registration() {
+            // What is listed does not matter, nor what else may go wrong: requests will tell.
+            let _ = self.list(metadata, endpoint, Some(&owner), deadline).await;
         }
-        linked
+        let linked = Linked { may_protect: self.may_protect(&owner), owner };
+        self.links.ended(&way.state, &linked);
+        Ok(linked)
     }
 
     /// The owner whose token this is, by the server's own word.
@@ -291,7 +357,8 @@ mod tests {
     use super::*;
 
     fn begun(state: &str, cookie: &str) -> Begun {
-        Begun { state: state.into(), cookie: cookie.into(), verifier: "v".into(), redirect: "http://127.0.0.1/".into(), until: Instant::now() + LINK_LIFE }
+        let until = Instant::now() + LINK_LIFE;
+        Begun { state: state.into(), cookie: cookie.into(), verifier: "v".into(), redirect: "http://127.0.0.1/".into(), until, progress: Progress::Open }
     }
 
     #[tokio::test(start_paused = true)]
@@ -299,11 +366,15 @@ mod tests {
         let links = Links::default();
         links.begin(begun("s", "c"));
         assert!(links.take("s", &["another"]).is_none() && links.take("another", &["c"]).is_none() && links.take("s", &[]).is_none());
-        assert!(links.take("s", &["another", "c"]).is_some());
+        assert!(matches!(links.take("s", &["another", "c"]), Some(Back::Way(_))));
         assert!(links.take("s", &["c"]).is_none(), "a second time");
-        links.begin(begun("s", "c"));
+        let linked = Linked { owner: "alice".into(), may_protect: true };
+        links.ended(&"s".into(), &linked);
+        assert!(matches!(links.take("s", &["c"]), Some(Back::Ended(told)) if told == linked), "what it came to");
+        assert!(links.take("s", &["another"]).is_none(), "which nobody else hears");
+        links.begin(begun("t", "c"));
         tokio::time::advance(LINK_LIFE).await;
-        assert!(links.take("s", &["c"]).is_none(), "too late");
+        assert!(links.take("s", &["c"]).is_none() && links.take("t", &["c"]).is_none(), "too late");
     }
 
     #[tokio::test]

@@ -23,7 +23,7 @@ use super::search::Reading;
 use super::server::{Server, error_member, status};
 use crate::http_client::form;
 use crate::secret::Secret;
-use crate::telemetry::AsEndpoint;
+use crate::telemetry::{AUDITED, AsEndpoint, OwnerLacks};
 use crate::uma::Timestamp;
 
 /// A token is renewed when less than this is left of it, or less than a fifth of its life where that is shorter.
@@ -56,6 +56,8 @@ pub(super) struct Slot {
     failed: Cell<Option<Instant>>,
     /// Since when a person is needed.
     pub refused: Cell<Option<Instant>>,
+    /// Where the server said last that the owner may not protect resources.
+    unprotected: Cell<Option<AsEndpoint>>,
     /// What was read with it, where the server cannot search.
     pub reading: tokio::sync::Mutex<Reading>,
 }
@@ -98,8 +100,15 @@ impl Slot {
             recalled: Cell::default(),
             failed: Cell::default(),
             refused: Cell::default(),
+            unprotected: Cell::default(),
             reading: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// What a person has to do, if anything.
+    fn lacks(&self) -> Option<OwnerLacks> {
+        let unprotected = self.unprotected.get().map(|_| OwnerLacks::Protection);
+        self.refused.get().map(|_| OwnerLacks::Consent).or(unprotected)
     }
 
     /// Whether nothing but the owner can help: the gateway has to be linked.
@@ -215,8 +224,35 @@ impl Server {
 
     /// The owners who have to consent, for the metric and for people.
     pub(super) fn count_consents(&self) {
-        let missing = self.pats.of_owners().filter(|(_, slot)| slot.refused.get().is_some()).map(|(name, _)| Arc::clone(name)).collect();
+        let missing = self.pats.of_owners().filter_map(|(name, slot)| Some((Arc::clone(name), slot.lacks()?))).collect();
         self.health.owners_without_consent(&self.config.name, missing);
+    }
+
+    /// Hears from an answer of the protection API whether the server lets an owner protect resources. That it does not is said once, and counted until it does.
+    pub(super) fn hear(&self, endpoint: AsEndpoint, owner: Option<&str>, response: &Response<Bytes>) {
+        let slot = owner.and_then(|owner| self.pats.slot(Some(owner))).filter(|slot| slot.source.borrow().is_some());
+        let (Some(slot), true) = (slot, matches!(endpoint, AsEndpoint::Resource | AsEndpoint::Permission)) else { return };
+        let server = &*self.config.name;
+        if refuses_protection(response) {
+            if slot.unprotected.replace(Some(endpoint)).is_none() {
+                tracing::warn!(
+                    target: AUDITED,
+                    authorization_server = server,
+                    owner,
+                    "the server does not let this owner protect resources: the role or scope uma_protection is missing; what the owner has is closed until then"
+                );
+                self.count_consents();
+            }
+        } else if response.status().is_success() && slot.unprotected.get() == Some(endpoint) {
+            slot.unprotected.set(None);
+            tracing::info!(target: AUDITED, authorization_server = server, owner, "the server lets this owner protect resources");
+            self.count_consents();
+        }
+    }
+
+    /// Whether the server lets an owner protect resources, as far as it has said so.
+    pub(super) fn may_protect(&self, owner: &str) -> bool {
+        self.pats.slot(Some(owner)).is_none_or(|slot| slot.unprotected.get().is_none())
     }
 
     /// Says when the first of the tokens ends; 0 where there is none.
@@ -264,14 +300,22 @@ fn own_form(profile: &Profile) -> Bytes {
     form(&fields)
 }
 
-/// The first token of an owner. A code is none that anybody has: the answer tells only whether the server believes the client.
+/// A code that nobody has: the answer tells only whether the server believes the client.
+pub(super) fn no_code() -> Bytes {
+    form(&[("grant_type", "authorization_code"), ("code", "no-code-of-anybody"), ("redirect_uri", "http://127.0.0.1/")])
+}
+
+/// The first token of an owner, or [`no_code`].
 pub(super) fn source_form(source: &PatSource, profile: &Profile) -> Bytes {
-    let PatSource::Password { username, password } = source else {
-        return form(&[("grant_type", "authorization_code"), ("code", "no-code-of-anybody"), ("redirect_uri", "http://127.0.0.1/")]);
-    };
+    let PatSource::Password { username, password } = source else { return no_code() };
     let mut fields = vec![("grant_type", "password"), ("username", username), ("password", password.expose())];
     fields.extend(profile.pat_scope.map(|scope| ("scope", scope)));
     form(&fields)
+}
+
+/// Whether it is the right to the protection API that is missing (UMA 2.0 Federated Authorization, 1.3; Keycloak says `invalid_scope`).
+fn refuses_protection(response: &Response<Bytes>) -> bool {
+    response.status() == StatusCode::FORBIDDEN && matches!(error_member(response.body()).as_deref(), Some("invalid_scope" | "insufficient_scope"))
 }
 
 /// Whether the refresh token, code, password or consent is refused (RFC 6749, 5.2; the old Keycloak says so with 401).

@@ -326,6 +326,18 @@ impl Server {
         body: &Bytes,
         renewed: &mut bool,
     ) -> Result<Response<Bytes>, AskError> {
+        let response = self.with_pat(call, request, body, renewed).await?;
+        self.hear(call.name, call.owner, &response);
+        Ok(response)
+    }
+
+    async fn with_pat(
+        &self,
+        call: Protected<'_>,
+        request: impl Fn() -> http::request::Builder,
+        body: &Bytes,
+        renewed: &mut bool,
+    ) -> Result<Response<Bytes>, AskError> {
         let Protected { name, metadata, endpoint, owner, deadline } = call;
         let pat = self.pat(owner, deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
         let response = self.call(name, endpoint, request().header(AUTHORIZATION, pat.header()), body.clone(), deadline).await?;

@@ -7,9 +7,11 @@ use tokio::time::Instant;
 
 use super::error::AskError;
 use super::json;
+use super::pat::{no_code, refuses_grant};
 use super::profile::Search;
 use super::resources::{Description, describe};
-use super::server::{Introspected, Server};
+use super::server::{Introspected, Server, status};
+use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt};
 
 /// Resources that are read to find what a misspelt name may mean.
@@ -63,6 +65,16 @@ impl Server {
         let pat = self.pat(owner, deadline).await?.header();
         let token = pat.to_str().ok().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         self.introspect(owner, &Rpt(token.into()), deadline, &mut false).await
+    }
+
+    /// Whether the token endpoint believes our client and trades codes for it, by a code that nobody has.
+    ///
+    /// # Errors
+    /// It does not, or gave no answer before `deadline`.
+    pub async fn trades_codes(&self, deadline: Instant) -> Result<(), AskError> {
+        let metadata = self.metadata(deadline).await?;
+        let response = self.as_client(AsEndpoint::Token, &metadata.token, no_code(), deadline).await?;
+        if refuses_grant(&response) { Ok(()) } else { Err(status(AsEndpoint::Token, &response)) }
     }
 
     /// Whether the token endpoint refuses our client because it has no service account. Keycloak says the same of a wrong secret but for the description.

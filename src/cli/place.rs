@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::config;
+use crate::enforcement::{NOT_LINKED, OWNER_REFUSED};
 use crate::response::Row;
-use crate::routing::Access;
+use crate::routing::{Access, ResourceChoice};
+use crate::store::UNREAD;
 use crate::telemetry;
 
 /// Where routes and their methods stand in the configuration.
@@ -20,6 +22,8 @@ pub struct Places {
 
 struct RoutePlace {
     pattern: String,
+    /// Whether its resources are what owners have shared.
+    shared: bool,
     parameters: Vec<String>,
     line: u32,
     methods: Vec<(String, u32)>,
@@ -31,6 +35,7 @@ impl Places {
         let file = config.file.file_name().map_or_else(|| config.file.display().to_string(), |name| name.to_string_lossy().into_owned());
         let routes = config.routes.iter().map(|route| RoutePlace {
             pattern: route.pattern.text.to_string(),
+            shared: matches!(&route.access, Access::Protect(protect) if matches!(protect.resource, ResourceChoice::Shared { .. })),
             parameters: route.pattern.parameters().map(ToString::to_string).collect(),
             line: route.place.line,
             methods: match &route.access {
@@ -71,13 +76,27 @@ pub fn print(record: &Value, places: &Places) -> String {
     };
     let mut out = String::new();
     let rows = list("uma.rows");
-    verdict(&mut out, record, &rows);
+    let unread = text("uma.reason") == Some(UNREAD);
+    if unread {
+        line(&mut out, "depends", "on the records, which only a gateway that runs reads (`explain` asks it where the file has `admin`)", "");
+    } else {
+        verdict(&mut out, record, &rows);
+    }
     line(&mut out, "path", text("url.path").unwrap_or("(refused before it was read)"), "");
-    if let Some(reason) = text("uma.reason").filter(|_| text("http.route").is_none() || rows.contains(&"D3")) {
+    let place = text("http.route").and_then(|route| places.find(route, record.get("uma.route_line").and_then(Value::as_u64)));
+    let is_told = |reason: &str| {
+        let of_shares = rows.contains(&"D10") && place.is_none_or(|place| place.shared);
+        text("http.route").is_none() || rows.contains(&"D3") || of_shares || matches!(reason, NOT_LINKED | OWNER_REFUSED)
+    };
+    if let Some(reason) = text("uma.reason").filter(|reason| is_told(reason)) {
         line(&mut out, "because", reason, "");
     }
-    let Some(route) = text("http.route") else { return out };
-    let place = places.find(route, record.get("uma.route_line").and_then(Value::as_u64));
+    let Some(route) = text("http.route") else {
+        if unread {
+            line(&mut out, "next", "404 (D10) if no share has this link; else it stands for the path of the share", "");
+        }
+        return out;
+    };
     let at = |line: u32| format!("{}:{line}", places.file);
     let parameters = place.map(|place| parameters(place, text("url.path").unwrap_or_default())).unwrap_or_default();
     line(&mut out, "route", route, &place.map_or_else(String::new, |place| format!("{}   {parameters}", at(place.line))));
@@ -91,25 +110,30 @@ pub fn print(record: &Value, places: &Places) -> String {
         let owner = text("uma.owner").map(|owner| format!("owner {owner}, ")).unwrap_or_default();
         line(&mut out, "needs", &format!("{}  on {}", words(&needs), resource(record)), &format!("{owner}server {server}{}", mapping.unwrap_or_default()));
         token(&mut out, record, &rows);
-        let has = list("uma.granted");
-        if !has.is_empty() || rows.iter().any(|row| matches!(*row, "E8" | "E8a")) {
-            let missing: Vec<&str> = needs.iter().filter(|scope| !has.contains(scope)).copied().collect();
-            line(
-                &mut out,
-                "has",
-                &format!("{} on {}", if has.is_empty() { "nothing".into() } else { words(&has) }, resource(record)),
-                &if missing.is_empty() { String::new() } else { format!("missing: {}", words(&missing)) },
-            );
-        }
+        has(&mut out, record, &rows, &needs);
     }
     let opt_ins = list("uma.opt_ins");
     if !opt_ins.is_empty() {
         let keys = opt_ins.iter().map(|name| format!("{name}: true")).collect::<Vec<_>>().join(", ");
         line(&mut out, "next", &format!("ask for a plain path, or give the route `{keys}` after reading what that risks"), "");
-    } else if let Some(next) = next(record, &rows, places) {
+    } else if unread {
+        line(&mut out, "next", "404 (D10) if nobody has shared this path; else who may is asked as for any resource", "");
+    } else if let Some(next) = next(record, &rows, places, place) {
         line(&mut out, "next", &next, "");
     }
     out
+}
+
+/// What the token has, and what is missing.
+fn has(out: &mut String, record: &Value, rows: &[&str], needs: &[&str]) {
+    let granted = record.get("uma.granted").and_then(Value::as_array);
+    let has: Vec<&str> = granted.map(|list| list.iter().filter_map(Value::as_str).collect()).unwrap_or_default();
+    if has.is_empty() && !rows.iter().any(|row| matches!(*row, "E8" | "E8a")) {
+        return;
+    }
+    let missing: Vec<&str> = needs.iter().filter(|scope| !has.contains(scope)).copied().collect();
+    let shown = format!("{} on {}", if has.is_empty() { "nothing".into() } else { words(&has) }, resource(record));
+    line(out, "has", &shown, &if missing.is_empty() { String::new() } else { format!("missing: {}", words(&missing)) });
 }
 
 fn verdict(out: &mut String, record: &Value, rows: &[&str]) {
@@ -167,7 +191,11 @@ fn token(out: &mut String, record: &Value, rows: &[&str]) {
     line(out, "token", &format!("{state}{user}{client}"), &cache);
 }
 
-fn next(record: &Value, rows: &[&str], places: &Places) -> Option<String> {
+fn next(record: &Value, rows: &[&str], places: &Places, place: Option<&RoutePlace>) -> Option<String> {
+    if record.get("uma.reason").and_then(Value::as_str) == Some(NOT_LINKED) {
+        let server = record.get("uma.authorization_server").and_then(Value::as_str).unwrap_or_default();
+        return Some(format!("the owner opens {{admin.public_url}}/owners/{server}/link, once, and signs in"));
+    }
     // `uma.row` names the reason of a challenge, not the challenge.
     let row = if rows.contains(&"C3") {
         "C3"
@@ -186,6 +214,7 @@ fn next(record: &Value, rows: &[&str], places: &Places) -> Option<String> {
         "D3" => "ask for the plain form of the path; the reason stands in the record (--json)",
         "D7" => "add a route for this path, or ask for another one",
         "D9" => "add the method to the route's `scopes`",
+        "D10" if place.is_some_and(|place| place.shared) => "whoever owns this path shares it, by `POST /shares` or with `admin_key`",
         "D10" => "the authorization server has no resource of this name and owner: check both there",
         "G1" | "G2" | "G3" => "only the gateway in front has what this guard accepts: ask that one, or compare its `credentials` with `accept`",
         "C1" | "I3b" => "this client asks too often; `limits` sets how often it may",

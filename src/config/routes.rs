@@ -21,7 +21,7 @@ use super::values::{duration_or_zero, host, list, only_true, scalar, word};
 use crate::authorization_server;
 use crate::path::OptIns;
 use crate::routing::{
-    Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, PatternProblemKind, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable,
+    Access, Claim, HostPattern, MethodScopes, Pattern, PatternProblem, PatternProblemKind, Place, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable,
     ScopesMatch, Upgrade, unused_parameters,
 };
 
@@ -247,7 +247,7 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
         // Read, so that it counts as known; what stands there has been refused.
         let _ = keys.entry("resource");
         created::misplaced(keys, "here: this authorization server knows no resources", checker);
-        return protect(server, resource, scopes, Created::default());
+        return Protect { place: keys.span.place, ..protect(server, resource, scopes, Created::default()) };
     }
     if !keys.names("resource") {
         let problem = Problem::at(keys.span, "`resource` is missing: `protect` needs it");
@@ -265,12 +265,14 @@ fn protected(keys: &Keys<'_>, route: &Keys<'_>, defaults: &Defaults, path: Optio
     });
     let created = created::created(keys, needed, resource.as_ref(), checker);
     let server = server.unwrap_or_else(|| Arc::new(super::servers::stand_in("")));
-    protect(server, resource.unwrap_or_else(resource::stand_in), scopes, created)
+    let place = keys.key_span("resource").unwrap_or(keys.span).place;
+    Protect { place, ..protect(server, resource.unwrap_or_else(resource::stand_in), scopes, created) }
 }
 
 fn protect(server: Arc<authorization_server::Config>, resource: ResourceChoice, scopes: Option<MethodScopes>, created: Created) -> Protect {
     let Created { on_create, unregister_on_delete } = created;
-    Protect { server, resource, scopes: scopes.unwrap_or_default(), scopes_match: ScopesMatch::default(), on_create, unregister_on_delete }
+    let (place, scopes_match) = (Place::default(), ScopesMatch::default());
+    Protect { server, resource, place, scopes: scopes.unwrap_or_default(), scopes_match, on_create, unregister_on_delete }
 }
 
 fn missing_scopes(span: Span, checker: &mut Checker<'_>) -> Option<MethodScopes> {

@@ -15,11 +15,14 @@ use super::tree::Node;
 use super::values::{Wrong, number, parse_url, parsed, scalar, socket, word};
 use crate::authorization_server;
 use crate::routing::{HostPattern, Pattern, Protect, ResourceChoice, RouteConfig, Segment, ServedHosts};
+use crate::secret::Secret;
 use crate::shares::{Config, OwnerClaim, Where};
 use crate::uma::Scope;
 
 /// Where links are when nothing else is said.
 const PREFIX: &str = "/s";
+/// Octets of a key that nobody guesses.
+const KEY: usize = 32;
 /// How many shares an owner may have when nothing else is said, and at most.
 const PER_OWNER: (u64, u64) = (1000, 1_000_000);
 
@@ -33,7 +36,7 @@ pub(super) fn shares(keys: &Keys<'_>, servers: &Names<Arc<authorization_server::
     let server = server(keys, servers, checker);
     let scope = keys.read("scope", checker, one_scope);
     let owner = keys.read("owner", checker, |node, checker| word(node, checker, &[("sub", OwnerClaim::Subject), ("username", OwnerClaim::Username)]));
-    let admin_key = keys.read("admin_key", checker, secret);
+    let admin_key = keys.read("admin_key", checker, admin_key);
     let public = keys.read("public_url", checker, public_url);
     let prefix = match keys.entry("prefix") {
         Some(entry) => prefix(&entry.value, checker),
@@ -44,6 +47,18 @@ pub(super) fn shares(keys: &Keys<'_>, servers: &Names<Arc<authorization_server::
     let (public_url, host) = public?;
     let (server, scope, per_owner) = (server?, scope?, per_owner.unwrap_or(PER_OWNER.0));
     Some(Config { at: at?, server, scope, owner: owner.unwrap_or_default(), admin_key, public_url, host, prefix: prefix?, per_owner })
+}
+
+/// The operator's key: nothing else stands between a guess and everybody's shares.
+fn admin_key(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
+    let key = secret(node, checker)?;
+    let octets = key.expose().len();
+    // Where secrets are not read it says nothing.
+    if checker.environment.is_some() && octets < KEY {
+        let problem = Problem::at(node.span, format!("the key has {octets} octets: whoever guesses it shares for every owner"));
+        checker.warn(problem.hint("make one   openssl rand -base64 32"));
+    }
+    Some(key)
 }
 
 fn one_scope(node: &Node, checker: &mut Checker<'_>) -> Option<Scope> {
@@ -118,6 +133,10 @@ pub(super) fn together(file: &Keys<'_>, shares: Option<&Config>, routes: &[Route
             checker.error(at(message).hint("use     the same authorization server in `shares` and in the route"));
         }
         one_reading(route, "shared", "a share", checker);
+        if protect.resource.owner().is_none() && shares.is_some_and(|shares| shares.admin_key.is_none()) {
+            let problem = at("nobody could share anything here: the route names no `owner`, and `shares` no `admin_key`".to_owned());
+            checker.warn(problem.hint("add     `owner` to its resource, or `admin_key` to `shares`"));
+        }
     }
     if let Some((route, ..)) = routes.iter().find_map(created::registering).filter(|_| span.is_none() && shared.is_empty()) {
         checker.error(missing(route, "what is created here is registered for its owner"));

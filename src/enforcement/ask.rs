@@ -115,6 +115,13 @@ pub(super) enum Question {
         deadline: Instant,
         reply: oneshot::Sender<Ticketed>,
     },
+    /// Whether there is a token to ask for tickets with.
+    Pat {
+        server: ServerIdentity,
+        owner: Option<Arc<str>>,
+        deadline: Instant,
+        reply: oneshot::Sender<Result<(), AskError>>,
+    },
     RenewIntrospection {
         server: ServerIdentity,
         owner: Option<Arc<str>>,

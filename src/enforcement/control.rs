@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use super::ask::{Control, Failed, Forget, Introspected, NoTicket, Question, Refused, Ticketed, WAITING};
 use super::config::Limits;
 use super::flight::{Flights, Start};
-use super::limits::{Kind, Limiters};
+use super::limits::{Kind, Limiters, bucket};
 use crate::authorization_server::{self, Answer, AskError, Declared, PathResource, ResourceKey, Resources, Server, ServerIdentity, TicketError, UriKey};
 use crate::cache::{Asking, CacheKey, Entry, Introspections, LiveEntry, Lookup};
-use crate::routing::LimitKey;
+use crate::routing::{Client, LimitKey};
 use crate::uma::{ResourceId, Rpt};
 
 /// Calls that one client may have under way at one server: a quarter of all, so that nobody takes the others' place while the server is slow.
@@ -105,6 +105,26 @@ impl Desk {
         self.servers.borrow().get(&identity).cloned()
     }
 
+    /// Asks about a token that somebody shows for themselves. What the cache has of it counts only where it was refused a moment ago; each call to the server is
+    /// one of the client's introspections.
+    ///
+    /// # Errors
+    /// The client's bucket is empty, or the server gave no usable answer within its timeout.
+    pub async fn introspect_bearer(&self, server: &Server, token: &Rpt, client: &Client) -> Result<authorization_server::Introspected, Failed> {
+        let (config, asking) = (server.config(), self.cache.asking());
+        let key = self.cache.key(config.identity, token.0.expose());
+        if matches!(self.cache.look_up(&key, asking.at()), Lookup::Inactive) {
+            return Ok(authorization_server::Introspected::Answer(Answer::Inactive));
+        }
+        let bucket = bucket(&self.limiters.borrow().0, client);
+        self.limit(Kind::Introspections, bucket.as_ref()).map_err(Failed::Limited)?;
+        let told = server.introspect_bearer(token, asking.at() + config.timeout).await.map_err(Failed::Server)?;
+        if matches!(told, authorization_server::Introspected::Answer(Answer::Inactive)) && self.cache.is_current(asking) {
+            self.cache.keep_inactive(key, asking.at() + config.negative_max_age);
+        }
+        Ok(told)
+    }
+
     fn limit(&self, kind: Kind, bucket: Option<&crate::routing::LimitKey>) -> Result<(), Duration> {
         self.limiters.borrow().1.take(kind, bucket)
     }
@@ -153,8 +173,16 @@ impl Desk {
                 }
             }
             Question::Path { key, bucket, reply } => self.take_path(key, bucket, reply),
+            Question::Pat { server, owner, deadline, reply } => drop(spawn_local(async move {
+                let _ = reply.send(self.pat(server, owner.as_deref(), deadline).await);
+            })),
             question @ Question::Ticket { .. } => self.take_ticket(question),
         }
+    }
+
+    async fn pat(&self, server: ServerIdentity, owner: Option<&str>, deadline: Instant) -> Result<(), AskError> {
+        let server = self.server(server).ok_or(AskError::ShuttingDown)?;
+        server.pat(owner, deadline).await.map(drop)
     }
 
     fn take_live(self: Rc<Self>, question: Question) {

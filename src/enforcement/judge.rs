@@ -21,17 +21,22 @@ use super::guesses::Guesses;
 use super::limits::bucket;
 use super::permit::Permit;
 use super::token::present;
-use crate::authorization_server::{Config, Declared, PathResource, ResourceKey, Resources, Seen, UriKey};
+use crate::authorization_server::{AskError, Config, Declared, PatSource, PathResource, ResourceKey, Resources, Seen, UriKey};
 use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup, Memo};
 use crate::path::{CanonicalPath, spelling};
 use crate::response::{Rejection, Row, UnreachableStatus};
 use crate::routing::{Client, LimitKey, Link, Protect, ResourceChoice, Route, ScopesMatch, Template};
-use crate::store::{Lookup as Records, Registered};
+use crate::store::{Lookup as Records, Registered, UNREAD};
 use crate::telemetry::{CacheState, Recorder};
 use crate::uma::{ResourceId, Rpt, Scope, Timestamp, TokenError};
 
 /// An insufficient answer younger than this is not asked again: an upgraded token keeps its string, but not every refusal is news.
 const MIN_REFRESH: Duration = Duration::from_secs(1);
+
+/// Why nothing can be asked for an owner who links the gateway.
+pub const NOT_LINKED: &str = "the owner has to link the gateway";
+/// The same for an owner whose password the configuration has.
+pub const OWNER_REFUSED: &str = "the authorization server refuses the owner's password or consent";
 
 /// What a worker decides with. Cheap to clone.
 #[derive(Clone)]
@@ -313,7 +318,7 @@ impl Judge {
             Rejection::NoResource
         };
         if !self.records.is_open() {
-            return Err(closed("what owners have shared is known to a gateway that runs"));
+            return Err(closed(UNREAD));
         }
         let share = self.records.at(&asked.protect.server.issuer, asked.path).ok_or_else(|| closed("nobody has shared this path"))?;
         if owner.is_some_and(|owner| *(asked.fill)(owner) != *share.owner) || *share.upstream != *asked.route.config().upstream_name {
@@ -426,6 +431,19 @@ impl On<'_> {
 }
 
 impl Case {
+    /// Where the token of the resource's owner comes from, where it has one.
+    fn source(&self) -> Option<&PatSource> {
+        self.server.owners.get(self.resource.owner()?).map(|owner| &owner.source)
+    }
+
+    /// Writes down why nobody could be asked, where it is for a person to mend.
+    fn note_owner(&self, error: &AskError) {
+        if error.needs_consent() {
+            let links = matches!(self.source(), Some(PatSource::Code { .. }));
+            self.recorder.with(|record| record.reason = Some(if links { NOT_LINKED } else { OWNER_REFUSED }));
+        }
+    }
+
     fn on(&self) -> On<'_> {
         let Self { server, route, scopes, scopes_match, token, recorder, .. } = self;
         On { server, route, scopes, scopes_match: *scopes_match, has_token: token.is_some(), recorder }

@@ -133,8 +133,8 @@ fn route(number: usize, line: &str) -> Option<RouteConfig> {
         None => None,
     };
     let scopes = MethodScopes { methods: vec![(Method::GET, [Scope("view".into())].into(), Place::default())], as_scope: false };
-    let protect =
-        Protect { server: Arc::new(testing::config()), resource, scopes, scopes_match: ScopesMatch::All, on_create: None, unregister_on_delete: false };
+    let (server, place) = (Arc::new(testing::config()), Place::default());
+    let protect = Protect { server, resource, place, scopes, scopes_match: ScopesMatch::All, on_create: None, unregister_on_delete: false };
     Some(RouteConfig {
         place: Place { line: u32::try_from(number).unwrap_or(u32::MAX).saturating_add(1), column: 1 },
         host: if host == "-" { HostPattern::Any } else { HostPattern::parse(host).ok()? },

@@ -18,7 +18,7 @@ thread_local! {
 }
 
 /// A new id.
-pub(super) fn next() -> RequestId {
+pub fn next() -> RequestId {
     let count = COUNTER.get();
     COUNTER.set(count.wrapping_add(1));
     let mut bits = KEY.with(|key| key.hash_one(count));

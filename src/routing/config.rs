@@ -121,6 +121,8 @@ pub struct Protect {
     pub server: Arc<authorization_server::Config>,
     /// The resource.
     pub resource: ResourceChoice,
+    /// Where `resource` stands in the file.
+    pub place: Place,
     /// Scopes for each method.
     pub scopes: MethodScopes,
     /// Whether all of them are needed or one suffices.

@@ -5,8 +5,7 @@
 use std::sync::Arc;
 
 use crate::path::{CanonicalPath, OptIns};
-use crate::response::Rejection;
-use crate::store::{Lookup, Registered};
+use crate::store::{Lookup, Registered, UNREAD};
 
 /// Where links begin, and the records that they name.
 #[derive(Clone, Debug)]
@@ -31,8 +30,8 @@ impl Links {
         Self { prefix, records }
     }
 
-    /// The record that a path names as a link, and the record's own path. `None`: the path is no link.
-    pub(super) fn follow(&self, path: &CanonicalPath) -> Option<Result<(CanonicalPath, Arc<Registered>), Rejection>> {
+    /// The record that a path names as a link, and the record's own path, or why it leads nowhere. `None`: the path is no link.
+    pub(super) fn follow(&self, path: &CanonicalPath) -> Option<Result<(CanonicalPath, Arc<Registered>), &'static str>> {
         let behind = path.as_str().strip_prefix(&*self.prefix)?;
         if !behind.is_empty() && !behind.starts_with('/') {
             return None;
@@ -40,7 +39,7 @@ impl Links {
         let id = behind.trim_matches('/');
         let record = self.records.by_link(id).filter(|_| !id.is_empty());
         let leads = record.and_then(|record| Some((own_path(&record)?, record)));
-        Some(leads.ok_or(Rejection::NoResource))
+        Some(leads.ok_or(if self.records.is_open() { "no share has this link" } else { UNREAD }))
     }
 }
 

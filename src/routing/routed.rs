@@ -95,7 +95,11 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     });
     let (path, link) = match snapshot.links().and_then(|links| links.follow(&path)) {
         None => (path, None),
-        Some(leads) => leads.map(|(own, record)| (own, Some(Box::new(Link { record, asked: path }))))?,
+        Some(Ok((own, record))) => (own, Some(Box::new(Link { record, asked: path }))),
+        Some(Err(nowhere)) => {
+            recorder.with(|record| record.reason = Some(nowhere));
+            return Err(Rejection::NoResource);
+        }
     };
     let table = snapshot.routes();
     let unsafe_path = |problem: PathProblem| Rejection::UnsafePath(problem.reason());

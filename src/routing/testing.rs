@@ -37,6 +37,7 @@ pub fn protected(line: u32, host: &str, path: &str) -> RouteConfig {
     let protect = Protect {
         server: Arc::new(testing::config()),
         resource: ResourceChoice::Id { id: "r1".into(), owner: None },
+        place,
         scopes: MethodScopes { methods, as_scope: false },
         scopes_match: ScopesMatch::All,
         on_create: None,

@@ -1,5 +1,7 @@
 //! What the API answers: shares as JSON, and everything else as a problem (RFC 9457). No answer holds a token.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
@@ -93,6 +95,13 @@ pub fn insufficient(scope: &Scope) -> Answer {
 pub fn unreachable() -> Answer {
     let mut answer = problem(StatusCode::SERVICE_UNAVAILABLE, "the authorization server cannot be asked now");
     answer.headers_mut().insert(RETRY_AFTER, LATER);
+    answer
+}
+
+/// 429: more tokens that have to be asked about than one address may show.
+pub fn limited(after: Duration) -> Answer {
+    let mut answer = problem(StatusCode::TOO_MANY_REQUESTS, "too many tokens have been asked about for this address: ask again later");
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1)));
     answer
 }
 

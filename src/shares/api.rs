@@ -9,23 +9,25 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answers::{created, not_found, share, troubled, withdrawn};
+use super::body::{Kind, Members, all, body, shown};
 use super::caller::{Caller, caller};
 use super::config::Config;
 use super::place::{NoPlace, Place, place, scopes_of, usual_scopes};
 use super::registrar::{Registrar, Trouble};
-use crate::admin::serve::{Answer, found, only, problem, read, text};
-use crate::routing::Route;
+use crate::admin::serve::{Answer, found, only, problem, text};
+use crate::routing::{Client, ResourceChoice, Route};
 use crate::secret::random_text;
-use crate::stack::Current;
+use crate::stack::{Current, Snapshot};
 use crate::store::{Resource, ResourceRecord, State};
+use crate::telemetry::{AUDITED, Recorder};
 use crate::uma::Scope;
 
-/// Octets of a body.
-const BODY: usize = 64 << 10;
 /// Shares in one answer, when it is not said how many, and at most.
 const PAGE: (u32, u32) = (100, 1000);
 /// Octets of the shares of one answer, unless a single one has more.
 const PAGE_OCTETS: usize = 1 << 20;
+/// Patterns that somebody who may not share at a path is told.
+const TOLD: usize = 8;
 /// The API, for programs that write clients.
 const DESCRIPTION: &str = include_str!("openapi.json");
 
@@ -34,7 +36,17 @@ pub struct Api {
     pub config: Arc<Config>,
     pub registrar: Rc<Registrar>,
     pub current: Current,
+    /// The record of the request.
+    pub recorder: Recorder,
+    /// Who asks, by address.
+    pub client: Client,
 }
+
+/// What a [`Wish`] may hold.
+const WISH: Members =
+    &[("path", Kind::Path), ("owner", Kind::Text), ("name", Kind::Text), ("type", Kind::Text), ("icon_uri", Kind::Text), ("scopes", Kind::Texts)];
+/// What a [`Change`] may hold.
+const CHANGE: Members = &[("name", Kind::Text), ("scopes", Kind::Texts)];
 
 /// `POST /shares`. There is no address of a content server in it: that is the route's.
 #[derive(Deserialize)]
@@ -69,10 +81,13 @@ impl Api {
             Some(Some(id)) => Some(id),
             _ => return problem(StatusCode::NOT_FOUND, "the API is at /shares, and what it is at /shares/openapi.json"),
         };
-        let caller = match caller(&self.config, self.registrar.server(&self.config.server.issuer), request.headers()).await {
+        let caller = match caller(&self.config, &self.registrar, request.headers(), &self.client).await {
             Ok(caller) => caller,
             Err(answer) => return answer,
         };
+        if let Caller::Owner(owner) = &caller {
+            self.recorder.with(|record| record.subject = Some(Arc::clone(owner)));
+        }
         let answered = match (request.method().clone(), id) {
             (Method::GET | Method::HEAD, None) => self.list(&caller, request.uri().query().unwrap_or_default()).await,
             (Method::POST, None) => self.create(&caller, request).await,
@@ -86,13 +101,18 @@ impl Api {
     }
 
     async fn create(&self, caller: &Caller, request: Request<Incoming>) -> Result<Answer, Answer> {
-        let wish: Wish = body(request).await?;
+        let wish: Wish = body(request, WISH).await?;
+        if wish.icon_uri.as_deref().is_some_and(|uri| !is_web_address(uri)) {
+            let detail = "`icon_uri` is an absolute address by http or https, such as https://photos.example.org/icon.png";
+            return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, detail));
+        }
         let snapshot = self.current.load_full();
+        let not_allowed = || self.not_allowed(caller, &snapshot);
         let place = place(&snapshot, &self.config, &wish.path).map_err(|why| match why {
             NoPlace::Unfit(reason) => problem(StatusCode::UNPROCESSABLE_ENTITY, reason),
             NoPlace::Closed => not_allowed(),
         })?;
-        let owner = owner(caller, wish.owner.as_deref(), &place).map_err(|refused| *refused)?;
+        let owner = owner(caller, wish.owner.as_deref(), &place, not_allowed).map_err(|refused| *refused)?;
         let Some(server) = self.registrar.server(&self.config.server.issuer) else { return Err(super::answers::unreachable()) };
         // 128 bits: nobody guesses the link of a share.
         let link = random_text::<16>().ok_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"))?;
@@ -111,7 +131,7 @@ impl Api {
         };
         let registrar = Rc::clone(&self.registrar);
         let record = to_its_end(registrar.create(server, resource, self.config.per_owner)).await?;
-        tracing::info!(owner = record.resource.owner, id = record.resource.link, route_line = place.route.place().line, "a path is shared");
+        self.audit(caller, &record.resource, "a path is shared");
         Ok(created(&self.config, &record))
     }
 
@@ -146,14 +166,15 @@ impl Api {
     }
 
     async fn change(&self, caller: &Caller, id: &str, request: Request<Incoming>) -> Result<Answer, Answer> {
-        let change: Change = body(request).await?;
+        let change: Change = body(request, CHANGE).await?;
         let record = self.of(caller, id).await?;
         let name = change.name.unwrap_or_else(|| record.resource.name.clone());
         let scopes = match change.scopes {
             None => record.resource.scopes.clone(),
             asked => {
                 let path = record.resource.path.as_deref().unwrap_or_default();
-                let place = place(&self.current.load_full(), &self.config, path).map_err(|_| not_allowed())?;
+                let snapshot = self.current.load_full();
+                let place = place(&snapshot, &self.config, path).map_err(|_| self.not_allowed(caller, &snapshot))?;
                 scopes(asked, &place.route).map_err(|refused| *refused)?
             }
         };
@@ -161,15 +182,43 @@ impl Api {
             return Ok(found(&share(&self.config, &record)));
         }
         let record = to_its_end(Rc::clone(&self.registrar).change(record, name, scopes)).await?;
+        self.audit(caller, &record.resource, "a share was changed");
         Ok(found(&share(&self.config, &record)))
     }
 
     async fn withdraw(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {
         let record = self.of(caller, id).await?;
-        let owner = record.resource.owner.clone();
+        let resource = record.resource.clone();
         let done = to_its_end(Rc::clone(&self.registrar).withdraw(record)).await?;
-        tracing::info!(owner, id, "a share was withdrawn");
+        self.audit(caller, &resource, "a share was withdrawn");
         Ok(withdrawn(done))
+    }
+
+    /// Says in the audit log what became of a share, and who did it. Never what they have shown.
+    fn audit(&self, caller: &Caller, resource: &Resource, what: &'static str) {
+        let Resource { owner, link: id, path, .. } = resource;
+        tracing::info!(target: AUDITED, request_id = &*self.recorder.id().0, by = caller.label(), owner, id, path, "{what}");
+    }
+
+    /// The same for a path that no route shares and for one that is another owner's: where the configuration lets somebody like the caller share.
+    fn not_allowed(&self, caller: &Caller, snapshot: &Snapshot) -> Answer {
+        let open = |route: &&Arc<Route>| {
+            let protect = route.protect().filter(|protect| protect.server.issuer == self.config.server.issuer);
+            let shared =
+                protect.is_some_and(|protect| matches!(&protect.resource, ResourceChoice::Shared { owner } if owner.is_some() || *caller == Caller::Operator));
+            shared && route.config().host.matches(&self.config.host)
+        };
+        let patterns: Vec<&str> = snapshot.routes.routes().iter().filter(open).map(|route| &*route.config().pattern.text).collect();
+        let mut told = patterns.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
+        if patterns.len() > TOLD {
+            told.push_str(", …");
+        }
+        let where_then = match caller {
+            _ if patterns.is_empty() => "nobody like the caller may share anything".to_owned(),
+            Caller::Owner(_) => format!("owners share at {told}, each what is theirs"),
+            Caller::Operator => format!("what is shared is at {told}"),
+        };
+        problem(StatusCode::FORBIDDEN, &format!("the configuration does not let this owner share this path: {where_then}"))
     }
 
     /// The caller's share of that id. Others' are as if they were not.
@@ -185,7 +234,7 @@ impl Api {
 }
 
 /// Whose share it becomes: the caller's own, or whoever the operator names, if the route lets them.
-fn owner(caller: &Caller, named: Option<&str>, place: &Place) -> Result<String, Box<Answer>> {
+fn owner(caller: &Caller, named: Option<&str>, place: &Place, not_allowed: impl Fn() -> Answer) -> Result<String, Box<Answer>> {
     let owner = match (caller, named) {
         (Caller::Owner(owner), None) => owner,
         (Caller::Owner(owner), Some(named)) if **owner == *named => owner,
@@ -208,14 +257,26 @@ fn scopes(asked: Option<Vec<String>>, route: &Route) -> Result<Vec<String>, Box<
         })?;
         return Ok(usual.iter().map(|scope| scope.0.to_string()).collect());
     };
-    let all = scopes_of(route);
+    let here = scopes_of(route);
     asked.sort();
     asked.dedup();
-    let known = |scope: &String| all.iter().any(|Scope(known)| **known == **scope);
-    if asked.is_empty() || !asked.iter().all(known) {
-        return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, "`scopes` has one or more of those that the route's methods need").into());
-    }
-    Ok(asked)
+    let known = |scope: &&String| here.iter().any(|Scope(known)| **known == ***scope);
+    let there = || all(here.iter().map(|scope| &*scope.0));
+    let wrong = match asked.iter().find(|scope| !known(scope)) {
+        Some(strange) => format!("`{}` is no scope here: there are {}", shown(strange), there()),
+        None if asked.is_empty() => format!("`scopes` has one at least of {}", there()),
+        None => return Ok(asked),
+    };
+    Err(problem(StatusCode::UNPROCESSABLE_ENTITY, &wrong).into())
+}
+
+/// Whether a text is an address that a browser may load: absolute, by http or https, without a password in it.
+fn is_web_address(text: &str) -> bool {
+    let uri: Option<http::Uri> = text.parse().ok();
+    uri.is_some_and(|uri| {
+        let host = uri.authority().filter(|authority| !authority.as_str().contains('@')).map_or("", http::uri::Authority::host);
+        matches!(uri.scheme_str(), Some("http" | "https")) && !host.is_empty()
+    })
 }
 
 /// How many of these fit into so many octets; the first one in any case.
@@ -231,18 +292,6 @@ fn fitting(all: impl Iterator<Item = usize>, octets: usize) -> usize {
 /// What is withdrawn is not there any more, whatever is left to be done for it.
 const fn is_there(record: &ResourceRecord) -> bool {
     !matches!(record.state, State::Unwanted { .. })
-}
-
-/// The same for a path that no route shares and for one that is another owner's.
-fn not_allowed() -> Answer {
-    problem(StatusCode::FORBIDDEN, "the configuration does not let this owner share this path")
-}
-
-async fn body<T: for<'de> Deserialize<'de>>(request: Request<Incoming>) -> Result<T, Answer> {
-    let Some(body) = read(request.into_body(), BODY).await else {
-        return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broke off"));
-    };
-    serde_json::from_slice(&body).map_err(|_| problem(StatusCode::BAD_REQUEST, "the body is not as /shares/openapi.json has it"))
 }
 
 /// Lets a change come to its end though its caller goes away.

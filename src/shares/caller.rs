@@ -1,20 +1,20 @@
 //! Who asks: an owner, by a token of the authorization server, or the operator, by a key.
 //!
-//! A token is introspected each time, so that one that was revoked is refused at once. It is judged by the function that judges requests; a token that is bound
+//! A token is introspected each time, so that one that was revoked is refused at once; only that it is wrong is believed for a while, and one address has so
+//! many asked about. It is judged by the function that judges requests; a token that is bound
 //! to a key or certificate is refused, since that is not checked here.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderMap;
-use tokio::time::Instant;
 
-use super::answers::{insufficient, unauthorized, unreachable};
+use super::answers::{insufficient, limited, unauthorized, unreachable};
 use super::config::{Config, OwnerClaim};
+use super::registrar::Registrar;
 use crate::admin::serve::{self, Answer};
-use crate::authorization_server::{self, Introspected, Server};
-use crate::enforcement::{Decision, Need, decide};
-use crate::routing::ScopesMatch;
+use crate::authorization_server::{self, Introspected};
+use crate::enforcement::{Decision, Failed, Need, decide};
+use crate::routing::{Client, ScopesMatch};
 use crate::secret::Secret;
 use crate::uma::{Introspection, Permission, ResourceId, Rpt, Timestamp};
 
@@ -30,20 +30,30 @@ pub enum Caller {
     Operator,
 }
 
+impl Caller {
+    /// Which of them, in a word.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Owner(_) => "owner",
+            Self::Operator => "operator",
+        }
+    }
+}
+
 /// Who shows this; the answer to whoever may not ask.
-pub async fn caller(config: &Config, server: Option<Rc<Server>>, headers: &HeaderMap) -> Result<Caller, Answer> {
+pub async fn caller(config: &Config, registrar: &Registrar, headers: &HeaderMap, client: &Client) -> Result<Caller, Answer> {
     let token = bearer(headers).map_err(|refused| *refused)?;
     if config.admin_key.as_ref().is_some_and(|key| key.matches(token.0.expose())) {
         return Ok(Caller::Operator);
     }
-    let Some(server) = server else { return Err(unreachable()) };
-    let deadline = Instant::now() + server.config().timeout;
-    match server.introspect_bearer(&token, deadline).await {
+    let Some(server) = registrar.server(&config.server.issuer) else { return Err(unreachable()) };
+    match registrar.desk().introspect_bearer(&server, &token, client).await {
         Ok(Introspected::Answer(authorization_server::Answer::Active(introspection))) => owner(config, *introspection).map_err(|refused| *refused),
         Ok(Introspected::Answer(authorization_server::Answer::Inactive) | Introspected::TokenRefused) => {
             Err(unauthorized(Some("the authorization server says that the token is not active")))
         }
-        Err(error) => {
+        Err(Failed::Limited(after)) => Err(limited(after)),
+        Err(Failed::Server(error)) => {
             tracing::warn!(authorization_server = &*config.server.name, %error, "an owner's token could not be introspected");
             Err(unreachable())
         }

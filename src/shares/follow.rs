@@ -17,7 +17,7 @@ use crate::enforcement::{Creation, Follow, Follows};
 use crate::secret::random_text;
 use crate::stack::Current;
 use crate::store::{Resource, ResourceKey, ResourceRecord, State};
-use crate::telemetry::{Followed, Metrics};
+use crate::telemetry::{AUDITED, Followed, Metrics};
 
 /// Characters of a name; with the link behind it no more are left of the 255 that a record's name may have.
 const MOST_OF_NAME: usize = 220;
@@ -79,7 +79,8 @@ impl Following {
         let outcome = match self.register(creation).await {
             Ok((outcome, record)) => {
                 let (owner, id) = (record.resource.owner.as_str(), record.resource.link.as_deref());
-                tracing::info!(owner, id, route_line = line, outcome = outcome.label(), "what a content server has made is shared");
+                let path = record.resource.path.as_deref();
+                tracing::info!(target: AUDITED, owner, id, path, route_line = line, outcome = outcome.label(), "what a content server has made is shared");
                 outcome
             }
             Err(left) => {
@@ -134,8 +135,8 @@ impl Following {
             Ok(record) => {
                 self.metrics.share_followed(Followed::Withdrawn);
                 drop(done);
-                let (owner, id) = (record.resource.owner.as_str(), record.resource.link.as_deref());
-                tracing::info!(owner, id, "what a content server has deleted is shared no more");
+                let (owner, id, path) = (record.resource.owner.as_str(), record.resource.link.as_deref(), record.resource.path.as_deref());
+                tracing::info!(target: AUDITED, owner, id, path, "what a content server has deleted is shared no more");
                 Rc::clone(&self.registrar).forget(&record).await;
             }
             // Somebody was quicker: it is closed.

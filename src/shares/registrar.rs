@@ -149,6 +149,12 @@ impl Registrar {
         &self.store
     }
 
+    /// Where servers are asked on behalf of somebody.
+    #[must_use]
+    pub const fn desk(&self) -> &Rc<Desk> {
+        &self.desk
+    }
+
     /// The authorization server of an issuer, if the configuration has it.
     #[must_use]
     pub fn server(&self, issuer: &str) -> Option<Rc<Server>> {
@@ -205,7 +211,7 @@ impl Registrar {
     pub async fn follow(self: Rc<Self>, server: Rc<Server>, resource: Resource, most: u64) -> Result<ResourceRecord, Trouble> {
         let Some(hold) = self.hold_link(&resource) else { return Err(Trouble::PathTaken) };
         let key = self.store.want_one_of(&resource, most).await.map_err(taken)?;
-        self.register(&server, key, &declared(&server, &resource), hold, needs_consent).await
+        self.register(&server, key, &declared(&server, &resource), hold, AskError::needs_consent).await
     }
 
     /// Has the server register a record that is wanted. What it refuses is removed; what it gave no answer to, or `waits`, is tried again.
@@ -455,15 +461,6 @@ fn declared(server: &Server, resource: &Resource) -> Declared {
     let scopes: Arc<[Scope]> = resource.scopes.iter().map(|scope| Scope(scope.as_str().into())).collect();
     let text = |text: &Option<String>| text.as_deref().map(Arc::from);
     Declared { key, kind: text(&resource.kind), icon_uri: text(&resource.icon_uri), scopes }
-}
-
-/// Whether all that is missing is the owner, who has to link the gateway.
-fn needs_consent(error: &AskError) -> bool {
-    match error {
-        AskError::NeedsConsent => true,
-        AskError::NoPat(cause) => matches!(**cause, AskError::NeedsConsent),
-        _ => false,
-    }
 }
 
 fn patience(server: &Server) -> Instant {

@@ -13,6 +13,9 @@ use crate::path::{CanonicalPath, alike, spelling};
 /// Most segments of a path that is shared. However deep the path of a request is, it is looked for in so many folders.
 pub const DEEPEST: usize = 64;
 
+/// Why nothing is found where there are no records to look into.
+pub const UNREAD: &str = "what owners have shared is known to a gateway that runs";
+
 /// Which resource record: never used again, not even when the record is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceKey(pub(super) i64);

@@ -25,8 +25,31 @@ pub struct Health(Arc<Inner>);
 struct Inner {
     metrics: Arc<Metrics>,
     dependencies: Mutex<Vec<Arc<Dependency>>>,
-    /// Owners without consent, by authorization server.
-    consents: Mutex<BTreeMap<Arc<str>, Vec<Arc<str>>>>,
+    /// Owners for whom nothing can be done, by authorization server.
+    consents: Mutex<BTreeMap<Arc<str>, Lacking>>,
+}
+
+/// Owners, and what each lacks.
+type Lacking = Vec<(Arc<str>, OwnerLacks)>;
+
+/// What a person has to do for an owner, without which the owner's paths are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerLacks {
+    /// The owner has to link the gateway, or the password is refused.
+    Consent,
+    /// The server does not let the owner protect resources.
+    Protection,
+}
+
+impl OwnerLacks {
+    /// In words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Consent => "has to consent",
+            Self::Protection => "is not let protect resources (uma_protection)",
+        }
+    }
 }
 
 /// A server that the gateway needs. All threads share one of each.
@@ -77,17 +100,17 @@ impl Health {
         self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|one| !one.hidden.load(Ordering::Relaxed)).cloned().collect()
     }
 
-    /// These owners have to consent at an authorization server, and no others.
-    pub fn owners_without_consent(&self, authorization_server: &Arc<str>, owners: Vec<Arc<str>>) {
+    /// These owners lack something at an authorization server, and no others.
+    pub fn owners_without_consent(&self, authorization_server: &Arc<str>, owners: Vec<(Arc<str>, OwnerLacks)>) {
         self.0.metrics.owners_without_consent(authorization_server, owners.len());
         self.0.consents.lock().unwrap_or_else(PoisonError::into_inner).insert(Arc::clone(authorization_server), owners);
     }
 
-    /// The owners who have to consent, each with the authorization server.
+    /// The owners who lack something, each with the authorization server.
     #[must_use]
-    pub fn without_consent(&self) -> Vec<(Arc<str>, Arc<str>)> {
+    pub fn without_consent(&self) -> Vec<(Arc<str>, Arc<str>, OwnerLacks)> {
         let consents = self.0.consents.lock().unwrap_or_else(PoisonError::into_inner);
-        consents.iter().flat_map(|(server, owners)| owners.iter().map(|owner| (Arc::clone(server), Arc::clone(owner)))).collect()
+        consents.iter().flat_map(|(server, owners)| owners.iter().map(|(owner, lacks)| (Arc::clone(server), Arc::clone(owner), *lacks))).collect()
     }
 
     /// Shows those that `named` holds for, by kind and name, and no others: another configuration is in force.

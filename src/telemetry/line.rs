@@ -124,7 +124,7 @@ fn served(line: &mut Object<'_>, record: &Record) {
     line.put("network.peer.address", record.peer.filter(|peer| record.client != Some(*peer)));
     line.put("user_agent.original", record.user_agent.as_deref());
     line.put("duration_ms", Some(Millis(record.duration)));
-    line.put("overhead_ms", (record.status != 0).then_some(Millis(record.overhead)));
+    line.put("overhead_ms", (record.status != 0 && !record.overhead.is_zero()).then_some(Millis(record.overhead)));
     line.put("http.request.body.size", Some(record.bytes_in));
     line.put("http.response.body.size", Some(record.bytes_out));
     line.put("complete", (!record.complete).then_some(false));

@@ -292,7 +292,8 @@ impl Writer {
     }
 
     fn record(&mut self, record: &Record) {
-        let denied = record.outcome().is_none_or(|outcome| !outcome.passes());
+        // Where nothing was decided, as at the shares API, the status says whether it was refused.
+        let denied = record.outcome().map_or(!(100..400).contains(&record.status), |outcome| !outcome.passes());
         let format = self.format;
         let write = |sink: &mut Sink, kind| {
             sink.line(|out| match format {

@@ -132,7 +132,7 @@ impl Metrics {
             pat_expiry: define.gauges("uma_pat_expiry_timestamp_seconds", "When the protection API access token expires.", &["authorization_server"])?,
             without_consent: define.gauges(
                 "uma_owners_without_consent",
-                "Owners whose password or consent the authorization server refuses.",
+                "Owners whose password or consent the authorization server refuses, or whom it lets protect nothing.",
                 &["authorization_server"],
             )?,
             resources: define.gauges("uma_resources_registered", "Resources that the gateway has registered.", &["authorization_server"])?,

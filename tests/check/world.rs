@@ -27,6 +27,9 @@ pub const VACATION: &str = "
       resource: { name: Alice vacation, owner: alice }
       scopes: { GET: [view], \"PUT, DELETE\": [edit] }";
 
+/// Records.
+pub const STORE: &str = "store: { file: records.db, key: { env: STORE_KEY } }\n";
+
 /// What a check is told.
 pub struct Setup {
     pub issuer: String,
@@ -37,6 +40,8 @@ pub struct Setup {
     pub upstream: String,
     pub credentials: String,
     pub routes: String,
+    /// Further sections.
+    pub top: String,
 }
 
 /// What a check printed, and how it ended.
@@ -70,6 +75,7 @@ impl Setup {
             upstream: format!("http://{upstream}"),
             credentials: "credentials: { basic: { username: gateway, password: { env: PROXY_PASSWORD } } }".into(),
             routes: VACATION.into(),
+            top: String::new(),
         }
     }
 
@@ -81,10 +87,10 @@ impl Setup {
     pub async fn check_as(&self, format: &'static str) -> Checked {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("gateway.yaml");
-        let Self { issuer, client, server, upstream, credentials, routes, .. } = self;
+        let Self { issuer, client, server, upstream, credentials, routes, top, .. } = self;
         let text = format!(
             "version: 1\nlisteners: [ {{ address: 127.0.0.1:8080 }} ]\nauthorization_servers:\n  keycloak:\n    issuer: {issuer}\n    \
-             client: {{ id: {client}, secret: {{ env: GATEWAY_CLIENT_SECRET }} }}\n    {server}\nupstreams:\n  albums:\n    servers: [ {upstream} ]\n    {credentials}\nroutes:{routes}\n"
+             client: {{ id: {client}, secret: {{ env: GATEWAY_CLIENT_SECRET }} }}\n    {server}\nupstreams:\n  albums:\n    servers: [ {upstream} ]\n    {credentials}\nroutes:{routes}\n{top}"
         );
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
@@ -93,6 +99,7 @@ impl Setup {
             .arg(&file)
             .env("GATEWAY_CLIENT_SECRET", &self.secret)
             .env("ALICE_PASSWORD", "alice")
+            .env("STORE_KEY", "0123456789abcdef".repeat(4))
             .env("PROXY_PASSWORD", "proxy-secret");
         // The servers run on this thread, so it must not wait.
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
@@ -127,6 +134,14 @@ impl World {
     pub async fn am() -> Self {
         let mut world = Self::of(Kind::Am).await;
         world.setup.server = "pat: { owners: { alice: { password: { env: ALICE_PASSWORD } } } }".into();
+        world
+    }
+
+    /// The same, where Alice links the gateway.
+    pub async fn linked() -> Self {
+        let mut world = Self::am().await;
+        world.setup.server = "pat: { owners: { alice: { authorization_code: true } } }".into();
+        world.setup.top = format!("{STORE}admin: {{ socket: admin.sock, public_url: \"https://gateway-admin.example.org/gw\" }}\n");
         world
     }
 

@@ -689,3 +689,137 @@ async fn another_configuration_decides_from_its_reload_on() {
     take("content", "elsewhere").await;
     assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 404, "what is there now was not shared");
 }
+
+/// A sentence says what is wrong, and what to write.
+fn detail(answer: &Answer) -> String {
+    answer.json()["detail"].as_str().unwrap_or_default().to_owned()
+}
+
+impl World {
+    /// A request to the shares API whose body is no JSON value.
+    async fn api_text(&self, method: &str, target: &str, token: &str, body: &str) -> Answer {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let mut connection = Connection::open(self.gateway.shares_address().expect("an address"), None).await;
+        connection.send(head.as_bytes()).await;
+        connection.answer(false).await
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_body_is_told_which_member_is_wrong_and_what_to_write() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let members = "`path`, `owner`, `name`, `type`, `icon_uri`, `scopes`";
+    for (body, status, told) in [
+        (json!({ "path": NOTES, "upstream": "http://127.0.0.1:1/" }), 400, format!("`upstream` is no member: there are {members}")),
+        (json!({ "name": "no path" }), 400, "`path` is missing: the path to share, such as \"/folder/**\"".to_owned()),
+        (json!({ "path": null }), 400, "`path` is missing: the path to share, such as \"/folder/**\"".to_owned()),
+        (json!({ "path": [NOTES] }), 400, "`path` is a text".to_owned()),
+        (json!({ "path": NOTES, "name": 7 }), 400, "`name` is a text".to_owned()),
+        (json!({ "path": NOTES, "scopes": "view" }), 400, "`scopes` is a list of texts, such as [\"view\"]".to_owned()),
+        (json!({ "path": NOTES, "scopes": ["view", 1] }), 400, "`scopes` is a list of texts, such as [\"view\"]".to_owned()),
+        (json!([NOTES]), 400, format!("the body is an object with {members}; `path` is needed")),
+        (json!({ "path": NOTES, "scopes": ["view", "own"] }), 422, "`own` is no scope here: there are `view`, `edit`".to_owned()),
+        (json!({ "path": NOTES, "scopes": [] }), 422, "`scopes` has one at least of `view`, `edit`".to_owned()),
+        (json!({ "path": NOTES, "icon_uri": "icon.png" }), 422, "`icon_uri` is an absolute address by http or https".to_owned()),
+        (json!({ "path": NOTES, "icon_uri": "javascript:alert(1)" }), 422, "`icon_uri` is an absolute address by http or https".to_owned()),
+        (json!({ "path": NOTES, "icon_uri": "https://" }), 422, "`icon_uri` is an absolute address by http or https".to_owned()),
+        (
+            json!({ "path": NOTES, "icon_uri": "https://alice:secret@photos.example.org/" }),
+            422,
+            "`icon_uri` is an absolute address by http or https".to_owned(),
+        ),
+    ] {
+        let answer = world.api("POST", "/shares", &alice, &body).await;
+        assert_eq!(answer.status, status, "{body} {}", answer.text());
+        assert!(detail(&answer).contains(&told), "{body}: {} has no {told}", answer.text());
+    }
+    for (body, told) in [
+        ("{\"path\": \"/x\"", "the body is not JSON: it breaks off"),
+        ("", "the body is not JSON: it breaks off"),
+        ("{\n\"path\": x}", "the body is not JSON, from line 2, column 9 on"),
+    ] {
+        let answer = world.api_text("POST", "/shares", &alice, body).await;
+        assert!(answer.status == 400 && detail(&answer).contains(told), "{body}: {}", answer.text());
+    }
+    let answer = world.api_text("POST", "/shares", &alice, &format!("{{\"path\": \"{NOTES}\", \"path\": \"/users/alice/x\"}}")).await;
+    assert!(answer.status == 400 && detail(&answer).contains("`path` stands twice"), "{}", answer.text());
+    let share = world.shared(&alice, json!({ "path": NOTES, "icon_uri": "HTTPS://photos.example.org/i.png" })).await;
+    let answer = world.api("PATCH", &format!("/shares/{}", id(&share)), &alice, &json!({ "path": "/users/alice/y" })).await;
+    assert!(answer.status == 400 && detail(&answer).contains("`path` is no member: there are `name`, `scopes`"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn who_may_not_share_a_path_is_told_where_one_may() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    for path in ["/users/bob/x", "/nowhere", "/site/x"] {
+        let answer = world.api("POST", "/shares", &alice, &json!({ "path": path })).await;
+        assert_eq!(
+            detail(&answer),
+            "the configuration does not let this owner share this path: owners share at /users/{user}/**, each what is theirs",
+            "{path}"
+        );
+    }
+    let answer = world.api("POST", "/shares", KEY, &json!({ "path": "/nowhere", "owner": "bob" })).await;
+    assert_eq!(detail(&answer), "the configuration does not let this owner share this path: what is shared is at /users/{user}/**, /site/**");
+}
+
+#[tokio::test]
+async fn every_answer_of_the_api_has_an_id() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let mut ids = Vec::new();
+    for (method, target, token) in
+        [("GET", "/shares", &*alice), ("GET", "/shares", "wrong"), ("PUT", "/shares", ""), ("GET", "/elsewhere", ""), ("GET", "/shares/openapi.json", "")]
+    {
+        let answer = world.api(method, target, token, &Value::Null).await;
+        ids.push(answer.header("x-request-id").to_owned());
+    }
+    assert!(ids.iter().all(|id| id.len() == 10), "{ids:?}");
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 5);
+}
+
+#[tokio::test]
+async fn tokens_that_nobody_knows_cost_the_server_no_more_than_elsewhere() {
+    let world = start(
+        Setup::default().shares().limits("{ introspections: { rate: 1/s, burst: 4 } }").server("introspection: { max_age: 120s, negative_max_age: 120s }"),
+    )
+    .await;
+    let asked = world.control().calls(Endpoint::Introspection);
+    for _ in 0..6 {
+        assert_eq!(world.api("GET", "/shares", "guessed", &Value::Null).await.status, 401);
+    }
+    assert_eq!(world.control().calls(Endpoint::Introspection) - asked, 1, "what is wrong is wrong for a while");
+    let mut statuses = Vec::new();
+    for number in 0..30 {
+        let answer = world.api("GET", "/shares", &format!("guessed-{number}"), &Value::Null).await;
+        assert_eq!(answer.header("retry-after").is_empty(), answer.status == 401, "{}", answer.text());
+        statuses.push(answer.status);
+    }
+    assert!(statuses.contains(&429) && statuses.iter().all(|status| matches!(status, 401 | 429)), "{statuses:?}");
+    let seen = u64::try_from(statuses.iter().filter(|status| **status == 401).count()).expect("a number");
+    assert_eq!(world.control().calls(Endpoint::Introspection) - asked, 1 + seen, "who is answered 429 costs nothing");
+    assert_eq!(world.api("GET", "/shares?owner=alice", KEY, &Value::Null).await.status, 200, "the operator asks nobody");
+}
+
+#[tokio::test]
+async fn explain_says_why_what_is_not_shared_is_closed() {
+    let world = start(Setup::default().shares()).await;
+    let door = uma_gateway::admin::AdminDoor::Socket(world.file("admin.sock"));
+    let admin = uma_gateway::admin::AdminClient::new(&door);
+    let explain = async |target: &str| {
+        let url = format!("https://gateway.example.org{target}").parse().expect("an address");
+        admin.explain(&http::Method::GET, &url, None).await.expect("an explanation")
+    };
+    for (target, reason) in [(NOTES, "nobody has shared this path"), ("/s/AAAAAAAAAAAAAAAAAAAAAA", "no share has this link"), ("/s", "no share has this link")]
+    {
+        let told = explain(target).await;
+        assert_eq!((told["uma.row"].as_str(), told["uma.reason"].as_str()), (Some("D10"), Some(reason)), "{told}");
+    }
+    let share = world.shared(&world.owner("alice"), json!({ "path": NOTES })).await;
+    let told = explain(&format!("/s/{}", id(&share))).await;
+    assert_eq!((told["uma.row"].as_str(), told["http.response.status_code"].as_u64()), (Some("D15"), Some(401)), "{told}");
+}

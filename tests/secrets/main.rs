@@ -28,6 +28,7 @@ async fn no_secret_comes_out_of_the_process_by_any_way() {
     answers.extend(walk::over_http2(&world, &presented).await);
     answers.extend(walk::failing_authorization_servers(&mut world, &presented).await);
     answers.extend(walk::failing_upstream(&mut world, &presented).await);
+    answers.extend(walk::shares(&mut world, &presented).await);
     let reloaded = walk::reload(&mut world).await;
     let said = walk::commands(&mut world, &presented);
     let operator = walk::operator(&mut world, &presented).await;

@@ -282,12 +282,20 @@ pub fn bad_configurations(world: &mut World) -> Vec<String> {
         ("{ file: oauth2 }", format!("\"{secret}\"")),
         ("{ file: admin }", format!("\"{secret}\"")),
         ("token: { file: admin }", format!("tokn: \"{secret}\"")),
+    ];
+    if cfg!(feature = "store") {
+        places.push(("{ file: shares }", format!("\"{secret}\"")));
+        places.push(("admin_key: { file: shares }", format!("admin_kee: \"{secret}\"")));
+        places.push(("{ file: store-key }", format!("\"{secret}\"")));
+    }
+    let more = [
         ("password: { env: PROXY_PASSWORD }", format!("pasword: \"{secret}\"")),
         ("secret: { file: client }", format!("secret: \"{secret}")),
         ("client_key: client-tls.key", format!("client_key: client-tls.key, client_key_password: \"{secret}\"")),
         ("X-Upstream-Key: { file: key }", format!("X-Upstream-Key: \"{secret}\", X-Other: {{ file: key }}")),
         ("basic: { username: gateway,", format!("basic: {{ username: gateway, apikey: \"{secret}\",")),
     ];
+    places.extend(more);
     let servers = text.split("servers: [ \"http://").nth(1).and_then(|rest| rest.split('"').next()).expect("a server").to_owned();
     let with_user = format!("http://gateway:{}@", secret.replace('/', "%2F"));
     let password = secret.replace('/', "%2F");
@@ -344,6 +352,46 @@ pub async fn operator(world: &mut World, presented: &Presented) -> Vec<String> {
         pages.push(world.admin(method, path, &wrong, &body).await);
     }
     pages
+}
+
+/// Asks the shares API, rightly and wrongly, by owners' tokens and by the operator's key. Gives the answers.
+pub async fn shares(world: &mut World, presented: &Presented) -> Vec<String> {
+    if !cfg!(feature = "store") {
+        return Vec::new();
+    }
+    let alice = world.keycloak.control().access_token("alice", "openid share", 300);
+    let unscoped = world.keycloak.control().access_token("alice", "openid", 300);
+    for (kind, token) in [("token of an owner", &alice), ("token of an owner without the scope", &unscoped)] {
+        world.planted.know(kind, token.rsplit('.').next().expect("a part"));
+    }
+    let (guess, strange) = (world.planted.plant("guessed admin key"), world.planted.plant("secret in a body of the shares API"));
+    let key = world.own.shares.clone();
+    let wish = |path: &str| json!({ "path": path, "name": "Notes" }).to_string();
+    let mut answers = Vec::new();
+    for (method, path, body) in [
+        ("POST", "/shares", wish("/users/alice/notes.txt")),
+        ("POST", "/shares", wish("/users/bob/notes.txt")),
+        ("POST", "/shares", json!({ "path": "/users/alice/x", "owner": "alice" }).to_string()),
+        ("POST", "/shares", json!({ "path": "/users/alice/y", "token": strange }).to_string()),
+        ("POST", "/shares", json!({ "path": [strange], "owner": "alice" }).to_string()),
+        ("POST", "/shares", json!({ "path": "/users/alice/y", "owner": "alice", "scopes": strange }).to_string()),
+        ("POST", "/shares", format!("{{\"path\": {strange}")),
+        ("GET", "/shares?owner=alice", String::new()),
+        ("GET", &format!("/shares/{}", presented.unknown), String::new()),
+        ("DELETE", &format!("/shares?access_token={strange}"), String::new()),
+    ] {
+        for token in [&alice, &unscoped, &guess, &key, &presented.unknown, &presented.jwt] {
+            answers.push(world.shares(method, path, token, &body).await);
+        }
+    }
+    assert!(answers.iter().any(|answer| answer.starts_with("HTTP/1.1 201")) && answers.iter().any(|answer| answer.contains("\"shares\":[{")), "{answers:?}");
+    let link = answers.iter().find_map(|answer| answer.split("location: /shares/").nth(1)?.split("\r\n").next()).expect("a share").to_owned();
+    world.keycloak.control().fail(Endpoint::ResourceSet, Fault::status(StatusCode::INTERNAL_SERVER_ERROR));
+    answers.push(world.shares("PATCH", &format!("/shares/{link}"), &key, "{\"name\": \"Other\"}").await);
+    answers.push(world.shares("DELETE", &format!("/shares/{link}"), &key, "").await);
+    world.keycloak.control().heal_all();
+    answers.push(world.say(presented.get(&format!("/s/{link}"), &format!("Authorization: Bearer {}", presented.jwt)).as_bytes()).await);
+    answers
 }
 
 /// Reads configurations that are not taken: in the running gateway by its door and by its signal, and by every command that reads one. Gives what is said.

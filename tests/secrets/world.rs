@@ -36,6 +36,8 @@ pub struct Own {
     pub oauth2: String,
     pub guard: String,
     pub admin: String,
+    /// The operator's key of the shares API.
+    pub shares: String,
     pub collector: String,
 }
 
@@ -49,6 +51,7 @@ pub struct World {
     pub folder: tempfile::TempDir,
     health: SocketAddr,
     pub admin: SocketAddr,
+    shares: SocketAddr,
     collected: Arc<Mutex<Vec<u8>>>,
     child: Child,
     written: Arc<Mutex<String>>,
@@ -68,6 +71,7 @@ impl World {
             oauth2: planted.plant("proxy client's secret (oauth2)"),
             guard: planted.plant("password of a guard"),
             admin: planted.plant("admin token"),
+            shares: planted.plant("admin key of shares"),
             collector: planted.plant("the collector's key"),
         };
         let server = AuthorizationServer::start(authorization_server::Options::default()).await.expect("a port is free");
@@ -81,9 +85,9 @@ impl World {
         server.control().add_user("alice", &own.owner);
         let content = ContentServer::start(content_server::Options { credential: None, ..content_server::Options::default() }).await.expect("a port is free");
         let folder = tempfile::tempdir().expect("a folder");
-        let (health, admin) = (free_address(), free_address());
+        let (health, admin, shares) = (free_address(), free_address(), free_address());
         write_files(&mut planted, &own, &folder);
-        let text = configuration(&server, &keycloak, content.address(), health, admin);
+        let text = configuration(&server, &keycloak, content.address(), [health, admin, shares]);
         std::fs::write(folder.path().join("gateway.yaml"), text).expect("it can be written");
         let (collected, collector) = collect().await;
 
@@ -96,7 +100,7 @@ impl World {
         let written = Arc::new(Mutex::new(String::new()));
         let readers = vec![keep(child.stdout.take().expect("piped"), &written), keep(child.stderr.take().expect("piped"), &written)];
         let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut world = Self { planted, own, server, keycloak, content, folder, health, admin, collected, child, written, readers, address: nowhere };
+        let mut world = Self { planted, own, server, keycloak, content, folder, health, admin, shares, collected, child, written, readers, address: nowhere };
         world.address = until("it listens", async || world.listening()).await;
         until("it is ready", async || world.health("/readyz").await.starts_with("HTTP/1.1 200").then_some(())).await;
         world
@@ -144,6 +148,15 @@ impl World {
             body.len()
         );
         exchange(self.admin, head.as_bytes()).await
+    }
+
+    /// An answer of the shares API.
+    pub async fn shares(&self, method: &str, path: &str, token: &str, body: &str) -> String {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        exchange(self.shares, head.as_bytes()).await
     }
 
     /// Runs another command of the binary; gives all that it says.
@@ -239,9 +252,16 @@ fn write_files(planted: &mut Planted, own: &Own, folder: &tempfile::TempDir) {
         ("oauth2", &own.oauth2),
         ("guard", &own.guard),
         ("admin", &own.admin),
+        ("shares", &own.shares),
     ] {
         write(name, &format!("{secret}\n"));
     }
+    let key = KeyPair::generate().expect("randomness").public_key_raw().iter().skip(1).take(32).fold(String::new(), |mut text, octet| {
+        let _ = write!(text, "{octet:02x}");
+        text
+    });
+    write("store-key", &key);
+    planted.know("key of the records", &key);
     let key = KeyPair::generate().expect("a key").serialize_pem();
     write("signing.key", &key);
     planted.know("key that signs assertions", key.lines().nth(2).expect("a second line"));
@@ -254,8 +274,19 @@ fn write_files(planted: &mut Planted, own: &Own, folder: &tempfile::TempDir) {
     }
 }
 
-fn configuration(server: &RunningServer, keycloak: &RunningServer, content: SocketAddr, health: SocketAddr, admin: SocketAddr) -> String {
+fn configuration(server: &RunningServer, keycloak: &RunningServer, content: SocketAddr, [health, admin, shares]: [SocketAddr; 3]) -> String {
     let dead = free_address();
+    let (sections, route) = if cfg!(feature = "store") {
+        (
+            format!(
+                "store: {{ file: records.db, key: {{ file: store-key }} }}\n\
+                 shares: {{ address: {shares}, authorization_server: keycloak, scope: share, owner: username, admin_key: {{ file: shares }}, public_url: \"http://gateway.example.org\" }}\n"
+            ),
+            "  - { path: \"/users/{user}/**\", upstream: basic, protect: { authorization_server: keycloak, resource: { shared: true, owner: \"{user}\" }, scopes: { GET: [view] } } }\n",
+        )
+    } else {
+        (String::new(), "")
+    };
     format!(
         r#"version: 1
 workers: 2
@@ -264,7 +295,7 @@ listeners:
   - {{ address: "127.0.0.2:0", tls: {{ certificates: [ {{ certificate: server-tls.crt, key: server-tls.key }} ] }} }}
 health: {{ address: {health} }}
 admin: {{ address: {admin}, token: {{ file: admin }} }}
-log: {{ level: trace, access: on, audit: audit.log }}
+{sections}log: {{ level: trace, access: on, audit: audit.log }}
 limits: {{ off_for: [127.0.0.1/32] }}
 authorization_servers:
   server:
@@ -275,6 +306,7 @@ authorization_servers:
     introspection: {{ max_age: 1s }}
   keycloak:
     issuer: "{keycloak}"
+    audience: any
     client: {{ id: content-gateway, secret: {{ file: client }} }}
     timeout: 300ms
     introspection: {{ max_age: 1s }}
@@ -294,7 +326,7 @@ routes:
   - {{ path: /signed/**, upstream: jwt, public: true }}
   - {{ path: /guarded/**, upstream: header, protect: {{ mode: guard, accept: {{ basic: {{ username: gateway, password: {{ file: guard }} }} }} }} }}
   - {{ path: /dead/**, upstream: dead, public: true }}
-"#,
+{route}"#,
         issuer = server.issuer(),
         keycloak = keycloak.issuer(),
         dead = dead.port(),

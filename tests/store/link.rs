@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use uma_gateway::demo::authorization_server::{Endpoint, Fault};
+use uma_gateway::admin::{AdminClient, AdminDoor};
+use uma_gateway::demo::authorization_server::{Endpoint, Fault, Kind};
 
 use crate::owner::{BY_CODE, Neighbourhood, header, on_disk, text, until};
 
@@ -21,7 +22,6 @@ async fn an_owner_links_the_gateway_once_and_for_every_restart() {
     assert_eq!(header(&linked, "cache-control"), "no-store");
     assert_eq!(header(&linked, "referrer-policy"), "no-referrer");
     assert!(header(&linked, "content-security-policy").starts_with("default-src 'none'") && !text(&linked).contains("<script"));
-    assert!(header(&linked, "set-cookie").contains("Max-Age=0"));
     around.open().await;
     let asked = around.control().last_request(Endpoint::Permission).expect("asked");
     let pat = asked.headers["authorization"].to_str().expect("text").trim_start_matches("Bearer ").to_owned();
@@ -57,8 +57,11 @@ async fn the_way_there_is_bound_to_the_browser_and_to_the_configured_address() {
         assert_eq!(around.come_back(&back, foreign).await.status(), StatusCode::BAD_REQUEST, "another browser");
     }
     assert_eq!(around.come_back(&back, Some(&cookie)).await.status(), StatusCode::OK, "which takes nothing from this one");
-    assert_eq!(around.come_back(&back, Some(&cookie)).await.status(), StatusCode::BAD_REQUEST, "good once");
-    assert_eq!(around.grants(), ["authorization_code"], "nothing else was exchanged");
+    let again = around.come_back(&back, Some(&cookie)).await;
+    assert_eq!(again.status(), StatusCode::OK, "the page that is loaded anew says what it said");
+    assert!(text(&again).contains("protect what belongs to alice at server"), "{}", text(&again));
+    assert_eq!(around.come_back(&back, Some("uma-gateway-link=guess")).await.status(), StatusCode::BAD_REQUEST, "in another browser it says nothing");
+    assert_eq!(around.grants(), ["authorization_code"], "good once: nothing else was exchanged");
 }
 
 #[tokio::test]
@@ -86,6 +89,7 @@ async fn what_comes_back_wrong_links_nothing() {
         let answer = around.come_back(&format!("{callback}?{query}"), Some(&cookie)).await;
         assert_eq!(answer.status().as_u16(), status, "{query}");
         assert!(text(&answer).contains(told) && !text(&answer).contains("<script"), "{query}: {}", text(&answer));
+        assert!(text(&answer).contains("<a href=\"link\">Begin again</a>"), "{query}: {}", text(&answer));
     }
     assert_eq!(around.ask().await, Some(403));
 }
@@ -145,4 +149,55 @@ async fn the_door_opens_nothing_else_without_its_token() {
     }
     let posted = around.browse(Method::POST, &around.admin("/owners/server/link"), None, Bytes::new()).await;
     assert_eq!(posted.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn an_owner_whom_the_server_lets_protect_nothing_hears_so_and_so_does_the_operator() {
+    let around = Neighbourhood::at(Kind::Keycloak { realm: "photoz".into() }, BY_CODE).await;
+    around.control().allow_protection("content-gateway", false);
+    let _running = around.start_ready().await;
+
+    let linked = around.link_as("alice").await;
+
+    assert_eq!(linked.status(), StatusCode::FORBIDDEN, "{}", text(&linked));
+    for told in ["does not let alice protect resources", "uma_protection", "<a href=\"link\">"] {
+        assert!(text(&linked).contains(told), "{told} in {}", text(&linked));
+    }
+    for _ in 0..2 {
+        assert_eq!(around.ask().await, Some(403));
+    }
+    let ready = around.health("/readyz?verbose").await;
+    assert!(ready.contains("[!] owner alice at server: is not let protect resources"), "{ready}");
+    assert!(around.health("/metrics").await.contains("uma_owners_without_consent{authorization_server=\"server\"} 1"));
+    let told = || around.audited().into_iter().filter(|line| line["message"].as_str().is_some_and(|text| text.contains("uma_protection"))).collect::<Vec<_>>();
+    until("the audit log says so", async || (!told().is_empty()).then_some(())).await;
+    assert_eq!(told().iter().map(|line| (line["owner"].as_str(), line["level"].as_str())).collect::<Vec<_>>(), [(Some("alice"), Some("WARN"))], "once");
+
+    around.control().allow_protection("content-gateway", true);
+    around.open().await;
+    assert!(!around.health("/readyz?verbose").await.contains("owner alice"));
+    assert!(around.health("/metrics").await.contains("uma_owners_without_consent{authorization_server=\"server\"} 0"));
+}
+
+#[tokio::test]
+async fn explain_says_that_the_owner_has_not_linked_the_gateway() {
+    let around = Neighbourhood::new(BY_CODE).await;
+    let _running = around.start_ready().await;
+    let door = AdminDoor::Address { address: around.admin, token: "admin-token".into() };
+    let admin = AdminClient::new(&door);
+    let explained = async || {
+        let url = "http://gateway.example.org/albums/vacation/notes.txt".parse().expect("an address");
+        let told = admin.explain(&Method::GET, &url, None).await.expect("an explanation");
+        let text = |name: &str| told[name].as_str().unwrap_or_default().to_owned();
+        (told["http.response.status_code"].as_u64(), text("uma.row"), text("uma.reason"))
+    };
+    let closed = (Some(403), "C2".to_owned(), "the owner has to link the gateway".to_owned());
+    assert_eq!(explained().await, closed);
+    assert_eq!(around.link_as("alice").await.status(), StatusCode::OK);
+    around.open().await;
+    assert_eq!(explained().await.0, Some(401));
+    // The gateway knows the resource still, and there is nobody to ask for a ticket.
+    around.control().log_out("alice");
+    assert_eq!(around.ask().await, Some(403));
+    assert_eq!(explained().await, closed);
 }

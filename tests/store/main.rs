@@ -2,6 +2,7 @@
 #![cfg(feature = "store")]
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
+mod api;
 mod created;
 mod credentials;
 mod gateway;

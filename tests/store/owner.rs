@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::Instant;
-use uma_gateway::demo::authorization_server::{AuthorizationServer, Control, Endpoint, Options, RunningServer};
+use uma_gateway::demo::authorization_server::{AuthorizationServer, Control, Endpoint, Kind, Options, RunningServer};
 use uma_gateway::http_client::{HttpClient, TlsFiles, form};
 
 use crate::gateway::free;
@@ -80,7 +80,12 @@ impl Drop for Running {
 
 impl Neighbourhood {
     pub async fn new(alice: &str) -> Self {
-        let server = AuthorizationServer::start(Options::default()).await.expect("a port");
+        Self::at(Kind::Uma2, alice).await
+    }
+
+    /// With an authorization server of this kind.
+    pub async fn at(kind: Kind, alice: &str) -> Self {
+        let server = AuthorizationServer::start(Options { kind, ..Options::default() }).await.expect("a port");
         server.control().register("alice", "vacation", &["view"]);
         let http = HttpClient::new(&TlsFiles::default()).expect("a client");
         let around = Self { server, folder: tempfile::tempdir().expect("a folder"), listener: free(), health: free(), admin: free(), http };

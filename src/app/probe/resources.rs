@@ -14,8 +14,9 @@ use crate::uma::{ResourceId, Scope};
 #[derive(Debug)]
 pub struct Target {
     named: Named,
-    scopes: Vec<Scope>,
-    /// The line of the first route that names it.
+    /// Each with the line of the first method that needs it.
+    scopes: Vec<(Scope, u32)>,
+    /// The line of `resource` in the first route that names it.
     line: u32,
 }
 
@@ -53,15 +54,16 @@ pub fn targets(config: &config::Gateway, server: ServerIdentity) -> Vec<Target> 
                 Named::Template { name: text(name), owner: owner.as_ref().map(text) }
             }
         };
-        let scopes = protect.scopes.wanted();
         let at = targets.iter().position(|known| known.named == named).unwrap_or(targets.len());
         if at == targets.len() {
-            targets.push(Target { named, scopes: Vec::new(), line: route.place.line });
+            targets.push(Target { named, scopes: Vec::new(), line: protect.place.line });
         }
         if let Some(target) = targets.get_mut(at) {
-            for scope in scopes {
-                if !target.scopes.contains(scope) {
-                    target.scopes.push(scope.clone());
+            for (_, scopes, place) in protect.scopes.methods.iter().filter(|_| !protect.scopes.as_scope) {
+                for scope in scopes.iter() {
+                    if !target.scopes.iter().any(|(known, _)| known == scope) {
+                        target.scopes.push((scope.clone(), place.line));
+                    }
                 }
             }
         }
@@ -152,16 +154,18 @@ async fn declared_one(server: &Server, target: &Target, declared: &Declared, rep
 }
 
 fn scopes(target: &Target, what: &str, description: &Description, report: &mut Report) {
-    let missing: Vec<Scope> = target.scopes.iter().filter(|scope| !description.scopes.iter().any(|has| *has == *scope.0)).cloned().collect();
+    let lacks = |scope: &Scope| !description.scopes.iter().any(|has| *has == *scope.0);
+    let (missing, lines): (Vec<Scope>, Vec<u32>) = target.scopes.iter().filter(|(scope, _)| lacks(scope)).cloned().unzip();
     let has = if description.scopes.is_empty() { "none".to_owned() } else { description.scopes.join(", ") };
-    if missing.is_empty() {
-        let needs = if target.scopes.is_empty() { "any scope".to_owned() } else { joined(&target.scopes) };
+    let Some(line) = lines.first() else {
+        let needs: Vec<Scope> = target.scopes.iter().map(|(scope, _)| scope.clone()).collect();
+        let needs = if needs.is_empty() { "any scope".to_owned() } else { joined(&needs) };
         return report.ok(format!("{what} is there, with {needs}"));
-    }
+    };
     let plural = if missing.len() == 1 { "" } else { "s" };
     report.fail(
         format!("{what} lacks the scope{plural} {} (it has: {has})", joined(&missing)),
-        format!("add {} to the resource at the server, or correct `scopes` of line {}", if missing.len() == 1 { "it" } else { "them" }, target.line),
+        format!("add {} to the resource at the server, or correct `scopes` of line {line}", if missing.len() == 1 { "it" } else { "them" }),
     );
 }
 

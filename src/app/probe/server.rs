@@ -12,24 +12,39 @@ use super::resources::{self, Target};
 use super::trouble::Asked;
 use crate::authorization_server::{Answer, AskError, Config, Introspected, PatSource, Profile, Server};
 use crate::http_client::HttpClient;
-use crate::uma::{Rpt, Timestamp};
+use crate::uma::{Rpt, Scope, Timestamp};
 
 /// Clocks that differ by more, in seconds, are told.
 const CLOCKS_APART: i64 = 30;
 
+/// How our client gets a token of its own, and how it trades those of owners.
+const OWN_GRANT: &str = "client_credentials";
+const CODE_GRANT: &str = "authorization_code";
+
+/// What the configuration wants of a server besides its own section.
+pub struct Wants<'a> {
+    /// The resources that routes name.
+    pub targets: &'a [Target],
+    /// What owners' tokens need to share, if they share here.
+    pub scope: Option<&'a Scope>,
+    /// `admin.public_url`.
+    pub public_url: Option<&'a str>,
+}
+
 /// Asks for everything, in the order in which one thing needs the other.
-pub async fn survey(server: &Server, http: &HttpClient, targets: &[Target], report: &mut Report) {
+pub async fn survey(server: &Server, http: &HttpClient, wants: &Wants<'_>, report: &mut Report) {
     let asked = asked(server.config(), http);
-    let Some(dated) = discovery(server, &asked, report).await else { return };
+    let Some(dated) = discovery(server, &asked, wants.scope, report).await else { return };
     if !server.config().speaks_uma() {
         return introspector(server, &asked, report).await;
     }
     let owners: Vec<Option<&str>> = server.config().owners.keys().map(|owner| Some(&**owner)).collect();
     let (mut open, mut tell_clock) = (true, !dated);
+    linking(server, wants, &asked, report).await;
     for owner in if owners.is_empty() { vec![None] } else { owners } {
         if let Some(name) = owner.filter(|name| links(server.config(), name)) {
             open = false;
-            linked(server, name, report);
+            linked(server, name, wants, report);
             continue;
         }
         if client(server, owner, &asked, report).await.is_none() {
@@ -40,7 +55,28 @@ pub async fn survey(server: &Server, http: &HttpClient, targets: &[Target], repo
         introspection(server, owner, &asked, std::mem::take(&mut tell_clock), report).await;
     }
     if open {
-        resources::survey(server, targets, report).await;
+        resources::survey(server, wants.targets, report).await;
+    }
+}
+
+/// Where owners link the gateway: our client's secret, unless a PAT will tell of it, and the address that owners come back to.
+async fn linking(server: &Server, wants: &Wants<'_>, asked: &Asked<'_>, report: &mut Report) {
+    let (config, mut owners) = (server.config(), server.config().owners.keys());
+    if !config.owners.keys().any(|owner| links(config, owner)) || server.known().is_some_and(|metadata| metadata.authorization.is_none()) {
+        return;
+    }
+    let id = &*config.client.id;
+    if owners.all(|owner| links(config, owner)) {
+        match server.trades_codes(deadline(server)).await {
+            Ok(()) => report.ok(format!("client \"{id}\" has the right secret and may trade codes")),
+            Err(error) => not_believed(server, None, (&error, CODE_GRANT), asked, report).await,
+        }
+    }
+    if let Some(public_url) = wants.public_url {
+        report.warn(
+            format!("owners come back to {public_url}/owners/{}/callback, and whether the server lets them is not checked", config.name),
+            format!("register exactly this address as a redirect address of client \"{id}\" there"),
+        );
     }
 }
 
@@ -49,7 +85,7 @@ fn links(config: &Config, owner: &str) -> bool {
     config.owners.get(owner).is_some_and(|owner| matches!(owner.source, PatSource::Code { .. }))
 }
 
-fn linked(server: &Server, owner: &str, report: &mut Report) {
+fn linked(server: &Server, owner: &str, wants: &Wants<'_>, report: &mut Report) {
     let config = server.config();
     if server.known().is_some_and(|metadata| metadata.authorization.is_none()) {
         report.fail(
@@ -60,7 +96,7 @@ fn linked(server: &Server, owner: &str, report: &mut Report) {
     }
     report.warn(
         format!("what belongs to \"{owner}\" is not checked: the token is with the gateway that runs, if the owner has linked it"),
-        format!("look at /readyz?verbose there; the owner links it at {{admin.public_url}}/owners/{}/link", config.name),
+        format!("look at /readyz?verbose there; the owner links it at {}/owners/{}/link", wants.public_url.unwrap_or("{admin.public_url}"), config.name),
     );
 }
 
@@ -84,7 +120,7 @@ fn asked<'a>(config: &Config, http: &'a HttpClient) -> Asked<'a> {
 }
 
 /// Whether the answer told the time; `None`: there is no document to go on with.
-async fn discovery(server: &Server, asked: &Asked<'_>, report: &mut Report) -> Option<bool> {
+async fn discovery(server: &Server, asked: &Asked<'_>, scope: Option<&Scope>, report: &mut Report) -> Option<bool> {
     let response = match server.discovery_answer(deadline(server)).await {
         Ok(response) => response,
         Err(error) => {
@@ -100,11 +136,26 @@ async fn discovery(server: &Server, asked: &Asked<'_>, report: &mut Report) -> O
             return None;
         }
     }
+    if let Some(scope) = scope {
+        names(&response, scope, report);
+    }
     let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
     if let Some(date) = date {
         clock(seconds(date).saturating_sub(Timestamp::now().0), report);
     }
     Some(date.is_some())
+}
+
+/// Whether the document names the scope, where it names any: a server need not name all (RFC 8414, 2).
+fn names(response: &Response<Bytes>, scope: &Scope, report: &mut Report) {
+    let document = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
+    let named = document.get("scopes_supported").and_then(Value::as_array);
+    if named.is_some_and(|all| !all.iter().any(|named| *named == *scope.0)) {
+        report.warn(
+            format!("it does not name the scope {scope} among those that it knows (scopes_supported), and owners share by tokens that have it"),
+            "make the scope at the server, or correct `shares.scope`",
+        );
+    }
 }
 
 async fn refused_document(config: &Config, asked: &Asked<'_>, response: &Response<Bytes>, error: &AskError, report: &mut Report) {
@@ -216,9 +267,15 @@ async fn client(server: &Server, owner: Option<&str>, asked: &Asked<'_>, report:
         }
         Err(error) => error,
     };
+    not_believed(server, owner, (&error, OWN_GRANT), asked, report).await;
+    None
+}
+
+/// Why the token endpoint gave nothing by this grant.
+async fn not_believed(server: &Server, owner: Option<&str>, (error, grant): (&AskError, &str), asked: &Asked<'_>, report: &mut Report) {
     let (config, id) = (server.config(), &*server.config().client.id);
     let keycloak = server.known().is_some_and(|metadata| metadata.profile == Profile::KEYCLOAK);
-    match &error {
+    match error {
         AskError::NeedsConsent => {
             let owner = owner.unwrap_or_default();
             report.fail(
@@ -229,9 +286,9 @@ async fn client(server: &Server, owner: Option<&str>, asked: &Asked<'_>, report:
         AskError::Status { status, error: code, .. } if status.is_client_error() => match (status.as_u16(), code.as_deref()) {
             (_, Some("invalid_scope")) => report.fail(format!("client \"{id}\" may not ask for scope uma_protection"), "let it, at the server"),
             (400, Some("unauthorized_client" | "unsupported_grant_type")) => {
-                report.fail(format!("client \"{id}\" may not use the grant client_credentials"), "let it, at the server");
+                report.fail(format!("client \"{id}\" may not use the grant {grant}"), "let it, at the server");
             }
-            (401, Some("unauthorized_client")) if server.lacks_service_account(deadline(server)).await => {
+            (401, Some("unauthorized_client")) if grant == OWN_GRANT && server.lacks_service_account(deadline(server)).await => {
                 report.fail(format!("client \"{id}\" has no service account"), format!("Clients → {id} → Capability config → Service account roles → on"));
             }
             // Here Keycloak tells what others keep to themselves; RFC 6749, 5.2 has one code for both.
@@ -243,11 +300,10 @@ async fn client(server: &Server, owner: Option<&str>, asked: &Asked<'_>, report:
             _ => report.fail(error.to_string(), format!("look at `{}` and at the client at the server", key(config, "client"))),
         },
         _ => {
-            let trouble = asked.trouble(&error).await;
+            let trouble = asked.trouble(error).await;
             report.fail(trouble.what, trouble.mend);
         }
     }
-    None
 }
 
 fn wrong_secret(config: &Config, keycloak: bool, report: &mut Report) {

@@ -101,7 +101,8 @@ static SHARES: Section = Section::new(
         Key::new("authorization_server", Kind::Text, "The one whose owners share.").default("the only authorization server").example("keycloak"),
         Key::new("scope", Kind::Text, "The scope that an owner's token needs.").required().example("share"),
         Key::new("owner", Kind::Word(&["sub", "username"]), "What of the introspection answer names the owner.").default("sub"),
-        Key::new("admin_key", Kind::Secret, "What the operator bears in the place of a token, to share for any owner.").default("none"),
+        Key::new("admin_key", Kind::Secret, "What the operator bears in the place of a token, to share for any owner: 32 octets or more that nobody guesses.")
+            .default("none"),
         Key::new("public_url", Kind::Url, "What shareable links begin with: scheme and host of the gateway, as the world has them.")
             .required()
             .example("https://photos.example.org"),
@@ -607,7 +608,7 @@ static LIMITS: Section = Section::new(
         Key::new(
             "introspections",
             Kind::Section(&INTROSPECTIONS),
-            "Introspections that requests of one client wait for, and, each counted apart, live decisions, look-ups of resources, and wrong credentials at guards.",
+            "Introspections that requests of one client wait for, those of the shares API too, and, each counted apart, live decisions, look-ups of resources, and wrong credentials at guards.",
         ),
         Key::new("off_for", Kind::List(&Kind::Network), "Addresses without limits for one client: tickets, introspections, connections.")
             .default("none")

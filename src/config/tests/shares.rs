@@ -159,7 +159,24 @@ fn shares_are_read_as_they_are_written() {
         })
         .collect();
     assert_eq!(owners, [Some("{user}".to_owned()), None]);
-    assert_eq!(gateway.warnings, Vec::<String>::new());
+    let [warning] = gateway.warnings.as_slice() else { panic!("{:?}", gateway.warnings) };
+    assert!(warning.contains("gateway.yaml:14:11: nobody could share anything here: the route names no `owner`, and `shares` no `admin_key`"), "{warning}");
+}
+
+#[test]
+fn a_key_of_the_operators_that_can_be_guessed_is_a_warning() {
+    let folder = folder();
+    let with = |key: &str| {
+        let file = folder.path().join("operators-key");
+        std::fs::write(&file, key).expect("a file");
+        super::close(&file);
+        right(folder.path(), &RIGHT.replace("prefix: /links", "prefix: /links, admin_key: { file: operators-key }")).warnings
+    };
+    let warnings = with(&"x".repeat(31));
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(warning.contains("gateway.yaml:10:152: the key has 31 octets: whoever guesses it shares for every owner"), "{warning}");
+    assert!(warning.contains("openssl rand -base64 32"), "{warning}");
+    assert_eq!(with(&"x".repeat(32)), Vec::<String>::new(), "and with a key somebody can share at every route");
 }
 
 #[test]

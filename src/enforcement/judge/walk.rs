@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
 use super::super::permit::Permit;
 use super::{Case, Judge, Known, MIN_REFRESH, OpenWith, View, Wanted, grants};
-use crate::authorization_server::{AskError, TicketError, UriKey};
+use crate::authorization_server::{AskError, PatSource, TicketError, UriKey};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::holes::{Hole, open};
 use crate::response::{Rejection, Row, UnreachableStatus};
@@ -137,10 +137,13 @@ impl Judge {
             }
             Ok(Ok(None)) => Err(Rejection::NoResource),
             Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyIntrospections(after)),
-            Ok(Err(Failed::Server(error))) | Err(error) => Err(match (declared, &case.token) {
-                (Some(_), _) => no_ticket(case, Row::D11),
-                (None, _) => not_looked_up(case, &error),
-            }),
+            Ok(Err(Failed::Server(error))) | Err(error) => {
+                case.note_owner(&error);
+                Err(match declared {
+                    Some(_) => no_ticket(case, Row::D11),
+                    None => not_looked_up(case, &error),
+                })
+            }
         }
     }
 
@@ -179,6 +182,7 @@ impl Judge {
             }
             Ok(Err(Failed::Limited(after))) => Err(Unjudged::Limited(after)),
             Ok(Err(Failed::Server(error))) | Err(error) => {
+                case.note_owner(&error);
                 match &error {
                     AskError::CredentialRefused(_) => case.recorder.pass(Row::I8),
                     AskError::NoPat(_) => case.recorder.pass(Row::I10),
@@ -218,7 +222,13 @@ impl Judge {
             };
         }
         if self.dry {
-            return permission_required(case, reason, HeaderValue::from_static("UMA"), None);
+            return match self.may_ask(case).await {
+                Ok(()) => permission_required(case, reason, HeaderValue::from_static("UMA"), None),
+                Err(error) => {
+                    case.note_owner(&error);
+                    no_ticket(case, Row::C2)
+                }
+            };
         }
         let question = |reply| Question::Ticket {
             server: case.server.identity,
@@ -241,7 +251,12 @@ impl Judge {
         let ticket = match answer.outcome {
             Ok(ticket) => ticket,
             Err(NoTicket::Limited(after)) => return Rejection::TooManyTickets(after),
-            Err(NoTicket::Server(error)) => return no_ticket(case, ticketless(&error)),
+            Err(NoTicket::Server(error)) => {
+                if let TicketError::NoPat(error) = &error {
+                    case.note_owner(error);
+                }
+                return no_ticket(case, ticketless(&error));
+            }
         };
         match uma_challenge(&case.server.realm, &case.server.as_uri, reason, &ticket) {
             Ok(challenge) => {
@@ -251,6 +266,15 @@ impl Judge {
             }
             Err(_) => no_ticket(case, Row::C7),
         }
+    }
+}
+
+impl Judge {
+    /// Whether there is a token to ask for a ticket with. Only an owner who links the gateway may have none while all is well.
+    async fn may_ask(&self, case: &Case) -> Result<(), AskError> {
+        let Some(PatSource::Code { .. }) = case.source() else { return Ok(()) };
+        let question = |reply| Question::Pat { server: case.server.identity, owner: case.resource.owner().cloned(), deadline: case.deadline, reply };
+        self.control.ask(question, case.deadline).await?
     }
 }
 
