@@ -2,6 +2,7 @@
 //!
 //! One line is one route (`public HOST PATH WORDS…`, `protect HOST PATH WORDS…`; `-` is any host) or one request (`HOST TARGET`).
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ const MOST_LINES: usize = 40;
 pub fn rules(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let Some(tables) = table(text) else { return };
+    let mut named = Named::default();
     for line in text.lines().take(MOST_LINES) {
         let mut words = line.split(' ');
         let (Some(host), Some(target), None) = (words.next(), words.next(), words.next()) else { continue };
@@ -33,6 +35,42 @@ pub fn rules(input: &[u8]) {
             tables.look_up(authority.host(), &path);
             open_only_inside(&tables, authority.host(), &path);
             rewritten(&tables, authority.host(), &path);
+            named.once(&tables, authority.host(), &path);
+            alone(&tables, &path);
+        }
+    }
+}
+
+/// What the paths' parameters were that led to a name and owner by a route.
+#[derive(Default)]
+struct Named(HashMap<(Place, Arc<str>, Option<Arc<str>>), Vec<String>>);
+
+impl Named {
+    /// No two paths of a route name one resource, where the route does not say that it is meant for all.
+    fn once(&mut self, tables: &Tables, host: &str, path: &CanonicalPath) {
+        let Some(found) = tables.table.find(host, path) else { return };
+        let config = found.route.config();
+        let admitted = config.opt_ins;
+        // Nothing else gets as far as a name.
+        if CanonicalPath::parse_within(path.as_str(), admitted).is_err() || config.covers_all {
+            return;
+        }
+        let Some((name, owner)) = found.route.protect().and_then(|protect| protect.resource.named()) else { return };
+        let fill = |template: &Template| template.fill(&found.params, path);
+        let key = (config.place, fill(name), owner.map(fill));
+        let values: Vec<String> =
+            (0..config.pattern.parameters().count()).map(|place| crate::path::decoded(found.params.value(path, place)).into_owned()).collect();
+        let before = self.0.entry(key).or_insert_with(|| values.clone());
+        assert_eq!(*before, values, "{path} by {}", name.text);
+    }
+}
+
+/// A pattern by itself takes what the list says that it takes.
+fn alone(tables: &Tables, path: &CanonicalPath) {
+    let own: Vec<Vec<u8>> = segments(path.as_str().as_bytes()).iter().map(|segment| decoded(segment)).collect();
+    for (place, route) in tables.table.routes().iter().enumerate() {
+        if let HostPattern::Exact(host) = &route.config().host {
+            assert_eq!(route.config().pattern.takes(path.as_str()), tables.naive.matching(host, &own).contains(&place), "{path} by {}", route.config().pattern);
         }
     }
 }
@@ -120,10 +158,7 @@ fn route(number: usize, line: &str) -> Option<RouteConfig> {
     let value = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
     let pattern = read_pattern(path)?;
     let names: Vec<Arc<str>> = pattern.parameters().cloned().collect();
-    let resource = match value("name=") {
-        Some(name) => ResourceChoice::Name { name: Template::parse(name, &names).ok()?, owner: None },
-        None => ResourceChoice::Id { id: "r1".into(), owner: None },
-    };
+    let resource = resource(&words, &names)?;
     // As `config/` has it: what is not used must be said.
     if access == "protect" && !has("all") && !unused_parameters(&pattern, &resource).is_empty() {
         return None;
@@ -158,11 +193,32 @@ fn route(number: usize, line: &str) -> Option<RouteConfig> {
     })
 }
 
-/// A problem of a pattern lies inside the text, and what is proposed instead is a pattern.
+/// `name=`, `register=`, `shared`, `uris`, else by an id; `owner=` beside the first three.
+fn resource(words: &[&str], names: &[Arc<str>]) -> Option<ResourceChoice> {
+    let value = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
+    let template = |text: &str| Template::parse(text, names).ok();
+    let owner = match value("owner=") {
+        Some(owner) => Some(template(owner)?),
+        None => None,
+    };
+    Some(match (value("name="), value("register=")) {
+        (Some(name), _) => ResourceChoice::Name { name: template(name)?, owner },
+        (None, Some(name)) => ResourceChoice::Register { name: template(name).filter(Template::is_constant)?, kind: None, scopes: Arc::default(), owner },
+        (None, None) if words.contains(&"shared") => ResourceChoice::Shared { owner },
+        (None, None) if words.contains(&"uris") => ResourceChoice::Uris,
+        (None, None) => ResourceChoice::Id { id: "r1".into(), owner: None },
+    })
+}
+
+/// A problem of a pattern lies inside the text, and what is proposed instead is a pattern. Where it is written as other programs write it, what is proposed
+/// is a pattern as well.
 fn read_pattern(path: &str) -> Option<Pattern> {
     match Pattern::parse(path) {
         Ok(pattern) => {
             assert_eq!(&*pattern.text, path);
+            if let Some((at, whole)) = pattern.as_elsewhere() {
+                assert!(path.get(at..).is_some_and(|text| text.starts_with(':')) && Pattern::parse(&whole).is_ok(), "{path:?}: {whole:?}");
+            }
             Some(pattern)
         }
         Err(problem) => {
