@@ -63,13 +63,16 @@ fn counted(metrics: &Metrics, line: &str) -> bool {
     metrics.encode().expect("metrics").lines().any(|found| found == line)
 }
 
-/// One permitted, one challenged, one that nobody judged.
+/// One permitted, one challenged, and two that nobody judged: answered by an error, and without one.
 async fn three(config: &LogConfig) -> Vec<String> {
     let kept = Kept::default();
     let telemetry = Telemetry::start_into(config, metrics(), Box::new(kept.clone())).expect("a thread");
     telemetry.send(record("permitted", &[Row::I1, Row::E10, Row::U1]));
     telemetry.send(record("challenged", &[Row::D15, Row::C3]));
-    telemetry.send(record("unjudged", &[]));
+    let mut refused = record("refused", &[]);
+    refused.status = 404;
+    telemetry.send(refused);
+    telemetry.send(record("served", &[]));
     telemetry.settled().await;
     kept.lines()
 }
@@ -81,8 +84,8 @@ fn ids(lines: &[String], target: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn access_lines_are_written_as_the_configuration_says() {
-    assert_eq!(ids(&three(&config(Access::On, None)).await, "access"), ["permitted", "challenged", "unjudged"]);
-    assert_eq!(ids(&three(&config(Access::Denied, None)).await, "access"), ["challenged", "unjudged"]);
+    assert_eq!(ids(&three(&config(Access::On, None)).await, "access"), ["permitted", "challenged", "refused", "served"]);
+    assert_eq!(ids(&three(&config(Access::Denied, None)).await, "access"), ["challenged", "refused"]);
     assert!(three(&config(Access::Off, None)).await.is_empty());
 }
 
