@@ -494,12 +494,12 @@ async fn keycloak_knows_the_resource_by_another_name_owner_or_scope() {
     for (route, line) in [
         (
             VACATION.replace("Alice vacation", "alice vacaton"),
-            "it has no resource \"alice vacaton\" of alice → did you mean \"Alice vacation\"? correct line 13",
+            "it has no resource \"alice vacaton\" of alice → did you mean \"Alice vacation\"? correct line 15",
         ),
         (VACATION.replace("owner: alice", "owner: bob"), "resource \"Alice vacation\" belongs to alice, not to bob → write `owner: alice` in line 15"),
         (
             VACATION.replace("Alice vacation", "handbook"),
-            "resource \"handbook\" belongs to content-gateway, not to alice → leave out `owner` in line 13: the owner is the gateway's own client",
+            "resource \"handbook\" belongs to content-gateway, not to alice → leave out `owner` in line 15: the owner is the gateway's own client",
         ),
         (
             VACATION.replace("[edit]", "[delete]"),

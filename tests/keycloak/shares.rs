@@ -77,7 +77,9 @@ async fn what_alice_shares_by_the_api_is_hers_at_keycloak_and_closed_at_once_whe
     let bob = realm.sign_in_for(&format!("openid {scope}"), "bob", CLIENT_APP).await;
     let wish = json!({ "path": NOTES, "name": "Notes", "type": "urn:notes" });
 
-    let unscoped = realm.sign_in("alice", CLIENT_APP).await;
+    // For the gateway as well, and by another scope.
+    let another = realm.let_share(CLIENT_APP).await;
+    let unscoped = realm.sign_in_for(&format!("openid {another}"), "alice", CLIENT_APP).await;
     assert_eq!(world.api(Method::POST, "/shares", unscoped.access(), &wish).await.0, StatusCode::FORBIDDEN, "without the scope");
     assert_eq!(world.api(Method::POST, "/shares", bob.access(), &wish).await.0, StatusCode::FORBIDDEN, "what is Alice's");
     let (created, share) = world.api(Method::POST, "/shares", alice.access(), &wish).await;
