@@ -21,6 +21,10 @@ mod place;
 #[cfg(feature = "store")]
 mod registrar;
 
+/// Random octets of a share's id, which is written in base64url.
+#[cfg(feature = "store")]
+const ID: usize = 16;
+
 pub use config::{Config, OwnerClaim, Where};
 #[cfg(feature = "store")]
 pub use {

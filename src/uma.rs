@@ -6,7 +6,8 @@
 mod challenge;
 
 pub use challenge::{
-    Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, bearer_challenge, challenge_body, challenges_of, parse_challenges, uma_challenge,
+    Challenge, ChallengeError, TicketUnusable, TokenError, UmaChallenge, bearer_challenge, challenge_body, challenges_of, is_token_byte, parse_challenges,
+    uma_challenge,
 };
 
 use std::sync::{Arc, LazyLock};

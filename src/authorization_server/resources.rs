@@ -232,7 +232,6 @@ impl Server {
     pub async fn reconcile(&self, declared: &Declared, deadline: Instant) -> Result<(ResourceId, Reconciled), AskError> {
         let metadata = self.metadata(deadline).await?;
         let Some(id) = self.find_anew(&declared.key, deadline).await? else {
-            self.is_written_so(&declared.key, deadline).await?;
             return Ok((self.register(&metadata, declared, deadline).await?.id, Reconciled::Created));
         };
         let owner = declared.key.owner.as_deref();

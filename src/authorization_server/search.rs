@@ -42,7 +42,8 @@ impl Server {
         self.search(key, false, deadline).await
     }
 
-    /// The same, though something was given this name a moment ago.
+    /// The same before something is registered: though it was given this name a moment ago, and an error where the server only writes the owner in another way,
+    /// since it would be registered for ever anew.
     pub(super) async fn find_anew(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         self.search(key, true, deadline).await
     }
@@ -52,9 +53,14 @@ impl Server {
         let found = match metadata.profile.search {
             Search::Query => {
                 let owner = key.owner.as_deref().unwrap_or(&self.config.client.id);
-                let mut found = self.find_by_query(&metadata, key, deadline).await?;
-                found.retain(|(_, description)| description.name == *key.name && description.is_of(owner));
-                found.into_iter().map(|(id, _)| id).collect()
+                let found = self.find_by_query(&metadata, key, deadline).await?;
+                let named = found.into_iter().filter(|(_, description)| description.name == *key.name);
+                let (owned, others): (Vec<_>, Vec<_>) = named.partition(|(_, description)| description.is_of(owner));
+                if let (true, true, Some((_, other))) = (anew && key.owner.is_some(), owned.is_empty(), others.first()) {
+                    let owner = other.owner.as_deref().unwrap_or_default();
+                    return Err(AskError::unusable(ENDPOINT.label(), format!("it calls the owner {owner:?}: write that for `owner`")));
+                }
+                owned.into_iter().map(|(id, _)| id).collect()
             }
             Search::Filter => self.find_by_filter(&metadata, key, deadline).await?,
             Search::Reading => self.find_by_reading(&metadata, key, anew, deadline).await?,
@@ -77,22 +83,6 @@ impl Server {
             return Ok(self.find_by_query(&metadata, key, deadline).await?.into_iter().map(|(id, _)| id).collect());
         }
         Ok(self.find_anew(key, deadline).await?.into_iter().collect())
-    }
-
-    /// That the server knows nothing of exactly this name of an owner whom it only writes in another way: it would be registered for ever anew.
-    ///
-    /// # Errors
-    /// It does; or no usable answer before `deadline`.
-    pub(super) async fn is_written_so(&self, key: &ResourceKey, deadline: Instant) -> Result<(), AskError> {
-        let metadata = self.metadata(deadline).await?;
-        if metadata.profile.search != Search::Query || key.owner.is_none() {
-            return Ok(());
-        }
-        let found = self.find_by_query(&metadata, key, deadline).await?;
-        match found.iter().find(|(_, description)| description.name == *key.name).and_then(|(_, description)| description.owner.as_deref()) {
-            Some(owner) => Err(AskError::unusable(ENDPOINT.label(), format!("it calls the owner {owner:?}: write that for `owner`"))),
-            None => Ok(()),
-        }
     }
 
     /// What the server itself finds.
@@ -139,7 +129,7 @@ impl Server {
             reading.whole = Some(began);
         }
         let mut found = Vec::new();
-        for (id, description) in self.named(&mut reading, key, deadline).await? {
+        for (id, description) in self.named(&mut reading, key, asked, deadline).await? {
             match (key.owner.as_deref(), &description.owner) {
                 (Some(_), None) if self.config.owners.is_empty() && !key.alone => return Err(hidden()),
                 (Some(owner), Some(_)) if !description.is_of(owner) => {}
@@ -186,14 +176,13 @@ impl Server {
         Ok(())
     }
 
-    /// Those that have the name now.
-    async fn named(&self, reading: &mut Reading, key: &ResourceKey, deadline: Instant) -> Result<Vec<(ResourceId, Description)>, AskError> {
-        let began = Instant::now();
+    /// Those that have the name, as the server had them at `asked` or later.
+    async fn named(&self, reading: &mut Reading, key: &ResourceKey, asked: Instant, deadline: Instant) -> Result<Vec<(ResourceId, Description)>, AskError> {
         let is_named = |description: &Description| description.name == *key.name;
         let ids: Vec<ResourceId> = reading.known.iter().filter(|(_, (_, description))| is_named(description)).map(|(id, _)| id.clone()).collect();
         let mut found = Vec::new();
         for id in ids {
-            if reading.known.get(&id).is_some_and(|(at, _)| *at < began) {
+            if reading.known.get(&id).is_some_and(|(at, _)| *at < asked) {
                 self.read_one(reading, &id, key, deadline).await?;
             }
             found.extend(reading.known.get(&id).filter(|(_, description)| is_named(description)).map(|(_, description)| (id.clone(), description.clone())));

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
 
+use crate::uma::is_token_byte;
+
 /// What the texts of a request without proxies in front need; longer ones grow.
 const ROOM: usize = 192;
 
@@ -69,8 +71,7 @@ pub(super) fn set(headers: &mut HeaderMap, way: Way<'_>) {
 
 fn host_and_proto(element: &mut String, way: Way<'_>) {
     let Way { host, scheme, .. } = way;
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    if host.bytes().all(token) {
+    if host.bytes().all(is_token_byte) {
         [";host=", host].into_iter().for_each(|part| element.push_str(part));
     } else if !host.contains(['"', '\\']) {
         [";host=\"", host, "\""].into_iter().for_each(|part| element.push_str(part));

@@ -204,14 +204,10 @@ fn joined(route: &RouteConfig) -> Option<RouteProblem> {
     // What the owner says is known.
     let told: Vec<usize> = owner.into_iter().flat_map(Template::parameters).collect();
     let told = if told.len() == 1 { told } else { Vec::new() };
-    let unclear = if name.is_clear(&told, route.opt_ins.encoded_slash) {
-        let rewrite = route.rewrite.as_ref().map(|rewrite| &rewrite.template)?;
-        // A path is as it is written, where a slash in a value is an escape.
-        (!rewrite.is_clear(&[], false)).then_some(rewrite)?
-    } else {
-        name
-    };
-    Some(RouteProblem::Joins { route: route.place, text: Arc::clone(&unclear.text) })
+    let name = Some(name).filter(|name| !name.is_clear(&told, route.opt_ins.encoded_slash));
+    // A path is as it is written, where a slash in a value is an escape.
+    let rewrite = route.rewrite.as_ref().map(|rewrite| &rewrite.template).filter(|rewrite| !rewrite.is_clear(&[], false));
+    name.or(rewrite).map(|unclear| RouteProblem::Joins { route: route.place, text: Arc::clone(&unclear.text) })
 }
 
 /// Whether two routes are opened by the same.

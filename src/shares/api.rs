@@ -115,7 +115,7 @@ impl Api {
         let owner = owner(caller, wish.owner.as_deref(), &place, not_allowed).map_err(|refused| *refused)?;
         let Some(server) = self.registrar.server(&self.config.server.issuer) else { return Err(super::answers::unreachable()) };
         // 128 bits: nobody guesses the link of a share.
-        let link = random_text::<16>().ok_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"))?;
+        let link = random_text::<{ super::ID }>().ok_or_else(|| problem(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"))?;
         let resource = Resource {
             authorization_server: self.config.server.issuer.to_string(),
             // As little as possible is told of it: a path may say more than its owner would (UMA 2.0 Federated Authorization, 8).

@@ -8,9 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Request};
+use http::Request;
 use hyper::body::{Body as _, Incoming};
 
+use super::ID;
 use super::api::Api;
 use super::config::{Config, Where};
 use super::registrar::Registrar;
@@ -18,15 +19,13 @@ use crate::admin::DoorError;
 use crate::admin::serve::{Answer, Door, serve};
 use crate::admin::socket::{SocketFile, open_address, open_socket};
 use crate::listener::next_id;
+use crate::response::X_REQUEST_ID;
 use crate::routing::{Client, Peer, ServedHosts};
 use crate::stack::Current;
 use crate::telemetry::{Recorder, Telemetry};
 
 /// A registration may take several calls to the authorization server.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Characters of a share's id.
-const ID: usize = 22;
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A door that listens already.
 #[derive(Debug)]
@@ -109,7 +108,7 @@ impl Door for SharesDoor {
 
 /// A path of the API. Whatever else somebody asks for may hold anything.
 fn told(path: &str) -> Option<&str> {
-    let is_id = |id: &str| id.len() == ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+    let is_id = |id: &str| id.len() == (ID * 4).div_ceil(3) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
     let known = matches!(path, "/shares" | "/shares/openapi.json") || path.strip_prefix("/shares/").is_some_and(is_id);
     known.then_some(path)
 }

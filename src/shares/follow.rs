@@ -112,7 +112,7 @@ impl Following {
         if let Some(known) = self.known(&config, &place, owner).await? {
             return Ok((Followed::Known, known));
         }
-        let link = random_text::<16>().ok_or(Left::NoRandomness)?;
+        let link = random_text::<{ super::ID }>().ok_or(Left::NoRandomness)?;
         let resource = resource(&config, &creation, &place, owner, link)?;
         match Rc::clone(&self.registrar).follow(server, resource, config.per_owner).await {
             Ok(record) if matches!(record.state, State::Registered { .. }) => Ok((Followed::Registered, record)),

@@ -275,9 +275,14 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// RFC 9110, 5.6.2.
 fn is_token(character: char) -> bool {
-    character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character)
+    u8::try_from(character).is_ok_and(is_token_byte)
+}
+
+/// Whether a byte may stand in a token (RFC 9110, 5.6.2).
+#[must_use]
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 #[cfg(test)]

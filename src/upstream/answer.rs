@@ -13,6 +13,7 @@ use super::UpstreamError;
 use crate::body::is_length;
 use crate::holes::{Hole, open};
 use crate::secret::conceal;
+use crate::uma::is_token_byte;
 
 /// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11), and what is not for clients.
 static OURS: [HeaderName; 16] = [
@@ -114,9 +115,8 @@ pub(super) fn switched(head: response::Parts) -> Result<response::Parts, Upstrea
 /// The challenges of a login of the application's own. Where the gateway challenges, none that a client could take for the gateway's: a field that has the
 /// name of such a scheme anywhere is left out as a whole, however it would be taken apart.
 fn challenges(headers: &HeaderMap, private: bool) -> Vec<HeaderValue> {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let poses =
-        |value: &HeaderValue| value.as_bytes().split(|byte| !is_token(*byte)).any(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)));
+        |value: &HeaderValue| value.as_bytes().split(|byte| !is_token_byte(*byte)).any(|word| SCHEMES.iter().any(|scheme| word.eq_ignore_ascii_case(scheme)));
     headers.get_all(WWW_AUTHENTICATE).iter().filter(|value| !(private && poses(value))).cloned().collect()
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use uma_gateway::demo::content_server::Reply;
 
 use super::support::{Album, CLIENT_APP, Plan, Realm, World, until};
@@ -27,6 +28,18 @@ fn folders(realm: &Realm, folder: &Path, scope: &str, made_in: &Album) -> Plan {
         .shares(folder, scope)
         .protect_by("/folders/alice", &format!("resource: {}, scopes: {{ POST: [create] }}, {create}", made_in.by_id()))
         .protect_by("\"/folders/{user}/{folder}\"", made)
+}
+
+/// What is needed for Alice's folders, where these may create.
+async fn world_where(creators: &[&str]) -> (Realm, TempDir, String, World) {
+    let (realm, folder) = (Realm::photoz().with_new_resource_server().await, tempfile::tempdir().expect("a folder"));
+    let scope = realm.let_share(CLIENT_APP).await;
+    let made_in = realm.register_with_uris(Some("alice"), &["create"], &[]).await;
+    for user in creators {
+        realm.share(&made_in, user, &["create"]).await;
+    }
+    let world = folders(&realm, folder.path(), &scope, &made_in).start().await;
+    (realm, folder, scope, world)
 }
 
 /// The resource of a share.
@@ -127,13 +140,7 @@ async fn what_alice_shares_by_the_api_is_hers_at_keycloak_and_closed_at_once_whe
 #[tokio::test]
 #[ignore = "needs Keycloak: just keycloak"]
 async fn what_alice_makes_is_registered_for_her_before_the_answer_and_closed_at_once_when_she_deletes_it() {
-    let (realm, folder) = (Realm::photoz().with_new_resource_server().await, tempfile::tempdir().expect("a folder"));
-    let scope = realm.let_share(CLIENT_APP).await;
-    let made_in = realm.register_with_uris(Some("alice"), &["create"], &[]).await;
-    for user in ["alice", "bob"] {
-        realm.share(&made_in, user, &["create"]).await;
-    }
-    let world = folders(&realm, folder.path(), &scope, &made_in).start().await;
+    let (realm, _folder, scope, world) = world_where(&["alice", "bob"]).await;
     let alice = realm.sign_in_for(&format!("openid {scope}"), "alice", CLIENT_APP).await;
     let shares = async || world.api(Method::GET, "/shares", alice.access(), &Value::Null).await.1["shares"].as_array().expect("a list").clone();
 
@@ -167,11 +174,7 @@ async fn what_alice_makes_is_registered_for_her_before_the_answer_and_closed_at_
 #[tokio::test]
 #[ignore = "needs Keycloak: just keycloak"]
 async fn what_alice_makes_while_keycloak_is_away_is_registered_once_it_is_back() {
-    let (realm, folder) = (Realm::photoz().with_new_resource_server().await, tempfile::tempdir().expect("a folder"));
-    let scope = realm.let_share(CLIENT_APP).await;
-    let made_in = realm.register_with_uris(Some("alice"), &["create"], &[]).await;
-    realm.share(&made_in, "alice", &["create"]).await;
-    let world = folders(&realm, folder.path(), &scope, &made_in).start().await;
+    let (realm, _folder, _, world) = world_where(&["alice"]).await;
     let rpt = passes(&world, &realm, "alice", Method::POST, "/folders/alice", Reply::status(201)).await;
 
     world.keycloak.shut().await;

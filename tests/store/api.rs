@@ -3,20 +3,15 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use uma_gateway::demo::authorization_server::{AuthorizationServer, Options, RunningServer};
 
 use crate::World;
+use crate::ask::ask;
 use crate::gateway::free;
-
-const KEY: &str = "the-operators-key";
-/// How long is waited for what has to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::owner::{OPERATOR, until};
 
 struct Gateway {
     /// Killed when this is dropped.
@@ -33,31 +28,14 @@ impl Gateway {
         command.args(["run", "--config", "shares.yaml"]).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = command.spawn().expect("it runs");
         let gateway = Self { _process: process, api };
-        let ready = async {
-            while exchange(api, "GET", "/shares?owner=alice", &Value::Null).await.is_none_or(|(head, _)| !head.starts_with("HTTP/1.1 200")) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, ready).await.expect("it is there");
+        until("it is there", async || ask(api, "GET", "/shares?owner=alice", OPERATOR, &Value::Null).await.filter(|answer| answer.status == 200)).await;
         gateway
     }
 }
 
-/// Head and body of an answer.
-async fn exchange(api: SocketAddr, method: &str, target: &str, body: &Value) -> Option<(String, Value)> {
-    let mut stream = TcpStream::connect(api).await.ok()?;
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(head.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.to_owned(), serde_json::from_str(body).unwrap_or(Value::Null)))
-}
-
 fn configure(folder: &Path, issuer: &str, api: SocketAddr) {
     use std::os::unix::fs::PermissionsExt;
-    for (name, secret) in [("client", "gateway-secret".to_owned()), ("operator", KEY.to_owned()), ("store-key", "0123456789abcdef".repeat(4))] {
+    for (name, secret) in [("client", "gateway-secret".to_owned()), ("operator", OPERATOR.to_owned()), ("store-key", "0123456789abcdef".repeat(4))] {
         let file = folder.join(name);
         std::fs::write(&file, secret).expect("a secret");
         std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("a mode");
@@ -87,15 +65,15 @@ async fn every_request_leaves_a_line_and_every_change_another_in_the_audit_log()
     let gateway = Gateway::start(world.folder.path(), &server).await;
     let id_of = |head: &str| head.lines().find_map(|line| line.strip_prefix("x-request-id: ")).expect("an id").to_owned();
     let wish = json!({ "path": "/users/alice/x", "owner": "alice", "name": "x" });
-    let (head, share) = exchange(gateway.api, "POST", "/shares", &wish).await.expect("an answer");
-    let (posted, share) = (id_of(&head), share["id"].as_str().expect("an id").to_owned());
+    let shared = ask(gateway.api, "POST", "/shares", OPERATOR, &wish).await.expect("an answer");
+    let (posted, share) = (id_of(&shared.head), shared.body["id"].as_str().expect("an id").to_owned());
     let target = format!("/shares/{share}");
-    let (head, _) = exchange(gateway.api, "PATCH", &target, &json!({ "name": "y" })).await.expect("an answer");
-    let changed = id_of(&head);
-    let (head, _) = exchange(gateway.api, "DELETE", &target, &Value::Null).await.expect("an answer");
-    let withdrawn = id_of(&head);
-    let (head, _) = exchange(gateway.api, "GET", &format!("/shares/{KEY}-and-more-of-it"), &Value::Null).await.expect("an answer");
-    let missed = id_of(&head);
+    let answer = ask(gateway.api, "PATCH", &target, OPERATOR, &json!({ "name": "y" })).await.expect("an answer");
+    let changed = id_of(&answer.head);
+    let answer = ask(gateway.api, "DELETE", &target, OPERATOR, &Value::Null).await.expect("an answer");
+    let withdrawn = id_of(&answer.head);
+    let answer = ask(gateway.api, "GET", &format!("/shares/{OPERATOR}-and-more-of-it"), OPERATOR, &Value::Null).await.expect("an answer");
+    let missed = id_of(&answer.head);
 
     let (log, audit) = (world.folder.path().join("gateway.log"), world.folder.path().join("audit.log"));
     for (id, method, path, status) in [
@@ -104,16 +82,16 @@ async fn every_request_leaves_a_line_and_every_change_another_in_the_audit_log()
         (&withdrawn, "DELETE", Some(&*target), 204),
         (&missed, "GET", None, 404),
     ] {
-        let line = crate::owner::until("an access line", async || lines(&log, &[("target", "access"), ("request_id", id)]).pop()).await;
+        let line = until("an access line", async || lines(&log, &[("target", "access"), ("request_id", id)]).pop()).await;
         assert_eq!((line["http.request.method"].as_str(), line["url.path"].as_str()), (Some(method), path), "{line}");
         assert_eq!((line["http.response.status_code"].as_u64(), line["client.address"].as_str()), (Some(status), Some("127.0.0.1")), "{line}");
     }
     for (id, message) in [(&posted, "a path is shared"), (&changed, "a share was changed"), (&withdrawn, "a share was withdrawn")] {
-        let line = crate::owner::until("an audit line", async || lines(&audit, &[("message", message), ("request_id", id)]).pop()).await;
+        let line = until("an audit line", async || lines(&audit, &[("message", message), ("request_id", id)]).pop()).await;
         assert_eq!((line["owner"].as_str(), line["id"].as_str(), line["path"].as_str()), (Some("alice"), Some(&*share), Some("/users/alice/x")), "{line}");
         assert_eq!(line["by"].as_str(), Some("operator"), "{line}");
     }
     for file in [log, audit] {
-        assert!(!std::fs::read_to_string(file).expect("text").contains(KEY), "no token");
+        assert!(!std::fs::read_to_string(file).expect("text").contains(OPERATOR), "no token");
     }
 }

@@ -4,9 +4,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use uma_gateway::demo::Gate;
@@ -14,10 +13,10 @@ use uma_gateway::demo::authorization_server::{AuthorizationServer, Endpoint, Fau
 use uma_gateway::demo::content_server::{self, ContentServer, Reply};
 
 use crate::World;
+use crate::ask::ask;
 use crate::gateway::free;
+use crate::owner::until;
 
-/// How long is waited for what has to come.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What is made.
 const PLACE: &str = "/folders/alice/42";
 
@@ -33,37 +32,18 @@ impl Gateway {
         let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
         command.args(["run", "--config", "created.yaml"]).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let gateway = Self { process: command.spawn().expect("it runs"), address };
-        until("it serves", async || TcpStream::connect(address).await.is_ok()).await;
+        until("it serves", async || TcpStream::connect(address).await.is_ok().then_some(())).await;
         gateway
     }
 
     /// The status; 0 where nobody answers.
     async fn ask(&self, method: &str, path: &str, token: &str) -> u16 {
-        ask(self.address, method, path, token).await.unwrap_or_default()
+        ask(self.address, method, path, token, &Value::Null).await.map_or(0, |answer| answer.status)
     }
 
     async fn kill(mut self) {
         self.process.kill().await.expect("killed");
     }
-}
-
-async fn ask(address: SocketAddr, method: &str, path: &str, token: &str) -> Option<u16> {
-    let mut stream = TcpStream::connect(address).await.ok()?;
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nHost: photos.example.org\r\nAuthorization: Bearer {token}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-    stream.write_all(head.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    answer.split(' ').nth(1)?.parse().ok()
-}
-
-async fn until(what: &str, mut fits: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !fits().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
 }
 
 fn configure(folder: &Path, issuer: &str, address: SocketAddr, content: SocketAddr) {
@@ -88,8 +68,7 @@ fn configure(folder: &Path, issuer: &str, address: SocketAddr, content: SocketAd
 /// The names of what was made.
 fn made(server: &RunningServer) -> Vec<String> {
     let all = server.control().resources().into_iter();
-    all.filter_map(|(_, description)| description.get("name").and_then(serde_json::Value::as_str).filter(|name| name.starts_with("share ")).map(str::to_owned))
-        .collect()
+    all.filter_map(|(_, description)| description.get("name").and_then(Value::as_str).filter(|name| name.starts_with("share ")).map(str::to_owned)).collect()
 }
 
 #[tokio::test]
@@ -103,14 +82,14 @@ async fn a_gateway_that_is_killed_after_the_201_registers_at_its_next_start() {
     let rpt = control.grant_rpt("alice", &[("folders", &["create"])], 3000);
     let gateway = Gateway::start(world.folder.path(), &server, content.address()).await;
     // What it knows by now it does not have to ask for.
-    until("it can ask", async || gateway.ask("GET", "/folders/alice/43", &rpt).await == 404).await;
+    until("it can ask", async || (gateway.ask("GET", "/folders/alice/43", &rpt).await == 404).then_some(())).await;
     let gate = Gate::closed();
     control.reset_calls();
     control.fail(Endpoint::ResourceSet, Fault::held(&gate));
 
     let (address, token) = (gateway.address, rpt.clone());
-    let answer = tokio::spawn(async move { ask(address, "POST", "/folders/alice", &token).await });
-    until("it registers", async || control.calls(Endpoint::ResourceSet) > 0).await;
+    let answer = tokio::spawn(async move { ask(address, "POST", "/folders/alice", &token, &Value::Null).await.map(|answer| answer.status) });
+    until("it registers", async || (control.calls(Endpoint::ResourceSet) > 0).then_some(())).await;
     gateway.kill().await;
     assert_eq!(answer.await.expect("it ends"), None, "killed before its answer went on");
 
@@ -119,7 +98,7 @@ async fn a_gateway_that_is_killed_after_the_201_registers_at_its_next_start() {
     assert_eq!(gateway.ask("GET", PLACE, &rpt).await, 404, "closed");
     gate.open();
     control.heal(Endpoint::ResourceSet);
-    until("it is registered", async || gateway.ask("GET", PLACE, &rpt).await == 401).await;
+    until("it is registered", async || (gateway.ask("GET", PLACE, &rpt).await == 401).then_some(())).await;
     let names = made(&server);
     let [name] = &names[..] else { panic!("once: {names:?}") };
 
@@ -133,6 +112,6 @@ async fn a_gateway_that_is_killed_after_the_201_registers_at_its_next_start() {
     let gateway = Gateway::start(world.folder.path(), &server, content.address()).await;
     assert_eq!(gateway.ask("GET", PLACE, &theirs).await, 404, "closed for good");
     control.heal(Endpoint::ResourceSet);
-    until("it is deleted there", async || made(&server).is_empty()).await;
+    until("it is deleted there", async || made(&server).is_empty().then_some(())).await;
     gateway.kill().await;
 }

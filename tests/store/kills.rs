@@ -12,10 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use uma_gateway::demo::authorization_server::{Control, Endpoint, Fault};
 
+use crate::ask::{Answer, ask};
 use crate::gateway::free;
 use crate::killed::{Draw, setting};
 use crate::owner::{BY_PASSWORD, Neighbourhood, OPERATOR, until};
@@ -41,29 +40,16 @@ struct Round {
 
 impl Round {
     /// Asks until there is an answer; nothing once the gateway is dead.
-    async fn ask(&self, method: &str, target: &str, body: &Value) -> Option<(u16, Value)> {
+    async fn ask(&self, method: &str, target: &str, body: &Value) -> Option<Answer> {
         while !self.dead.load(Ordering::Relaxed) {
-            match ask(self.api, method, target, body).await {
+            match ask(self.api, method, target, OPERATOR, body).await {
                 // It is not there yet, or was killed in the middle of it; or the server took longer than it waits, on a busy machine: nothing was promised.
-                None | Some((503, _)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                None | Some(Answer { status: 503, .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
                 answer => return answer,
             }
         }
         None
     }
-}
-
-/// Status and body; nothing when there is nobody to answer.
-async fn ask(api: SocketAddr, method: &str, target: &str, body: &Value) -> Option<(u16, Value)> {
-    let mut stream = TcpStream::connect(api).await.ok()?;
-    let body = if body.is_null() { String::new() } else { body.to_string() };
-    let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {OPERATOR}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    stream.write_all(head.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    let status = head.split(' ').nth(1)?.parse().ok()?;
-    Some((status, serde_json::from_str(body).unwrap_or(Value::Null)))
 }
 
 /// What was answered.
@@ -86,7 +72,7 @@ async fn work(round: Arc<Round>, numbers: Range<u64>) -> Answered {
     let mut answered = Answered::default();
     for number in numbers {
         let wish = json!({ "path": path(number), "owner": "alice", "name": format!("share {number}") });
-        let Some((status, share)) = round.ask("POST", "/shares", &wish).await else { break };
+        let Some(Answer { status, body: share, .. }) = round.ask("POST", "/shares", &wish).await else { break };
         // 202: the server took its time, and the gateway goes on with it.
         assert!(matches!(status, 201 | 202), "{status} {share}");
         let id = share.get("id").and_then(Value::as_str).expect("an id").to_owned();
@@ -94,7 +80,7 @@ async fn work(round: Arc<Round>, numbers: Range<u64>) -> Answered {
         round.taken.fetch_add(1, Ordering::Relaxed);
         if number.is_multiple_of(2) {
             answered.leaving.insert(number);
-            let Some((status, _)) = round.ask("DELETE", &format!("/shares/{id}"), &Value::Null).await else { break };
+            let Some(Answer { status, .. }) = round.ask("DELETE", &format!("/shares/{id}"), &Value::Null).await else { break };
             assert!(matches!(status, 204 | 202), "{status}");
             answered.withdrawn.insert(number);
         }
@@ -214,7 +200,7 @@ impl Life {
     async fn shares(&self) -> Option<Vec<Value>> {
         let (mut shares, mut after) = (Vec::new(), String::new());
         loop {
-            let (status, page) = ask(self.api, "GET", &format!("/shares?owner=alice{after}"), &Value::Null).await?;
+            let Answer { status, body: page, .. } = ask(self.api, "GET", &format!("/shares?owner=alice{after}"), OPERATOR, &Value::Null).await?;
             assert_eq!(status, 200, "{page}");
             shares.extend(page.get("shares").and_then(Value::as_array).expect("a list").iter().cloned());
             let Some(next) = page.get("after").and_then(Value::as_str) else { return Some(shares) };

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test stops at the first surprise")]
 
 mod api;
+mod ask;
 mod created;
 mod credentials;
 mod gateway;
