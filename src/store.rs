@@ -20,6 +20,7 @@ mod migrations;
 mod records;
 #[cfg(feature = "store")]
 mod resources;
+mod template;
 #[cfg(all(test, feature = "store"))]
 mod tests;
 #[cfg(feature = "store")]
@@ -27,6 +28,7 @@ mod view;
 
 pub use config::{Config, Key, KeyProblem};
 pub use lookup::{DEEPEST, Lookup, Registered, ResourceKey, UNREAD};
+pub use template::one_path;
 #[cfg(feature = "store")]
 pub use {
     error::StoreError,

@@ -133,7 +133,7 @@ impl<S: Snapshot> Following<S> {
             Method::DELETE if protect.unregister_on_delete => {
                 let share = judge.records.at(&protect.server.issuer, routed.path())?;
                 // What stands below a shared folder is not the folder.
-                Task::Delete(share.path.as_deref().filter(|path| **path == *spelling(routed.path())).map(|_| share.key)?)
+                Task::Delete(share.is_exactly(&spelling(routed.path())).then_some(share.key)?)
             }
             _ => return None,
         };

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::path::{CanonicalPath, OptIns};
-use crate::store::{Lookup, Registered, UNREAD};
+use crate::store::{Lookup, Registered, UNREAD, one_path};
 
 /// Where links begin, and the records that they name.
 #[derive(Clone, Debug)]
@@ -38,18 +38,12 @@ impl Links {
         }
         let id = behind.trim_matches('/');
         let record = self.records.by_link(id).filter(|_| !id.is_empty());
-        let leads = record.and_then(|record| Some((own_path(&record)?, record)));
-        Some(leads.ok_or(if self.records.is_open() { "no share has this link" } else { UNREAD }))
+        let Some(record) = record else { return Some(Err(if self.records.is_open() { "no share has this link" } else { UNREAD })) };
+        Some(own_path(&record).map(|path| (path, record)).ok_or("the share of this link has many paths, and a link leads to one"))
     }
 }
 
-/// The path of a record; of one that has all below a folder, the folder.
+/// The path of a record; of one that has all below a folder, the folder. None of a template: it has no path of its own.
 fn own_path(record: &Registered) -> Option<CanonicalPath> {
-    let path = record.path.as_deref()?;
-    let path = match path.strip_suffix("/**") {
-        Some("") => "/",
-        Some(folder) => folder,
-        None => path,
-    };
-    CanonicalPath::parse_within(path, OptIns::default()).ok()
+    CanonicalPath::parse_within(one_path(record.path.as_deref()?)?, OptIns::default()).ok()
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::config::Config;
 use super::registrar::Trouble;
 use crate::admin::serve::{Answer, json_of, problem, text};
-use crate::store::{ResourceRecord, State, StoreError};
+use crate::store::{ResourceRecord, State, StoreError, one_path};
 use crate::uma::Scope;
 
 /// Seconds after which an authorization server that did not answer may be asked again.
@@ -27,7 +27,10 @@ pub fn share(config: &Config, record: &ResourceRecord) -> Value {
         }
     };
     put("id", id.into());
-    put("link", link(config, id).into());
+    // What stands for many paths leads to none.
+    if resource.path.as_deref().is_some_and(|path| one_path(path).is_some()) {
+        put("link", link(config, id).into());
+    }
     put("path", json!(resource.path));
     put("owner", json!(resource.owner));
     put("name", json!(resource.name));
@@ -111,6 +114,7 @@ pub fn troubled(trouble: &Trouble) -> Answer {
         Trouble::PathTaken => conflict("this path is shared already, or was withdrawn just now and is still known to the authorization server"),
         Trouble::NameTaken | Trouble::Ambiguous => conflict("there is a resource of this name already"),
         Trouble::TooMany => problem(StatusCode::FORBIDDEN, "the owner has as many shares as one may have"),
+        Trouble::TooManyTemplates => problem(StatusCode::FORBIDDEN, "there are as many paths as there may be that begin with this folder and have a * next"),
         Trouble::NotSettled => conflict("the authorization server does not know this share yet"),
         Trouble::Gone => not_found(),
         Trouble::NoPat => problem(StatusCode::FORBIDDEN, "the gateway has no protection API access token of this owner"),

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_local;
 
 use super::config::{Config, OwnerClaim};
-use super::place::{Place, place, scopes_of, usual_scopes};
+use super::place::{Place, place_of_one, scopes_of, usual_scopes};
 use super::registrar::{Registrar, Trouble};
 use crate::enforcement::{Creation, Follow, Follows};
 use crate::secret::random_text;
@@ -101,7 +101,7 @@ impl Following {
     async fn register(&self, creation: Creation) -> Result<(Followed, ResourceRecord), Left> {
         // A reload may have changed whose owners share since the request was decided; a name says nothing at another server.
         let config = self.config.borrow().clone().filter(|config| config.server.issuer == creation.issuer).ok_or(Left::NoShares)?;
-        let place = place(&self.current.load_full(), &config, creation.path.as_str()).map_err(|_| Left::NoPlace)?;
+        let place = place_of_one(&self.current.load_full(), &config, &creation.path).map_err(|_| Left::NoPlace)?;
         let who = match config.owner {
             OwnerClaim::Subject => &creation.subject,
             OwnerClaim::Username => &creation.username,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::config::Config;
-use crate::path::{CanonicalPath, PathProblem, decoded, spelling};
+use crate::path::{CanonicalPath, PathProblem, alike, spelling};
 use crate::routing::{ResourceChoice, Route};
 use crate::stack::Snapshot;
 use crate::store::DEEPEST;
@@ -12,7 +12,7 @@ use crate::uma::Scope;
 /// Where a share is.
 #[derive(Debug)]
 pub struct Place {
-    /// The path in its one spelling, with `/**` where all below is meant.
+    /// The path in its one spelling; a segment `*` stands for any one, and `/**` at the end for all below.
     pub path: String,
     /// The route that leads there.
     pub route: Arc<Route>,
@@ -29,7 +29,7 @@ pub enum NoPlace {
     Closed,
 }
 
-/// Finds the place of a path, or of one with `/**` at its end.
+/// Finds the place of a path, of which segments may be `*`, or of one with `/**` at its end.
 pub fn place(snapshot: &Snapshot, config: &Config, text: &str) -> Result<Place, NoPlace> {
     let folder = text.strip_suffix("/**");
     let literal = match folder {
@@ -37,32 +37,53 @@ pub fn place(snapshot: &Snapshot, config: &Config, text: &str) -> Result<Place, 
         Some(folder) => folder,
         None => text,
     };
-    // Also where it is written `%2A`: it would be the other thing as soon as it is decoded.
-    if literal.contains(['{', '}']) || decoded(literal).contains('*') {
-        return Err(NoPlace::Unfit("a path is literal; /** may stand at its end, for all that is below"));
+    let named = |segment: &&str| *segment != "*";
+    if literal.contains(['{', '}']) || literal.split('/').filter(named).any(has_star) {
+        return Err(NoPlace::Unfit("a path is literal, but that a segment * stands for any one, and /** at its end for all that is below"));
     }
     let path = CanonicalPath::parse(literal).map_err(|problem: PathProblem| NoPlace::Unfit(problem.reason()))?;
+    place_of(snapshot, config, &path, folder.is_some())
+}
+
+/// Finds the place of exactly this path.
+pub fn place_of_one(snapshot: &Snapshot, config: &Config, path: &CanonicalPath) -> Result<Place, NoPlace> {
+    if has_star(path.as_str()) {
+        return Err(NoPlace::Unfit("a * would stand for more than it"));
+    }
+    place_of(snapshot, config, path, false)
+}
+
+/// Also where it is written `%2A`, or is another one that a careless server takes for it: it would be the other thing there.
+fn has_star(text: &str) -> bool {
+    alike(text).contains('*')
+}
+
+fn place_of(snapshot: &Snapshot, config: &Config, path: &CanonicalPath, all_below: bool) -> Result<Place, NoPlace> {
     if path.segments().nth(DEEPEST).is_some() {
         return Err(NoPlace::Unfit("a path that is shared has at most 64 segments"));
     }
     let table = &snapshot.routes;
-    table.check(&path).map_err(|problem| NoPlace::Unfit(problem.reason()))?;
+    table.check(path).map_err(|problem| NoPlace::Unfit(problem.reason()))?;
     let under = |prefix: &str| path.as_str().strip_prefix(prefix).is_some_and(|behind| behind.is_empty() || behind.starts_with('/'));
     if under(&config.prefix) {
         return Err(NoPlace::Closed);
     }
-    let found = table.find(&config.host, &path).ok_or(NoPlace::Closed)?;
-    table.check_readings(&config.host, &path, found.route).map_err(|problem| NoPlace::Unfit(problem.reason()))?;
+    let found = table.find(&config.host, path).ok_or(NoPlace::Closed)?;
+    table.check_readings(&config.host, path, found.route).map_err(|problem| NoPlace::Unfit(problem.reason()))?;
     let protect = found.route.protect().filter(|protect| protect.server.issuer == config.server.issuer).ok_or(NoPlace::Closed)?;
     let ResourceChoice::Shared { owner } = &protect.resource else { return Err(NoPlace::Closed) };
-    if folder.is_some() && !found.route.config().pattern.rest {
+    if all_below && !found.route.config().pattern.rest {
         return Err(NoPlace::Closed);
     }
-    let mut spelt = spelling(&path).into_owned();
-    if folder.is_some() {
+    let mut spelt = spelling(path).into_owned();
+    if all_below {
         spelt = if spelt == "/" { "/**".to_owned() } else { spelt + "/**" };
     }
-    let owner = owner.as_ref().map(|owner| owner.fill(&found.params, &path));
+    let owner = owner.as_ref().map(|owner| owner.fill(&found.params, path));
+    // It would be each owner's.
+    if owner.as_deref().is_some_and(has_star) {
+        return Err(NoPlace::Closed);
+    }
     Ok(Place { path: spelt, route: Arc::clone(found.route), owner })
 }
 

@@ -46,6 +46,9 @@ pub enum Trouble {
     /// The owner has as many as one may have.
     #[error("the owner has too many shares")]
     TooMany,
+    /// The folder has as many templates as one may have.
+    #[error("the folder has too many templates")]
+    TooManyTemplates,
     /// The server does not know it yet.
     #[error("the share is not registered yet")]
     NotSettled,
@@ -471,6 +474,7 @@ fn taken(error: StoreError) -> Trouble {
     match error {
         StoreError::Taken => Trouble::PathTaken,
         StoreError::TooMany => Trouble::TooMany,
+        StoreError::TooManyTemplates => Trouble::TooManyTemplates,
         other => other.into(),
     }
 }

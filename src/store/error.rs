@@ -78,6 +78,9 @@ pub enum StoreError {
     /// The owner has as many records as one may have.
     #[error("the owner has as many records as one may have")]
     TooMany,
+    /// A folder has as many templates as one may have.
+    #[error("a folder has as many templates as one may have")]
+    TooManyTemplates,
     /// There is no such record, or not in that state.
     #[error("there is no such record in this state")]
     Absent,

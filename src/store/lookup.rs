@@ -27,7 +27,7 @@ pub struct Registered {
     pub key: ResourceKey,
     /// The issuer.
     pub authorization_server: Arc<str>,
-    /// The canonical path; with `/**` at its end all that stands below, too.
+    /// The canonical path, or a template: a segment `*` is any one, and with `/**` at its end it is all that stands below, too.
     pub path: Option<Box<str>>,
     /// The id of its link.
     pub link: Option<Box<str>>,
@@ -39,6 +39,14 @@ pub struct Registered {
     pub scopes: Arc<[Box<str>]>,
     /// Where the content is.
     pub upstream: Box<str>,
+}
+
+impl Registered {
+    /// Whether it is what stands at exactly this path, and there alone.
+    #[must_use]
+    pub fn is_exactly(&self, spelling: &str) -> bool {
+        self.path.as_deref().is_some_and(|path| path == spelling && !path.contains('*'))
+    }
 }
 
 /// The records that requests see. Clones are the same.
@@ -64,8 +72,8 @@ impl Lookup {
         false
     }
 
-    /// The record that a path belongs to at this authorization server: that of exactly this path, else the one with `/**` of the nearest folder. None where a
-    /// server that is careless about case or normalisation could come to another record.
+    /// The record that a path belongs to at this authorization server: that of exactly this path, else the one that names most of it from the left, where a
+    /// segment `*` comes before `/**`. None where a server that is careless about case or normalisation could come to another record.
     #[must_use]
     pub fn at(&self, authorization_server: &str, path: &CanonicalPath) -> Option<Arc<Registered>> {
         let path = spelling(path);
@@ -90,7 +98,8 @@ impl Lookup {
                 pattern.push_str(folder);
                 pattern.push_str("/**");
             }
-            if let Some(found) = self.exactly(authorization_server, &patterns.0, &patterns.1) {
+            let template = || self.template(authorization_server, folder.1, &path, &as_alike);
+            if let Some(found) = template().or_else(|| self.exactly(authorization_server, &patterns.0, &patterns.1)) {
                 return found;
             }
             folder = (folder.0.rsplit_once('/')?.0, folder.1.rsplit_once('/')?.0);
@@ -116,6 +125,17 @@ impl Lookup {
         found.is_some_and(|found| *found == *known)
     }
 
+    /// As [`exactly`](Self::exactly), of those that name no more than this folder before a segment that stands for any.
+    fn template(&self, authorization_server: &str, folder_alike: &str, path: &str, as_alike: &str) -> Option<Option<Arc<Registered>>> {
+        #[cfg(feature = "store")]
+        return self.view.get()?.template(authorization_server, folder_alike, path, as_alike);
+        #[cfg(not(feature = "store"))]
+        {
+            let _ = (authorization_server, folder_alike, path, as_alike);
+            None
+        }
+    }
+
     /// `None`: there is nothing here. `Some(None)`: there is one that could be taken for it.
     fn exactly(&self, authorization_server: &str, path: &str, as_alike: &str) -> Option<Option<Arc<Registered>>> {
         #[cfg(feature = "store")]
@@ -133,29 +153,33 @@ impl Lookup {
 mod tests {
 
     use super::*;
+    use crate::path::OptIns;
     use crate::secret::Secret;
-    use crate::store::{Config, Key, Resource, Store};
+    use crate::store::{Config, Key, Resource, Store, StoreError};
 
     const SERVER: &str = "https://id.example.org";
+
+    fn resource(path: &str) -> Resource {
+        Resource {
+            authorization_server: SERVER.into(),
+            path: Some(path.into()),
+            link: None,
+            owner: "alice".into(),
+            name: path.into(),
+            kind: None,
+            icon_uri: None,
+            scopes: vec!["view".into()],
+            upstream: "content".into(),
+            credential: None,
+        }
+    }
 
     async fn with(paths: &[&str]) -> (tempfile::TempDir, Store, Lookup) {
         let folder = tempfile::tempdir().expect("a folder");
         let key = Key::parse(&Secret::from(format!("1{}", "a".repeat(63)))).expect("a key");
         let store = Store::open(&Config { file: folder.path().join("records.db"), key, old_keys: Vec::new() }).await.expect("a store");
         for path in paths {
-            let resource = Resource {
-                authorization_server: SERVER.into(),
-                path: Some((*path).into()),
-                link: None,
-                owner: "alice".into(),
-                name: (*path).into(),
-                kind: None,
-                icon_uri: None,
-                scopes: vec!["view".into()],
-                upstream: "content".into(),
-                credential: None,
-            };
-            let record = store.want(&resource).await.expect("wanted");
+            let record = store.want(&resource(path)).await.expect("wanted");
             store.registered(record, path, None).await.expect("registered");
         }
         let lookup = Lookup::default();
@@ -188,6 +212,55 @@ mod tests {
             assert_eq!(at(&lookup, path).as_deref(), expected, "{path}");
         }
         assert!(lookup.at("https://other.example.org", &CanonicalPath::parse("/a").unwrap()).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_template_takes_what_no_record_names() {
+        let paths = ["/a/**", "/a/*", "/a/b", "/a/b/**", "/a/*/c", "/a/*/*/**", "/x/*/Both", "/x/*/BOTH", "/x/*/*", "/y/*/**", "/y/b/c", "/*"];
+        let (_folder, store, lookup) = with(&paths).await;
+        for (path, expected) in [
+            ("/a/b", Some("/a/b")),
+            ("/a/z", Some("/a/*")),
+            ("/a/z/", Some("/a/*")),
+            ("/a/*", Some("/a/*")),
+            ("/a/b/c", Some("/a/b/**")),
+            ("/a/z/c", Some("/a/*/c")),
+            ("/a/z/d", Some("/a/*/*/**")),
+            ("/a/z/c/d", Some("/a/*/*/**")),
+            ("/a", Some("/a/**")),
+            ("/z", Some("/*")),
+            ("/", None),
+            ("/z/z", None),
+            ("/x/z/Both", Some("/x/*/Both")),
+            ("/x/z/BOTH", Some("/x/*/BOTH")),
+            ("/x/z/y", Some("/x/*/*")),
+            ("/y/z/c", Some("/y/*/**")),
+        ] {
+            assert_eq!(at(&lookup, path).as_deref(), expected, "{path}");
+        }
+        // What a careless server could take for what another record names.
+        for path in ["/a/B", "/A/z", "/a/z/C", "/x/z/both", "/y/B/c", "/X/z/y"] {
+            assert_eq!(at(&lookup, path), None, "{path}");
+        }
+        let slash = OptIns { encoded_slash: true, ..OptIns::default() };
+        for path in ["/a/z%2Fc", "/y/b%2Fc", "/x/y%2Fz"] {
+            let path = CanonicalPath::parse_within(path, slash).expect("admitted");
+            assert!(lookup.at(SERVER, &path).is_none(), "{path:?}");
+        }
+        let known = lookup.at(SERVER, &CanonicalPath::parse("/a/z/c").unwrap()).expect("found");
+        assert!(lookup.holds(&known));
+        store.unwant(known.key).await.expect("unwanted");
+        assert_eq!(at(&lookup, "/a/z/c").as_deref(), Some("/a/*/*/**"));
+        assert!(!lookup.holds(&known));
+    }
+
+    #[tokio::test]
+    async fn a_folder_has_so_many_templates() {
+        let paths: Vec<String> = (0..32).map(|number| if number == 0 { "/a/*".to_owned() } else { format!("/a/*/{number}") }).collect();
+        let all: Vec<&str> = paths.iter().map(String::as_str).chain(["/a/**", "/a/b/*/32", "/aa/*", "/a/x", "/a0/*"]).collect();
+        let (_folder, store, lookup) = with(&all).await;
+        assert!(matches!(store.want(&resource("/a/*/32")).await, Err(StoreError::TooManyTemplates)));
+        assert_eq!((at(&lookup, "/a/z/31").as_deref(), at(&lookup, "/a/z/32").as_deref()), (Some("/a/*/31"), Some("/a/**")));
     }
 
     #[tokio::test]

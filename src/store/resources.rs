@@ -9,6 +9,7 @@ use super::error::StoreError;
 use super::lookup::{Registered, ResourceKey};
 use super::open::weight;
 use super::records::{CredentialKey, Resource, ResourceRecord, State};
+use super::template::{MOST_TEMPLATES, folder};
 use super::view::{Filling, View};
 
 /// The one record that is looked for.
@@ -36,7 +37,7 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(View, u64
     Ok((view.finish(), octets))
 }
 
-/// Unless the owner has `most` records there already.
+/// Unless the owner has `most` records there already, or the folder as many templates as one may have.
 pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resource, most: Option<u64>) -> Result<ResourceKey, StoreError> {
     let Resource { authorization_server, path, link, owner, name, kind, icon_uri, scopes, upstream, credential } = resource;
     let scopes = serde_json::to_string(scopes).map_err(|_| StoreError::Unfit("scopes"))?;
@@ -51,6 +52,11 @@ pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resourc
         && count(&mut transaction, authorization_server, owner).await? >= most
     {
         return Err(StoreError::TooMany);
+    }
+    if let Some(folder) = path.as_deref().and_then(folder)
+        && templates(&mut transaction, authorization_server, folder).await? >= MOST_TEMPLATES
+    {
+        return Err(StoreError::TooManyTemplates);
     }
     let inserted = inserted.execute(&mut *transaction).await?;
     transaction.commit().await?;
@@ -118,6 +124,14 @@ pub(super) async fn count(connection: &mut SqliteConnection, server: &str, owner
     let query = sqlx::query("SELECT count(*) FROM resource WHERE authorization_server = ? AND owner = ?");
     let count: i64 = query.bind(server).bind(owner).fetch_one(connection).await?.try_get(0)?;
     Ok(u64::try_from(count).unwrap_or_default())
+}
+
+/// How many templates name this folder and no more before what stands for any.
+async fn templates(connection: &mut SqliteConnection, server: &str, folder: &str) -> Result<i64, StoreError> {
+    // `0` follows `/`: the index on paths has them side by side.
+    let query =
+        sqlx::query("SELECT count(*) FROM resource WHERE authorization_server = ?1 AND (path = ?2 || '/*' OR path > ?2 || '/*/' AND path < ?2 || '/*0')");
+    Ok(query.bind(server).bind(folder).fetch_one(connection).await?.try_get(0)?)
 }
 
 /// Whether a record but this one has that id at that authorization server.

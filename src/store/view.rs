@@ -4,6 +4,7 @@
 //! is many small tables, each replaced as a whole when one of its resources changes. A table is chosen and asked with one keyed hash, since clients
 //! choose the paths. Nothing here reads or writes the database.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use hashbrown::HashTable;
 
 use super::lookup::Registered;
 use super::records::{ResourceRecord, State};
+use super::template::{exactness, folder, takes};
 use crate::path::alike;
 
 /// Tables of an index: with a million records each change copies about 250 pointers.
@@ -23,6 +25,8 @@ const TABLES: usize = 4096;
 pub struct View {
     hasher: RandomState,
     paths: Index,
+    /// Those that stand for more than one path, by the folder before what stands for any.
+    templates: Index,
     links: Index,
 }
 
@@ -35,6 +39,7 @@ struct Index(Box<[ArcSwap<Table>]>);
 pub(super) struct Filling {
     hasher: RandomState,
     paths: Vec<Entries>,
+    templates: Vec<Entries>,
     links: Vec<Entries>,
     servers: BTreeSet<Arc<str>>,
     scopes: BTreeSet<Arc<[Box<str>]>>,
@@ -46,7 +51,7 @@ type Entries = Vec<(u64, Arc<Registered>)>;
 impl Filling {
     pub(super) fn new() -> Self {
         let tables = || (0..TABLES).map(|_| Entries::new()).collect();
-        Self { hasher: RandomState::new(), paths: tables(), links: tables(), servers: BTreeSet::new(), scopes: BTreeSet::new() }
+        Self { hasher: RandomState::new(), paths: tables(), templates: tables(), links: tables(), servers: BTreeSet::new(), scopes: BTreeSet::new() }
     }
 
     /// Adds a resource. What many resources have in common they share.
@@ -54,7 +59,10 @@ impl Filling {
         known.authorization_server = shared(&mut self.servers, known.authorization_server);
         known.scopes = shared(&mut self.scopes, known.scopes);
         let known = Arc::new(known);
-        for (tables, hash) in [(&mut self.paths, path_hash(&self.hasher, &known)), (&mut self.links, link_hash(&self.hasher, &known))] {
+        let hasher = &self.hasher;
+        for (tables, hash) in
+            [(&mut self.paths, path_hash(hasher, &known)), (&mut self.templates, template_hash(hasher, &known)), (&mut self.links, link_hash(hasher, &known))]
+        {
             if let Some((hash, table)) = hash.and_then(|hash| Some((hash, tables.get_mut(place(hash))?))) {
                 table.push((hash, Arc::clone(&known)));
             }
@@ -63,8 +71,9 @@ impl Filling {
 
     pub(super) fn finish(self) -> View {
         let paths = Index::new(self.paths, |known| path_hash(&self.hasher, known));
+        let templates = Index::new(self.templates, |known| template_hash(&self.hasher, known));
         let links = Index::new(self.links, |known| link_hash(&self.hasher, known));
-        View { hasher: self.hasher, paths, links }
+        View { hasher: self.hasher, paths, templates, links }
     }
 }
 
@@ -84,6 +93,10 @@ fn path_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
 /// Paths that are alike stand in one place, so that one look finds both.
 fn place_of(hasher: &RandomState, authorization_server: &str, path: &str) -> u64 {
     hasher.hash_one((authorization_server, &*alike(path)))
+}
+
+fn template_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
+    known.path.as_deref().and_then(folder).map(|folder| place_of(hasher, &known.authorization_server, folder))
 }
 
 fn link_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
@@ -112,6 +125,27 @@ impl View {
         }
         let is_alike = |known: &Registered| of_server(known) && known.path.as_deref().is_some_and(|other| alike(other) == as_alike);
         self.paths.find(hash, is_alike).map(|_| None)
+    }
+
+    /// The most exact template with that folder before what stands for any that takes a path, of which it is known what it is [`alike`]. `None`: there is none.
+    /// `Some(None)`: there is one that takes it for a careless server only.
+    #[must_use]
+    pub(super) fn template(&self, authorization_server: &str, folder_alike: &str, path: &str, as_alike: &str) -> Option<Option<Arc<Registered>>> {
+        let mut best: Option<(bool, Arc<Registered>)> = None;
+        self.templates.each(self.hasher.hash_one((authorization_server, folder_alike)), |known| {
+            let Some(template) = known.path.as_deref().filter(|_| *known.authorization_server == *authorization_server) else { return };
+            let template_alike = alike(template);
+            // Another folder's may have the same place.
+            if folder(&template_alike) != Some(folder_alike) || !takes(&template_alike, as_alike) {
+                return;
+            }
+            let here = takes(template, path);
+            let order = best.as_ref().map_or(Ordering::Less, |(_, best)| exactness(template, best.path.as_deref().unwrap_or_default()));
+            if order == Ordering::Less || (order == Ordering::Equal && here) {
+                best = Some((here, Arc::clone(known)));
+            }
+        });
+        best.map(|(here, known)| here.then_some(known))
     }
 
     /// The resource with this link. Absent: none is registered.
@@ -150,6 +184,9 @@ impl View {
         if let Some(hash) = path_hash(hasher, known) {
             self.paths.change(hash, |table| change(table, hash, &|other| path_hash(hasher, other).unwrap_or_default()));
         }
+        if let Some(hash) = template_hash(hasher, known) {
+            self.templates.change(hash, |table| change(table, hash, &|other| template_hash(hasher, other).unwrap_or_default()));
+        }
         if let Some(hash) = link_hash(hasher, known) {
             self.links.change(hash, |table| change(table, hash, &|other| link_hash(hasher, other).unwrap_or_default()));
         }
@@ -181,6 +218,12 @@ impl Index {
 
     fn find(&self, hash: u64, wanted: impl Fn(&Registered) -> bool) -> Option<Arc<Registered>> {
         self.0.get(place(hash))?.load().find(hash, |known| wanted(known)).cloned()
+    }
+
+    fn each(&self, hash: u64, mut seen: impl FnMut(&Arc<Registered>)) {
+        if let Some(table) = self.0.get(place(hash)) {
+            table.load().iter_hash(hash).for_each(|known| seen(known));
+        }
     }
 
     fn change(&self, hash: u64, change: impl Fn(&mut Table)) {
