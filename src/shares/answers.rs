@@ -114,7 +114,7 @@ pub fn troubled(trouble: &Trouble) -> Answer {
         Trouble::PathTaken => conflict("this path is shared already, or was withdrawn just now and is still known to the authorization server"),
         Trouble::NameTaken | Trouble::Ambiguous => conflict("there is a resource of this name already"),
         Trouble::TooMany => problem(StatusCode::FORBIDDEN, "the owner has as many shares as one may have"),
-        Trouble::TooManyTemplates => problem(StatusCode::FORBIDDEN, "there are as many paths as there may be that begin with this folder and have a * next"),
+        Trouble::TooManyTemplates => problem(StatusCode::FORBIDDEN, "32 paths begin with this folder and have a * next, and there may be no more"),
         Trouble::NotSettled => conflict("the authorization server does not know this share yet"),
         Trouble::Gone => not_found(),
         Trouble::NoPat => problem(StatusCode::FORBIDDEN, "the gateway has no protection API access token of this owner"),

@@ -139,6 +139,10 @@ async fn an_answer_that_makes_nothing_here_registers_nothing() {
         "/users/alice/42",
         "/public/42",
         "42",
+        // These would be the paths of shares that are more than what was made.
+        "/folders/alice/*",
+        "/folders/alice/%2A",
+        "/folders/alice/**",
     ];
     for (number, location) in refused.into_iter().enumerate() {
         assert_eq!(world.creates(&alice, created(location)).await, 201, "{location}");
@@ -154,7 +158,7 @@ async fn an_answer_that_makes_nothing_here_registers_nothing() {
         world.creates(&alice, reply).await;
     }
     assert_eq!((world.made(), world.shares_of("alice").await), (vec![], vec![]));
-    assert_eq!(world.followed("not_accepted").await, 8, "what names nothing is no mistake");
+    assert_eq!(world.followed("not_accepted").await, 11, "what names nothing is no mistake");
     for path in [PLACE, "/folders/bob/42", "/users/alice/42"] {
         assert_eq!(world.get(path).bearer(&alice).await.status(), 404, "{path}");
     }
@@ -331,6 +335,13 @@ async fn only_the_share_of_exactly_the_path_is_withdrawn() {
     assert_eq!(world.shares_of("alice").await.len(), 3, "what stands below a shared folder is not the folder");
     assert_eq!(world.deletes("/users/alice/x", &world.granted("bob", &other, &["edit"]), 204).await, 204);
     assert_eq!(world.shares_of("alice").await.len(), 3, "that route says nothing of it");
+    let template = world.granted("bob", &share("/trees/alice/*").await, &["edit"]);
+    for path in ["/trees/alice/b", "/trees/alice/*"] {
+        assert_eq!(world.deletes(path, &template, 204).await, 204, "{path}");
+    }
+    let of_folder = world.api("DELETE", &format!("/shares/{}", world.shares_of("alice").await[3]["id"].as_str().expect("an id")), KEY, &Value::Null).await;
+    assert_eq!(of_folder.status, 204, "what stands for many is none of them");
+    assert_eq!(world.deletes("/trees/alice/**", &rpt, 204).await, 204);
     assert_eq!(world.deletes("/trees/alice/a/", &world.granted("bob", &exact, &["edit"]), 200).await, 200);
     assert_eq!(world.shares_of("alice").await.len(), 2);
     let link = world.granted("bob", &folder, &["edit"]);

@@ -145,7 +145,15 @@ async fn whoever_may_not_share_gets_nothing() {
         (&*alice, &wish("/users/alice/a;b"), 422),
         (&*alice, &wish("/users/alice/a%2Fb"), 422),
         (&*alice, &wish("/users/{user}/x"), 422),
-        (&*alice, &wish("/users/alice/*"), 422),
+        (&*alice, &wish("/users/*"), 403),
+        (&*alice, &wish("/users/*/**"), 403),
+        (&*alice, &wish("/*/alice/x"), 403),
+        (&*alice, &wish("/s/*"), 403),
+        (KEY, &json!({ "path": "/users/*/x", "owner": "*" }), 403),
+        (&*alice, &wish("/users/alice/a*"), 422),
+        (&*alice, &wish("/users/alice/**/x"), 422),
+        (&*alice, &wish("/users/alice/%2A"), 422),
+        (&*alice, &wish("/users/alice/%EF%BC%8A"), 422),
         (&*alice, &wish("/users/alice/%2A%2A"), 422),
         (&*alice, &wish("/users/alice/a%2a/**"), 422),
         (&*alice, &wish(&"/users/alice".repeat(33)), 422),
@@ -474,6 +482,61 @@ async fn an_exact_share_wins_over_that_of_the_folder() {
 }
 
 #[tokio::test]
+async fn a_segment_that_stands_for_any_takes_what_no_other_share_names() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let shares = ["/users/alice/*", "/users/alice/vacation.png", "/users/alice/*/cover.jpg", "/users/alice/*/raw/**", "/users/alice/**"];
+    let mut tokens = Vec::new();
+    for path in shares {
+        let share = world.shared(&alice, json!({ "path": path })).await;
+        assert_eq!(share["path"], path);
+        tokens.push((path, world.rpt_for(resource_id(&share), &["view"])));
+    }
+    for (path, expected) in [
+        ("/users/alice/vacation.png", "/users/alice/vacation.png"),
+        ("/users/alice/vacation%2Epng/", "/users/alice/vacation.png"),
+        ("/users/alice/sea.png", "/users/alice/*"),
+        ("/users/alice/%2A", "/users/alice/*"),
+        ("/users/alice/sea/cover.jpg", "/users/alice/*/cover.jpg"),
+        ("/users/alice/sea/raw", "/users/alice/*/raw/**"),
+        ("/users/alice/sea/raw/1/2", "/users/alice/*/raw/**"),
+        ("/users/alice/sea/1", "/users/alice/**"),
+        ("/users/alice", "/users/alice/**"),
+    ] {
+        for (share, token) in &tokens {
+            assert_eq!(world.get(path).bearer(token).await.status(), if *share == expected { 200 } else { 401 }, "{path} by what is granted on {share}");
+        }
+    }
+    for path in ["/users/alice/sea/COVER.jpg", "/users/alice/Vacation.png", "/users/bob/sea.png"] {
+        assert_eq!(world.get(path).bearer(&tokens[0].1).await.status(), 404, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_share_of_many_paths_is_one_share_and_has_no_link() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": "/users/alice/*/cover.jpg", "name": "Covers" })).await;
+    assert!(share.get("link").is_none(), "{share}");
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    let target = format!("/shares/{}", id(&share));
+    assert_eq!(world.get(&format!("/s/{}", id(&share))).bearer(&rpt).await.status(), 404, "it would lead to many");
+    assert_eq!(world.api("POST", "/shares", &alice, &json!({ "path": "/users/alice/*/cover.jpg/" })).await.status, 409);
+    assert_eq!(world.api("PATCH", &target, &alice, &json!({ "scopes": ["view"] })).await.json()["scopes"], json!(["view"]));
+    assert_eq!(world.get("/users/alice/sea/cover.jpg").bearer(&rpt).await.status(), 200);
+
+    assert_eq!(world.api("DELETE", &target, &alice, &Value::Null).await.status, 204);
+
+    assert_eq!(world.get("/users/alice/sea/cover.jpg").bearer(&rpt).await.status(), 404);
+    for number in 0..32 {
+        world.shared(&alice, json!({ "path": format!("/users/alice/*/{number}") })).await;
+    }
+    let refused = world.api("POST", "/shares", &alice, &json!({ "path": "/users/alice/*" })).await;
+    assert_eq!((refused.status, detail(&refused).contains("32")), (403, true), "{}", refused.text());
+    world.shared(&alice, json!({ "path": "/users/alice/sea/*" })).await;
+}
+
+#[tokio::test]
 async fn a_share_of_all_that_an_owner_has_opens_nothing_of_the_operators_below() {
     let reports = "{ path: \"/users/{user}/reports/**\", upstream: content, protect: { resource: { shared: true }, scopes: { GET: [view] } } }";
     let world = start(Setup::default().shares().route(reports)).await;
@@ -634,6 +697,7 @@ async fn the_description_fits_what_is_answered() {
     let share = world.shared(&alice, wish).await;
     fits("Share", &share);
     fits("Share", &world.shared(KEY, json!({ "path": "/site/x", "owner": "bob" })).await);
+    fits("Share", &world.shared(&alice, json!({ "path": "/users/alice/*" })).await);
     fits("Shares", &world.api("GET", "/shares?limit=1", &alice, &Value::Null).await.json());
     let change = json!({ "name": "other", "scopes": ["edit", "view"] });
     fits("ChangedShare", &change);
