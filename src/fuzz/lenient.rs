@@ -13,10 +13,13 @@ const MANY: usize = 600;
 /// The segments of one reading.
 pub(super) type Segments = Vec<Vec<u8>>;
 
+/// What a server may do to a path before it looks for it.
+type Step = fn(&[u8]) -> Vec<u8>;
+
 /// All readings of a path; `None`: there are too many to follow.
 pub(super) fn readings(path: &[u8]) -> Option<HashSet<Vec<u8>>> {
     // Every server decodes once; before that it may have cut.
-    let steps: [fn(&[u8]) -> Vec<u8>; 3] = [without_parameters, cut, forward];
+    let steps: [Step; 3] = [without_parameters, cut, forward];
     let uncut = steps.iter().fold(vec![path.to_vec()], |all, step| all.iter().flat_map(|text| [text.clone(), step(text)]).collect());
     let mut new: Vec<Vec<u8>> = uncut.iter().map(|text| decoded(text)).collect();
     let mut found: HashSet<Vec<u8>> = new.iter().cloned().collect();

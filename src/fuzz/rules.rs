@@ -41,9 +41,12 @@ pub fn rules(input: &[u8]) {
     }
 }
 
+/// A resource as a route names it: the route, the name and the owner.
+type OfRoute = (Place, Arc<str>, Option<Arc<str>>);
+
 /// What the paths' parameters were that led to a name and owner by a route.
 #[derive(Default)]
-struct Named(HashMap<(Place, Arc<str>, Option<Arc<str>>), Vec<String>>);
+struct Named(HashMap<OfRoute, Vec<String>>);
 
 impl Named {
     /// No two paths of a route name one resource, where the route does not say that it is meant for all.

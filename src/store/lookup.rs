@@ -121,8 +121,13 @@ impl Lookup {
     /// Whether this record is still what its path leads to.
     #[must_use]
     pub fn holds(&self, known: &Registered) -> bool {
-        let found = known.path.as_deref().and_then(|path| self.exactly(&known.authorization_server, path, &alike(path))).flatten();
-        found.is_some_and(|found| *found == *known)
+        #[cfg(feature = "store")]
+        return known.path.as_deref().and_then(|path| self.view.get()?.by_path(&known.authorization_server, path)).is_some_and(|found| *found == *known);
+        #[cfg(not(feature = "store"))]
+        {
+            let _ = known;
+            false
+        }
     }
 
     /// As [`exactly`](Self::exactly), of those that name no more than this folder before a segment that stands for any.
@@ -155,7 +160,9 @@ mod tests {
     use super::*;
     use crate::path::OptIns;
     use crate::secret::Secret;
-    use crate::store::{Config, Key, Resource, Store, StoreError};
+    use crate::store::template::{exactness, takes};
+    use crate::store::view::Filling;
+    use crate::store::{Config, Key, Resource, ResourceRecord, State, Store, StoreError};
 
     const SERVER: &str = "https://id.example.org";
 
@@ -252,6 +259,62 @@ mod tests {
         store.unwant(known.key).await.expect("unwanted");
         assert_eq!(at(&lookup, "/a/z/c").as_deref(), Some("/a/*/*/**"));
         assert!(!lookup.holds(&known));
+    }
+
+    fn triples(of: [&str; 4]) -> impl Iterator<Item = (&str, &str, &str)> {
+        of.into_iter().flat_map(move |one| of.into_iter().flat_map(move |two| of.into_iter().map(move |three| (one, two, three))))
+    }
+
+    /// What is seen of records that nobody has written down.
+    fn view(paths: &[&str]) -> Arc<View> {
+        let mut filling = Filling::new();
+        for (key, path) in (0..).zip(paths) {
+            let record =
+                ResourceRecord { key: ResourceKey(key), resource: resource(path), state: State::Registered { resource_id: (*path).into(), policy_uri: None } };
+            filling.add(Registered::of(record).expect("registered"));
+        }
+        Arc::new(filling.finish())
+    }
+
+    /// All records compared with the path, one by one.
+    fn slowly<'a>(records: &[&'a str], path: &str) -> Option<&'a str> {
+        let careless: Vec<&str> = records.iter().copied().filter(|record| takes(&alike(record), &alike(path))).collect();
+        let best = careless.iter().copied().min_by(|one, other| exactness(one, other))?;
+        careless.into_iter().find(|record| exactness(record, best).is_eq() && takes(record, path))
+    }
+
+    #[test]
+    fn the_record_of_a_path_is_the_most_exact_of_all_that_take_it() {
+        let (segments, ends) = (["a", "b", "A", "*"], ["", "/**"]);
+        let mut all = vec!["/**".to_owned()];
+        for (one, two, three) in triples(segments) {
+            for end in ends {
+                all.extend([format!("/{one}{end}"), format!("/{one}/{two}{end}"), format!("/{one}/{two}/{three}{end}")]);
+            }
+        }
+        all.sort();
+        all.dedup();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut chance = |of: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state.is_multiple_of(of)
+        };
+        let (mut open, mut closed) = (0, 0);
+        for _ in 0..100 {
+            let records: Vec<&str> = all.iter().map(String::as_str).filter(|_| chance(16)).collect();
+            let lookup = Lookup::default();
+            lookup.open(view(&records));
+            for (one, two, three) in triples(segments) {
+                for path in [format!("/{one}"), format!("/{one}/{two}"), format!("/{one}/{two}/{three}"), format!("/{one}/{two}/{three}/a")] {
+                    let expected = slowly(&records, &path);
+                    assert_eq!(at(&lookup, &path).as_deref(), expected, "{path} of {records:?}");
+                    *if expected.is_some() { &mut open } else { &mut closed } += 1;
+                }
+            }
+        }
+        assert!(open > 1000 && closed > 1000, "{open} {closed}");
     }
 
     #[tokio::test]

@@ -109,17 +109,19 @@ fn place(hash: u64) -> usize {
 }
 
 impl View {
-    /// The resource with this canonical path at this authorization server. Absent: none is registered.
+    /// The resource with exactly this path at this authorization server, be it a template. Absent: none is registered.
     #[must_use]
     pub fn by_path(&self, authorization_server: &str, path: &str) -> Option<Arc<Registered>> {
-        self.at(authorization_server, path, &alike(path)).flatten()
+        let is_it = |known: &Registered| *known.authorization_server == *authorization_server && known.path.as_deref() == Some(path);
+        self.paths.find(place_of(&self.hasher, authorization_server, path), is_it)
     }
 
-    /// What stands at a path, of which it is known what it is [`alike`]. `None`: nothing. `Some(None)`: another path that a careless server could take for it.
+    /// What stands at a path, of which it is known what it is [`alike`], but for templates. `None`: nothing. `Some(None)`: another path that a careless server
+    /// could take for it.
     #[must_use]
     pub(super) fn at(&self, authorization_server: &str, path: &str, as_alike: &str) -> Option<Option<Arc<Registered>>> {
         let hash = self.hasher.hash_one((authorization_server, as_alike));
-        let of_server = |known: &Registered| *known.authorization_server == *authorization_server;
+        let of_server = |known: &Registered| *known.authorization_server == *authorization_server && known.path.as_deref().and_then(folder).is_none();
         if let Some(found) = self.paths.find(hash, |known| of_server(known) && known.path.as_deref() == Some(path)) {
             return Some(Some(found));
         }
@@ -220,9 +222,9 @@ impl Index {
         self.0.get(place(hash))?.load().find(hash, |known| wanted(known)).cloned()
     }
 
-    fn each(&self, hash: u64, mut seen: impl FnMut(&Arc<Registered>)) {
+    fn each(&self, hash: u64, seen: impl FnMut(&Arc<Registered>)) {
         if let Some(table) = self.0.get(place(hash)) {
-            table.load().iter_hash(hash).for_each(|known| seen(known));
+            table.load().iter_hash(hash).for_each(seen);
         }
     }
 

@@ -29,7 +29,8 @@ pub struct Message {
 #[derive(Default)]
 struct Shared {
     seen: Mutex<Vec<Message>>,
-    scripts: Mutex<HashMap<String, Vec<u8>>>,
+    /// What is answered by path; `None`: nothing, ever.
+    scripts: Mutex<HashMap<String, Option<Vec<u8>>>>,
 }
 
 /// The server; it ends when this is dropped.
@@ -67,7 +68,12 @@ impl Upstream {
 
     /// Answers this path with these bytes, and then ends the connection unless it must be asked for another message on it.
     pub fn script(&self, path: &str, answer: Vec<u8>) {
-        self.shared.scripts.lock().expect("no panic").insert(path.to_owned(), answer);
+        self.shared.scripts.lock().expect("no panic").insert(path.to_owned(), Some(answer));
+    }
+
+    /// Never answers this path.
+    pub fn hold(&self, path: &str) {
+        self.shared.scripts.lock().expect("no panic").insert(path.to_owned(), None);
     }
 }
 
@@ -96,12 +102,9 @@ async fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         let switches = message.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
         let head = message.method == "HEAD";
         note(shared, message.clone());
-        if target.starts_with("/public/hold") {
-            // Whoever waits for it has other things in mind.
-            return std::future::pending().await;
-        }
         let script = shared.scripts.lock().expect("no panic").get(&target).cloned();
         if let Some(script) = script {
+            let Some(script) = script else { return std::future::pending().await };
             stream.write_all(&script).await?;
             if script.starts_with(b"HTTP/1.1 101") {
                 return tunnel(stream, buffer, shared).await;

@@ -94,6 +94,7 @@ impl World {
             }
         }
         let upstream = Upstream::start().await;
+        upstream.hold("/public/hold");
         let files = Authority::new();
         files.sign("gateway", &["gateway.example.org"]);
         for (name, secret) in [("client", "gateway-secret"), ("proxy", "proxy-secret"), ("guard", "closed-to-everyone")] {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::rdata::A;
 use hickory_resolver::proto::rr::{RData, Record, RecordType};
+use tempfile::TempDir;
 use tokio::net::UdpSocket;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 
@@ -23,13 +24,15 @@ struct NameServer {
     broken: RefCell<bool>,
     /// What it was asked, of type A.
     asked: RefCell<Vec<String>>,
+    folder: TempDir,
 }
 
 impl NameServer {
     async fn start() -> Rc<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let port = socket.local_addr().unwrap().port();
-        let server = Rc::new(Self { port, zone: RefCell::default(), broken: RefCell::default(), asked: RefCell::default() });
+        let server =
+            Rc::new(Self { port, zone: RefCell::default(), broken: RefCell::default(), asked: RefCell::default(), folder: tempfile::tempdir().unwrap() });
         let serving = Rc::clone(&server);
         spawn_local(async move {
             let mut datagram = [0; 1500];
@@ -69,10 +72,9 @@ impl NameServer {
     /// Files that lead to it.
     fn files(&self, resolv_conf: &str, hosts: &str) -> Files {
         let file = |text: &str| {
-            let path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-            std::fs::write(&path, text).unwrap();
             // It is read for each question, until the test ends.
-            let path = path.keep().unwrap();
+            let path = tempfile::NamedTempFile::new_in(&self.folder).unwrap().into_temp_path().keep().unwrap();
+            std::fs::write(&path, text).unwrap();
             &*Box::leak(path.to_str().unwrap().to_owned().into_boxed_str())
         };
         Files { resolv_conf: file(&format!("nameserver 127.0.0.1\n{resolv_conf}\n")), hosts: file(hosts), port: self.port }
