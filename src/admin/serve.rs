@@ -1,5 +1,7 @@
 //! How doors are served: HTTP/1.1, one request a connection, few connections, short deadlines.
 
+use std::cell::Cell;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +21,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 /// Connections that are served at once; more wait in the listener's queue.
 const CONNECTIONS: usize = 64;
@@ -65,22 +68,38 @@ impl Accept for UnixListener {
     }
 }
 
-/// Serves for ever, on the thread's `LocalSet`. A connection that is not done within `deadline` is dropped.
+/// A connection that is served, and whether anything was asked on it yet.
+struct Served {
+    asked: Rc<Cell<bool>>,
+    task: AbortHandle,
+}
+
+/// Serves for ever, on the thread's `LocalSet`. A connection that is not done within `deadline` is dropped, and the oldest one on which nothing was asked when
+/// there is no room for another.
 pub async fn serve(listener: impl Accept, door: Rc<impl Door + 'static>, deadline: Duration) -> Infallible {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut served: VecDeque<Served> = VecDeque::new();
     let mut failing = false;
     loop {
-        // The semaphore is never closed; were it, no limit would be held, so nothing is served.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { std::future::pending().await };
         match listener.next().await {
             Ok((stream, other)) => {
                 failing = false;
-                let door = Rc::clone(&door);
-                tokio::task::spawn_local(async move {
+                served.retain(|served| !served.asked.get() && !served.task.is_finished());
+                if room.available_permits() == 0
+                    && let Some(oldest) = served.pop_front()
+                {
+                    oldest.task.abort();
+                }
+                // The semaphore is never closed; were it, no limit would be held, so nothing is served.
+                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { std::future::pending().await };
+                let (door, asked) = (Rc::clone(&door), Rc::new(Cell::new(false)));
+                let seen = Rc::clone(&asked);
+                let task = tokio::task::spawn_local(async move {
                     // Whether the other end went away or was too slow: nothing is left to be told.
-                    let _ = tokio::time::timeout(deadline, connection(stream, other, door)).await;
+                    let _ = tokio::time::timeout(deadline, connection(stream, other, door, seen)).await;
                     drop(permit);
                 });
+                served.push_back(Served { asked, task: task.abort_handle() });
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
@@ -96,8 +115,10 @@ async fn connection(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     other: Option<SocketAddr>,
     door: Rc<impl Door + 'static>,
+    asked: Rc<Cell<bool>>,
 ) -> Result<(), hyper::Error> {
     let service = service_fn(move |mut request: Request<Incoming>| {
+        asked.set(true);
         let door = Rc::clone(&door);
         if let Some(other) = other {
             request.extensions_mut().insert(other);
@@ -167,7 +188,7 @@ pub fn plain(status: StatusCode, line: &'static str) -> Answer {
 
 /// 405.
 pub fn only(allow: &'static str) -> Answer {
-    let mut answer = plain(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
+    let mut answer = problem(StatusCode::METHOD_NOT_ALLOWED, &format!("only {allow}"));
     answer.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     answer
 }

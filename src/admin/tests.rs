@@ -136,6 +136,22 @@ async fn probes_tell_alive_started_and_ready_apart() {
 }
 
 #[tokio::test]
+async fn who_asks_is_heard_however_many_have_connected_and_say_nothing() {
+    let asked = async {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("an address");
+        let address = listener.local_addr().expect("an address");
+        let served = spawn_local(serve_health(listener, Arc::new(Status::new([], Health::new(metrics()))), metrics()));
+        let connect = || async { TcpStream::connect(address).await.expect("connected") };
+        let silent = futures_util::future::join_all((0..200).map(|_| connect())).await;
+        let heard = tokio::time::timeout(std::time::Duration::from_secs(5), ask(connect().await, get("/livez"))).await;
+        assert_eq!(heard.expect("an answer before the silent ones are too late").status, 200);
+        served.abort();
+        drop(silent);
+    };
+    LocalSet::new().run_until(asked).await;
+}
+
+#[tokio::test]
 async fn a_verbose_probe_names_what_is_missing() {
     let status = Arc::new(Status::new(["keycloak".into()], Health::new(metrics())));
     status.started();

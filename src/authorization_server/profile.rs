@@ -42,6 +42,8 @@ pub struct Profile {
     pub(super) updates: Option<&'static [&'static str]>,
     /// Whether an update has to say by `If-Match` that it means what is there.
     pub(super) if_match: bool,
+    /// Whether resources are registered one after the other: what OpenAM registers at the same time as another can be shared with nobody.
+    pub(super) registers_in_turn: bool,
     /// Whether permissions stand in the token's own payload where the answer leaves them out.
     pub(super) reads_payload: bool,
     /// How the server is asked what it grants now, where it can be: then it is asked, unless the configuration says otherwise.
@@ -164,6 +166,7 @@ impl Profile {
         finds_uris: false,
         updates: None,
         if_match: false,
+        registers_in_turn: false,
         reads_payload: false,
         live_decision: None,
         audience_is_client: false,
@@ -213,6 +216,7 @@ impl Profile {
         resource_names: &["resource_set_id", "resource_id", "rsid"],
         updates: Some(UMA1_MEMBERS),
         if_match: true,
+        registers_in_turn: true,
         milliseconds: true,
         ..*Self::UMA2
     };

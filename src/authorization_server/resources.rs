@@ -11,7 +11,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
 use http::{Method, Request, Response, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::config::{Config, ServerIdentity};
 use super::discovery::{Endpoint, Metadata, with_path};
@@ -338,6 +338,8 @@ impl Server {
     }
 
     async fn register(&self, metadata: &Metadata, declared: &Declared, deadline: Instant) -> Result<Created, AskError> {
+        let _turn =
+            if metadata.profile.registers_in_turn { Some(timeout_at(deadline, self.registering.lock()).await.map_err(|_| AskError::Busy)?) } else { None };
         let body = Bytes::from(Self::registration(metadata.profile, declared).to_string());
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata, endpoint: metadata.registration()?, owner: declared.key.owner.as_deref(), deadline };
@@ -394,11 +396,15 @@ fn describe_further(description: &mut Map<String, Value>, declared: &Declared) {
     }
 }
 
-/// `user_access_policy_uri`, if it is a web address of sane length.
+/// `user_access_policy_uri`, if it is a web address of sane length, with its fragment: the page of a share at OpenAM stands there.
 fn policy_uri(document: &Value) -> Option<String> {
-    let uri = document.get("user_access_policy_uri").and_then(Value::as_str).filter(|uri| uri.len() <= LONGEST_URI)?;
+    let text = document.get("user_access_policy_uri").and_then(Value::as_str).filter(|text| text.len() <= LONGEST_URI)?;
+    let (uri, fragment) = text.split_once('#').map_or((text, None), |(uri, fragment)| (uri, Some(fragment)));
     let uri = uri.parse::<http::Uri>().ok().filter(|uri| matches!(uri.scheme_str(), Some("https" | "http")))?;
-    Some(uri.to_string())
+    match fragment {
+        None => Some(uri.to_string()),
+        Some(fragment) => fragment.bytes().all(|octet| octet.is_ascii_graphic()).then(|| format!("{uri}#{fragment}")),
+    }
 }
 
 pub(super) fn describe(document: &Value) -> Description {
@@ -432,6 +438,17 @@ pub(super) fn with_query(endpoint: &Endpoint, query: &str) -> Result<Endpoint, A
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_page_of_a_share_is_told_as_the_server_wrote_it_if_it_is_one() {
+        let told = |text: &str| policy_uri(&json!({ "user_access_policy_uri": text }));
+        for page in ["https://id.example.org/openam/XUI/?realm=/#uma/share/f6ab", "http://id.example.org/a", "https://id.example.org/#"] {
+            assert_eq!(told(page).as_deref(), Some(page));
+        }
+        for text in ["javascript:alert(1)", "/a#b", "#a", "https://id.example.org/#a b", "https://id.example.org/#a\nb", ""] {
+            assert_eq!(told(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn an_id_stands_in_a_path_as_the_server_wrote_it_and_leads_nowhere_else() {

@@ -45,6 +45,7 @@ pub struct Server {
     pub(super) secret: Rotating,
     metadata: RefCell<Option<Rc<Metadata>>>,
     discovering: tokio::sync::Mutex<()>,
+    pub(super) registering: tokio::sync::Mutex<()>,
     /// Which of the addresses had the document last.
     found_at: Cell<usize>,
     pub(super) pats: Pats,
@@ -115,6 +116,7 @@ impl Server {
             http: RefCell::new(http),
             metadata: RefCell::new(None),
             discovering: tokio::sync::Mutex::new(()),
+            registering: tokio::sync::Mutex::new(()),
             found_at: Cell::new(0),
             calls: Semaphore::new(CONCURRENT_CALLS),
             failures: Cell::new(0),

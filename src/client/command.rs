@@ -165,10 +165,9 @@ async fn fetch_with_kept(client: &Client, request: &mut FetchRequest, kept: Opti
     }
     let fetched = client.fetch(request).await;
     match &fetched {
-        // What was there did, or there was nothing to keep, or nobody could be asked.
-        Ok(Fetched { granted: None, .. }) | Err(FetchError::Resource(_) | FetchError::Server { .. }) => {}
-        Ok(Fetched { granted: Some(granted), rpt, .. }) => drop(told(kept.put(rpt.as_ref().map(|rpt| (rpt, granted)), Timestamp::now()), "written")),
-        Err(_) => drop(told(kept.put(None, Timestamp::now()), "written")),
+        Ok(Fetched { granted: Some(granted), rpt: Some(rpt), .. }) => drop(told(kept.put(rpt, granted, Timestamp::now()), "written")),
+        // What was there did, or there was nothing to keep; or it does not do for this method, and may for another.
+        _ => {}
     }
     fetched
 }

@@ -80,22 +80,15 @@ impl Kept {
         Ok(entry.map(|entry| (Rpt(entry.rpt.into()), entry.issuer)))
     }
 
-    /// Keeps an RPT instead of the one that was there, or forgets that. What has ended goes as well.
+    /// Keeps an RPT instead of the one that was there. What has ended goes.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn put(&self, granted: Option<(&Rpt, &Granted)>, now: Timestamp) -> io::Result<()> {
+    pub(super) fn put(&self, rpt: &Rpt, granted: &Granted, now: Timestamp) -> io::Result<()> {
         let mut content = read(&self.file).unwrap_or_default();
-        let had = content.rpts.remove(&self.key).is_some();
-        match granted {
-            None if !had => return Ok(()),
-            None => {}
-            Some((rpt, granted)) => {
-                let expires = granted.expires.map_or(now.0.saturating_add(UNTOLD), |end| end.0);
-                let entry = Entry { issuer: granted.issuer.clone(), rpt: rpt.0.expose().to_owned(), expires };
-                content.rpts.insert(self.key.clone(), entry);
-            }
-        }
+        let expires = granted.expires.map_or(now.0.saturating_add(UNTOLD), |end| end.0);
+        let entry = Entry { issuer: granted.issuer.clone(), rpt: rpt.0.expose().to_owned(), expires };
+        content.rpts.insert(self.key.clone(), entry);
         content.rpts.retain(|_, entry| entry.expires > now.0);
         while content.rpts.len() > MOST {
             let first = content.rpts.iter().min_by_key(|(_, entry)| entry.expires).map(|(key, _)| key.clone());

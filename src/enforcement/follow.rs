@@ -130,7 +130,8 @@ impl<S: Snapshot> Following<S> {
         let protect = routed.route().protect()?;
         let task = match *routed.method() {
             Method::POST => Task::Create(Box::new(Creating::new(Arc::clone(protect.on_create.as_ref()?), &protect.server.issuer, routed, permit))),
-            Method::DELETE if protect.unregister_on_delete => {
+            // With a query it may be something else of the resource that is deleted.
+            Method::DELETE if protect.unregister_on_delete && routed.query().is_none() => {
                 let share = judge.records.at(&protect.server.issuer, routed.path())?;
                 // What stands below a shared folder is not the folder.
                 Task::Delete(share.is_exactly(&spelling(routed.path())).then_some(share.key)?)

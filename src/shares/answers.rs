@@ -111,7 +111,7 @@ pub fn limited(after: Duration) -> Answer {
 pub fn troubled(trouble: &Trouble) -> Answer {
     let conflict = |detail| problem(StatusCode::CONFLICT, detail);
     match trouble {
-        Trouble::PathTaken => conflict("this path is shared already, or was withdrawn just now and is still known to the authorization server"),
+        Trouble::PathTaken => conflict("this path is shared already"),
         Trouble::NameTaken | Trouble::Ambiguous => conflict("there is a resource of this name already"),
         Trouble::TooMany => problem(StatusCode::FORBIDDEN, "the owner has as many shares as one may have"),
         Trouble::TooManyTemplates => problem(StatusCode::FORBIDDEN, "32 paths begin with this folder and have a * next, and there may be no more"),
@@ -121,9 +121,10 @@ pub fn troubled(trouble: &Trouble) -> Answer {
         Trouble::Refused(_) => problem(StatusCode::UNPROCESSABLE_ENTITY, "the authorization server refuses this resource"),
         Trouble::Unreachable(_) => unreachable(),
         Trouble::Store(StoreError::Full) => problem(StatusCode::INSUFFICIENT_STORAGE, "the records are full"),
-        Trouble::Store(StoreError::Unfit(_)) => {
-            problem(StatusCode::UNPROCESSABLE_ENTITY, "a text is empty or too long (a name, a type, an icon_uri: 255 characters), or there are too many scopes")
-        }
+        Trouble::Store(StoreError::Unfit(_)) => problem(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "a text is empty, too long (a name, a type, an icon_uri: 255 characters) or holds a control character, or there are too many scopes",
+        ),
         Trouble::Store(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the records cannot be read or written"),
     }
 }

@@ -18,7 +18,7 @@ use crate::admin::serve::{Answer, found, only, problem, text};
 use crate::routing::{Client, ResourceChoice, Route};
 use crate::secret::random_text;
 use crate::stack::{Current, Snapshot};
-use crate::store::{Resource, ResourceRecord, State};
+use crate::store::{Resource, ResourceRecord, State, StoreError};
 use crate::telemetry::{AUDITED, Recorder};
 use crate::uma::Scope;
 
@@ -178,9 +178,7 @@ impl Api {
                 scopes(asked, &place.route).map_err(|refused| *refused)?
             }
         };
-        if name == record.resource.name && scopes == record.resource.scopes {
-            return Ok(found(&share(&self.config, &record)));
-        }
+        // Also where nothing is to be changed: the server may have what an earlier request asked for that got no answer.
         let record = to_its_end(Rc::clone(&self.registrar).change(record, name, scopes)).await?;
         self.audit(caller, &record.resource, "a share was changed");
         Ok(found(&share(&self.config, &record)))
@@ -304,6 +302,7 @@ async fn to_its_end<T: 'static>(change: impl Future<Output = Result<T, Trouble>>
 
 fn failed(trouble: &Trouble) -> Answer {
     match trouble {
+        Trouble::Store(StoreError::Unfit(_)) => {}
         Trouble::Store(error) => tracing::error!(error = error as &dyn std::error::Error, "the records of shares failed"),
         Trouble::Refused(error) | Trouble::Unreachable(error) => tracing::warn!(%error, "a share could not be changed at the authorization server"),
         _ => {}

@@ -70,7 +70,9 @@ pub(super) async fn put(connection: &mut SqliteConnection, keys: &KeyRing, crede
     let insert = insert.bind(server).bind(owner).bind(keys.current()).bind(access).bind(refresh);
     insert.bind(expires_at.map(seconds)).bind(scope).bind(grantee).execute(&mut *transaction).await?;
     let select = sqlx::query("SELECT record FROM credential WHERE authorization_server = ? AND owner = ?");
-    let record = select.bind(server).bind(owner).fetch_one(&mut *transaction).await?.try_get(0)?;
+    let record: i64 = select.bind(server).bind(owner).fetch_one(&mut *transaction).await?.try_get(0)?;
+    let update = sqlx::query("UPDATE resource SET credential = ? WHERE authorization_server = ? AND owner = ? AND credential IS NULL");
+    update.bind(record).bind(server).bind(owner).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(CredentialKey(record))
 }

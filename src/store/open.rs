@@ -182,7 +182,13 @@ impl Store {
             if let Some(known) = Registered::of(record) {
                 inner.view.remove(&known);
             }
-            resources::unwant(connection, key).await
+            let record = resources::unwant(connection, key).await?;
+            // Its path is not kept.
+            let kept = Resource { path: None, ..record.resource.clone() };
+            if kept.link.is_some() {
+                database.octets = database.octets.saturating_sub(weight(&record.resource)).saturating_add(weight(&kept));
+            }
+            Ok(record)
         })
         .await
     }

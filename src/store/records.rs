@@ -143,7 +143,7 @@ pub(super) fn fits(what: &'static str, text: Option<&String>) -> Result<(), Stor
 
 /// The same for what people are shown.
 fn shown(what: &'static str, text: Option<&String>) -> Result<(), StoreError> {
-    if text.is_some_and(|text| text.chars().count() > LONGEST_SHOWN) {
+    if text.is_some_and(|text| text.chars().count() > LONGEST_SHOWN || text.contains(char::is_control)) {
         return Err(StoreError::Unfit(what));
     }
     fits(what, text)

@@ -43,7 +43,8 @@ pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resourc
     let scopes = serde_json::to_string(scopes).map_err(|_| StoreError::Unfit("scopes"))?;
     let insert = sqlx::query(
         "INSERT INTO resource (state, authorization_server, path, link, owner, name, type, icon_uri, scopes, upstream, credential)
-         VALUES ('wanted', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ('wanted', ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+                 coalesce(?10, (SELECT record FROM credential WHERE authorization_server = ?1 AND owner = ?4)))",
     );
     let insert = insert.bind(authorization_server).bind(path).bind(link).bind(owner).bind(name).bind(kind).bind(icon_uri);
     let inserted = insert.bind(scopes).bind(upstream).bind(credential.map(|key| key.0));
@@ -77,11 +78,15 @@ pub(super) async fn registered(connection: &mut SqliteConnection, key: ResourceK
     Ok(record)
 }
 
+/// Its path is free for another record, if it is found by its link; the record that is returned says which it was.
 pub(super) async fn unwant(connection: &mut SqliteConnection, key: ResourceKey) -> Result<ResourceRecord, StoreError> {
     let mut transaction = begin(connection).await?;
-    sqlx::query("UPDATE resource SET state = 'unwanted' WHERE record = ?").bind(key.0).execute(&mut *transaction).await?;
-    let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+    let path = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?.resource.path;
+    let update = sqlx::query("UPDATE resource SET state = 'unwanted', path = CASE WHEN link IS NULL THEN path END WHERE record = ?");
+    update.bind(key.0).execute(&mut *transaction).await?;
+    let mut record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
     transaction.commit().await?;
+    record.resource.path = path;
     Ok(record)
 }
 

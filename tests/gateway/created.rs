@@ -342,6 +342,8 @@ async fn only_the_share_of_exactly_the_path_is_withdrawn() {
     let of_folder = world.api("DELETE", &format!("/shares/{}", world.shares_of("alice").await[3]["id"].as_str().expect("an id")), KEY, &Value::Null).await;
     assert_eq!(of_folder.status, 204, "what stands for many is none of them");
     assert_eq!(world.deletes("/trees/alice/**", &rpt, 204).await, 204);
+    assert_eq!(world.deletes("/trees/alice/a?comment=7", &world.granted("bob", &exact, &["edit"]), 204).await, 204);
+    assert_eq!(world.shares_of("alice").await.len(), 3, "something of it was deleted");
     assert_eq!(world.deletes("/trees/alice/a/", &world.granted("bob", &exact, &["edit"]), 200).await, 200);
     assert_eq!(world.shares_of("alice").await.len(), 2);
     let link = world.granted("bob", &folder, &["edit"]);

@@ -161,6 +161,7 @@ async fn whoever_may_not_share_gets_nothing() {
         (&*alice, &json!({ "path": NOTES, "scopes": ["view", "own"] }), 422),
         (&*alice, &json!({ "path": NOTES, "scopes": [] }), 422),
         (&*alice, &json!({ "path": NOTES, "name": "" }), 422),
+        (&*alice, &json!({ "path": NOTES, "name": "a\u{0}b" }), 422),
         (&*alice, &json!({ "path": NOTES, "upstream": "http://127.0.0.1:1/" }), 400),
         (&*alice, &json!({ "name": "no path" }), 400),
         (&*alice, &json!("text"), 400),
@@ -172,7 +173,8 @@ async fn whoever_may_not_share_gets_nothing() {
     }
     assert!(world.listed().is_empty());
     assert_eq!(world.api("GET", "/shares", &alice, &Value::Null).await.json(), json!({ "shares": [] }));
-    assert_eq!(world.api("PUT", "/shares", &alice, &Value::Null).await.status, 405);
+    let wrong_method = world.api("PUT", "/shares", &alice, &Value::Null).await;
+    assert_eq!((wrong_method.status, wrong_method.header("content-type"), wrong_method.header("allow")), (405, "application/problem+json", "GET, HEAD, POST"));
     assert_eq!(world.api("GET", "/elsewhere", &alice, &Value::Null).await.status, 404);
 }
 
@@ -271,6 +273,46 @@ async fn a_withdrawn_share_is_closed_at_once_whatever_the_server_does() {
     let second = again.json();
     let answer = world.api("DELETE", &format!("/shares/{}", id(&second)), &alice, &Value::Null).await;
     assert_eq!((answer.status, world.listed().len()), (204, 0));
+}
+
+#[tokio::test]
+async fn a_path_can_be_shared_again_though_the_server_does_not_delete_what_was_there() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES })).await;
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    // The list before the registration is asked for as usual.
+    world.control().fail_next(Endpoint::ResourceSet, 1, Fault::status(http::StatusCode::FORBIDDEN));
+    assert_eq!(world.api("DELETE", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await.status, 202);
+
+    let again = world.shared(&alice, json!({ "path": NOTES })).await;
+
+    assert_ne!(again["resource_id"], share["resource_id"]);
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 401, "what was granted before is for what was before");
+    until("what was there is deleted", async || (world.listed().len() == 1).then_some(())).await;
+    assert_eq!(world.get(NOTES).bearer(&world.rpt_for(resource_id(&again), &["view"])).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_openam_registers_one_share_after_the_other() {
+    let world = start(Setup::default().openam().shares()).await;
+    let gate = Gate::closed();
+    let calls = |method: &str| world.control().requests(Endpoint::ResourceSet).iter().filter(|seen| seen.method == method).count();
+    let (lists, registered) = (calls("GET"), calls("POST"));
+    // Each lists what the owner has before it registers anything.
+    world.control().fail_next(Endpoint::ResourceSet, 2, Fault::late(Duration::ZERO));
+    world.control().fail(Endpoint::ResourceSet, Fault::held(&gate));
+    let (one, other) = (json!({ "path": "/site/1", "owner": "bob" }), json!({ "path": "/site/2", "owner": "bob" }));
+    let both = async { tokio::join!(world.api("POST", "/shares", KEY, &one), world.api("POST", "/shares", KEY, &other)) };
+    let at_once = async {
+        until("both have listed", async || (calls("GET") == lists + 2 && calls("POST") > registered).then_some(())).await;
+        assert_eq!(world.get("/site/3").await.status(), 404);
+        let at_once = calls("POST") - registered;
+        gate.open();
+        at_once
+    };
+    let ((one, other), at_once) = tokio::join!(both, at_once);
+    assert_eq!((one.status, other.status, at_once), (201, 201, 1), "what is registered at the same time can be shared with nobody there");
 }
 
 #[tokio::test]

@@ -35,6 +35,22 @@ async fn a_renewed_credential_takes_the_place_of_the_old_one() {
 }
 
 #[tokio::test]
+async fn a_resource_names_its_owners_credential_whichever_is_there_first() {
+    let world = World::new();
+    let store = world.store().await;
+    let named = async |key| store.resource(key).await.expect("read").expect("there").resource.credential;
+    let resource = |number| uma_gateway::store::Resource { credential: None, owner: "owner-1".into(), ..album(number) };
+    let before = store.want(&resource(1)).await.expect("wanted");
+    let others = store.want(&uma_gateway::store::Resource { credential: None, ..album(2) }).await.expect("wanted");
+    assert_eq!(named(before).await, None);
+
+    let credential = store.put_credential(&credential(1)).await.expect("kept");
+
+    let after = store.want(&resource(3)).await.expect("wanted");
+    assert_eq!((named(before).await, named(after).await, named(others).await), (Some(credential), Some(credential), None));
+}
+
+#[tokio::test]
 async fn a_forgotten_credential_is_gone_and_resources_name_it_no_more() {
     let world = World::new();
     let store = world.store().await;

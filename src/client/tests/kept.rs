@@ -38,20 +38,18 @@ fn an_rpt_is_found_again_until_it_ends() {
     let folder = Folder::new();
     let kept = folder.kept("https://a.example.org/b", "app", "bob");
     assert_eq!(found(&kept, 100), None);
-    kept.put(Some((&Rpt("first".into()), &until(Some(200)))), Timestamp(100)).unwrap();
+    kept.put(&Rpt("first".into()), &until(Some(200)), Timestamp(100)).unwrap();
     assert_eq!(found(&kept, 199).as_deref(), Some("first of https://id.example.org"));
     assert_eq!(found(&kept, 200), None);
     // One that does not say how long it lives is believed for an hour.
-    kept.put(Some((&Rpt("second".into()), &until(None))), Timestamp(100)).unwrap();
+    kept.put(&Rpt("second".into()), &until(None), Timestamp(100)).unwrap();
     assert_eq!((found(&kept, 3699).is_some(), found(&kept, 3700)), (true, None));
-    kept.put(None, Timestamp(100)).unwrap();
-    assert_eq!(found(&kept, 100), None);
 }
 
 #[test]
 fn an_rpt_of_another_address_application_or_user_is_not_found() {
     let folder = Folder::new();
-    folder.kept("https://a.example.org/b", "app", "bob").put(Some((&Rpt("bobs".into()), &until(Some(200)))), Timestamp(100)).unwrap();
+    folder.kept("https://a.example.org/b", "app", "bob").put(&Rpt("bobs".into()), &until(Some(200)), Timestamp(100)).unwrap();
     for (address, application, user) in [
         ("https://a.example.org/b?c", "app", "bob"),
         ("https://a.example.org/", "app", "bob"),
@@ -75,7 +73,7 @@ fn nobody_else_may_read_the_file_and_one_that_others_can_read_is_not_believed() 
     let folder = Folder::new();
     let kept = folder.kept("https://a.example.org/b?secret=1", "app", "bob");
     let granted = until(Some(200));
-    kept.put(Some((&Rpt("bobs".into()), &granted)), Timestamp(100)).unwrap();
+    kept.put(&Rpt("bobs".into()), &granted, Timestamp(100)).unwrap();
     let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&folder.file()), mode(folder.file().parent().unwrap())), (0o600, 0o700));
     let written = std::fs::read_to_string(folder.file()).unwrap();
@@ -84,7 +82,7 @@ fn nobody_else_may_read_the_file_and_one_that_others_can_read_is_not_believed() 
     std::fs::set_permissions(folder.file(), std::fs::Permissions::from_mode(0o640)).unwrap();
     assert!(kept.find(Timestamp(100)).is_err());
     // The next one is written all the same, for its owner only.
-    kept.put(Some((&Rpt("new".into()), &granted)), Timestamp(100)).unwrap();
+    kept.put(&Rpt("new".into()), &granted, Timestamp(100)).unwrap();
     assert_eq!((mode(&folder.file()), found(&kept, 100).is_some()), (0o600, true));
 
     std::fs::write(folder.file(), "{").unwrap();
@@ -93,7 +91,7 @@ fn nobody_else_may_read_the_file_and_one_that_others_can_read_is_not_believed() 
     std::fs::rename(folder.file(), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, folder.file()).unwrap();
     assert!(kept.find(Timestamp(100)).is_err());
-    kept.put(Some((&Rpt("new".into()), &granted)), Timestamp(100)).unwrap();
+    kept.put(&Rpt("new".into()), &granted, Timestamp(100)).unwrap();
     assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "{", "a link is replaced, not followed");
     assert_eq!(std::fs::read_dir(folder.file().parent().unwrap()).unwrap().count(), 1);
 }
@@ -102,7 +100,7 @@ fn nobody_else_may_read_the_file_and_one_that_others_can_read_is_not_believed() 
 fn a_file_of_somebody_else_is_not_believed() {
     let folder = Folder::new();
     let kept = folder.kept("https://a.example.org/b", "app", "bob");
-    kept.put(Some((&Rpt("bobs".into()), &until(Some(200)))), Timestamp(100)).unwrap();
+    kept.put(&Rpt("bobs".into()), &until(Some(200)), Timestamp(100)).unwrap();
     // Only root can give a file away.
     if std::os::unix::fs::chown(folder.file(), Some(65_534), None).is_ok() {
         assert!(kept.find(Timestamp(100)).is_err());
