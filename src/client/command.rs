@@ -164,10 +164,9 @@ async fn fetch_with_kept(client: &Client, request: &mut FetchRequest, kept: Opti
         (request.rpt, request.rpt_issuer) = (Some(rpt), Some(issuer));
     }
     let fetched = client.fetch(request).await;
-    match &fetched {
-        Ok(Fetched { granted: Some(granted), rpt: Some(rpt), .. }) => drop(told(kept.put(rpt, granted, Timestamp::now()), "written")),
-        // What was there did, or there was nothing to keep; or it does not do for this method, and may for another.
-        _ => {}
+    // Else what was there did, or there was nothing to keep; or it does not do for this method, and may for another.
+    if let Ok(Fetched { granted: Some(granted), rpt: Some(rpt), .. }) = &fetched {
+        drop(told(kept.put(rpt, granted, Timestamp::now()), "written"));
     }
     fetched
 }

@@ -123,7 +123,7 @@ impl Following {
         }
     }
 
-    /// The share that the owner has there already. One that was withdrawn and has not left the authorization server yet is in the way.
+    /// The share that the owner has there already.
     async fn known(&self, config: &Config, place: &Place, owner: &str) -> Result<Option<ResourceRecord>, Trouble> {
         let record = self.registrar.store().resource_at(&config.server.issuer, &place.path).await?;
         Ok(record.filter(|record| record.resource.owner == owner && !matches!(record.state, State::Unwanted { .. })))

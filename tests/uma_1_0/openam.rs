@@ -197,6 +197,11 @@ async fn fetch_goes_the_whole_way_and_begins_with_the_kept_rpt_the_next_time() {
     second.assert_came();
     assert!(!second.told.contains("no token"), "{}", second.told);
 
+    // It does not do for an edit, and is kept for what it does for.
+    let before = std::fs::read_to_string(&kept).expect("a file");
+    world.fetch_by("PUT", "bob", "bob-password", Some(&kept)).await.assert_refused(3);
+    assert_eq!(std::fs::read_to_string(&kept).expect("a file"), before);
+
     let carol = world.fetch("carol", "carol-password", Some(&kept)).await;
     carol.assert_refused(3);
     assert!(carol.told.contains("no token"), "{}", carol.told);

@@ -164,8 +164,13 @@ impl World {
 
     /// The command `fetch` as this user, with a file of kept tokens of the test's own or none.
     pub async fn fetch(&self, user: &str, password: &str, kept: Option<&Path>) -> Fetched {
+        self.fetch_by("GET", user, password, kept).await
+    }
+
+    /// The same by another method.
+    pub async fn fetch_by(&self, method: &str, user: &str, password: &str, kept: Option<&Path>) -> Fetched {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
-        command.args(["fetch", "--explain", "--user", user, &self.address(BEACH)]);
+        command.args(["fetch", "--explain", "--user", user, "-X", method, &self.address(BEACH)]);
         match kept {
             Some(file) => command.arg("--cache").arg(file),
             None => command.arg("--no-cache"),
