@@ -166,7 +166,7 @@ async fn fetch_with_kept(client: &Client, request: &mut FetchRequest, kept: Opti
     let fetched = client.fetch(request).await;
     // Else what was there did, or there was nothing to keep; or it does not do for this method, and may for another.
     if let Ok(Fetched { granted: Some(granted), rpt: Some(rpt), .. }) = &fetched {
-        drop(told(kept.put(rpt, granted, Timestamp::now()), "written"));
+        told(kept.put(rpt, granted, Timestamp::now()), "written");
     }
     fetched
 }
