@@ -32,7 +32,7 @@ pub use metrics::{
     SecretKind, ServerCounters,
 };
 pub use panics::hush_panics;
-pub use record::{CacheState, Record, Recorder, RequestId};
+pub use record::{CacheState, LONGEST_METHOD, Record, Recorder, RequestId};
 pub use ring::Ring;
 pub use trace::{SpanId, Step, Stopwatch, TRACEPARENT, TRACESTATE, Timed, Trace, TraceId, TraceParent};
 pub use traces::TracesError;

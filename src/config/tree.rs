@@ -12,8 +12,8 @@ use super::syntax;
 
 /// Most bytes of a configuration.
 pub(super) const MOST_BYTES: usize = 1024 * 1024;
-/// Most values after aliases are filled in.
-const MOST_NODES: usize = 50_000;
+/// Most values that aliases and what they name add to those that stand in the file, whose size bounds their number.
+const MOST_COPIES: usize = 50_000;
 /// Deepest nesting.
 const MOST_DEPTH: usize = 48;
 
@@ -120,7 +120,8 @@ struct Builder<'t> {
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     root: Option<Node>,
-    nodes: usize,
+    /// Values in copies.
+    copies: usize,
     problems: Vec<Problem>,
 }
 
@@ -143,7 +144,7 @@ impl Builder<'_> {
                 let span = self.span(marks, marks);
                 self.refuse_tag(tag.is_some(), span);
                 let value = Value::Scalar { text: text.into_owned(), plain: style == ScalarStyle::Plain };
-                self.done(Node { span, value }, anchor, 1)
+                self.done(Node { span, value }, anchor)
             }
             Event::SequenceStart(_, anchor, tag) => self.start(marks, anchor, tag.is_some(), Items::List(Vec::new())),
             Event::MappingStart(_, anchor, tag) => {
@@ -156,7 +157,7 @@ impl Builder<'_> {
                     Items::List(items) => Value::List(items),
                     Items::Map { entries, .. } => Value::Map(entries),
                 };
-                self.done(Node { span, value }, open.anchor, 1)
+                self.done(Node { span, value }, open.anchor)
             }
             Event::Alias(id) => self.alias(id, marks),
             Event::DocumentStart(..) if self.root.is_some() => {
@@ -191,18 +192,23 @@ impl Builder<'_> {
             return Err(too_deep(span));
         }
         let node = node.clone();
-        let size = node.size();
-        self.done(node, 0, size)
+        self.copied(&node)?;
+        self.done(node, 0)
+    }
+
+    fn copied(&mut self, node: &Node) -> Result<(), Problem> {
+        self.copies += node.size();
+        if self.copies > MOST_COPIES {
+            return Err(Problem::at(node.span, "too many values: aliases make the file grow by more than 50,000"));
+        }
+        Ok(())
     }
 
     /// Puts a finished value where it belongs.
-    fn done(&mut self, node: Node, anchor: usize, count: usize) -> Result<(), Problem> {
-        // What an anchor keeps is a copy, so it counts as well.
-        self.nodes += count + if anchor == 0 { 0 } else { node.size() };
-        if self.nodes > MOST_NODES {
-            return Err(Problem::at(node.span, "too many values: aliases make the file grow beyond 50,000"));
-        }
+    fn done(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
         if anchor != 0 {
+            // What an anchor keeps is a copy, so it counts as well.
+            self.copied(&node)?;
             self.anchors.insert(anchor, node.clone());
         }
         match self.open.last_mut().map(|open| &mut open.items) {
@@ -234,10 +240,10 @@ impl Builder<'_> {
     /// From the parser's marks (lines from 1, columns from 0) to a stretch.
     fn span(&self, start: Marks, end: Marks) -> Span {
         let (line, column) = (number(start.start.line()), number(start.start.col()) + 1);
-        let text = line.checked_sub(1).and_then(|line| self.lines.get(line as usize)).copied().unwrap_or_default();
-        let rest = number(text.trim_end().chars().count()).saturating_sub(column - 1);
+        let text = || line.checked_sub(1).and_then(|line| self.lines.get(line as usize)).copied().unwrap_or_default();
         let end = end.end;
-        let length = if number(end.line()) == line { number(end.col()).saturating_sub(column - 1) } else { rest };
+        let last = if number(end.line()) == line { number(end.col()) } else { number(text().trim_end().chars().count()) };
+        let length = last.saturating_sub(column - 1);
         // A collection in block style ends where the next token begins, which may be lines below.
         Span { last_line: number(end.line()).max(line), ..Span::new(line, column, length) }
     }

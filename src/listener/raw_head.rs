@@ -5,7 +5,7 @@
 //! Bodies are stepped over: by their length or, chunked, from size line to size line; where hyper is strict, so is this, and where hyper reads on,
 //! this reads the same.
 //!
-//! It delays no byte, and keeps none but a line whose end has not come. One byte it changes: a chunk's size line that must be refused loses its end, so that
+//! It delays no byte, and keeps none but a line whose end has not come. One byte it changes: a chunk's size line or a trailer that must be refused loses its end, so that
 //! hyper refuses it as it does others. What it cannot follow is not guessed at: the next request is refused.
 
 use std::mem;
@@ -35,6 +35,7 @@ pub(crate) struct RawHeads {
     asked: u64,
     /// From which head on nothing is served, and why.
     suspect: Option<(u64, &'static str)>,
+    broken: bool,
 }
 
 /// What the next line is.
@@ -71,6 +72,7 @@ impl RawHeads {
             complete: 0,
             asked: 0,
             suspect: None,
+            broken: false,
         }
     }
 
@@ -114,6 +116,11 @@ impl RawHeads {
         self.awaited == Line::Request && self.skip == 0 && self.begun.is_empty() && self.asked == self.complete
     }
 
+    /// Whether the message that is under way ends here: nothing more may be read for it.
+    pub(crate) const fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     fn keep(&mut self, bytes: &[u8]) {
         if self.begun.len().saturating_add(bytes.len()) > self.longest {
             self.awaited = self.lost();
@@ -151,8 +158,13 @@ impl RawHeads {
             },
             Line::ChunkEnd if line == b"\r\n" => Line::ChunkSize,
             Line::Trailer if line == b"\r\n" => Line::Request,
-            // hyper takes a bare line feed for a part of the line here.
             Line::Trailer if line.ends_with(b"\r\n") => Line::Trailer,
+            // hyper takes a bare line feed for the end of the trailers, and the request behind it for the rest of them (RFC 9112, 7.1.2).
+            Line::Trailer if !open(Hole::ContradictionsPassed) => {
+                self.broken = true;
+                self.awaited = self.lost();
+                return false;
+            }
             Line::ChunkEnd | Line::Trailer => self.lost(),
             Line::Ignored => Line::Ignored,
         };

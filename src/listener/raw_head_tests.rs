@@ -75,6 +75,7 @@ fn what_cannot_be_followed_is_followed_by_nothing() {
         chunked("1\r\na\r\n0;\u{1b}\r\n\r\n"),
         chunked("1\r\nab\r\n0\r\n\r\n"),
         chunked("0\r\nX: a\n\r\nY: b\r\n\r\n"),
+        chunked("0\r\n\n"),
         chunked("10000000000000000\r\n"),
         chunked(&"0".repeat(2 * LONGEST_LINE)),
     ] {
@@ -100,6 +101,24 @@ fn a_size_line_with_a_control_character_loses_its_end_and_no_other_byte_changes(
         bytes.chunks_mut(piece).for_each(|piece| heads.read(piece));
         assert_eq!(bytes, expected, "in pieces of {piece}");
     }
+}
+
+#[test]
+fn a_bare_line_feed_in_the_trailers_is_spoiled_and_nothing_is_read_behind_it() {
+    for (before, behind) in [("0\r\n", ""), ("0\r\n", GET), ("0\r\n", "\r\n"), ("0\r\nX: y", "\n"), ("0\r\nX: y", "\r\n"), ("0\r\nX: y\r\n", GET)] {
+        let start = post("Transfer-Encoding: chunked", before);
+        let raw = format!("{start}\n{behind}");
+        let expected = format!("{start}\0{behind}");
+        for piece in 1..=raw.len() {
+            let (mut heads, mut bytes) = (RawHeads::new(1024), raw.as_bytes().to_vec());
+            bytes.chunks_mut(piece).for_each(|piece| heads.read(piece));
+            assert!(heads.is_broken(), "{raw:?}");
+            assert_eq!(String::from_utf8_lossy(&bytes), expected, "in pieces of {piece}");
+        }
+    }
+    let mut heads = RawHeads::new(1024);
+    heads.read(&mut post("Transfer-Encoding: chunked", "0\r\nX: y\r\n\r\n").into_bytes());
+    assert!(!heads.is_broken());
 }
 
 /// What hyper makes of the bytes: for each request whether it was marked as one to refuse.

@@ -99,6 +99,22 @@ pub(super) async fn answer(stream: &mut TcpStream, body: usize) -> String {
     String::from_utf8(all).unwrap()
 }
 
+#[tokio::test]
+async fn a_bare_line_feed_in_the_trailers_is_refused_at_once_and_takes_no_request_with_it() {
+    let post = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+    let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    beside(Settings::default(), reader(), async |address| {
+        for trailers in ["\n", "X: y\n\n", "X: y\n\r\n", "\n\r\n", "X: y\r\n\n"] {
+            for behind in ["", get] {
+                let said = send(address, &format!("{get}{post}{trailers}{behind}")).await;
+                let statuses: Vec<_> = said.split("HTTP/1.1 ").skip(1).filter_map(|answer| answer.get(..3)).collect();
+                assert_eq!(statuses, ["200", "400"], "{trailers:?} {behind:?} {said}");
+            }
+        }
+    })
+    .await;
+}
+
 pub(super) const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test]

@@ -294,6 +294,11 @@ impl Watchdog {
         }
     }
 
+    /// Whether nothing more may be read for the message that is under way.
+    fn is_broken(&self) -> bool {
+        self.heads.borrow().as_ref().is_some_and(RawHeads::is_broken)
+    }
+
     /// These bytes were read. What must be refused and the library would pass over is spoiled, so that it refuses it.
     fn read(&self, bytes: &mut [u8]) {
         if bytes.is_empty() {
@@ -468,6 +473,9 @@ impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.watchdog.is_shared() && self.watchdog.is_abused() {
             return Poll::Ready(Err(self.break_off(context)));
+        }
+        if self.watchdog.is_broken() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
         if self.begun.has_remaining() {
             let bytes = self.begun.len().min(buffer.remaining());

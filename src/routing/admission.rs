@@ -23,12 +23,10 @@ use crate::body::{Body, is_length};
 use crate::holes::{Hole, open};
 use crate::path::{CanonicalPath, PathProblem, Query};
 use crate::response::Rejection;
-use crate::telemetry::Recorder;
+use crate::telemetry::{LONGEST_METHOD, Recorder};
 
 /// Longest request target in bytes.
 pub const MAX_TARGET: usize = 8 * 1024;
-/// Longest method; the longest registered one has 18 letters.
-const MAX_METHOD: usize = 32;
 /// Digits that a length may have: more are zeros in front.
 const MAX_LENGTH_DIGITS: usize = 19;
 /// How much of a User-Agent is kept.
@@ -91,7 +89,7 @@ fn method(method: &Method) -> Result<(), Rejection> {
     if name.bytes().any(|byte| byte.is_ascii_lowercase()) && !open(Hole::MethodsInAnyCase) {
         return Err(Rejection::Malformed("the method is not in upper case"));
     }
-    if name.len() > MAX_METHOD {
+    if name.len() > LONGEST_METHOD {
         return Err(Rejection::Malformed("the method is too long"));
     }
     Ok(())

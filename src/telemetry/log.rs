@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -22,6 +22,9 @@ use super::{Metrics, Record, Ring};
 
 /// Records and events that may wait for the thread.
 const WAITING: usize = 16_384;
+
+/// How many bytes they may take together: ordinary ones are bounded by their number, long ones by this.
+const WAITING_BYTES: usize = 32 << 20;
 
 /// How often the thread looks while there is traffic.
 const BATCH: Duration = Duration::from_millis(20);
@@ -52,6 +55,8 @@ pub struct Telemetry(Arc<Shared>);
 
 struct Shared {
     sender: SyncSender<Message>,
+    /// Bytes of what was handed over and has not been taken.
+    waiting: Arc<AtomicUsize>,
     thread: Thread,
     metrics: Arc<Metrics>,
     ring: Ring,
@@ -71,6 +76,17 @@ enum Message {
     Settled(Box<dyn FnOnce() + Send>),
     /// The same, and the last spans are sent before.
     Last(Box<dyn FnOnce() + Send>),
+}
+
+impl Message {
+    /// The bytes that wait with it; the same for as long as it waits.
+    fn weight(&self) -> usize {
+        match self {
+            Self::Record(record) => record.weight(),
+            Self::Event(line, _) => line.len(),
+            Self::Settled(_) | Self::Last(_) => 0,
+        }
+    }
 }
 
 impl Telemetry {
@@ -100,7 +116,7 @@ impl Telemetry {
             Some(Audit::Stdout) | None => None,
         };
         let (traces, sampling) = traces::from_environment()?.unzip();
-        let (ring, reopen) = (Ring::default(), Arc::new(AtomicBool::new(false)));
+        let (ring, reopen, bytes) = (Ring::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (sender, receiver) = sync_channel(waiting);
         let writer = Writer {
             format: config.format,
@@ -110,12 +126,13 @@ impl Telemetry {
             audit_file: audit,
             traces,
             reopen: Arc::clone(&reopen),
+            waiting: Arc::clone(&bytes),
             metrics: Arc::clone(&metrics),
             ring: ring.clone(),
             lossy: AtomicBool::new(false),
         };
         let thread = thread::Builder::new().name("log".to_owned()).spawn(move || writer.run(&receiver)).map_err(LogError::Thread)?.thread().clone();
-        Ok(Self(Arc::new(Shared { sender, thread, metrics, ring, reopen, lossy: AtomicBool::new(false), sampling })))
+        Ok(Self(Arc::new(Shared { sender, waiting: bytes, thread, metrics, ring, reopen, lossy: AtomicBool::new(false), sampling })))
     }
 
     /// The metrics.
@@ -190,7 +207,10 @@ impl Telemetry {
     }
 
     fn hand_over(&self, message: Message) {
-        if self.0.sender.try_send(message).is_err() {
+        let bytes = message.weight();
+        let before = self.0.waiting.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) > WAITING_BYTES || self.0.sender.try_send(message).is_err() {
+            self.0.waiting.fetch_sub(bytes, Ordering::Relaxed);
             self.0.metrics.line_dropped();
             lost(&self.0.lossy, || "whoever reads the log is slower than it is written".to_owned());
         }
@@ -226,6 +246,7 @@ struct Writer {
     audit_file: Option<Sink>,
     traces: Option<Traces>,
     reopen: Arc<AtomicBool>,
+    waiting: Arc<AtomicUsize>,
     metrics: Arc<Metrics>,
     ring: Ring,
     /// Whether it was said that lines are lost because they cannot be written.
@@ -268,6 +289,7 @@ impl Writer {
         if self.reopen.swap(false, Ordering::Acquire) {
             self.open_anew();
         }
+        self.waiting.fetch_sub(message.weight(), Ordering::Relaxed);
         match message {
             Message::Record(record) => {
                 self.record(&record);

@@ -31,6 +31,12 @@ pub enum CacheState {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RequestId(pub Box<str>);
 
+/// The longest method that is admitted and recorded, in octets; the longest registered one has 18 letters.
+pub const LONGEST_METHOD: usize = 32;
+
+/// What stands for another method (OpenTelemetry, HTTP conventions).
+const OTHER: &[u8] = b"_OTHER";
+
 /// Everything that is kept of a request.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -40,7 +46,7 @@ pub struct Record {
     pub time: SystemTime,
     /// The same, for durations.
     pub started: Instant,
-    /// The method, as sent.
+    /// The method, as sent; `_OTHER` where it is longer than [`LONGEST_METHOD`].
     pub method: http::Method,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
@@ -139,7 +145,7 @@ impl Record {
             id,
             time: SystemTime::now(),
             started: Instant::now(),
-            method,
+            method: recorded(method),
             scheme,
             version: http::Version::HTTP_11,
             host: None,
@@ -190,6 +196,17 @@ impl Record {
             Row::U1 | Row::C3 | Row::O1 => self.rows.iter().filter(led_here).last().or(Some(last)),
             other => Some(other),
         }
+    }
+
+    /// The bytes that it takes, without what it shares with the configuration.
+    pub(super) fn weight(&self) -> usize {
+        let texts = [&self.path, &self.user_agent].into_iter().flatten().map(|text| text.len());
+        let shared = [&self.host, &self.resource_name, &self.owner, &self.subject, &self.username, &self.client_id];
+        let shared = shared.into_iter().flatten().map(|text| text.len());
+        let granted = self.granted.iter().map(|scope| scope.0.len().saturating_add(size_of::<Scope>()));
+        let resource = self.resource.iter().map(|resource| resource.0.len());
+        let always = [size_of::<Self>(), self.id.0.len(), self.method.as_str().len()];
+        texts.chain(shared).chain(granted).chain(resource).chain(always).fold(0, usize::saturating_add)
     }
 
     /// What was decided, in one word; `None` when the request ended before a decision.
@@ -265,6 +282,11 @@ impl Recorder {
     }
 }
 
+/// A method that nobody has registered may be as long as a head; records are kept by the thousand.
+fn recorded(method: http::Method) -> http::Method {
+    if method.as_str().len() <= LONGEST_METHOD { method } else { http::Method::from_bytes(OTHER).unwrap_or_default() }
+}
+
 fn blank() -> Box<Record> {
     Box::new(Record::new(RequestId(Box::default()), http::Method::GET, None, "http"))
 }
@@ -273,4 +295,21 @@ fn blank() -> Box<Record> {
 fn no_scopes() -> Arc<[Scope]> {
     thread_local!(static NONE: Arc<[Scope]> = Arc::from([]));
     NONE.with(Arc::clone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_longer_than_any_is_recorded_as_another_one() {
+        let written = |length: usize| {
+            let method = http::Method::from_bytes("M".repeat(length).as_bytes()).expect("a token");
+            let record = Record::new(RequestId("1".into()), method, None, "http");
+            crate::telemetry::to_json(&record)["http.request.method"].as_str().map(str::to_owned)
+        };
+        assert_eq!(written(LONGEST_METHOD), Some("M".repeat(LONGEST_METHOD)));
+        assert_eq!(written(LONGEST_METHOD + 1).as_deref(), Some("_OTHER"));
+        assert_eq!(written(30_000).as_deref(), Some("_OTHER"));
+    }
 }

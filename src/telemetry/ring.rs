@@ -48,11 +48,11 @@ impl Ring {
 
     pub(super) fn push(&self, record: Box<Record>) {
         let mut kept = self.kept();
-        kept.bytes = kept.bytes.saturating_add(weight(&record));
+        kept.bytes = kept.bytes.saturating_add(record.weight());
         kept.records.push_back(record);
         while kept.records.len() > RECORDS || (kept.bytes > BYTES && kept.records.len() > 1) {
             if let Some(oldest) = kept.records.pop_front() {
-                kept.bytes = kept.bytes.saturating_sub(weight(&oldest));
+                kept.bytes = kept.bytes.saturating_sub(oldest.weight());
             }
         }
     }
@@ -60,16 +60,6 @@ impl Ring {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// What a record takes, without what it shares with the configuration.
-fn weight(record: &Record) -> usize {
-    let texts = [&record.path, &record.user_agent].into_iter().flatten().map(|text| text.len());
-    let shared =
-        [&record.host, &record.resource_name, &record.owner, &record.subject, &record.username, &record.client_id].into_iter().flatten().map(|text| text.len());
-    let granted = record.granted.iter().map(|scope| scope.0.len().saturating_add(size_of::<crate::uma::Scope>()));
-    let resource = record.resource.iter().map(|resource| resource.0.len());
-    texts.chain(shared).chain(granted).chain(resource).fold(size_of::<Record>(), usize::saturating_add).saturating_add(record.id.0.len())
 }
 
 #[cfg(test)]
@@ -94,6 +84,16 @@ mod tests {
         assert!(ring.find("5").is_some());
         let last: Vec<_> = ring.last(2).into_iter().map(|record| record.id.0.to_string()).collect();
         assert_eq!(last, ["10004", "10003"]);
+    }
+
+    #[test]
+    fn the_method_of_a_record_counts_among_its_bytes() {
+        let of = |method: &str| {
+            let mut record = record("1", 1);
+            record.method = http::Method::from_bytes(method.as_bytes()).expect("a token");
+            record.weight()
+        };
+        assert_eq!(of(&"M".repeat(30)) - of("GET"), 27);
     }
 
     #[test]

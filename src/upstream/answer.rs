@@ -86,6 +86,12 @@ pub(super) fn relay(head: response::Parts, reader: Reader) -> Result<response::P
     Ok(relayed)
 }
 
+/// Whether an answer that has no body announces one all the same (RFC 9110, 8.6; RFC 9112, 6.1): it may come late, and would be taken for the next answer.
+pub(super) fn announces_too_much(head: &response::Parts) -> bool {
+    let length = head.headers.get(CONTENT_LENGTH);
+    head.status == StatusCode::NO_CONTENT && (head.headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0"))
+}
+
 /// The head of a 101 that was asked for.
 ///
 /// # Errors

@@ -211,9 +211,10 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(connection: Connection, busy: Busy, config: &Config, named: Vec<HeaderName>) -> Self {
+    /// Without a `connection` nothing is kept.
+    pub(super) fn new(connection: Option<Connection>, busy: Busy, config: &Config, named: Vec<HeaderName>) -> Self {
         let idle = config.timeouts.idle;
-        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection: Some(connection), busy: Some(busy), named }
+        Self { pace: (!idle.is_zero()).then(|| Pace::new(idle)), unused: config.timeouts.unused(), connection, busy: Some(busy), named }
     }
 }
 

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 use tower::Service;
 
-use super::answer::{Reader, named_by_connection, relay, switched};
+use super::answer::{Reader, announces_too_much, named_by_connection, relay, switched};
 use super::connect::Taken;
 use super::exchange::{Answered, Lease, send};
 use super::far::Far;
@@ -121,7 +121,7 @@ async fn ask(
     }
     let chunked = head.headers.contains_key(TRANSFER_ENCODING) && matches!(connection, Connection::H1(_));
     // An answer that is refused takes its connection with it: where the next one begins is not certain.
-    let named = named_by_connection(&head.headers);
+    let (named, connection) = (named_by_connection(&head.headers), (!announces_too_much(&head)).then_some(connection));
     let mut head = relay(head, reader)?;
     if let Some(cookie) = group.cookie(config, stuck, place, recorder.with(|record| record.scheme)) {
         head.headers.append(SET_COOKIE, cookie);

@@ -101,6 +101,15 @@ fn what_a_right_configuration_holds_of_secrets_is_not_printed_either() {
 }
 
 #[test]
+fn ten_thousand_routes_of_one_line_are_read() {
+    let (head, _) = EXAMPLE.split_once("routes:\n").expect("routes");
+    let routes: String = (0..10_000).map(|number| format!("  - {{ path: /public/{number}/**, upstream: albums, public: true, semicolon: true }}\n")).collect();
+    let folder = folder();
+    let gateway = read_in(folder.path(), &format!("{head}routes:\n{routes}")).expect("right");
+    assert_eq!(gateway.routes.len(), 10_000);
+}
+
+#[test]
 fn aliases_and_nesting_are_bounded() {
     let bomb: String = (1..12).map(|level| format!("a{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "))).collect();
     let bomb = format!("a0: &a0 x\n{bomb}");

@@ -136,6 +136,34 @@ fn a_full_channel_drops_and_counts_and_never_waits() {
 }
 
 #[test]
+fn long_records_fill_the_channel_by_their_bytes() {
+    let (writing, written) = channel();
+    let (let_go, going) = channel();
+    let metrics = metrics();
+    let telemetry = Telemetry::start_into(&config(Access::On, None), Arc::clone(&metrics), Box::new(Stands(writing, going))).expect("a thread");
+    telemetry.send(record("first", &[]));
+    written.recv().expect("the thread writes");
+    let long = |id: &str| {
+        let mut record = record(id, &[]);
+        record.path = Some("a".repeat(WAITING_BYTES / 4).into());
+        record
+    };
+    for number in 0..10 {
+        telemetry.send(long(&number.to_string()));
+    }
+    telemetry.send(record("short", &[]));
+    assert!(counted(&metrics, "uma_gateway_log_lines_dropped_total{reason=\"full\"} 7"), "three of a quarter fit, and a short one");
+    drop(let_go);
+    telemetry.flush(Duration::from_secs(10));
+    assert_eq!(telemetry.ring().len(), 5);
+    // What was written makes room.
+    telemetry.send(long("later"));
+    telemetry.flush(Duration::from_secs(10));
+    assert!(telemetry.ring().find("later").is_some());
+    assert_eq!(telemetry.0.waiting.load(Ordering::Relaxed), 0);
+}
+
+#[test]
 fn a_full_disk_is_counted_and_the_thread_goes_on() {
     let full = OpenOptions::new().write(true).open("/dev/full").expect("Linux has /dev/full");
     let metrics = metrics();

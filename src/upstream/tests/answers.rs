@@ -100,6 +100,23 @@ async fn answers_without_a_body_keep_the_connection() {
 }
 
 #[tokio::test]
+async fn a_204_that_announces_a_body_leaves_its_connection_to_nobody() {
+    on_worker(async {
+        for (fields, connections) in [("Content-Length: 5", [1, 2]), ("Transfer-Encoding: chunked", [1, 2]), ("Content-Length: 0", [1, 1]), ("X: y", [1, 1])] {
+            let script = move |connection: Connection| async move { connection.always(&format!("HTTP/1.1 204 No Content\r\n{fields}\r\n\r\n")).await };
+            let mut world = World::new(Timeouts::default(), script).await;
+            for _ in 0..2 {
+                let answer = world.get().await.unwrap();
+                assert_eq!((answer.status().as_u16(), answer.headers().get("content-length")), (204, None), "{fields}");
+                assert_eq!(read(answer).await.unwrap(), "", "{fields}");
+            }
+            assert_eq!(world.connections(), connections, "{fields}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_cut_answer_is_an_error_and_one_that_ends_with_the_connection_is_not() {
     on_worker(async {
         for (text, whole) in [
