@@ -69,6 +69,11 @@ pub(super) fn set(headers: &mut HeaderMap, way: Way<'_>) {
     headers.insert(PROTO, HeaderValue::from_static(way.scheme));
 }
 
+/// The client's address alone, for the many names under which content servers look for it.
+pub(super) fn client(way: Way<'_>) -> Option<HeaderValue> {
+    HeaderValue::try_from(way.chain.first().unwrap_or(&way.peer).to_string()).ok()
+}
+
 fn host_and_proto(element: &mut String, way: Way<'_>) {
     let Way { host, scheme, .. } = way;
     if host.bytes().all(is_token_byte) {

@@ -91,7 +91,7 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
     let request::Parts { method, version, headers: client, extensions, .. } = input.head;
     let trailers = wants_trailers(&client);
     let late = if open(Hole::CredentialDroppedByConnection) { connection_options(&client) } else { Vec::new() };
-    let mut headers = taken_over(client, input.proxy, input.way.trusted);
+    let mut headers = taken_over(client, input.proxy, input.way);
 
     set_host(&mut headers, &input.proxy.host, input.authority)?;
     forwarding::set(&mut headers, input.way);
@@ -136,7 +136,7 @@ pub fn outbound_head(input: HeadInput<'_>) -> Result<request::Parts, Rejection> 
 }
 
 /// The client's fields that go on.
-fn taken_over(client: HeaderMap, proxy: &Proxy, trusted: bool) -> HeaderMap {
+fn taken_over(client: HeaderMap, proxy: &Proxy, way: Way<'_>) -> HeaderMap {
     let named = connection_options(&client);
     let mut headers = HeaderMap::with_capacity(client.len() + 8);
     let mut current: Option<(HeaderName, Fate)> = None;
@@ -149,7 +149,8 @@ fn taken_over(client: HeaderMap, proxy: &Proxy, trusted: bool) -> HeaderMap {
         match &current {
             Some((name, Fate::Pass)) if !named.contains(name) => drop(headers.append(name.clone(), value)),
             // `Connection` cannot take away what a trusted proxy says of the client: a careless one passes on the client's `Connection`.
-            Some((name, Fate::Forwarding)) if trusted => drop(headers.append(name.clone(), value)),
+            Some((name, Fate::Forwarding)) if way.trusted => drop(headers.append(name.clone(), value)),
+            Some((name, Fate::Address)) if way.trusted => drop(forwarding::client(way).map(|address| headers.insert(name.clone(), address))),
             _ => {}
         }
     }
@@ -161,8 +162,8 @@ fn taken_over(client: HeaderMap, proxy: &Proxy, trusted: bool) -> HeaderMap {
 
 /// The fields that the client's `Connection` names.
 fn connection_options(client: &HeaderMap) -> Vec<HeaderName> {
-    let values = client.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let names = values.flat_map(|value| value.split(',')).filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok());
+    let names = client.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let names = names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok());
     let mut present: Vec<HeaderName> = Vec::new();
     for name in names {
         // Only fields that are there matter; this also bounds the list.

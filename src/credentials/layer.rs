@@ -279,9 +279,10 @@ impl<S> Leaving<S> {
             head.extensions.insert(call);
         }
         let private = !route.is_public();
+        let rpt_header = route.protect().and_then(|protect| protect.server.rpt_header.clone());
         // Whom a guard has let in would take a 401 for a word on the credential that he has shown to the guard.
         let own_login = proxy.is_bare() && (route.is_public() || route.protect().is_some());
-        Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, own_login, recorder, snapshot }))
+        Ok(Outbound::new(OutboundParts { head, body, upstream: config.upstream, private, rpt_header, own_login, recorder, snapshot }))
     }
 }
 

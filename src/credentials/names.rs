@@ -19,6 +19,8 @@ pub(super) enum Fate {
     Drop,
     /// It goes on if the peer is a trusted proxy.
     Forwarding,
+    /// It goes on if the peer is a trusted proxy, with the address that the gateway has found: many a proxy passes on what the client has written there.
+    Address,
 }
 
 /// Names that the configuration makes the gateway's own: every identity header of any route and every credential header of any upstream.
@@ -42,7 +44,7 @@ impl Reserved {
         let mut folded: Vec<Box<str>> = names.into_iter().map(|name| fold(name.as_str()).into()).collect();
         folded.sort_unstable();
         folded.dedup();
-        let all = [(&CONNECTION[..], Fate::Drop), (&OWN, Fate::Drop), (&POSING, Fate::Drop), (&FORWARDING, Fate::Forwarding)];
+        let all = [(&CONNECTION[..], Fate::Drop), (&OWN, Fate::Drop), (&POSING, Fate::Drop), (&FORWARDING, Fate::Forwarding), (&ADDRESSES, Fate::Address)];
         let mut known: Vec<Vec<_>> = Vec::new();
         for (name, fate) in all.into_iter().flat_map(|(names, fate)| names.iter().map(move |name| (*name, fate))) {
             if known.len() <= name.len() {
@@ -82,13 +84,7 @@ impl Reserved {
 
 /// What becomes of a field with a name that is not the configuration's.
 fn of_family(name: &str) -> Fate {
-    if POSING_FAMILIES.iter().any(|family| name.starts_with(family)) {
-        Fate::Drop
-    } else if name.starts_with("x-forwarded-") {
-        Fate::Forwarding
-    } else {
-        Fate::Pass
-    }
+    if POSING_FAMILIES.iter().any(|family| name.starts_with(family)) { Fate::Drop } else { Fate::Pass }
 }
 
 /// A trailer section as it may go on: nothing in it that could not go on in a client's head or means something there only, nothing of where the request
@@ -111,11 +107,7 @@ impl Watch for Trailers {
 #[must_use]
 pub fn may_be_set(name: &HeaderName) -> bool {
     let name = name.as_str();
-    !(name.contains('_')
-        || CONNECTION.contains(&name)
-        || OWN.contains(&name)
-        || FORWARDING.contains(&name)
-        || (!POSING.contains(&name) && of_family(name) == Fate::Forwarding))
+    !(name.contains('_') || [&CONNECTION[..], &OWN, &FORWARDING, &ADDRESSES].iter().any(|names| names.contains(&name)))
 }
 
 /// The name with every character but letters, digits and `-` read as `-`.
@@ -150,7 +142,7 @@ const CONNECTION: [&str; 15] = [
 const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
-const POSING: [&str; 117] = [
+const POSING: [&str; 120] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
@@ -184,17 +176,6 @@ const POSING: [&str; 117] = [
     "x-auth-name",
     "x-auth-roles",
     "x-auth-username",
-    "x-forwarded-access-token",
-    "x-forwarded-client-cert",
-    "x-forwarded-email",
-    "x-forwarded-group",
-    "x-forwarded-groups",
-    "x-forwarded-id-token",
-    "x-forwarded-name",
-    "x-forwarded-preferred-username",
-    "x-forwarded-roles",
-    "x-forwarded-user",
-    "x-forwarded-username",
     "x-goog-iap-jwt-assertion",
     "x-proxy-user",
     "x-remote-email",
@@ -228,6 +209,14 @@ const POSING: [&str; 117] = [
     "remote-group",
     "remote-role",
     "remote-roles",
+    "authenticated-user",
+    "smuser",
+    "teleport-jwt-assertion",
+    "x-authorization",
+    "x-client-i-dn",
+    "x-client-s-dn",
+    "x-jwt",
+    "x-rh-identity",
     // What Shibboleth tells where it is set to tell it by header.
     "affiliation",
     "cn",
@@ -257,7 +246,6 @@ const POSING: [&str; 117] = [
     "request-uri",
     "x-http-path-override",
     "x-http-verb",
-    "x-invoke-path",
     "x-matched-path",
     "x-middleware-rewrite",
     "x-proxy-url",
@@ -270,16 +258,24 @@ const POSING: [&str; 117] = [
     "x-override-url",
     "x-replaced-path",
     "x-host",
+    "http-method-override",
+    "x-envoy-original-dst-host",
+    "x-waws-unencoded-url",
     // Read by some servers as their own settings.
     "proxy",
     "x-accel-mapping",
+    "x-middleware-override-headers",
     "x-middleware-subrequest",
     "x-sendfile-type",
-    "x-forwarded-method",
+    // Addresses in no form of which the gateway could write its own.
+    "cf-connecting-ipv6",
+    "x-custom-ip-authorization",
+    "x-forwarded",
+    "x-original-forwarded-for",
 ];
 
 /// Beginnings of such names.
-const POSING_FAMILIES: [&str; 30] = [
+const POSING_FAMILIES: [&str; 34] = [
     "x-auth-request-",
     "x-webauth-",
     "x-goog-authenticated-user-",
@@ -293,6 +289,8 @@ const POSING_FAMILIES: [&str; 30] = [
     "x-authentik-",
     "x-authenticated-",
     "x-consumer-",
+    "x-hasura-",
+    "x-impersonate-",
     "x-vouch-",
     "impersonate-",
     "x-appengine-user-",
@@ -313,40 +311,55 @@ const POSING_FAMILIES: [&str; 30] = [
     "sm-server",
     "sm-universalid",
     "sm-user",
+    // Next.js: what to serve instead.
+    "x-invoke-",
+    // But for those among what tells the way, and what is ours.
+    "x-forwarded-",
 ];
 
-/// Where a request came from, besides `x-forwarded-…` and what is ours.
-const FORWARDING: [&str; 30] = [
-    "cf-connecting-ipv6",
-    "client-ip",
-    "fly-client-ip",
-    "forwarded-for",
+/// By which port, prefix and scheme a request came, besides what is ours.
+const FORWARDING: [&str; 12] = [
     "front-end-https",
-    "proxy-client-ip",
-    "wl-proxy-client-ip",
     "wl-proxy-ssl",
-    "x-azure-clientip",
-    "x-custom-ip-authorization",
-    "x-forward-for",
-    "x-forwarded",
-    "x-original-forwarded-for",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
     "x-original-port",
     "x-original-proto",
-    "x-original-remote-addr",
     "x-original-scheme",
-    "x-proxyuser-ip",
     "x-scheme",
     "x-url-scheme",
-    "x-real-ip",
+];
+
+/// The address of who asks, by itself.
+const ADDRESSES: [&str; 25] = [
+    "akamai-client-ip",
+    "cf-connecting-ip",
+    "client-ip",
+    "do-connecting-ip",
+    "fastly-client-ip",
+    "fly-client-ip",
+    "forwarded-for",
+    "incap-client-ip",
+    "proxy-client-ip",
+    "true-client-ip",
+    "wl-proxy-client-ip",
+    "x-azure-clientip",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-envoy-external-address",
+    "x-forward-for",
+    "x-http-client-ip",
+    "x-nf-client-connection-ip",
+    "x-original-remote-addr",
     "x-originating-ip",
+    "x-proxyuser-ip",
+    "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "fastly-client-ip",
-    "x-envoy-external-address",
+    "x-vercel-forwarded-for",
 ];
 
 #[cfg(test)]
@@ -428,6 +441,26 @@ mod tests {
             "x-client-certificate",
             "x-client-certificate-chain",
             "x-auth-user-id",
+            "x-hasura-role",
+            "x-hasura-user-id",
+            "x-rh-identity",
+            "teleport-jwt-assertion",
+            "x-jwt",
+            "x-authorization",
+            "x-client-s-dn",
+            "x-client-i-dn",
+            "x-impersonate-user",
+            "x-impersonate-group",
+            "authenticated-user",
+            "smuser",
+            "x-envoy-original-dst-host",
+            "x-waws-unencoded-url",
+            "x-middleware-override-headers",
+            "x-invoke-path",
+            "x-invoke-query",
+            "x-invoke-output",
+            "x-invoke-status",
+            "http-method-override",
         ] {
             for spelling in [text.to_owned(), text.to_uppercase(), text.replace('-', "_"), text.replace('-', "."), text.replacen('-', "~", 1)] {
                 assert_eq!(Reserved::default().fate(&name(&spelling)), Fate::Drop, "{spelling}");
@@ -462,6 +495,10 @@ mod tests {
             "X-Client-Data",
             "X-Client-Ceiling",
             "X-Auth-Flow",
+            "X-Middleware-Prefetch",
+            "X-Authorization-Hint",
+            "Authenticated-Users",
+            "X-Client-S",
         ] {
             assert_eq!(reserved.fate(&name(text)), Fate::Pass, "{text}");
         }
@@ -469,8 +506,17 @@ mod tests {
 
     #[test]
     fn what_tells_the_origin_passes_from_trusted_peers_only() {
-        for text in ["X-Forwarded-Port", "X-Forwarded-Anything", "X-Real-IP", "CF-Connecting-IP", "Client-IP"] {
-            assert_eq!(Reserved::default().fate(&name(text)), Fate::Forwarding, "{text}");
+        for (text, fate) in [
+            ("X-Forwarded-Port", Fate::Forwarding),
+            ("X-Forwarded-Prefix", Fate::Forwarding),
+            ("X-Forwarded-Anything", Fate::Drop),
+            ("X-Real-IP", Fate::Address),
+            ("Akamai-Client-Ip", Fate::Address),
+            ("Incap-Client-Ip", Fate::Address),
+            ("X-Nf-Client-Connection-Ip", Fate::Address),
+            ("X-Http-Client-Ip", Fate::Address),
+        ] {
+            assert_eq!(Reserved::default().fate(&name(text)), fate, "{text}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use crate::body::Body;
 use crate::telemetry::Recorder;
 
@@ -22,6 +24,8 @@ pub struct OutboundParts<S> {
     pub upstream: usize,
     /// Not everyone may pass: the answer must not be kept by a cache that others share (RFC 9111, 3.5).
     pub private: bool,
+    /// The header besides `Authorization` in which the token may have come: the answer depends on it (RFC 9110, 12.5.5).
+    pub rpt_header: Option<HeaderName>,
     /// Whether a 401 is the application's word to its own users: the gateway has put no credential on the request that could be meant.
     pub own_login: bool,
     /// The request's record.
@@ -65,8 +69,16 @@ mod tests {
     fn an_outbound_request_shows_where_it_goes_and_no_credential() {
         let (head, ()) = http::Request::put("/a").header("authorization", "Basic Z2F0ZXdheTp4").body(()).unwrap().into_parts();
         let recorder = Recorder::new(RequestId("1".into()), http::Method::PUT, None, "http");
-        let outbound =
-            Outbound::new(OutboundParts { head, body: Body::empty(), upstream: 7, private: true, own_login: false, recorder, snapshot: Arc::new(()) });
+        let outbound = Outbound::new(OutboundParts {
+            head,
+            body: Body::empty(),
+            upstream: 7,
+            private: true,
+            rpt_header: None,
+            own_login: false,
+            recorder,
+            snapshot: Arc::new(()),
+        });
         assert_eq!(format!("{outbound:?}"), "Outbound { method: PUT, upstream: 7, .. }");
     }
 }

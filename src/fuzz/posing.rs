@@ -85,6 +85,11 @@ pub(super) fn is_forwarding(name: &str) -> bool {
     FORWARDING.iter().any(|forwarding| reads_as(name, forwarding)) || read(name).starts_with("X_FORWARDED_")
 }
 
+/// Whether a trusted proxy's word on it counts as it stands.
+pub(super) fn is_of_the_way(name: &str) -> bool {
+    ["x-forwarded-port", "x-forwarded-prefix", "x-forwarded-scheme", "x-forwarded-server", "x-forwarded-ssl"].contains(&name)
+}
+
 /// Whether it concerns the connection or where the message ends.
 pub(super) fn frames(name: &str) -> bool {
     FRAMING.iter().any(|framing| reads_as(name, framing))

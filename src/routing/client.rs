@@ -49,10 +49,10 @@ impl Scheme {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    fn parse(text: &[u8]) -> Option<Self> {
         match text {
-            _ if text.eq_ignore_ascii_case("http") => Some(Self::Http),
-            _ if text.eq_ignore_ascii_case("https") => Some(Self::Https),
+            _ if text.eq_ignore_ascii_case(b"http") => Some(Self::Http),
+            _ if text.eq_ignore_ascii_case(b"https") => Some(Self::Https),
             _ => None,
         }
     }
@@ -67,16 +67,19 @@ impl Client {
     #[must_use]
     pub fn effective(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Self {
         let address = peer.address.ip().to_canonical();
-        let scheme = Scheme::parse(peer.scheme).unwrap_or(Scheme::Http);
+        let scheme = Scheme::parse(peer.scheme.as_bytes()).unwrap_or(Scheme::Http);
         let mut client = Self { address, scheme, host: None, chain: Vec::new(), through_trusted: is_trusted(address, trusted) };
         if !client.through_trusted {
             return client;
         }
         let listed = headers.contains_key(X_FORWARDED_FOR);
-        let forwarded = if listed { Vec::new() } else { Forwarded::from_the_right(headers) };
-        let hops: Vec<Option<IpAddr>> =
-            if listed { from_the_right(headers, X_FORWARDED_FOR).map(address_of).collect() } else { forwarded.iter().map(|hop| hop.client).collect() };
-        for hop in hops.into_iter().take(MAX_HOPS) {
+        let forwarded: Vec<Forwarded> = if listed { Vec::new() } else { Forwarded::from_the_right(headers).take(MAX_HOPS).collect() };
+        let hops: Vec<Option<IpAddr>> = if listed {
+            from_the_right(headers, X_FORWARDED_FOR).take(MAX_HOPS).map(address_of).collect()
+        } else {
+            forwarded.iter().map(|hop| hop.client).collect()
+        };
+        for hop in hops {
             // `unknown` and made-up names end the walk: the last address that is known counts.
             let Some(hop) = hop else { break };
             client.chain.insert(0, hop);
@@ -89,7 +92,7 @@ impl Client {
         let told = |name: HeaderName| from_the_right(headers, name).next();
         let scheme = told(X_FORWARDED_PROTO).and_then(Scheme::parse).or_else(|| nearest?.scheme);
         client.scheme = scheme.unwrap_or(client.scheme);
-        client.host = told(X_FORWARDED_HOST).and_then(|host| Authority::parse(host.as_bytes()).ok()).or_else(|| nearest?.host.clone());
+        client.host = told(X_FORWARDED_HOST).and_then(|host| Authority::parse(host).ok()).or_else(|| nearest?.host.clone());
         client
     }
 
@@ -149,21 +152,21 @@ fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&address))
 }
 
-/// The members of a list in a header, from the right; empty ones left out. A line that is not ASCII counts as one unknown member.
-fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
-    let lines = headers.get_all(name).iter().rev().map(|value| value.to_str().unwrap_or("unknown"));
-    lines.flat_map(|line| line.rsplit(',')).map(str::trim).filter(|member| !member.is_empty())
+/// The members of a list in a header, from the right; empty ones left out. They are octets: what one of them holds says nothing of those beside it.
+fn from_the_right(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lines = headers.get_all(name).iter().rev();
+    lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b',')).map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// An address, with or without port and brackets.
-fn address_of(text: &str) -> Option<IpAddr> {
+fn address_of(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
     let address = text.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|socket| socket.ip()));
     let address = address.or_else(|| text.strip_prefix('[')?.strip_suffix(']')?.parse::<Ipv6Addr>().ok().map(IpAddr::V6));
     address.map(|address| address.to_canonical())
 }
 
 /// One element of `Forwarded`.
-#[derive(Default)]
 struct Forwarded {
     client: Option<IpAddr>,
     scheme: Option<Scheme>,
@@ -171,44 +174,57 @@ struct Forwarded {
 }
 
 impl Forwarded {
-    fn from_the_right(headers: &HeaderMap) -> Vec<Self> {
-        let lines = headers.get_all(http::header::FORWARDED).iter().map(|value| value.to_str().unwrap_or("for=unknown"));
-        let mut elements: Vec<Self> = lines.flat_map(|line| split_unquoted(line, ',')).filter(|element| !element.trim().is_empty()).map(Self::parse).collect();
-        elements.reverse();
-        elements
+    fn from_the_right(headers: &HeaderMap) -> impl Iterator<Item = Self> {
+        let lines = headers.get_all(http::header::FORWARDED).iter().rev();
+        let elements = lines.flat_map(|line| unquoted_from_the_right(line.as_bytes(), b','));
+        elements.filter(|element| !element.trim_ascii().is_empty()).map(Self::parse)
     }
 
-    fn parse(element: &str) -> Self {
-        let mut found = Self::default();
-        for (name, value) in split_unquoted(element, ';').into_iter().filter_map(|pair| pair.split_once('=')) {
-            let value = value.trim();
-            // Addresses, schemes and hosts hold nothing that a quoted string would escape.
-            let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-            match name.trim() {
-                name if name.eq_ignore_ascii_case("for") => found.client = address_of(value),
-                name if name.eq_ignore_ascii_case("proto") => found.scheme = Scheme::parse(value),
-                name if name.eq_ignore_ascii_case("host") => found.host = Authority::parse(value.as_bytes()).ok(),
-                _ => {}
-            }
-        }
-        found
+    /// What stands twice says nothing: which of the two counts is anybody's guess (RFC 7239, 4).
+    fn parse(element: &[u8]) -> Self {
+        let only = |name: &[u8]| {
+            let mut values = parameters(element).filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+            values.next().filter(|_| values.next().is_none())
+        };
+        let host = only(b"host").and_then(|host| Authority::parse(host).ok());
+        Self { client: only(b"for").and_then(address_of), scheme: only(b"proto").and_then(Scheme::parse), host }
     }
 }
 
-fn split_unquoted(text: &str, separator: char) -> Vec<&str> {
-    let mut quoted = false;
-    text.split(move |character| {
-        quoted ^= character == '"';
-        character == separator && !quoted
+fn parameters(element: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    unquoted_from_the_right(element, b';').filter_map(|pair| {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=').map(<[u8]>::trim_ascii);
+        let (name, value) = (parts.next()?, parts.next()?);
+        // Addresses, schemes and hosts hold nothing that a quoted string would escape.
+        Some((name, value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)))
     })
-    .collect()
+}
+
+/// The parts of a text, the last one first; a separator in a quoted string parts nothing. Read from that end, what a proxy has written behind the client's
+/// words stays whole, whatever quote the client leaves open.
+fn unquoted_from_the_right(text: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut left = Some(text);
+    std::iter::from_fn(move || {
+        let text = left?;
+        let mut quoted = false;
+        let cut = text.iter().enumerate().rev().find_map(|(at, byte)| {
+            let before = text.get(..at)?;
+            if *byte == b'"' {
+                // Behind an odd number of backslashes it is a character like others.
+                quoted ^= before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 0;
+            }
+            (*byte == separator && !quoted).then_some(before)
+        });
+        left = cut;
+        Some(cut.map_or(text, |before| text.get(before.len() + 1..).unwrap_or_default()))
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn client(peer: &str, headers: &[(&str, &str)], trusted: &[&str]) -> Client {
+    fn client<V: AsRef<[u8]>>(peer: &str, headers: &[(&str, V)], trusted: &[&str]) -> Client {
         let peer = Peer {
             address: SocketAddr::new(peer.parse().unwrap(), 4000),
             local: "127.0.0.1:80".parse().unwrap(),
@@ -218,7 +234,7 @@ mod tests {
         };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+            map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), http::HeaderValue::from_bytes(value.as_ref()).unwrap());
         }
         let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
         Client::effective(&peer, &map, &trusted)
@@ -267,6 +283,38 @@ mod tests {
         assert_eq!((alone.address().to_string().as_str(), alone.scheme()), ("2001:db8::1", Scheme::Https));
         let both = client("10.0.0.1", &[forwarded, ("x-forwarded-for", "203.0.113.7")], &trusted);
         assert_eq!((both.address().to_string().as_str(), both.scheme()), ("203.0.113.7", Scheme::Http));
+    }
+
+    #[test]
+    fn what_stands_left_of_the_proxys_own_word_cannot_hide_it() {
+        let trusted = ["10.0.0.0/8"];
+        for (name, line) in [
+            ("x-forwarded-for", &b"\xff, 203.0.113.9"[..]),
+            ("x-forwarded-for", b"1.1.1.1, \xff\xfe,203.0.113.9, 10.0.0.2"),
+            ("forwarded", b"x=\xff, for=203.0.113.9"),
+            ("forwarded", b"for=\"x, for=203.0.113.9"),
+            ("forwarded", b"for=\"x, for=\"203.0.113.9:80\";host=\"a,b;\""),
+            ("forwarded", b"for=\"1.1.1.1\\\", for=203.0.113.9"),
+            ("forwarded", b"for=1.1.1.1, for=203.0.113.9;secret=\"a\\\"b,\\\\\""),
+            ("forwarded", b"for=\"\", for=\"203.0.113.9\", for=10.0.0.2;proto=https"),
+        ] {
+            let client = client("10.0.0.1", &[(name, line)], &trusted);
+            assert_eq!(client.address().to_string(), "203.0.113.9", "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn what_an_element_says_twice_it_does_not_say() {
+        for (line, expected) in [
+            ("for=203.0.113.9;for=198.51.100.1", ("10.0.0.1", Scheme::Http)),
+            ("for=_x;proto=https;For=203.0.113.9", ("10.0.0.1", Scheme::Https)),
+            ("for=203.0.113.9;proto=http;PROTO=https", ("203.0.113.9", Scheme::Http)),
+            ("host=a;for=203.0.113.9;host=b", ("203.0.113.9", Scheme::Http)),
+        ] {
+            let client = client("10.0.0.1", &[("forwarded", line)], &["10.0.0.0/8"]);
+            assert_eq!((client.address().to_string().as_str(), client.scheme()), expected, "{line}");
+            assert!(client.reported_host().is_none(), "{line}");
+        }
     }
 
     #[test]

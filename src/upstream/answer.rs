@@ -16,7 +16,7 @@ use crate::secret::conceal;
 use crate::uma::is_token_byte;
 
 /// Fields that concern this connection or the gateway's credential only (RFC 9110, 7.6.1 and 11), and what is not for clients.
-static OURS: [HeaderName; 16] = [
+static OURS: [HeaderName; 23] = [
     CONNECTION,
     TE,
     TRANSFER_ENCODING,
@@ -33,18 +33,27 @@ static OURS: [HeaderName; 16] = [
     // A server in front of the gateway would serve another file.
     HeaderName::from_static("x-accel-redirect"),
     HeaderName::from_static("x-lighttpd-send-file"),
+    HeaderName::from_static("x-lighttpd-send-tempfile"),
+    HeaderName::from_static("x-litespeed-location"),
+    HeaderName::from_static("x-reproxy-file"),
+    HeaderName::from_static("x-reproxy-service"),
     HeaderName::from_static("x-reproxy-url"),
     HeaderName::from_static("x-sendfile"),
+    HeaderName::from_static("x-sendfile2"),
+    HeaderName::from_static("x-sendfile-temporary"),
+    HeaderName::from_static("gitlab-workhorse-send-data"),
 ];
 
 /// Schemes by which the gateway itself challenges on protected routes, and DPoP, whose tokens are a Bearer's kin.
 const SCHEMES: [&[u8]; 3] = [b"uma", b"bearer", b"dpop"];
 
 /// Whom an answer is for, as far as its head depends on it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Reader {
     /// Not everyone may ask.
     pub(super) private: bool,
+    /// Where he may have shown his token besides `Authorization`.
+    pub(super) rpt_header: Option<HeaderName>,
     /// A 401 is the application's word to him, not on a credential of the gateway's.
     pub(super) own_login: bool,
 }
@@ -76,7 +85,7 @@ pub(super) fn relay(head: response::Parts, reader: Reader) -> Result<response::P
         headers.remove(CONTENT_LENGTH);
     }
     if reader.private {
-        keep_private(&mut headers);
+        keep_private(&mut headers, reader.rpt_header);
     }
     // A new head: the version is ours, and the reason phrase is the standard one.
     let (mut relayed, ()) = http::Response::new(()).into_parts();
@@ -159,30 +168,32 @@ fn framing(headers: &HeaderMap) -> Result<(), UpstreamError> {
 
 /// The fields that `Connection` names.
 pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
-    let values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let names = headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
     // `keep-alive` is ours in any case.
-    let names = values.flat_map(|value| value.split(',')).filter(|name| !name.trim().eq_ignore_ascii_case("keep-alive"));
-    names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()).collect()
+    names.filter(|name| !name.eq_ignore_ascii_case(b"keep-alive")).filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
 /// The upstream did not see the client's credential, so it cannot know that its answer is for this client alone (RFC 9111, 3.5).
-fn keep_private(headers: &mut HeaderMap) {
+fn keep_private(headers: &mut HeaderMap, rpt_header: Option<HeaderName>) {
     let value = private_directives(headers);
-    // Other fields that shared caches read before Cache-Control, such as CDN-Cache-Control.
-    let targeted: Vec<HeaderName> =
-        headers.keys().filter(|name| name.as_str() == "surrogate-control" || name.as_str().ends_with("-cache-control")).cloned().collect();
+    // Other fields that shared caches read before Cache-Control, such as CDN-Cache-Control and nginx's X-Accel-Expires.
+    let is_targeted = |name: &str| matches!(name, "surrogate-control" | "x-accel-expires" | "edge-control") || name.ends_with("-cache-control");
+    let targeted: Vec<HeaderName> = headers.keys().filter(|name| is_targeted(name.as_str())).cloned().collect();
     for name in targeted {
         headers.remove(name);
     }
     headers.insert(CACHE_CONTROL, value);
-    let varies = |value: &HeaderValue| {
-        value
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .any(|name| matches!(name.trim_ascii(), b"*") || name.trim_ascii().eq_ignore_ascii_case(AUTHORIZATION.as_str().as_bytes()))
-    };
-    if !headers.get_all(VARY).iter().any(varies) {
-        headers.append(VARY, HeaderValue::from_static("Authorization"));
+    vary(headers, &AUTHORIZATION, HeaderValue::from_static("Authorization"));
+    if let Some(name) = rpt_header {
+        vary(headers, &name, HeaderValue::from(name.clone()));
+    }
+}
+
+/// Names a field of the request in `Vary`, unless it stands there.
+fn vary(headers: &mut HeaderMap, name: &HeaderName, shown: HeaderValue) {
+    let mut known = headers.get_all(VARY).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    if !known.any(|known| known == b"*" || known.eq_ignore_ascii_case(name.as_str().as_bytes())) {
+        headers.append(VARY, shown);
     }
 }
 
@@ -234,7 +245,7 @@ mod tests {
     use super::*;
 
     /// Where a 401 is on the gateway's credential.
-    const REFUSED: Reader = Reader { private: false, own_login: false };
+    const REFUSED: Reader = Reader { private: false, rpt_header: None, own_login: false };
 
     fn head(status: u16, fields: &[(&str, &str)]) -> response::Parts {
         let mut builder = http::Response::builder().status(status);
@@ -245,7 +256,7 @@ mod tests {
     }
 
     fn relayed(fields: &[(&str, &str)], private: bool) -> HeaderMap {
-        relay(head(200, fields), Reader { private, own_login: false }).unwrap().headers
+        relay(head(200, fields), Reader { private, ..REFUSED }).unwrap().headers
     }
 
     #[test]
@@ -272,6 +283,32 @@ mod tests {
         );
         let left: Vec<_> = headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
         assert_eq!(left, ["etag: \"1\"", "set-cookie: a=1", "set-cookie: b=2"]);
+    }
+
+    #[test]
+    fn no_answer_names_another_file_for_a_server_in_front_to_serve() {
+        for name in [
+            "X-Accel-Redirect",
+            "X-LIGHTTPD-send-file",
+            "X-LIGHTTPD-send-tempfile",
+            "X-LiteSpeed-Location",
+            "X-Reproxy-URL",
+            "X-Reproxy-File",
+            "X-Reproxy-Service",
+            "X-Sendfile",
+            "X-Sendfile2",
+            "X-SENDFILE-TEMPORARY",
+            "Gitlab-Workhorse-Send-Data",
+        ] {
+            assert_eq!(relayed(&[(name, "/etc/passwd")], false).len(), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_connection_names_is_read_by_octets() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONNECTION, HeaderValue::from_bytes(b"\xff, X-Hop ,\xfe").unwrap());
+        assert_eq!(named_by_connection(&headers), ["x-hop"]);
     }
 
     #[test]
@@ -309,7 +346,7 @@ mod tests {
     #[test]
     fn a_login_of_the_applications_own_poses_as_none_of_ours() {
         let kept = |challenge: &str, private| {
-            let relayed = relay(head(401, &[("WWW-Authenticate", challenge)]), Reader { private, own_login: true }).unwrap();
+            let relayed = relay(head(401, &[("WWW-Authenticate", challenge)]), Reader { private, own_login: true, ..REFUSED }).unwrap();
             relayed.headers.contains_key(WWW_AUTHENTICATE)
         };
         for challenge in ["Basic realm=\"a\"", "Digest realm=\"bearers\"", "Negotiate", "X-UMA a=1", "Basic realm=\"umag\""] {
@@ -320,8 +357,8 @@ mod tests {
         {
             assert!(!kept(challenge, true) && kept(challenge, false), "{challenge}");
         }
-        let own_login = Reader { private: false, own_login: true };
-        assert!(matches!(relay(head(407, &[]), own_login), Err(UpstreamError::CredentialRefused)));
+        let own_login = Reader { own_login: true, ..REFUSED };
+        assert!(matches!(relay(head(407, &[]), own_login.clone()), Err(UpstreamError::CredentialRefused)));
         assert!(!relay(head(200, &[("WWW-Authenticate", "Basic")]), own_login).unwrap().headers.contains_key(WWW_AUTHENTICATE));
     }
 
@@ -331,6 +368,9 @@ mod tests {
             assert!(!relay(head(status, &[("Content-Length", "5")]), REFUSED).unwrap().headers.contains_key(CONTENT_LENGTH), "{status}");
         }
     }
+
+    /// What shared caches read before Cache-Control.
+    const SHARED: [&str; 5] = ["CDN-Cache-Control", "Surrogate-Control", "X-Accel-Expires", "Edge-Control", "X-LiteSpeed-Cache-Control"];
 
     #[test]
     fn a_protected_answer_is_private_whatever_the_upstream_says() {
@@ -345,8 +385,7 @@ mod tests {
             (&["proxy-revalidate, must-revalidate"], "private, must-revalidate"),
         ];
         for (given, expected) in table {
-            let fields: Vec<_> =
-                given.iter().map(|value| ("Cache-Control", *value)).chain([("CDN-Cache-Control", "public"), ("Surrogate-Control", "max-age=9")]).collect();
+            let fields: Vec<_> = given.iter().map(|value| ("Cache-Control", *value)).chain(SHARED.map(|name| (name, "60"))).collect();
             let headers = relayed(&fields, true);
             let values: Vec<_> = headers.get_all(CACHE_CONTROL).iter().collect();
             assert_eq!(values, [expected], "{given:?}");
@@ -364,9 +403,24 @@ mod tests {
     }
 
     #[test]
+    fn vary_names_the_header_of_old_clients_tokens_too() {
+        for (given, expected) in [
+            ("Accept", &["Accept", "Authorization", "x-frdp-rpt"][..]),
+            ("authorization", &["authorization", "x-frdp-rpt"]),
+            ("X-FRDP-RPT", &["X-FRDP-RPT", "Authorization"]),
+            ("*", &["*"]),
+        ] {
+            let reader = Reader { private: true, rpt_header: Some(HeaderName::from_static("x-frdp-rpt")), ..REFUSED };
+            let headers = relay(head(200, &[("Vary", given)]), reader).unwrap().headers;
+            assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
     fn a_public_answer_keeps_its_caching() {
-        let headers = relayed(&[("Cache-Control", "public, s-maxage=5")], false);
+        let headers = relayed(&[("Cache-Control", "public, s-maxage=5"), ("X-Accel-Expires", "60")], false);
         assert_eq!(headers.get(CACHE_CONTROL).unwrap(), "public, s-maxage=5");
+        assert_eq!(headers.get("x-accel-expires").unwrap(), "60");
         assert!(!headers.contains_key(VARY));
     }
 }

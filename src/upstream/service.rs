@@ -62,14 +62,14 @@ impl<S: Snapshot + 'static> Service<Outbound<S>> for Upstream {
     }
 
     fn call(&mut self, outbound: Outbound<S>) -> Self::Future {
-        let OutboundParts { head, body, upstream, private, own_login, recorder, snapshot } = outbound.into_parts();
+        let OutboundParts { head, body, upstream, private, rpt_header, own_login, recorder, snapshot } = outbound.into_parts();
         let config = snapshot.upstream(upstream).cloned();
         let pool = Rc::clone(&self.pool);
         Box::pin(async move {
             let config = config.ok_or(Rejection::Internal)?;
             let started = Instant::now();
             let step = recorder.step(Step::Upstream);
-            let answered = ask(&pool, &config, head, body, Reader { private, own_login }, &recorder).await;
+            let answered = ask(&pool, &config, head, body, Reader { private, rpt_header, own_login }, &recorder).await;
             recorder.with(|record| record.upstream_duration = Some(started.elapsed()));
             let answer = answered.inspect_err(|error| tracing::debug!(upstream = %config.name, %error, "no answer to relay"))?;
             step.answered();

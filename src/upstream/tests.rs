@@ -88,8 +88,16 @@ impl World {
     fn send_recorded(&mut self, method: Method, body: Body) -> (impl Future<Output = Answer> + use<>, Recorder) {
         let (head, ()) = Request::builder().method(method.clone()).uri("/a").body(()).unwrap().into_parts();
         let recorder = Recorder::new(RequestId("1".into()), method, None, "http");
-        let parts =
-            OutboundParts { head, body, upstream: 0, private: false, own_login: false, recorder: recorder.clone(), snapshot: Arc::clone(&self.snapshot) };
+        let parts = OutboundParts {
+            head,
+            body,
+            upstream: 0,
+            private: false,
+            rpt_header: None,
+            own_login: false,
+            recorder: recorder.clone(),
+            snapshot: Arc::clone(&self.snapshot),
+        };
         (self.upstream.call(Outbound::for_tests(parts)), recorder)
     }
 

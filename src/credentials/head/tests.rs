@@ -193,15 +193,53 @@ fn a_trusted_peer_is_believed_about_the_way_but_not_about_who_asks() {
     let fields = [
         ("X-Forwarded-For", "6.6.6.6, 203.0.113.9"),
         ("X-Forwarded-Port", "443"),
+        ("X-Forwarded-Prefix", "/photos"),
         ("X-Real-IP", "203.0.113.9"),
         ("X-Forwarded-User", "root"),
         ("Connection", "x-real-ip"),
     ];
     let lines = Case { fields: &fields, chain: &["203.0.113.9".parse().unwrap()], ..Case::default() }.fields();
-    for line in ["x-forwarded-for: 203.0.113.9, 192.0.2.7", "x-forwarded-port: 443", "x-real-ip: 203.0.113.9"] {
+    for line in ["x-forwarded-for: 203.0.113.9, 192.0.2.7", "x-forwarded-port: 443", "x-forwarded-prefix: /photos", "x-real-ip: 203.0.113.9"] {
         assert!(lines.iter().any(|known| known == line), "{line}");
     }
     assert!(!lines.iter().any(|line| line.contains("root")));
+}
+
+#[test]
+fn behind_a_trusted_peer_no_name_tells_another_address_than_the_clients() {
+    for name in ["X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "Fastly-Client-IP", "Client-IP", "X-Vercel-Forwarded-For", "Do-Connecting-Ip"] {
+        let fields = [(name, "6.6.6.6"), (name, "7.7.7.7")];
+        for (chain, expected) in
+            [(&["203.0.113.9".parse().unwrap(), "10.0.0.2".parse().unwrap()][..], "203.0.113.9"), (&["2001:db8::7".parse().unwrap()], "2001:db8::7")]
+        {
+            let head = Case { fields: &fields, chain, ..Case::default() }.head();
+            assert_eq!(head.headers.get_all(name).iter().collect::<Vec<_>>(), [expected], "{name}");
+        }
+        assert!(!Case { fields: &fields, ..Case::default() }.head().headers.contains_key(name), "{name} from anybody");
+    }
+}
+
+#[test]
+fn a_trusted_peers_word_counts_for_the_way_only() {
+    let chain = ["203.0.113.9".parse().unwrap()];
+    for name in [
+        "X-Forwarded-Role",
+        "X-Forwarded-Sub",
+        "X-Forwarded-Login",
+        "X-Forwarded-Uid",
+        "X-Forwarded-Authorization",
+        "X-Forwarded-Tls-Client-Cert",
+        "X-Forwarded-Uri",
+        "X-Forwarded-Path",
+        "X-Forwarded-Anything",
+        "X-Custom-IP-Authorization",
+        "X-Original-Forwarded-For",
+    ] {
+        assert!(!Case { fields: &[(name, "evil")], chain: &chain, ..Case::default() }.head().headers.contains_key(name), "{name}");
+    }
+    for name in ["X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl", "Front-End-Https", "X-Scheme"] {
+        assert_eq!(Case { fields: &[(name, "1")], chain: &chain, ..Case::default() }.head().headers.get(name).unwrap(), "1", "{name}");
+    }
 }
 
 #[test]
@@ -216,6 +254,8 @@ fn of_what_connection_names_each_field_that_is_there_counts_once() {
     let mut client = HeaderMap::new();
     client.insert(CONNECTION, HeaderValue::from_static("x-hop, close, X-Hop, x-none, x-none"));
     client.insert("x-hop", HeaderValue::from_static("1"));
+    assert_eq!(connection_options(&client), ["x-hop"]);
+    client.insert(CONNECTION, HeaderValue::from_bytes(b"\xff, X-Hop ,\xfe").unwrap());
     assert_eq!(connection_options(&client), ["x-hop"]);
 }
 
