@@ -8,6 +8,7 @@ mod config;
 mod cors;
 mod created;
 mod guard;
+mod hops;
 mod layer;
 mod links;
 mod pattern;

@@ -42,7 +42,7 @@ rows! {
     D6,
     /// no route: 404, no challenge
     D7,
-    /// a CORS preflight on a protected route: answered 204 by the gateway
+    /// a CORS preflight on a protected route, or an OPTIONS that may go no further: answered 204 by the gateway
     D8,
     /// the method is not mapped to scopes: 405
     D9,

@@ -43,15 +43,9 @@ pub(super) fn preflight(route: &Route, method: &Method, headers: &HeaderMap, rec
     if cors.is_none() && route.protect().is_none() {
         return None;
     }
-    recorder.pass(Row::D8);
-    let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::NO_CONTENT;
+    let mut response = no_content(recorder);
     let answer = response.headers_mut();
-    answer.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer.insert(VARY, HeaderValue::from_static("Origin, Access-Control-Request-Method, Access-Control-Request-Headers"));
-    if let Ok(id) = HeaderValue::from_str(&recorder.id().0) {
-        answer.insert(X_REQUEST_ID, id);
-    }
     // Without the headers below the browser keeps the page from asking, which is the refusal.
     let Some(cors) = cors.filter(|cors| allowed(cors, origin(headers))) else { return Some(response) };
     answer.extend(answer_headers(cors, origin(headers)));
@@ -60,6 +54,18 @@ pub(super) fn preflight(route: &Route, method: &Method, headers: &HeaderMap, rec
     answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, allow_headers(headers));
     answer.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from(cors.max_age.as_secs()));
     Some(response)
+}
+
+/// The answer of row D8 to an OPTIONS, as far as it is the same for all.
+pub(super) fn no_content(recorder: &Recorder) -> Response<Body> {
+    recorder.pass(Row::D8);
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(id) = HeaderValue::from_str(&recorder.id().0) {
+        response.headers_mut().insert(X_REQUEST_ID, id);
+    }
+    response
 }
 
 fn answer_headers(cors: &Cors, origin: Option<&HeaderValue>) -> impl Iterator<Item = (HeaderName, HeaderValue)> {

@@ -10,6 +10,7 @@ use super::admission::Admitted;
 use super::authority::Authority;
 use super::client::Client;
 use super::cors;
+use super::hops;
 use super::links::{Link, Links};
 use super::request::Peer;
 use super::route::Route;
@@ -78,16 +79,16 @@ pub struct RoutedParts<S> {
 pub enum Step<S> {
     /// On to enforcement.
     Onward(Routed<S>),
-    /// The answer of the gateway to a preflight.
+    /// The answer of the gateway to a preflight, or to an OPTIONS that goes no further.
     Answer(Response<Body>),
 }
 
 /// Finds the route of a request.
 ///
 /// # Errors
-/// The answer of rows D3 (a look-alike of a route's name), D5 (CONNECT where no upgrade is allowed), D7, D9, D10 (a link that names nothing), or 413.
+/// The answer of rows D3 (a look-alike of a route's name), D5 (CONNECT where no upgrade is allowed), D7, D9, D10 (a link that names nothing), D1 (`Max-Forwards`), or 413.
 pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S>, Rejection> {
-    let Admitted { head, body, path, query, authority, peer, recorder } = admitted;
+    let Admitted { mut head, body, path, query, authority, peer, recorder } = admitted;
     let client = Client::effective(&peer, &head.headers, snapshot.trusted_proxies());
     recorder.with(|record| {
         record.client = Some(client.address());
@@ -137,6 +138,9 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     cors::mark(&route, &head.headers, &recorder);
     if route.protect().is_some() && route.needs(&head.method).is_none() {
         return Err(Rejection::MethodNotMapped(route.allow()));
+    }
+    if hops::is_last(&mut head)? {
+        return Ok(Step::Answer(cors::no_content(&recorder)));
     }
     if route.config().body_limit.is_some_and(|limit| announced_length(&head.headers).is_some_and(|length| length > limit)) {
         return Err(Rejection::BodyTooLarge);

@@ -148,6 +148,26 @@ fn a_body_announced_too_large_is_refused_at_once() {
 }
 
 #[test]
+fn an_options_goes_no_further_than_it_may() {
+    let world = world(vec![public(1, "", "/public/**"), protected(5, "", "/albums/**")]);
+    for (left, sent) in [("1", "0"), ("10", "9"), ("007", "6")] {
+        let routed = onward(ask(&world, "OPTIONS", "/public/x", &[("max-forwards", left)]).0);
+        assert_eq!(routed.headers().get_all("max-forwards").iter().collect::<Vec<_>>(), [sent]);
+    }
+    let (step, recorder) = ask(&world, "OPTIONS", "/public/x", &[("max-forwards", "0")]);
+    let answer = answered(step);
+    assert_eq!((answer.status().as_u16(), header(&answer, "cache-control")), (204, Some("no-store")));
+    assert_eq!(recorder.snapshot().rows.deciding(), Some(Row::D8));
+    for left in ["", "-1", "+1", "1, 2", "x", "99999999999999999999"] {
+        assert!(matches!(ask(&world, "OPTIONS", "/public/x", &[("max-forwards", left)]).0, Err(Rejection::Malformed(_))), "{left}");
+    }
+    assert!(matches!(ask(&world, "OPTIONS", "/public/x", &[("max-forwards", "1"), ("max-forwards", "2")]).0, Err(Rejection::Malformed(_))));
+    assert!(matches!(ask(&world, "OPTIONS", "/albums/x", &[("max-forwards", "0")]).0, Err(Rejection::MethodNotMapped(_))));
+    // It counts for no other method that gets here.
+    assert_eq!(onward(ask(&world, "GET", "/public/x", &[("max-forwards", "0")]).0).headers().get("max-forwards").unwrap(), "0");
+}
+
+#[test]
 fn a_preflight_is_never_challenged() {
     let with = |cors| RouteConfig { cors, ..protected(1, "", "/albums/**") };
     let preflight = [("origin", APP), ("access-control-request-method", "PUT"), ("access-control-request-headers", "authorization, X-Odd,b@d,if-match")];
