@@ -25,6 +25,7 @@ mod outage;
 mod profiles;
 mod records;
 mod rows;
+mod sequence;
 mod servers;
 #[cfg(feature = "store")]
 mod shares;
