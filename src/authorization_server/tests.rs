@@ -29,7 +29,12 @@ fn unusable(profile: &Profile, answer: &str) {
 }
 
 fn grants(resource: &str, scopes: &[&str]) -> Permission {
-    Permission { resource: Some(ResourceId(resource.into())), scopes: Some(scopes.iter().map(|scope| Scope(Arc::from(*scope))).collect()), exp: None, nbf: None }
+    Permission {
+        resource: Some(ResourceId(resource.into())),
+        scopes: Some(scopes.iter().map(|scope| Scope(Arc::from(*scope))).collect()),
+        exp: None,
+        nbf: None,
+    }
 }
 
 fn unsaid(resource: &str) -> Permission {

@@ -224,7 +224,8 @@ fn an_entry_weighs_at_least_what_a_server_wrote_into_it() {
         ("claims", &|answer| answer.claims = vec![(text(), "".into()), ("".into(), text())]),
         ("resource", &|answer| answer.permissions = vec![crate::uma::Permission { resource: Some(ResourceId(text())), scopes: None, exp: None, nbf: None }]),
         ("scope", &|answer| {
-            answer.permissions = vec![crate::uma::Permission { resource: Some(ResourceId("".into())), scopes: Some(vec![Scope(text())]), exp: None, nbf: None }];
+            answer.permissions =
+                vec![crate::uma::Permission { resource: Some(ResourceId("".into())), scopes: Some(vec![Scope(text())]), exp: None, nbf: None }];
         }),
     ];
     for (name, fill) in fills {

@@ -135,16 +135,48 @@ mod tests {
         }
         // As ASP.NET, PHP, Rails and `qs` fold names, and whoever decodes twice or before it takes pairs apart.
         for query in [
-            "ACCESS_TOKEN=x", "Access%5fToken=x", "access_token[]=x", "access_token[0]", "access_token%5B%5D=x", "access_token%00=x", "access_token%00b=x",
-            "+access_token=x", "%20access_token=x", "%09access_token=x", "access_token+=x", "access%255ftoken=x", "%252561ccess_token=x", "access%%35%66token=x",
-            "access%u005Ftoken=x", "access.token=x", "access+token=x", "access%5Btoken=x", "access_token%3Dx", "a%26access_token=x", "?access_token=x",
+            "ACCESS_TOKEN=x",
+            "Access%5fToken=x",
+            "access_token[]=x",
+            "access_token[0]",
+            "access_token%5B%5D=x",
+            "access_token%00=x",
+            "access_token%00b=x",
+            "+access_token=x",
+            "%20access_token=x",
+            "%09access_token=x",
+            "access_token+=x",
+            "access%255ftoken=x",
+            "%252561ccess_token=x",
+            "access%%35%66token=x",
+            "access%u005Ftoken=x",
+            "access.token=x",
+            "access+token=x",
+            "access%5Btoken=x",
+            "access_token%3Dx",
+            "a%26access_token=x",
+            "?access_token=x",
         ] {
             assert!(query_has_parameter(query, "access_token"), "{query}");
             assert_eq!(query_without_parameter(&format!("a=1&{query}&b=2"), "access_token"), "a=1&b=2", "{query}");
         }
         for query in [
-            "", "a=access_token", "xaccess_token=1", "access_token_hint=x", "access=token", "%=access_token", "access_tokens=1", "my_access_token=1",
-            "access-token=1", "accesstoken=1", "access[token]=1", "of[access_token]=1", "access_token]=1", "_access_token=1", "%61ccess_token_type=1", "%zz%u00=1",
+            "",
+            "a=access_token",
+            "xaccess_token=1",
+            "access_token_hint=x",
+            "access=token",
+            "%=access_token",
+            "access_tokens=1",
+            "my_access_token=1",
+            "access-token=1",
+            "accesstoken=1",
+            "access[token]=1",
+            "of[access_token]=1",
+            "access_token]=1",
+            "_access_token=1",
+            "%61ccess_token_type=1",
+            "%zz%u00=1",
             "q=a%26access_token%3Dx",
         ] {
             assert!(!query_has_parameter(query, "access_token"), "{query}");
