@@ -82,8 +82,8 @@ impl std::fmt::Display for Scope {
 pub struct Permission {
     /// The resource that the permission is for; absent: the server named none, and it is for nothing.
     pub resource: Option<ResourceId>,
-    /// The granted scopes; none grants nothing.
-    pub scopes: Vec<Scope>,
+    /// The granted scopes; an empty list grants none. Absent: the server did not say which, and strictly read it grants none either.
+    pub scopes: Option<Vec<Scope>>,
     /// End of this permission; absent: that of the token.
     pub exp: Option<Timestamp>,
     /// Start of this permission.
@@ -95,7 +95,13 @@ impl Permission {
     #[must_use]
     pub fn of_token(scopes: &str) -> Self {
         let scopes = scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| Scope(scope.into())).collect();
-        Self { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }
+        Self { resource: Some(ResourceId::of_token()), scopes: Some(scopes), exp: None, nbf: None }
+    }
+
+    /// The scopes that it names.
+    #[must_use]
+    pub fn named(&self) -> &[Scope] {
+        self.scopes.as_deref().unwrap_or_default()
     }
 }
 

@@ -109,7 +109,10 @@ pub fn start(parts: Parts, serving: Serving, stopped: watch::Receiver<bool>) -> 
 /// Answers questions on the caller's own runtime, without keeping servers ready and without doors.
 pub fn answer_only(parts: Parts) -> Result<(), StartError> {
     let metrics = parts.telemetry.metrics();
-    let server = |config: &Arc<_>| Ok(Server::new(Arc::clone(config), client(config)?, &parts.health, Arc::clone(metrics), PatStore::default()));
+    let server = |config: &Arc<_>| {
+        let (metrics, resources) = (Arc::clone(metrics), parts.resources.clone());
+        Ok(Server::new(Arc::clone(config), client(config)?, &parts.health, metrics, PatStore::default(), resources))
+    };
     let servers = parts.config.authorization_servers.iter().map(server).collect::<Result<Vec<_>, StartError>>()?;
     let desk = Desk::new(servers, parts.cache, parts.resources, &parts.config.limits);
     spawn_local(desk.answer(parts.questions));

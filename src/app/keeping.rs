@@ -109,7 +109,8 @@ impl Keeping {
                     }
                 }
                 (None, Some(client)) => {
-                    let server = Server::new(Arc::clone(config), client, &self.health, Arc::clone(&self.metrics), self.pats.clone());
+                    let (metrics, resources) = (Arc::clone(&self.metrics), self.resources.clone());
+                    let server = Server::new(Arc::clone(config), client, &self.health, metrics, self.pats.clone(), resources);
                     self.desk.add(Rc::clone(&server));
                     self.metrics.secret_loaded(SecretKind::Client, &config.name);
                     let keeper = Some(keeper(&server, &self.resources, wanted.clone(), &self.status));

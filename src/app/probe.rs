@@ -14,7 +14,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::authorization_server::{PatStore, Server};
+use crate::authorization_server::{PatStore, Resources, Server};
 use crate::config;
 use crate::http_client::{HttpClient, TlsFiles};
 use crate::telemetry::{Health, Metrics};
@@ -121,7 +121,7 @@ pub async fn probe(config: &config::Gateway) -> Vec<Probe> {
             match HttpClient::new(&server.tls) {
                 Ok(http) => {
                     let targets = resources::targets(config, server.identity);
-                    let server = Server::new(Arc::clone(server), http.clone(), health, Arc::clone(metrics), PatStore::default());
+                    let server = Server::new(Arc::clone(server), http.clone(), health, Arc::clone(metrics), PatStore::default(), Resources::default());
                     let scope = config.shares.as_ref().filter(|shares| shares.server.identity == server.config().identity).map(|shares| &shares.scope);
                     let wants = server::Wants { targets: &targets, scope, public_url: config.public_url.as_deref() };
                     server::survey(&server, &http, &wants, &mut report).await;

@@ -76,7 +76,7 @@ pub struct Uma10 {
 /// `authorization_servers.*.lenient`: what some clients of Keycloak take a permission for. Each use is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Lenient {
-    /// A permission without scopes grants every scope of its resource.
+    /// A permission in which scopes are left out, by whoever speaks of it, grants every scope of its resource. An empty list grants none.
     pub without_scopes: bool,
     /// A permission without a resource is for every resource.
     pub without_resource: bool,

@@ -110,7 +110,9 @@ fn both(left: &[Permission], right: &[Permission]) -> Vec<Permission> {
         .flat_map(|one| right.iter().filter(|other| other.resource == one.resource).map(move |other| (one, other)))
         .map(|(one, other)| Permission {
             resource: one.resource.clone(),
-            scopes: one.scopes.iter().filter(|scope| other.scopes.contains(scope)).cloned().collect(),
+            // Absent only where both leave them out: whoever names none, or others, contradicts that anything is granted.
+            scopes: (one.scopes.is_some() || other.scopes.is_some())
+                .then(|| one.named().iter().filter(|scope| other.named().contains(scope)).cloned().collect()),
             exp: earlier(one.exp, other.exp),
             nbf: one.nbf.max(other.nbf),
         })
@@ -172,12 +174,16 @@ fn claims(answer: &Map<String, Value>) -> Vec<(Arc<str>, Arc<str>)> {
         .collect()
 }
 
-/// `permissions`, else `authorization.permissions`; `None`: the answer does not speak of permissions.
+/// `permissions` or `authorization.permissions`, which agree where both are there; `None`: the answer does not speak of permissions.
 fn permissions(profile: &Profile, answer: &Map<String, Value>) -> Result<Option<Vec<Permission>>, AskError> {
-    let list = match answer.get("permissions").filter(|value| !value.is_null()) {
-        Some(list) => Some(list),
-        None => answer.get("authorization").and_then(|authorization| authorization.get("permissions")),
-    };
+    let nested = answer.get("authorization").and_then(|authorization| authorization.get("permissions"));
+    match (entries(profile, answer.get("permissions"))?, entries(profile, nested)?) {
+        (Some(own), Some(nested)) if own != nested => Err(unusable("`permissions` and `authorization.permissions` contradict each other")),
+        (own, nested) => Ok(own.or(nested)),
+    }
+}
+
+fn entries(profile: &Profile, list: Option<&Value>) -> Result<Option<Vec<Permission>>, AskError> {
     match list {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Array(entries)) => entries.iter().filter_map(|entry| permission(profile, entry).transpose()).collect::<Result<_, _>>().map(Some),
@@ -201,11 +207,13 @@ fn permission(profile: &Profile, entry: &Value) -> Result<Option<Permission>, As
         return Ok(None);
     }
     let scopes = match alias(entry, &["resource_scopes", "scopes"]) {
-        None | Some(Value::Null) => Vec::new(),
+        None => None,
+        Some(Value::Null) => Some(Vec::new()),
         Some(Value::Array(scopes)) => scopes
             .iter()
             .map(|scope| scope.as_str().map(|scope| Scope(scope.into())).ok_or_else(|| unusable("a scope is not a text")))
-            .collect::<Result<_, _>>()?,
+            .collect::<Result<_, _>>()
+            .map(Some)?,
         Some(_) => return Err(unusable("a permission's scopes are not a list")),
     };
     Ok(Some(Permission { resource, scopes, exp: time(profile, entry, "exp")?, nbf: time(profile, entry, "nbf")? }))

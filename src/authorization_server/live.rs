@@ -75,7 +75,7 @@ pub fn read_entitlement(profile: &Profile, response: &Response<Bytes>, resource:
             // It names other resources as well where it does not know this one.
             let granted = introspection::granted(profile, &Rpt(rpt.into()))?.into_iter().filter(|permission| permission.resource.as_ref() == Some(resource));
             let mut granted = granted.peekable();
-            Ok(granted.peek().is_some().then(|| granted.flat_map(|permission| permission.scopes).collect()))
+            Ok(granted.peek().is_some().then(|| granted.filter_map(|permission| permission.scopes).flatten().collect()))
         }
         // The second is what a dead token is told.
         (StatusCode::FORBIDDEN, Some("not_authorized" | "invalid_bearer_token")) => Ok(None),

@@ -222,8 +222,11 @@ impl Server {
         landed.map_err(|_| AskError::ShuttingDown)?.clone().unwrap_or(Err(AskError::ShuttingDown))
     }
 
-    /// The owners who have to consent, for the metric and for people.
+    /// The owners who have to consent: for the metric, for people, and for workers, which close what is theirs.
     pub(super) fn count_consents(&self) {
+        let identity = |name: &str| self.config.owners.get(name).map(|owner| owner.identity);
+        let owners: Vec<_> = self.pats.of_owners().filter_map(|(name, slot)| Some((identity(name)?, slot.refused.get().is_some()))).collect();
+        self.resources.close(&owners);
         let missing = self.pats.of_owners().filter_map(|(name, slot)| Some((Arc::clone(name), slot.lacks()?))).collect();
         self.health.owners_without_consent(&self.config.name, missing);
     }

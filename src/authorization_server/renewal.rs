@@ -177,6 +177,9 @@ impl Server {
         slot.refresh.take();
         let is_news = slot.refused.replace(Some(Instant::now())).is_none();
         let had = slot.current.take().is_some();
+        // Closed before it is written down.
+        self.count_consents();
+        self.tell_expiry();
         let server = &*self.config.name;
         if let Some(owner) = owner.filter(|_| is_news) {
             // The records tell for themselves where that fails; then the next start is refused as this one was.
@@ -199,8 +202,6 @@ impl Server {
                 ),
             }
         }
-        self.count_consents();
-        self.tell_expiry();
         AskError::NeedsConsent
     }
 

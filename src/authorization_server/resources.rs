@@ -3,9 +3,11 @@
 //! [`Resources`] is the view that workers read without asking anybody; the control thread fills it. Nothing is ever deleted at a server but what its owner has
 //! withdrawn.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
 use http::{Method, Request, Response, StatusCode};
@@ -78,12 +80,15 @@ pub struct Resources {
     known: moka::sync::Cache<ResourceKey, ResourceId>,
     unknown: moka::sync::Cache<ResourceKey, ()>,
     paths: Paths,
+    /// Owners who have to consent, by their identities.
+    closed: Arc<ArcSwap<HashSet<ServerIdentity>>>,
 }
 
 impl Default for Resources {
     fn default() -> Self {
         let known = moka::sync::Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build();
-        Self { known, unknown: moka::sync::Cache::builder().max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build(), paths: Paths::default() }
+        let unknown = moka::sync::Cache::builder().max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build();
+        Self { known, unknown, paths: Paths::default(), closed: Arc::default() }
     }
 }
 
@@ -115,6 +120,27 @@ impl Resources {
     /// Forgets a resource that the server does not know any more.
     pub fn forget(&self, key: &ResourceKey) {
         self.known.invalidate(key);
+    }
+
+    /// Whether the owner with this identity has to consent: nothing of the owner's is open until then. Takes no lock.
+    #[must_use]
+    pub fn is_closed(&self, owner: ServerIdentity) -> bool {
+        self.closed.load().contains(&owner)
+    }
+
+    /// Keeps which of these owners have to consent.
+    pub fn close(&self, owners: &[(ServerIdentity, bool)]) {
+        self.closed.rcu(|known| {
+            let mut closed = HashSet::clone(known);
+            for (owner, has_to_consent) in owners {
+                if *has_to_consent {
+                    closed.insert(*owner);
+                } else {
+                    closed.remove(owner);
+                }
+            }
+            closed
+        });
     }
 
     /// What is known of a path, without asking anybody. `None`: nobody has asked, or too long ago.

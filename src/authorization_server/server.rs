@@ -21,6 +21,7 @@ use super::kept::PatStore;
 use super::link::Links;
 use super::pat::Pats;
 use super::profile::{Introspector, Live, PatOwners};
+use super::resources::Resources;
 use super::{introspection, json, live};
 use crate::http_client::{HttpClient, form};
 use crate::secret::Rotating;
@@ -52,6 +53,8 @@ pub struct Server {
     pub(super) kept: PatStore,
     pub(super) links: Links,
     pub(super) health: Health,
+    /// What workers see: told whose owners have to consent.
+    pub(super) resources: Resources,
     calls: Semaphore,
     failures: Cell<u32>,
     rest_until: Cell<Option<Instant>>,
@@ -102,7 +105,7 @@ pub enum Introspected {
 impl Server {
     /// A server that nothing has been asked of yet.
     #[must_use]
-    pub fn new(config: Arc<Config>, http: HttpClient, health: &Health, metrics: Arc<Metrics>, kept: PatStore) -> Rc<Self> {
+    pub fn new(config: Arc<Config>, http: HttpClient, health: &Health, metrics: Arc<Metrics>, kept: PatStore, resources: Resources) -> Rc<Self> {
         let server = Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             reachable: health.dependency("authorization_server", &config.name),
@@ -112,6 +115,7 @@ impl Server {
             kept,
             links: Links::default(),
             health: health.clone(),
+            resources,
             config,
             http: RefCell::new(http),
             metadata: RefCell::new(None),

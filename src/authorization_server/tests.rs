@@ -29,7 +29,16 @@ fn unusable(profile: &Profile, answer: &str) {
 }
 
 fn grants(resource: &str, scopes: &[&str]) -> Permission {
-    Permission { resource: Some(ResourceId(resource.into())), scopes: scopes.iter().map(|scope| Scope(Arc::from(*scope))).collect(), exp: None, nbf: None }
+    Permission {
+        resource: Some(ResourceId(resource.into())),
+        scopes: Some(scopes.iter().map(|scope| Scope(Arc::from(*scope))).collect()),
+        exp: None,
+        nbf: None,
+    }
+}
+
+fn unsaid(resource: &str) -> Permission {
+    Permission { scopes: None, ..grants(resource, &[]) }
 }
 
 #[test]
@@ -69,7 +78,25 @@ fn every_alias_of_a_permission_is_read_and_disagreeing_ones_grant_nothing() {
     assert_eq!(permissions(json!([{"rsid":"a","resource_id":"b","scopes":["view"]}])), []);
     assert_eq!(permissions(json!([{"rsid":"a","scopes":["view"],"resource_scopes":["edit"]}])), []);
     assert_eq!(permissions(json!([{"scopes":["view"]}])), [Permission { resource: None, ..grants("", &["view"]) }], "for nothing that has a name");
-    assert_eq!(permissions(json!([{"resource_id":"a"}])), [grants("a", &[])]);
+    assert_eq!(permissions(json!([{"resource_id":"a"}])), [unsaid("a")]);
+    for none in [json!([]), json!(null)] {
+        assert_eq!(permissions(json!([{"resource_id":"a","scopes":none}])), [grants("a", &[])], "the scopes are said: none");
+    }
+}
+
+#[test]
+fn permissions_that_stand_in_two_places_have_to_agree() {
+    let answer = |own: Value, nested: Value| json!({"active":true,"permissions":own,"authorization":{"permissions":nested}});
+    let (view, none) = (json!([{"resource_id":"a","resource_scopes":["view"]}]), json!([]));
+    let same = answer(view.clone(), json!([{"rsid":"a","rsname":"Album","scopes":["view"]}]));
+    for profile in [Profile::UMA2, Profile::KEYCLOAK, Profile::FORGEROCK, Profile::KEYCLOAK_UMA1, Profile::OPENAM_UMA1] {
+        assert_eq!(active(profile, &same, &opaque()).permissions, [grants("a", &["view"])], "in the words of each place");
+        unusable(profile, &answer(view.clone(), none.clone()).to_string());
+        unusable(profile, &answer(none.clone(), view.clone()).to_string());
+        unusable(profile, &answer(view.clone(), json!([{"rsid":"a","scopes":["view","edit"]}])).to_string());
+        unusable(profile, &answer(view.clone(), json!("all")).to_string());
+        assert_eq!(active(profile, &answer(view.clone(), json!(null)), &opaque()).permissions, [grants("a", &["view"])], "nothing stands there");
+    }
 }
 
 #[test]
@@ -96,6 +123,23 @@ fn where_answer_and_token_both_speak_the_stricter_counts() {
     assert_eq!(introspection.exp, Some(Timestamp(100)));
     let answer = json!({"active":true,"permissions":[{"rsid":"c","scopes":["view"]}]});
     assert_eq!(active(Profile::KEYCLOAK, &answer, &rpt).permissions, [], "of this one the token says nothing");
+}
+
+#[test]
+fn scopes_on_which_answer_and_token_differ_are_granted_by_nobody_however_leniently_it_is_read() {
+    let entry = |scopes: Option<&[&str]>| scopes.map_or_else(|| json!([{"rsid":"a"}]), |scopes| json!([{"rsid":"a","scopes":scopes}]));
+    for (answered, in_token, expected) in [
+        (Some(&["view"][..]), Some(&["print"][..]), grants("a", &[])),
+        (None, Some(&["view"]), grants("a", &[])),
+        (Some(&["view"]), None, grants("a", &[])),
+        (Some(&[]), None, grants("a", &[])),
+        (None, Some(&[]), grants("a", &[])),
+        (None, None, unsaid("a")),
+    ] {
+        let rpt = token_with(&json!({"authorization":{"permissions":entry(in_token)}}));
+        let answer = json!({"active":true,"permissions":entry(answered)});
+        assert_eq!(active(Profile::KEYCLOAK, &answer, &rpt).permissions, [expected], "{answered:?} and {in_token:?}");
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl Entry {
         let texts = [&introspection.issuer, &introspection.subject, &introspection.username, &introspection.session, &introspection.client];
         let permissions = introspection.permissions.iter();
         let permissions =
-            permissions.map(|permission| sum([96, permission.resource.as_ref().map_or(0, |resource| resource.0.len()), scopes(&permission.scopes)]));
+            permissions.map(|permission| sum([96, permission.resource.as_ref().map_or(0, |resource| resource.0.len()), scopes(permission.named())]));
         let claims = introspection.claims.iter().map(|(name, value)| sum([64, name.len(), value.len()]));
         let audience = introspection.audience.iter().map(|audience| sum([32, audience.len()]));
         let texts = texts.into_iter().flatten().map(|text| sum([16, text.len()]));

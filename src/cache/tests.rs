@@ -222,9 +222,10 @@ fn an_entry_weighs_at_least_what_a_server_wrote_into_it() {
         ("client", &|answer| answer.client = Some(text())),
         ("audience", &|answer| answer.audience = vec![text()]),
         ("claims", &|answer| answer.claims = vec![(text(), "".into()), ("".into(), text())]),
-        ("resource", &|answer| answer.permissions = vec![crate::uma::Permission { resource: Some(ResourceId(text())), scopes: vec![], exp: None, nbf: None }]),
+        ("resource", &|answer| answer.permissions = vec![crate::uma::Permission { resource: Some(ResourceId(text())), scopes: None, exp: None, nbf: None }]),
         ("scope", &|answer| {
-            answer.permissions = vec![crate::uma::Permission { resource: Some(ResourceId("".into())), scopes: vec![Scope(text())], exp: None, nbf: None }];
+            answer.permissions =
+                vec![crate::uma::Permission { resource: Some(ResourceId("".into())), scopes: Some(vec![Scope(text())]), exp: None, nbf: None }];
         }),
     ];
     for (name, fill) in fills {

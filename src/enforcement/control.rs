@@ -82,7 +82,11 @@ impl Desk {
 
     /// Forgets a server that no request can ask for any more.
     pub fn remove(&self, identity: ServerIdentity) {
-        self.servers.borrow_mut().remove(&identity);
+        let removed = self.servers.borrow_mut().remove(&identity);
+        if let Some(server) = removed {
+            let owners: Vec<_> = server.config().owners.values().map(|owner| (owner.identity, false)).collect();
+            self.resources.close(&owners);
+        }
     }
 
     /// Other limits. Buckets stay as full as they are where the limits are what they were.

@@ -106,8 +106,8 @@ pub fn decide(need: &Need<'_>, introspection: &Introspection, now: Timestamp) ->
 fn permitted(need: &Need<'_>, introspection: &Introspection, now: Timestamp, lenient: Lenient) -> Option<Option<Timestamp>> {
     let concerns = |permission: &Permission| permission.resource.as_ref().map_or(lenient.without_resource, |resource| resource == need.resource);
     let live = || introspection.permissions.iter().filter(|permission| concerns(permission) && holds(permission, now));
-    let all = |permission: &Permission| lenient.without_scopes && permission.scopes.is_empty();
-    let has = |scope: &Scope| live().any(|permission| permission.scopes.contains(scope) || all(permission));
+    let all = |permission: &Permission| lenient.without_scopes && permission.scopes.is_none();
+    let has = |scope: &Scope| live().any(|permission| permission.named().contains(scope) || all(permission));
     let enough = match need.scopes_match {
         _ if need.scopes.is_empty() || open(Hole::ScopeIgnored) => live().next().is_some(),
         ScopesMatch::All => need.scopes.iter().all(has),
@@ -115,7 +115,7 @@ fn permitted(need: &Need<'_>, introspection: &Introspection, now: Timestamp, len
     };
     let until = || {
         live()
-            .filter(|permission| need.scopes.is_empty() || all(permission) || permission.scopes.iter().any(|scope| need.scopes.contains(scope)))
+            .filter(|permission| need.scopes.is_empty() || all(permission) || permission.named().iter().any(|scope| need.scopes.contains(scope)))
             .filter_map(|permission| permission.exp)
             .chain(introspection.exp)
             .min()
@@ -127,7 +127,7 @@ fn permitted(need: &Need<'_>, introspection: &Introspection, now: Timestamp, len
 #[must_use]
 pub fn granted(resource: &ResourceId, introspection: &Introspection, now: Timestamp) -> Vec<Scope> {
     let live = introspection.permissions.iter().filter(|permission| permission.resource.as_ref() == Some(resource) && holds(permission, now));
-    let mut granted: Vec<Scope> = live.flat_map(|permission| &permission.scopes).cloned().collect();
+    let mut granted: Vec<Scope> = live.flat_map(Permission::named).cloned().collect();
     granted.sort_unstable();
     granted.dedup();
     granted

@@ -21,7 +21,7 @@ use super::guesses::Guesses;
 use super::limits::bucket;
 use super::permit::Permit;
 use super::token::present;
-use crate::authorization_server::{AskError, Config, Declared, PatSource, PathResource, ResourceKey, Resources, Seen, UriKey};
+use crate::authorization_server::{AskError, Config, Declared, PatSource, PathResource, ResourceKey, Resources, Seen, ServerIdentity, UriKey};
 use crate::cache::{CacheKey, Entry, Introspections, LiveEntry, Lookup, Memo};
 use crate::path::{CanonicalPath, spelling};
 use crate::response::{Rejection, Row, UnreachableStatus};
@@ -217,6 +217,9 @@ impl Judge {
             recorder.with(|record| record.token = Some(key.short()));
             (token, key, known)
         });
+        if token.is_some() && self.resources.is_closed(identity) {
+            return AtOnce::Refuse(closed(server, owner, recorder));
+        }
         let on = On { server, route: asked.route, scopes: wish.scopes, scopes_match: asked.protect.scopes_match, has_token: token.is_some(), recorder };
         let resource = match self.known_resource(&wish.resource, &on) {
             Some(Err(rejection)) => return AtOnce::Refuse(rejection),
@@ -436,11 +439,15 @@ impl Case {
         self.server.owners.get(self.resource.owner()?).map(|owner| &owner.source)
     }
 
+    /// What stands for the owner of the resource, or for the server.
+    fn owner_identity(&self) -> ServerIdentity {
+        self.server.identity_for(self.resource.owner().map(|owner| &**owner))
+    }
+
     /// Writes down why nobody could be asked, where it is for a person to mend.
     fn note_owner(&self, error: &AskError) {
         if error.needs_consent() {
-            let links = matches!(self.source(), Some(PatSource::Code { .. }));
-            self.recorder.with(|record| record.reason = Some(if links { NOT_LINKED } else { OWNER_REFUSED }));
+            self.recorder.with(|record| record.reason = Some(lacks(self.source())));
         }
     }
 
@@ -477,6 +484,18 @@ impl View<'_> {
     fn rpt(&self) -> Rpt {
         Rpt(self.token.into())
     }
+}
+
+/// What an owner has to do for whom nothing can be asked.
+const fn lacks(source: Option<&PatSource>) -> &'static str {
+    if matches!(source, Some(PatSource::Code { .. })) { NOT_LINKED } else { OWNER_REFUSED }
+}
+
+/// Row I10 of an owner who has to consent: what is theirs is closed to whoever has a token, too.
+fn closed(server: &Config, owner: Option<&Arc<str>>, recorder: &Recorder) -> Rejection {
+    let source = owner.and_then(|owner| server.owners.get(owner)).map(|owner| &owner.source);
+    recorder.with(|record| record.reason = Some(lacks(source)));
+    Rejection::Unreachable { row: Row::I10, status: server.on_unreachable.unwrap_or(UnreachableStatus::Unavailable) }
 }
 
 /// The scopes of a share that a ticket asks for: all of them where the share itself was named, by its link; else those that are needed and that it has.

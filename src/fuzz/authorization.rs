@@ -49,10 +49,9 @@ fn with_own<'t>(own: &'t [Vec<u8>], beside: Result<Option<&'t str>, &'static str
     }
 }
 
-/// Whether a pair's name is `access_token` once it is decoded, in either way to separate pairs.
+/// Whether a pair's name may be `access_token`, in either way to separate pairs.
 fn names_a_token(query: &str) -> bool {
-    let names = query.as_bytes().split(|byte| matches!(byte, b'&' | b';')).map(|pair| pair.split(|byte| *byte == b'=').next().unwrap_or_default());
-    names.into_iter().any(|name| super::lenient::decoded(name) == b"access_token")
+    query.as_bytes().split(|byte| matches!(byte, b'&' | b';')).any(super::lenient::is_token)
 }
 
 /// The rows by the letter of the table: several (D12), malformed (D13), in the query alone (D14), none or one.
@@ -74,8 +73,10 @@ fn expected(fields: &[Vec<u8>], in_query: bool) -> Result<Option<&str>, &'static
         return if second { Err("D12") } else { Ok(None) };
     }
     let behind = words.get(1..).unwrap_or_default();
+    // `1*SP` stands between the scheme and the token (RFC 6750, 2.1).
+    let has_tab = text.trim_start_matches(|letter: char| letter.is_ascii_alphabetic()).trim_start_matches(' ').starts_with('\t');
     match behind {
-        [token] if is_token(token) => Ok(Some(token)),
+        [token] if is_token(token) && !has_tab => Ok(Some(token)),
         _ if behind.iter().any(|word| word.contains(',')) => Err("D12"),
         _ => Err("D13"),
     }

@@ -7,7 +7,7 @@ mod json;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use self::json::Json;
+use self::json::{Asked, Json};
 use crate::authorization_server::{Answer, Profile, granted_by, read_introspection};
 use crate::uma::{Introspection, Permission, Rpt, Timestamp};
 
@@ -103,7 +103,7 @@ impl Kind {
         if self.scopes_only {
             self.own_scopes(&introspection.permissions, answer);
         } else {
-            let speaking: Vec<&Json> = sources.into_iter().filter(|source| source.permissions().is_some()).collect();
+            let speaking: Vec<&Json> = sources.into_iter().filter(|source| !source.permissions().is_empty()).collect();
             self.permitted(&introspection.permissions, &speaking);
         }
     }
@@ -125,11 +125,11 @@ impl Kind {
         for permission in permissions {
             // One without a resource is for nothing.
             let Some(resource) = &permission.resource else { continue };
-            for scope in permission.scopes.iter().map(Some).chain([None]) {
-                let scope = scope.map(|scope| &*scope.0);
+            let at_all = if permission.scopes.is_some() { Asked::Any } else { Asked::Unsaid };
+            for asked in permission.named().iter().map(|scope| Asked::Scope(&scope.0)).chain([at_all]) {
                 let within = |entry: &Json| self.within(entry, permission.exp, permission.nbf);
-                let granted = |source: &&Json| source.grants(self.names, &resource.0, scope, &within);
-                assert!(!speaking.is_empty() && speaking.iter().all(granted), "{resource} {scope:?} is granted by nobody");
+                let granted = |source: &&Json| source.grants(self.names, &resource.0, asked, &within);
+                assert!(!speaking.is_empty() && speaking.iter().all(granted), "{resource} {asked:?} is granted by nobody");
             }
         }
     }
@@ -139,7 +139,7 @@ impl Kind {
         let said: Vec<&str> = answer.all("scope").into_iter().filter_map(Json::text).flat_map(|scope| scope.split(' ')).collect();
         for permission in permissions {
             assert_eq!(permission.resource.as_ref().map(|resource| &*resource.0), Some(""), "{} speaks of resources", self.profile.name);
-            assert!(permission.scopes.iter().all(|scope| !scope.0.is_empty() && said.contains(&&*scope.0)), "a scope that nobody said");
+            assert!(permission.named().iter().all(|scope| !scope.0.is_empty() && said.contains(&&*scope.0)), "a scope that nobody said");
         }
     }
 

@@ -10,6 +10,27 @@ use super::steps::{compatible, cut, forward, wide, without_parameters};
 /// Most readings that are followed.
 const MANY: usize = 600;
 
+/// Whether a careless server finds `access_token` in a pair of a query: it decodes until nothing is left to decode, may do so before it takes pairs apart, and
+/// takes capitals, lists, blanks and what PHP has for `_` for the same.
+pub(super) fn is_token(pair: &[u8]) -> bool {
+    let mut key = pair.split(|byte| *byte == b'=').next().unwrap_or_default().to_vec();
+    loop {
+        let next = wide(&decoded(&key));
+        if next == key {
+            break;
+        }
+        key = next;
+    }
+    key.split(|byte| matches!(byte, b'&' | b';')).any(|key| {
+        let text: String = key.iter().map(|byte| char::from(*byte).to_ascii_lowercase()).collect();
+        let named = text.trim_start_matches(|first| first <= ' ' || "+?".contains(first)).split(['\0', '=']).next().unwrap_or_default();
+        [named.to_owned(), named.replacen('[', "_", 1)].iter().any(|name| {
+            let name = name.split('[').next().unwrap_or_default().trim_end_matches(|last| last <= ' ' || last == '+');
+            name.replace(['.', ' ', '+'], "_") == "access_token"
+        })
+    })
+}
+
 /// The segments of one reading.
 pub(super) type Segments = Vec<Vec<u8>>;
 

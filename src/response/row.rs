@@ -78,7 +78,7 @@ rows! {
     I8,
     /// the authorization server refuses the token as such: a challenge
     I9,
-    /// there is no protection API access token to introspect with: unreachable
+    /// there is no protection API access token to introspect with, or the resource's owner has to consent: unreachable
     I10,
     /// the token's own time has passed or not begun, or its issuer differs: a challenge, the entry is dropped
     E1,

@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_permission_of_an_rpt_is_no_scope() {
         let scopes = vec![Scope("share".into())];
-        let permissions = vec![Permission { resource: Some(ResourceId::of_token()), scopes, exp: None, nbf: None }];
+        let permissions = vec![Permission { resource: Some(ResourceId::of_token()), scopes: Some(scopes), exp: None, nbf: None }];
         assert_eq!(status(owner(&config(), Introspection { permissions, ..token("") })), 403);
     }
 

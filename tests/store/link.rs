@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use uma_gateway::admin::{AdminClient, AdminDoor};
 use uma_gateway::demo::authorization_server::{Endpoint, Fault, Kind};
 
-use crate::owner::{BY_CODE, Neighbourhood, header, on_disk, text, until};
+use crate::owner::{BY_CODE, BY_PASSWORD, Neighbourhood, header, on_disk, text, until};
 
 #[tokio::test]
 async fn an_owner_links_the_gateway_once_and_for_every_restart() {
@@ -138,6 +138,49 @@ async fn an_owner_who_withdraws_consent_is_closed_until_she_links_the_gateway_ag
     around.open().await;
     assert!(around.audited().iter().any(|line| line["message"] == "the owner has linked the gateway"));
     running.end().await;
+}
+
+#[tokio::test]
+async fn what_is_an_owners_who_has_to_consent_is_closed_to_whoever_has_a_token_too() {
+    for kind in [Kind::Uma2, Kind::Keycloak { realm: "photoz".into() }] {
+        let around = Neighbourhood::at(kind, BY_CODE).await;
+        let running = around.start_ready().await;
+        assert_eq!(around.link_as("alice").await.status(), StatusCode::OK);
+        around.open().await;
+        let rpt = around.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
+        assert_eq!(around.ask_with(&rpt).await, 502);
+
+        around.control().log_out("alice");
+        assert_eq!(around.ask().await, Some(403), "which tells the gateway so");
+        let (asked, decided) = (around.control().calls(Endpoint::Introspection), around.control().calls(Endpoint::Token));
+        assert_eq!(around.ask_with(&rpt).await, 503, "at once, whatever is cached of the token");
+        assert_eq!((around.control().calls(Endpoint::Introspection), around.control().calls(Endpoint::Token)), (asked, decided), "and nobody is asked");
+        let told = until("the audit log says why", async || around.audited_requests().into_iter().find(|line| line["uma.row"] == "I10")).await;
+        assert_eq!((&told["uma.reason"], &told["uma.owner"]), (&"the owner has to link the gateway".into(), &"alice".into()), "{told}");
+        let door = AdminDoor::Address { address: around.admin, token: "admin-token".into() };
+        let url = "http://gateway.example.org/albums/vacation/notes.txt".parse().expect("an address");
+        let explained = AdminClient::new(&door).explain(&Method::GET, &url, Some(&rpt.as_str().into())).await.expect("an explanation");
+        assert_eq!((&explained["uma.row"], &explained["uma.reason"]), (&"I10".into(), &"the owner has to link the gateway".into()), "{explained}");
+
+        assert_eq!(around.link_as("alice").await.status(), StatusCode::OK);
+        assert_eq!(around.ask_with(&rpt).await, 502, "open again");
+        running.end().await;
+    }
+}
+
+#[tokio::test]
+async fn an_owner_whose_password_is_refused_is_closed_to_whoever_has_a_token_too() {
+    for kind in [Kind::Keycloak { realm: "photoz".into() }, Kind::OpenAm] {
+        let around = Neighbourhood::at(kind, BY_PASSWORD).await;
+        let _running = around.start_ready().await;
+        around.open().await;
+        let rpt = around.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
+        assert_eq!(around.ask_with(&rpt).await, 502);
+        around.control().add_user("alice", "another password");
+        around.control().revoke_pats();
+        assert_eq!(around.ask().await, Some(403));
+        assert_eq!(around.ask_with(&rpt).await, 503);
+    }
 }
 
 #[tokio::test]

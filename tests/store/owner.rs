@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{COOKIE, LOCATION, SET_COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, LOCATION, SET_COOKIE};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -173,6 +173,13 @@ upstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}
         self.try_get(self.listener, path).await.map(|answer| answer.status().as_u16())
     }
 
+    /// The status that somebody with this token gets for what is Alice's: 502 once it suffices, since there is no content server.
+    pub async fn ask_with(&self, token: &str) -> u16 {
+        let request = Request::get(format!("http://{}{LINK}", self.listener)).header(AUTHORIZATION, format!("Bearer {token}"));
+        let answer = self.http.send(request.body(Bytes::new()).expect("a request"), 1 << 20, Instant::now() + PATIENCE).await;
+        answer.expect("an answer").status().as_u16()
+    }
+
     /// Asks until there are tickets for what is Alice's.
     pub async fn open(&self) {
         until("there are tickets", async || (self.ask().await == Some(401)).then_some(())).await;
@@ -191,9 +198,17 @@ upstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}
 
     /// Every line of the audit log that is not about a request.
     pub fn audited(&self) -> Vec<Value> {
+        self.audit().into_iter().filter(|line| line["target"] == "uma_gateway::audit").collect()
+    }
+
+    /// Every line of the audit log that is about a request.
+    pub fn audited_requests(&self) -> Vec<Value> {
+        self.audit().into_iter().filter(|line| line["target"] != "uma_gateway::audit").collect()
+    }
+
+    fn audit(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.file("audit.log")).unwrap_or_default();
-        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        lines.filter(|line| line["target"] == "uma_gateway::audit").collect()
+        text.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON")).collect()
     }
 
     pub fn admin(&self, path: &str) -> String {

@@ -192,7 +192,12 @@ static CLIENT: Section = Section::new(
 static LENIENT: Section = Section::new(
     "`lenient`",
     &[
-        Key::new("permission_without_scopes", Kind::Boolean, "A permission without scopes grants every scope of its resource.").default("false"),
+        Key::new(
+            "permission_without_scopes",
+            Kind::Boolean,
+            "A permission in which scopes are left out, by whoever speaks of it, grants every scope of its resource. An empty list grants none.",
+        )
+        .default("false"),
         Key::new("permission_without_resource", Kind::Boolean, "A permission without a resource is for every resource of the server.").default("false"),
     ],
 );

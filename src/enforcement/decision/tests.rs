@@ -13,7 +13,7 @@ fn scopes(names: &[&str]) -> Vec<Scope> {
 }
 
 fn permission(resource: &str, names: &[&str]) -> Permission {
-    Permission { resource: Some(ResourceId(resource.into())), scopes: scopes(names), exp: None, nbf: None }
+    Permission { resource: Some(ResourceId(resource.into())), scopes: Some(scopes(names)), exp: None, nbf: None }
 }
 
 fn judged(change: impl FnOnce(&mut Introspection), needed: &[&str], scopes_match: ScopesMatch) -> Decision {
@@ -131,6 +131,7 @@ fn no_scopes_needed_still_needs_a_live_permission_on_the_resource() {
 #[test]
 fn a_permission_without_scopes_grants_none() {
     assert_eq!(view(|token| token.permissions = vec![permission("album", &[])]), Decision::Insufficient);
+    assert_eq!(view(|token| token.permissions[0].scopes = None), Decision::Insufficient);
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn a_lenient_reading_is_one_by_a_switch_of_its_own_and_says_so() {
     };
     let (strict, leniently) = (Lenient::default(), Decision::Permit { until: None, leniently: true });
     let (scopes_only, resource_only) = (Lenient { without_scopes: true, ..strict }, Lenient { without_resource: true, ..strict });
-    let without_scopes = || permission("album", &[]);
+    let without_scopes = || Permission { scopes: None, ..permission("album", &[]) };
     let without_resource = || Permission { resource: None, ..permission("", &["view"]) };
     assert_eq!(judged(strict, without_scopes()), Decision::Insufficient);
     assert_eq!(judged(scopes_only, without_scopes()), leniently);
@@ -203,7 +204,8 @@ fn a_lenient_reading_is_one_by_a_switch_of_its_own_and_says_so() {
     assert_eq!(judged(strict, without_resource()), Decision::Insufficient);
     assert_eq!(judged(resource_only, without_resource()), leniently);
     assert_eq!(judged(scopes_only, without_resource()), Decision::Insufficient);
-    assert_eq!(judged(scopes_only, permission("other", &[])), Decision::Insufficient);
+    assert_eq!(judged(scopes_only, permission("album", &[])), Decision::Insufficient, "an empty list names scopes: none");
+    assert_eq!(judged(scopes_only, Permission { resource: Some(ResourceId("other".into())), ..without_scopes() }), Decision::Insufficient);
     assert_eq!(judged(resource_only, permission("other", &["view"])), Decision::Insufficient);
     assert_eq!(judged(scopes_only, Permission { exp: Some(NOW), ..without_scopes() }), Decision::Insufficient);
     let soon = Some(Timestamp(NOW.0 + 5));

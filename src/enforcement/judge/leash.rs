@@ -104,6 +104,9 @@ impl Leash {
         {
             return None;
         }
+        if self.judge.resources.is_closed(self.case.owner_identity()) {
+            return None;
+        }
         let need = Need { server, resource: &self.resource, scopes, scopes_match: *scopes_match };
         match decide(&need, entry.introspection(), Timestamp::now()) {
             Decision::Permit { until, .. } => Some(until),

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::ask::{Failed, Introspected, NoTicket, Question, Refused};
 use super::super::permit::Permit;
-use super::{Case, Judge, Known, MIN_REFRESH, OpenWith, View, Wanted, grants};
+use super::{Case, Judge, Known, MIN_REFRESH, OpenWith, View, Wanted, closed, grants};
 use crate::authorization_server::{AskError, PatSource, TicketError, UriKey};
 use crate::cache::{CacheKey, Entry, Lookup};
 use crate::holes::{Hole, open};
@@ -30,6 +30,8 @@ impl Judge {
             Err(Rejection::Unreachable { .. }) if open(Hole::FailOpen) => Ok(Permit::public()),
             // The owner may have withdrawn it while somebody was asked.
             Ok(_) if matches!(&case.resource, Wanted::Shared(share) if !self.records.holds(share)) => Err(Rejection::NoResource),
+            // So may the owner's consent have ended.
+            Ok(_) if self.resources.is_closed(case.owner_identity()) => Err(closed(&case.server, case.resource.owner(), &case.recorder)),
             result => result,
         }
     }

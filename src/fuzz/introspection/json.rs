@@ -57,27 +57,40 @@ impl Json {
         }
     }
 
-    /// The list of permissions, wherever it stands.
-    pub(super) fn permissions(&self) -> Option<&[Self]> {
-        let own = self.all("permissions").into_iter().find(|value| **value != Self::Null);
+    /// Each list of permissions, wherever it stands.
+    pub(super) fn permissions(&self) -> Vec<&[Self]> {
         let nested = self.all("authorization").into_iter().flat_map(|value| value.all("permissions"));
-        match own.into_iter().chain(nested).find(|value| **value != Self::Null) {
-            Some(Self::List(items)) => Some(items),
-            _ => None,
-        }
+        let all = self.all("permissions").into_iter().chain(nested);
+        all.filter_map(|value| if let Self::List(items) = value { Some(items.as_slice()) } else { None }).collect()
     }
 
-    /// Whether some entry is for this resource by one of these names and by none for another, has this scope if one is asked for, and lasts as long.
-    pub(super) fn grants(&self, names: &[&str], resource: &str, scope: Option<&str>, within: &dyn Fn(&Self) -> bool) -> bool {
-        self.permissions().unwrap_or_default().iter().any(|entry| {
+    /// Whether in each list some entry is for this resource by one of these names and by none for another, has scopes as they are asked for, and lasts as long.
+    pub(super) fn grants(&self, names: &[&str], resource: &str, asked: Asked<'_>, within: &dyn Fn(&Self) -> bool) -> bool {
+        let is_granted = |entry: &Self| {
             let named: Vec<&Self> = ["resource_id", "rsid", "resource_set_id"].iter().flat_map(|name| entry.all(name)).collect();
             let scopes: Vec<&Self> = ["resource_scopes", "scopes"].iter().flat_map(|name| entry.all(name)).collect();
             names.iter().any(|name| !entry.all(name).is_empty())
                 && named.iter().all(|name| name.text() == Some(resource))
-                && scope.is_none_or(|scope| !scopes.is_empty() && scopes.iter().all(|list| list.texts().contains(&scope)))
+                && match asked {
+                    Asked::Any => true,
+                    Asked::Unsaid => scopes.is_empty(),
+                    Asked::Scope(scope) => !scopes.is_empty() && scopes.iter().all(|list| list.texts().contains(&scope)),
+                }
                 && within(entry)
-        })
+        };
+        self.permissions().iter().all(|list| list.iter().any(is_granted))
     }
+}
+
+/// What an entry has to say of scopes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asked<'s> {
+    /// Whatever it says.
+    Any,
+    /// Nothing at all.
+    Unsaid,
+    /// This one.
+    Scope(&'s str),
 }
 
 /// A whole document.
