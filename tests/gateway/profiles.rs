@@ -225,8 +225,9 @@ async fn a_token_in_a_header_of_its_own_counts_where_that_is_configured_and_goes
     let world = Setup::default().server("rpt_header: X-FRDP-RPT").start().await;
     let rpt = world.rpt(&["view"]);
     let exchange = world.get(LINK).header("X-FRDP-RPT", &rpt).await;
-    let vary: Vec<_> = exchange.answer.headers.get_all("vary").iter().filter_map(|value| value.to_str().ok()).collect();
-    assert_eq!((exchange.status(), vary), (200, vec!["Authorization", "x-frdp-rpt"]), "a cache in front keeps it apart from what others get");
+    assert_eq!(exchange.status(), 200);
+    let vary: Vec<_> = exchange.answer.headers.get_all("vary").iter().collect();
+    assert_eq!(vary, ["Authorization", "x-frdp-rpt"], "a cache in front keeps it apart from what others get");
     assert_eq!(world.get(LINK).header("X-FRDP-RPT", &rpt).bearer(&rpt).await.status(), 200);
     let seen = world.upstream().last().expect("a request");
     assert!(seen.header("x-frdp-rpt").is_none() && !seen.header("authorization").expect("ours").contains(&rpt));
