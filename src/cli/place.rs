@@ -86,7 +86,11 @@ pub fn print(record: &Value, places: &Places) -> String {
     let place = text("http.route").and_then(|route| places.find(route, record.get("uma.route_line").and_then(Value::as_u64)));
     let is_told = |reason: &str| {
         let of_shares = rows.contains(&"D10") && place.is_none_or(|place| place.shared);
-        text("http.route").is_none() || rows.contains(&"D3") || of_shares || matches!(reason, NOT_LINKED | OWNER_REFUSED)
+        text("http.route").is_none()
+            || rows.contains(&"D3")
+            || of_shares
+            || matches!(reason, NOT_LINKED | OWNER_REFUSED)
+            || text("uma.decision") == Some("unreachable")
     };
     if let Some(reason) = text("uma.reason").filter(|reason| is_told(reason)) {
         line(&mut out, "because", reason, "");

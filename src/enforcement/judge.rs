@@ -313,8 +313,8 @@ impl Judge {
 
     /// The record that the path belongs to, if it is of an owner who may have something here, and the content is where it was when it was registered.
     fn shared(&self, asked: &Asked<'_>, owner: Option<&Template>) -> Result<Arc<Registered>, Rejection> {
-        let closed = |reason| {
-            asked.recorder.with(|record| record.reason = Some(reason));
+        let closed = |reason: &'static str| {
+            asked.recorder.with(|record| record.reason = Some(reason.into()));
             Rejection::NoResource
         };
         if !self.records.is_open() {
@@ -411,7 +411,7 @@ impl On<'_> {
             PathResource::One(found) => found,
             PathResource::None => return Err(Rejection::NoResource),
             PathResource::Unclear(why) => {
-                self.recorder.with(|record| record.reason = Some(why));
+                self.recorder.with(|record| record.reason = Some((*why).into()));
                 let (row, usual) = if self.has_token { (Row::I6, UnreachableStatus::Unavailable) } else { (Row::C7, UnreachableStatus::Forbidden) };
                 return Err(Rejection::Unreachable { row, status: self.server.on_unreachable.unwrap_or(usual) });
             }
@@ -436,12 +436,14 @@ impl Case {
         self.server.owners.get(self.resource.owner()?).map(|owner| &owner.source)
     }
 
-    /// Writes down why nobody could be asked, where it is for a person to mend.
-    fn note_owner(&self, error: &AskError) {
-        if error.needs_consent() {
-            let links = matches!(self.source(), Some(PatSource::Code { .. }));
-            self.recorder.with(|record| record.reason = Some(if links { NOT_LINKED } else { OWNER_REFUSED }));
-        }
+    /// Writes down why nobody could be asked, or what was wrong with the answer.
+    fn note(&self, error: &AskError) {
+        let reason = match self.source() {
+            Some(PatSource::Code { .. }) if error.needs_consent() => NOT_LINKED.into(),
+            _ if error.needs_consent() => OWNER_REFUSED.into(),
+            _ => error.to_string().into(),
+        };
+        self.recorder.with(|record| record.reason = Some(reason));
     }
 
     fn on(&self) -> On<'_> {
@@ -515,6 +517,6 @@ fn note(view: &View<'_>, entry: &Entry, decision: &Decision, time: Timestamp) {
         if *decision == Decision::Insufficient {
             record.granted = granted(view.resource, introspection, time);
         }
-        record.reason = Some(decision.reason());
+        record.reason = Some(decision.reason().into());
     });
 }

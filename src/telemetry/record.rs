@@ -1,5 +1,6 @@
 //! The record of one request, filled by the layers as the request walks.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -88,8 +89,8 @@ pub struct Record {
     pub ticket_issued: bool,
     /// The rows of the decision table that were passed.
     pub rows: Trail,
-    /// A constant text that says why, where the row does not.
-    pub reason: Option<&'static str>,
+    /// Why, where the row does not say it: a constant text, or what was wrong at the authorization server.
+    pub reason: Option<Cow<'static, str>>,
     /// What the route would have to admit for the path to pass.
     pub opt_ins: OptIns,
     /// Time spent waiting for the authorization server.
