@@ -261,3 +261,19 @@ fn line(out: &mut String, name: &str, left: &str, right: &str) {
     let (left, right) = (shown(left), shown(right));
     let _ = if right.is_empty() { writeln!(out, "{name:<10} {left}") } else { writeln!(out, "{name:<10} {left:<36}  {right}") };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_wrong_with_the_servers_answer_is_explained_where_nobody_could_be_asked() {
+        let why = "the introspection endpoint's answer cannot be used: `active` is not true or false";
+        let explained = |decision: &str| {
+            let record = serde_json::json!({ "http.route": "/albums/**", "uma.rows": ["I6"], "uma.row": "I6", "uma.decision": decision, "uma.reason": why });
+            print(&record, &Places::default())
+        };
+        assert!(explained("unreachable").contains(why), "{}", explained("unreachable"));
+        assert!(!explained("permitted").contains(why));
+    }
+}

@@ -306,8 +306,8 @@ async fn what_a_server_refuses_in_the_background_is_not_registered_and_not_asked
     let world = start(Setup::default().shares()).await;
     let alice = world.owner("alice");
     fails_at_registration(&world, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
-    // The list is looked at once more.
-    world.control().fail_next(Endpoint::ResourceSet, 1, Fault::late(Duration::ZERO));
+    // It looks once more whether the server has it.
+    fails_at_registration(&world, Fault::status(http::StatusCode::BAD_REQUEST));
     world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::BAD_REQUEST));
     let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Notes" })).await;
     assert_eq!(answer.status, 202, "{}", answer.text());
