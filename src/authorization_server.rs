@@ -3,6 +3,7 @@
 //! Lives on the control thread; workers read the [`Resources`] view and ask for the rest on a miss. Addresses come from the configuration and the
 //! discovery document alone, never from a token, a header or a request.
 
+mod answers;
 mod client;
 mod config;
 mod discovery;

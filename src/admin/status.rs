@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use crate::telemetry::{Health, Standing};
+use crate::telemetry::{AsEndpoint, Health, Standing};
 
 /// The state that the probes show. Written by the app and the control thread, read by the health listener.
 #[derive(Debug)]
@@ -113,8 +113,15 @@ impl Status {
         check(self.is_started(), "started");
         let draining = self.draining.load(Ordering::Acquire);
         check(!draining, if draining { "draining" } else { "not draining" });
+        let dependencies = self.health.dependencies();
         for contact in self.contacts().iter() {
-            let made = if contact.made { "reached once" } else { "not reached yet" };
+            // Whoever has answered is not just out of reach.
+            let wrong = dependencies.iter().filter(|one| AsEndpoint::is_of_server(one.kind()) && one.name() == &*contact.name).find_map(|one| one.reason());
+            let made = match (contact.made, wrong) {
+                (true, _) => "reached once".to_owned(),
+                (false, Some(reason)) => format!("not usable yet ({reason})"),
+                (false, None) => "not reached yet".to_owned(),
+            };
             let mark = if contact.made {
                 '+'
             } else if contact.needed {
@@ -131,7 +138,7 @@ impl Status {
                 let _ = writeln!(text, "[!] configuration: refused at {at}, so the one before is in force ({reason})");
             }
         }
-        for dependency in self.health.dependencies() {
+        for dependency in dependencies {
             let (mark, standing) = match dependency.standing() {
                 Standing::Unknown => ('+', "not asked yet"),
                 Standing::Up => ('+', "up"),
@@ -204,6 +211,16 @@ mod tests {
         assert!(status.verbose().contains("(gateway.yaml:3:1: unknown key `rutes`)"), "{}", status.verbose());
         status.reloaded([]);
         assert!(status.verbose().contains("[+] configuration"), "{}", status.verbose());
+    }
+
+    #[test]
+    fn a_server_that_has_answered_what_cannot_be_used_is_told_with_what_that_was() {
+        let status = status();
+        status.health().dependency("discovery", "research").failed("discovery: the document has no `permission_endpoint`");
+        status.health().dependency("upstream", "family").failed("connection refused");
+        let told = status.verbose();
+        assert!(told.contains("[-] authorization_server research: not usable yet (discovery: the document has no `permission_endpoint`)"), "{told}");
+        assert!(told.contains("[-] authorization_server family: not reached yet"), "a content server has the same name: {told}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl Explainer {
             Ok(_) => 0,
             Err(rejection) => {
                 recorder.pass(rejection.row());
-                recorder.with(|record| record.reason = record.reason.or(Some(rejection.reason())));
+                recorder.with(|record| record.reason = record.reason.take().or(Some(rejection.reason().into())));
                 rejection.status().as_u16()
             }
         };

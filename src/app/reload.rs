@@ -25,7 +25,7 @@ use crate::listener::Terms;
 use crate::stack::{Current, Snapshot};
 use crate::store::Lookup;
 use crate::telemetry::config::LogConfig;
-use crate::telemetry::{Health, Metrics, SecretKind};
+use crate::telemetry::{AsEndpoint, Health, Metrics, SecretKind};
 use crate::upstream::{Checks, Fleet};
 
 /// Who wants the configuration read anew.
@@ -219,7 +219,7 @@ impl Running {
         self.status.reloaded(config.authorization_servers.iter().map(|server| Arc::clone(&server.name)));
         note_credentials(&self.metrics, Some(&old), &snapshot, &config);
         self.health.show(|kind, name| match kind {
-            "authorization_server" | "protection_api" => config.authorization_servers.iter().any(|server| *server.name == *name),
+            kind if AsEndpoint::is_of_server(kind) => config.authorization_servers.iter().any(|server| *server.name == *name),
             "upstream" | "proxy_credential" => config.upstreams.iter().any(|upstream| *upstream.name == *name),
             _ => true,
         });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use crate::http_client::HttpError;
+use crate::telemetry::AsEndpoint;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum AskError {
     #[error("the server is given a rest after repeated failures")]
     Resting,
     /// A status that the call does not know.
-    #[error("the {endpoint} endpoint answered {status}{}", said(.error))]
+    #[error("the {endpoint} endpoint answered {status}{}{}", said(.error), likely(.endpoint, *.status))]
     Status {
         /// The endpoint's name.
         endpoint: &'static str,
@@ -68,6 +69,12 @@ fn said(error: &Option<Arc<str>>) -> String {
     error.as_ref().map_or_else(String::new, |error| format!(" ({error})"))
 }
 
+/// What a server that has no document there most often means.
+fn likely(endpoint: &str, status: StatusCode) -> &'static str {
+    let has_none = endpoint == AsEndpoint::Discovery.label() && (300..=500).contains(&status.as_u16()) && status != StatusCode::TOO_MANY_REQUESTS;
+    if has_none { "; the likely cause is a wrong `profile` or `issuer`" } else { "" }
+}
+
 impl AskError {
     /// Whether all that is missing is the owner: to link the gateway, or with another password.
     #[must_use]
@@ -77,6 +84,11 @@ impl AskError {
             Self::NoPat(cause) => cause.needs_consent(),
             _ => false,
         }
+    }
+
+    /// Where it is no JSON, not what stands there.
+    pub(super) fn no_json(endpoint: &'static str, error: &serde_json::Error) -> Self {
+        Self::unusable(endpoint, format!("it is not JSON: {error}"))
     }
 
     pub(super) fn unusable(endpoint: &'static str, why: impl Into<Arc<str>>) -> Self {

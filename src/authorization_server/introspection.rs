@@ -33,7 +33,7 @@ pub enum Answer {
 /// # Errors
 /// [`AskError::Unusable`] for anything that is not exactly as it should be.
 pub fn read(profile: &Profile, body: &[u8], rpt: &Rpt) -> Result<Answer, AskError> {
-    let answer = object(json::parse(body).map_err(|error| unusable(error.to_string()))?)?;
+    let answer = object(json::parse(body).map_err(|error| AskError::no_json(ENDPOINT, &error))?)?;
     match answer.get("active") {
         Some(Value::Bool(true)) => {}
         Some(Value::String(_)) if open(Hole::ActiveTruthy) => {}

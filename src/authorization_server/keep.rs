@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::error::AskError;
 use super::resources::{Declared, Reconciled, ResourceKey, Resources, Seen};
 use super::server::Server;
+use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Scope};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -124,7 +125,13 @@ impl Server {
                 }
                 // That is for the owner to mend, and no reason to ask about everybody else's again and again.
                 Err(AskError::NoPat(error)) if matches!(&*error, AskError::NeedsConsent) => {}
-                Err(error) => outcome = Err(error),
+                Err(error) => {
+                    // That there are several of a name, for instance: no single answer says so.
+                    if matches!(error, AskError::Unusable { .. }) {
+                        self.answers.bad(AsEndpoint::Resource, &error);
+                    }
+                    outcome = Err(error);
+                }
             }
         }
         if all_anew && outcome.is_ok() {
@@ -165,6 +172,7 @@ impl Server {
             }
         };
         resources.keep(key, id.as_ref());
+        self.answers.good(AsEndpoint::Resource);
         Ok(id)
     }
 

@@ -19,7 +19,7 @@ use super::error::AskError;
 use super::introspection::{self, Answer};
 use super::pat::refuses_grant;
 use super::profile::Introspector;
-use super::renewal::{Fresh, read};
+use super::renewal::Fresh;
 use super::server::{Server, form_request, status};
 use crate::http_client::form;
 use crate::secret::{Secret, random_text, s256};
@@ -263,7 +263,7 @@ impl Server {
         if response.status() != StatusCode::OK {
             return Err(status(AsEndpoint::Token, &response).into());
         }
-        let fresh = read(response.body())?;
+        let fresh = self.fresh(&response)?;
         let spare = fresh.refresh.as_ref().unwrap_or(&fresh.access).clone();
         let linked = match self.owner_of(metadata, &fresh, deadline).await {
             Ok(owner) => self.link(&owner, fresh).await.map(|_| owner).map_err(LinkError::Ask),
@@ -296,11 +296,12 @@ impl Server {
             Introspector::Pat => self.call(AsEndpoint::Introspection, &metadata.introspection, form_request(Some(fresh.header())), body, deadline).await?,
             Introspector::Client => self.as_client(AsEndpoint::Introspection, &metadata.introspection, body, deadline).await?,
         };
-        if response.status() != StatusCode::OK {
-            return Err(status(AsEndpoint::Introspection, &response).into());
-        }
+        let read = match response.status() {
+            StatusCode::OK => introspection::read(metadata.profile, response.body(), &rpt),
+            _ => Err(status(AsEndpoint::Introspection, &response)),
+        };
         let unusable = |why| LinkError::Ask(AskError::unusable(AsEndpoint::Introspection.label(), why));
-        let Answer::Active(said) = introspection::read(metadata.profile, response.body(), &rpt)? else {
+        let Answer::Active(said) = self.judged(AsEndpoint::Introspection, &response, read)? else {
             return Err(unusable("it calls the token inactive that the server has just given"));
         };
         let ours = said.issuer.as_ref().is_none_or(|issuer| *issuer == self.config.issuer);
@@ -316,7 +317,9 @@ impl Server {
     /// Takes a token back that is not used (RFC 7009). If the server does not listen, it ends by itself.
     async fn give_back(&self, metadata: &Metadata, token: &Secret, deadline: Instant) {
         let Some(revocation) = &metadata.revocation else { return };
-        let _ = self.as_client(AsEndpoint::Token, revocation, form(&[("token", token.expose())]), deadline).await;
+        if let Ok(response) = self.as_client(AsEndpoint::Token, revocation, form(&[("token", token.expose())]), deadline).await {
+            self.counted(AsEndpoint::Token, &response, true);
+        }
     }
 }
 

@@ -70,7 +70,7 @@ pub fn read_entitlement(profile: &Profile, response: &Response<Bytes>, resource:
     let unusable = |why: &'static str| AskError::unusable(ENDPOINT.label(), why);
     match (response.status(), error_member(response.body()).as_deref()) {
         (StatusCode::OK, _) => {
-            let document = json::parse(response.body()).map_err(|_| unusable("it is not JSON"))?;
+            let document = json::parse(response.body()).map_err(|error| AskError::no_json(ENDPOINT.label(), &error))?;
             let rpt = document.get("rpt").and_then(Value::as_str).ok_or_else(|| unusable("it has no token"))?;
             // It names other resources as well where it does not know this one.
             let granted = introspection::granted(profile, &Rpt(rpt.into()))?.into_iter().filter(|permission| permission.resource.as_ref() == Some(resource));

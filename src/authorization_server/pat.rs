@@ -280,6 +280,7 @@ impl Server {
         let metadata = self.metadata(deadline).await?;
         if !metadata.profile.uma {
             let response = self.call_with(secret, AsEndpoint::Introspection, &metadata.introspection, form(&[("token", "unknown")]), deadline).await?;
+            self.counted(AsEndpoint::Introspection, &response, response.status() == StatusCode::OK);
             return if response.status() == StatusCode::OK { Ok(()) } else { Err(status(AsEndpoint::Introspection, &response)) };
         }
         let first = self.pats.owners.first_key_value();

@@ -105,12 +105,12 @@ impl Server {
             return Err(AskError::UnknownOwner);
         }
         let response = self.grant(slot, owner, &metadata, deadline).await?;
-        if response.status() != StatusCode::OK {
-            let error = status(AsEndpoint::Token, &response);
-            self.complain(&format!("no protection API access token{}: {error}", of(owner)));
-            return Err(error);
-        }
-        self.take_in(slot, owner, links, read(response.body())?).await
+        let fresh = match response.status() {
+            StatusCode::OK => self.fresh(&response),
+            _ => Err(status(AsEndpoint::Token, &response)),
+        };
+        let fresh = fresh.inspect_err(|error| self.answers.bad(AsEndpoint::Token, format_args!("no protection API access token{}: {error}", of(owner))))?;
+        self.take_in(slot, owner, links, fresh).await
     }
 
     /// What the records have of this owner, where that is news: at the first time, or when another one of this process has renewed it, which a reload may
@@ -208,7 +208,7 @@ impl Server {
     /// Takes the token out of an answer that came outside of a flight.
     pub(super) async fn keep_pat(&self, owner: Option<&str>, response: &Response<Bytes>) -> Result<(), AskError> {
         let slot = self.pats.slot(owner).ok_or(AskError::UnknownOwner)?;
-        self.take_in(slot, owner, slot.links.get(), read(response.body())?).await.map(drop)
+        self.take_in(slot, owner, slot.links.get(), self.fresh(response)?).await.map(drop)
     }
 
     /// Writes a token, then takes it into use. One that cannot be written is not used: it waits, and the one before stays as long as it is good.
@@ -264,7 +264,14 @@ impl Server {
             self.count_consents();
         }
         self.tell_expiry();
-        self.content();
+        self.answers.good(AsEndpoint::Token);
+    }
+
+    /// The token out of a token response.
+    pub(super) fn fresh(&self, response: &Response<Bytes>) -> Result<Fresh, AskError> {
+        let fresh = read(response.body());
+        self.counted(AsEndpoint::Token, response, fresh.is_ok());
+        fresh
     }
 }
 
@@ -273,9 +280,9 @@ fn of(owner: Option<&str>) -> String {
 }
 
 /// The token out of a token response (RFC 6749, 5.1).
-pub(super) fn read(body: &[u8]) -> Result<Fresh, AskError> {
+fn read(body: &[u8]) -> Result<Fresh, AskError> {
     let unusable = |why: &'static str| AskError::unusable("token", why);
-    let document = json::parse(body).map_err(|_| unusable("it is not JSON"))?;
+    let document = json::parse(body).map_err(|error| AskError::no_json("token", &error))?;
     let token = document.get("access_token").and_then(Value::as_str).ok_or_else(|| unusable("it has no access token"))?;
     if !document.get("token_type").and_then(Value::as_str).is_some_and(|kind| kind.eq_ignore_ascii_case("bearer")) {
         return Err(unusable("its token is not a Bearer token"));

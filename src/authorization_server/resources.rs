@@ -206,11 +206,13 @@ impl Server {
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata, endpoint, owner, deadline };
         let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
-        if response.status() != StatusCode::OK {
-            return Err(status(ENDPOINT, &response));
-        }
-        let Ok(Value::Array(ids)) = strict::parse(response.body()) else { return Err(AskError::unusable(ENDPOINT.label(), "it is not a list of ids")) };
-        ids.iter().map(|id| id.as_str().map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "an id is not a text"))).collect()
+        let ids = || {
+            let Ok(Value::Array(ids)) = strict::parse(response.body()) else { return Err(AskError::unusable(ENDPOINT.label(), "it is not a list of ids")) };
+            ids.iter()
+                .map(|id| id.as_str().map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "an id is not a text")))
+                .collect()
+        };
+        self.judged(ENDPOINT, &response, if response.status() == StatusCode::OK { ids() } else { Err(status(ENDPOINT, &response)) })
     }
 
     /// The descriptions that a query with `deep=true` lists, as the server wrote them.
@@ -219,13 +221,12 @@ impl Server {
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata, endpoint: &endpoint, owner, deadline };
         let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
-        if response.status() != StatusCode::OK {
-            return Err(status(ENDPOINT, &response));
-        }
-        match strict::parse(response.body()) {
-            Ok(Value::Array(all)) => Ok(all),
-            _ => Err(AskError::unusable(ENDPOINT.label(), "it is not a list of resources")),
-        }
+        let read = match (response.status(), strict::parse(response.body())) {
+            (StatusCode::OK, Ok(Value::Array(all))) => Ok(all),
+            (StatusCode::OK, _) => Err(AskError::unusable(ENDPOINT.label(), "it is not a list of resources")),
+            _ => Err(status(ENDPOINT, &response)),
+        };
+        self.judged(ENDPOINT, &response, read)
     }
 
     /// The description of a resource of `owner`; `None`: the server does not know it.
@@ -243,11 +244,12 @@ impl Server {
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata: &metadata, endpoint: &endpoint, owner, deadline };
         let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
-        match response.status() {
-            StatusCode::OK => strict::parse(response.body()).map(Some).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON")),
+        let read = match response.status() {
+            StatusCode::OK => strict::parse(response.body()).map(Some).map_err(|error| AskError::no_json(ENDPOINT.label(), &error)),
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(status(ENDPOINT, &response)),
-        }
+        };
+        self.judged(ENDPOINT, &response, read)
     }
 
     /// Brings a declared resource to the server: creates it, or adds the scopes and the type that it lacks. What else the server knows of it stays as it
@@ -272,10 +274,11 @@ impl Server {
         }
         let document = completed(metadata.profile, document, &current, declared);
         let response = self.alter(&metadata, &id, owner, Some(&document), deadline).await?;
-        match response.status() {
+        let read = match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT => Ok((id, Reconciled::Updated)),
             _ => Err(status(ENDPOINT, &response)),
-        }
+        };
+        self.judged(ENDPOINT, &response, read)
     }
 
     /// The resource with this name and owner, if the server has one.
@@ -303,7 +306,9 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn register_new(&self, declared: &Declared, deadline: Instant) -> Result<Created, AskError> {
         let metadata = self.metadata(deadline).await?;
-        self.register(&metadata, declared, deadline).await
+        let created = self.register(&metadata, declared, deadline).await?;
+        self.answers.good(ENDPOINT);
+        Ok(created)
     }
 
     /// Gives a resource another name and other scopes; what else the server knows of it stays as it is. False: the server does not know it.
@@ -320,11 +325,12 @@ impl Server {
             members.insert("name".into(), json!(&*declared.key.name));
         }
         let response = self.alter(&metadata, id, owner, Some(&document), deadline).await?;
-        match response.status() {
+        let read = match response.status() {
             StatusCode::OK | StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
             _ => Err(status(ENDPOINT, &response)),
-        }
+        };
+        self.judged(ENDPOINT, &response, read)
     }
 
     /// Deletes a resource of `owner`. One that the server does not know is gone already.
@@ -334,10 +340,11 @@ impl Server {
     pub async fn delete(&self, owner: Option<&str>, id: &ResourceId, deadline: Instant) -> Result<(), AskError> {
         let metadata = self.metadata(deadline).await?;
         let response = self.alter(&metadata, id, owner, None, deadline).await?;
-        match response.status() {
+        let read = match response.status() {
             StatusCode::OK | StatusCode::NO_CONTENT | StatusCode::NOT_FOUND => Ok(()),
             _ => Err(status(ENDPOINT, &response)),
-        }
+        };
+        self.judged(ENDPOINT, &response, read)
     }
 
     /// Describes a resource anew, or deletes it where there is no description. An update replaces all members (UMA 2.0 Federated Authorization, 3.2.3).
@@ -370,13 +377,7 @@ impl Server {
         let request = || Request::builder().method(Method::POST).header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata, endpoint: metadata.registration()?, owner: declared.key.owner.as_deref(), deadline };
         let response = self.protected(call, request, &body, &mut false).await?;
-        if response.status() != StatusCode::CREATED {
-            return Err(status(ENDPOINT, &response));
-        }
-        let document = strict::parse(response.body()).map_err(|_| AskError::unusable(ENDPOINT.label(), "it is not JSON"))?;
-        let id = document.get("_id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        let id = id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it has no `_id`"))?;
-        Ok(Created { id, policy_uri: policy_uri(&document), is_owners: true })
+        self.judged(ENDPOINT, &response, if response.status() == StatusCode::CREATED { created(response.body()) } else { Err(status(ENDPOINT, &response)) })
     }
 
     /// The description of a resource that is new at the server.
@@ -395,6 +396,14 @@ impl Server {
         }
         Value::Object(description)
     }
+}
+
+/// What the server has registered.
+fn created(body: &[u8]) -> Result<Created, AskError> {
+    let document = strict::parse(body).map_err(|error| AskError::no_json(ENDPOINT.label(), &error))?;
+    let id = document.get("_id").and_then(Value::as_str).filter(|id| !id.is_empty());
+    let id = id.map(|id| ResourceId(id.into())).ok_or_else(|| AskError::unusable(ENDPOINT.label(), "it has no `_id`"))?;
+    Ok(Created { id, policy_uri: policy_uri(&document), is_owners: true })
 }
 
 /// The server's own description with what the declaration adds: an update replaces all members (UMA 2.0 Federated Authorization, 3.2.3), so all are sent.

@@ -14,6 +14,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use super::answers::Answers;
 use super::config::Config;
 use super::discovery::{self, Endpoint, Metadata};
 use super::error::AskError;
@@ -61,8 +62,8 @@ pub struct Server {
     metrics: Arc<Metrics>,
     /// Whether it answers.
     reachable: Arc<Dependency>,
-    /// Whether its answers let the gateway use the protection API.
-    usable: Arc<Dependency>,
+    /// Whether its answers can be used.
+    pub(super) answers: Answers,
 }
 
 /// A call to the protection API: where to, and with whose PAT.
@@ -109,7 +110,7 @@ impl Server {
         let server = Rc::new_cyclic(|me| Self {
             me: Weak::clone(me),
             reachable: health.dependency("authorization_server", &config.name),
-            usable: health.dependency("protection_api", &config.name),
+            answers: Answers::new(health, &config.name),
             secret: Rotating::new(config.client.secret.clone()),
             pats: Pats::new(&config.owners),
             kept,
@@ -127,6 +128,8 @@ impl Server {
             rest_until: Cell::new(None),
             metrics,
         });
+        // Whether there is a token to use the protection API with is told from the beginning.
+        let _ = health.dependency(AsEndpoint::Token.dependency(), &server.config.name);
         if !server.config.owners.is_empty() {
             server.count_consents();
         }
@@ -206,20 +209,13 @@ impl Server {
     /// # Errors
     /// It is none, or not to be used.
     pub fn accept_discovery(&self, response: &Response<Bytes>) -> Result<Rc<Metadata>, AskError> {
-        if response.status() != StatusCode::OK {
-            return Err(status(AsEndpoint::Discovery, response));
-        }
-        let read = discovery::read(&self.config, response.body()).map(Rc::new);
-        match read {
-            Ok(metadata) => {
-                self.metadata.replace(Some(Rc::clone(&metadata)));
-                Ok(metadata)
-            }
-            Err(error) => {
-                self.usable.failed(&error);
-                Err(error)
-            }
-        }
+        let read = match response.status() {
+            StatusCode::OK => discovery::read(&self.config, response.body()).map(Rc::new),
+            _ => Err(status(AsEndpoint::Discovery, response)),
+        };
+        let metadata = self.judged(AsEndpoint::Discovery, response, read)?;
+        self.metadata.replace(Some(Rc::clone(&metadata)));
+        Ok(metadata)
     }
 
     /// Asks for a permission ticket (UMA 2.0 Federated Authorization, 4.1). Never shared, never repeated but for a refused PAT.
@@ -242,14 +238,21 @@ impl Server {
             AskError::NoPat(_) => TicketError::NoPat(error),
             other => TicketError::Failed(other),
         })?;
-        if response.status() == StatusCode::CREATED {
-            return ticket(response.body()).map_err(TicketError::Failed);
+        let unknown = ["invalid_resource_id", "invalid_resource_set_id", "nonexistent_resource_set_id"];
+        if response.status() == StatusCode::BAD_REQUEST && error_member(response.body()).is_some_and(|error| unknown.contains(&&*error)) {
+            return Err(TicketError::InvalidResource);
         }
-        let refusal = status(AsEndpoint::Permission, &response);
-        Err(match (response.status(), error_member(response.body()).as_deref()) {
-            (StatusCode::BAD_REQUEST, Some("invalid_resource_id" | "invalid_resource_set_id" | "nonexistent_resource_set_id")) => TicketError::InvalidResource,
-            (StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::UNAUTHORIZED, _) => TicketError::Failed(refusal),
-            (code, _) if code.is_client_error() => TicketError::Refused(refusal),
+        let read = match response.status() {
+            StatusCode::CREATED => ticket(response.body()),
+            _ => Err(status(AsEndpoint::Permission, &response)),
+        };
+        let refusal = match self.judged(AsEndpoint::Permission, &response, read) {
+            Ok(ticket) => return Ok(ticket),
+            Err(error) => error,
+        };
+        Err(match response.status() {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT | StatusCode::UNAUTHORIZED => TicketError::Failed(refusal),
+            code if code.is_client_error() => TicketError::Refused(refusal),
             _ => TicketError::Failed(refusal),
         })
     }
@@ -290,14 +293,11 @@ impl Server {
             let call = Protected { name: AsEndpoint::Introspection, metadata, endpoint: &metadata.introspection, owner, deadline };
             self.protected(call, request, &body, renewed).await?
         } else {
-            let response = self.as_client(AsEndpoint::Introspection, &metadata.introspection, body, deadline).await?;
-            if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-                return Err(AskError::CredentialRefused(AsEndpoint::Introspection.label()));
-            }
-            response
+            self.as_client(AsEndpoint::Introspection, &metadata.introspection, body, deadline).await?
         };
-        match response.status() {
+        let read = match response.status() {
             StatusCode::OK => introspection::read(metadata.profile, response.body(), rpt).map(Introspected::Answer),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if pat_of.is_none() => Err(AskError::CredentialRefused(AsEndpoint::Introspection.label())),
             StatusCode::BAD_REQUEST => match error_member(response.body()).as_deref() {
                 // These speak of us and not of the token (RFC 6749, 5.2).
                 Some("invalid_client" | "unauthorized_client") => Err(AskError::CredentialRefused(AsEndpoint::Introspection.label())),
@@ -305,7 +305,8 @@ impl Server {
                 None => Err(status(AsEndpoint::Introspection, &response)),
             },
             _ => Err(status(AsEndpoint::Introspection, &response)),
-        }
+        };
+        self.judged(AsEndpoint::Introspection, &response, read)
     }
 
     /// Asks what is granted now to the bearer of `rpt` on `resource`; `None`: nothing.
@@ -317,11 +318,11 @@ impl Server {
         if metadata.profile.live_decision == Some(Live::Entitlement) {
             let request = live::entitlement(rpt)?;
             let response = self.call(AsEndpoint::Decision, &metadata.decision, request, live::entitlement_body(resource), deadline).await?;
-            return live::read_entitlement(metadata.profile, &response, resource);
+            return self.judged(AsEndpoint::Decision, &response, live::read_entitlement(metadata.profile, &response, resource));
         }
         let body = live::request(&self.config.client.id, rpt, resource);
         let response = self.as_client(AsEndpoint::Decision, &metadata.decision, body, deadline).await?;
-        live::read(&response, resource)
+        self.judged(AsEndpoint::Decision, &response, live::read(&response, resource))
     }
 
     /// A call to the protection API: with the PAT, once more with a new one where it is refused.
@@ -359,13 +360,14 @@ impl Server {
         let pat = self.renew_pat(owner, &pat, deadline).await.map_err(|error| AskError::NoPat(Arc::new(error)))?;
         let response = self.call(name, endpoint, request().header(AUTHORIZATION, pat.header()), body.clone(), deadline).await?;
         if refused(&response) {
-            self.complain(&format!("{}: the protection API access token is refused, a new one too", name.label()));
+            self.answers.bad(AsEndpoint::Token, format_args!("{}: the protection API access token is refused, a new one too", name.label()));
             return Err(AskError::CredentialRefused(name.label()));
         }
         Ok(response)
     }
 
-    /// One call: bounded in number and time, counted, and remembered as the server's last sign of life.
+    /// One call: bounded in number and time, counted, and remembered as the server's last sign of life. Whoever reads an answer that says that all is well
+    /// counts it ([`Server::judged`]).
     pub(super) async fn call(
         &self,
         name: AsEndpoint,
@@ -390,7 +392,10 @@ impl Server {
             Ok(response) => response.status().is_server_error().then(|| status(name, response).to_string()),
             Err(error) => Some(error.to_string()),
         };
-        self.metrics.authorization_server_asked(name, outcome(&result), started.elapsed());
+        self.metrics.authorization_server_took(name, started.elapsed());
+        if let Some(outcome) = outcome(&result) {
+            self.metrics.authorization_server_answered(name, outcome);
+        }
         self.sign_of_life(name, failed);
         result
     }
@@ -411,16 +416,6 @@ impl Server {
         }
     }
 
-    /// Says once that the server's answers cannot be used for a reason that is not a failed call.
-    pub fn complain(&self, reason: &str) {
-        self.usable.failed(reason);
-    }
-
-    /// Says that the protection API can be used.
-    pub(super) fn content(&self) {
-        self.usable.recovered();
-    }
-
     /// The metrics that calls are counted in.
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
@@ -436,10 +431,11 @@ pub(super) fn form_request(authorization: Option<HeaderValue>) -> http::request:
     }
 }
 
-fn outcome(result: &Result<Response<Bytes>, AskError>) -> AsOutcome {
-    match result {
+/// `None`: it depends on what the answer says.
+fn outcome(result: &Result<Response<Bytes>, AskError>) -> Option<AsOutcome> {
+    Some(match result {
         Ok(response) => match response.status().as_u16() {
-            200..=299 => AsOutcome::Ok,
+            200..=299 => return None,
             401 => AsOutcome::Unauthorized,
             429 => AsOutcome::Failed,
             400..=499 => AsOutcome::Refused,
@@ -447,7 +443,7 @@ fn outcome(result: &Result<Response<Bytes>, AskError>) -> AsOutcome {
         },
         Err(AskError::Timeout) => AsOutcome::Timeout,
         Err(_) => AsOutcome::Unreachable,
-    }
+    })
 }
 
 /// What an unexpected status becomes; the `error` member is kept where it is made of words, as the codes of RFC 6749 are: a server that puts a token there is
@@ -477,7 +473,7 @@ pub(super) fn error_member(body: &[u8]) -> Option<String> {
 
 fn ticket(body: &[u8]) -> Result<PermissionTicket, AskError> {
     let unusable = |why: &'static str| AskError::unusable(AsEndpoint::Permission.label(), why);
-    let document = json::parse(body).map_err(|_| unusable("it is not JSON"))?;
+    let document = json::parse(body).map_err(|error| AskError::no_json(AsEndpoint::Permission.label(), &error))?;
     let ticket = document.get("ticket").and_then(Value::as_str).ok_or_else(|| unusable("it has no ticket"))?;
     // A ticket that no header can carry is none (RFC 9110, 11.2).
     if ticket.is_empty() || !ticket.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {

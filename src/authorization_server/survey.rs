@@ -74,6 +74,7 @@ impl Server {
     pub async fn trades_codes(&self, deadline: Instant) -> Result<(), AskError> {
         let metadata = self.metadata(deadline).await?;
         let response = self.as_client(AsEndpoint::Token, &metadata.token, no_code(), deadline).await?;
+        self.counted(AsEndpoint::Token, &response, false);
         if refuses_grant(&response) { Ok(()) } else { Err(status(AsEndpoint::Token, &response)) }
     }
 
@@ -81,6 +82,7 @@ impl Server {
     pub async fn lacks_service_account(&self, deadline: Instant) -> bool {
         let Ok(metadata) = self.metadata(deadline).await else { return false };
         let Ok(response) = self.ask_for_pat(&metadata, deadline).await else { return false };
+        self.counted(AsEndpoint::Token, &response, true);
         let description = json::parse(response.body()).ok().and_then(|body| body.get("error_description").and_then(Value::as_str).map(str::to_lowercase));
         description.is_some_and(|text| text.contains("service account"))
     }

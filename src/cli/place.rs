@@ -86,7 +86,11 @@ pub fn print(record: &Value, places: &Places) -> String {
     let place = text("http.route").and_then(|route| places.find(route, record.get("uma.route_line").and_then(Value::as_u64)));
     let is_told = |reason: &str| {
         let of_shares = rows.contains(&"D10") && place.is_none_or(|place| place.shared);
-        text("http.route").is_none() || rows.contains(&"D3") || of_shares || matches!(reason, NOT_LINKED | OWNER_REFUSED)
+        text("http.route").is_none()
+            || rows.contains(&"D3")
+            || of_shares
+            || matches!(reason, NOT_LINKED | OWNER_REFUSED)
+            || text("uma.decision") == Some("unreachable")
     };
     if let Some(reason) = text("uma.reason").filter(|reason| is_told(reason)) {
         line(&mut out, "because", reason, "");
@@ -256,4 +260,20 @@ fn line(out: &mut String, name: &str, left: &str, right: &str) {
     };
     let (left, right) = (shown(left), shown(right));
     let _ = if right.is_empty() { writeln!(out, "{name:<10} {left}") } else { writeln!(out, "{name:<10} {left:<36}  {right}") };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_wrong_with_the_servers_answer_is_explained_where_nobody_could_be_asked() {
+        let why = "the introspection endpoint's answer cannot be used: `active` is not true or false";
+        let explained = |decision: &str| {
+            let record = serde_json::json!({ "http.route": "/albums/**", "uma.rows": ["I6"], "uma.row": "I6", "uma.decision": decision, "uma.reason": why });
+            print(&record, &Places::default())
+        };
+        assert!(explained("unreachable").contains(why), "{}", explained("unreachable"));
+        assert!(!explained("permitted").contains(why));
+    }
 }

@@ -21,7 +21,7 @@ pub(super) const WAITING: usize = 16 * 1024;
 pub enum Failed {
     /// The client's bucket is empty.
     Limited(Duration),
-    /// The server did not answer.
+    /// The server gave no usable answer.
     Server(AskError),
 }
 

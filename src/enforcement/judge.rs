@@ -316,8 +316,8 @@ impl Judge {
 
     /// The record that the path belongs to, if it is of an owner who may have something here, and the content is where it was when it was registered.
     fn shared(&self, asked: &Asked<'_>, owner: Option<&Template>) -> Result<Arc<Registered>, Rejection> {
-        let closed = |reason| {
-            asked.recorder.with(|record| record.reason = Some(reason));
+        let closed = |reason: &'static str| {
+            asked.recorder.with(|record| record.reason = Some(reason.into()));
             Rejection::NoResource
         };
         if !self.records.is_open() {
@@ -414,7 +414,7 @@ impl On<'_> {
             PathResource::One(found) => found,
             PathResource::None => return Err(Rejection::NoResource),
             PathResource::Unclear(why) => {
-                self.recorder.with(|record| record.reason = Some(why));
+                self.recorder.with(|record| record.reason = Some((*why).into()));
                 let (row, usual) = if self.has_token { (Row::I6, UnreachableStatus::Unavailable) } else { (Row::C7, UnreachableStatus::Forbidden) };
                 return Err(Rejection::Unreachable { row, status: self.server.on_unreachable.unwrap_or(usual) });
             }
@@ -444,11 +444,10 @@ impl Case {
         self.server.identity_for(self.resource.owner().map(|owner| &**owner))
     }
 
-    /// Writes down why nobody could be asked, where it is for a person to mend.
-    fn note_owner(&self, error: &AskError) {
-        if error.needs_consent() {
-            self.recorder.with(|record| record.reason = Some(lacks(self.source())));
-        }
+    /// Writes down why nobody could be asked, or what was wrong with the answer.
+    fn note(&self, error: &AskError) {
+        let reason = if error.needs_consent() { lacks(self.source()).into() } else { error.to_string().into() };
+        self.recorder.with(|record| record.reason = Some(reason));
     }
 
     fn on(&self) -> On<'_> {
@@ -494,7 +493,7 @@ const fn lacks(source: Option<&PatSource>) -> &'static str {
 /// Row I10 of an owner who has to consent: what is theirs is closed to whoever has a token, too.
 fn closed(server: &Config, owner: Option<&Arc<str>>, recorder: &Recorder) -> Rejection {
     let source = owner.and_then(|owner| server.owners.get(owner)).map(|owner| &owner.source);
-    recorder.with(|record| record.reason = Some(lacks(source)));
+    recorder.with(|record| record.reason = Some(lacks(source).into()));
     Rejection::Unreachable { row: Row::I10, status: server.on_unreachable.unwrap_or(UnreachableStatus::Unavailable) }
 }
 
@@ -534,6 +533,6 @@ fn note(view: &View<'_>, entry: &Entry, decision: &Decision, time: Timestamp) {
         if *decision == Decision::Insufficient {
             record.granted = granted(view.resource, introspection, time);
         }
-        record.reason = Some(decision.reason());
+        record.reason = Some(decision.reason().into());
     });
 }

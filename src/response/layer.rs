@@ -101,7 +101,7 @@ fn reject(rejection: Rejection, recorder: &Recorder, asker: Asker) -> Response<B
         if record.rows.iter().last() != Some(rejection.row()) {
             record.rows.push(rejection.row());
         }
-        record.reason = Some(record.reason.unwrap_or_else(|| rejection.reason()));
+        record.reason.get_or_insert_with(|| rejection.reason().into());
         record.ticket_issued |= matches!(rejection, Rejection::PermissionRequired { .. });
     });
     let id = recorder.id();

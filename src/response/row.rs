@@ -70,9 +70,9 @@ rows! {
     I4,
     /// the authorization server calls the token inactive: a challenge
     I5,
-    /// the authorization server did not answer, and the cache holds nothing: unreachable
+    /// the authorization server gave no usable answer, and the cache holds nothing: unreachable
     I6,
-    /// the authorization server did not answer, and what the cache holds is too old: unreachable
+    /// the authorization server gave no usable answer, and what the cache holds is too old: unreachable
     I7a,
     /// the authorization server refused the gateway's own credential: renewed and asked once more
     I8,

@@ -98,7 +98,7 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
         None => (path, None),
         Some(Ok((own, record))) => (own, Some(Box::new(Link { record, asked: path }))),
         Some(Err(nowhere)) => {
-            recorder.with(|record| record.reason = Some(nowhere));
+            recorder.with(|record| record.reason = Some(nowhere.into()));
             return Err(Rejection::NoResource);
         }
     };

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::authorization_server::{AskError, Created, Declared, ResourceKey, Server, ServerIdentity};
 use crate::enforcement::Desk;
 use crate::store::{self, Resource, ResourceRecord, State, Store, StoreError};
+use crate::telemetry::AUDITED;
 use crate::uma::{ResourceId, Scope};
 
 /// Between rounds that left something to do; grows to the second.
@@ -419,6 +420,15 @@ impl Registrar {
         Ok(Some(known))
     }
 
+    /// What the server refuses is not registered, whenever it says so.
+    async fn give_up(&self, record: &ResourceRecord, error: &AskError) -> Result<bool, Trouble> {
+        let Resource { authorization_server, owner, link, path, .. } = &record.resource;
+        let (id, path) = (link.as_deref(), path.as_deref());
+        self.store.remove(record.key).await.map_err(gone)?;
+        tracing::warn!(target: AUDITED, authorization_server, owner, id, path, %error, "a share is not registered: the authorization server refuses it");
+        Ok(true)
+    }
+
     /// Finishes one record, which the caller holds. False: its server is not configured any more.
     async fn settle(&self, record: &ResourceRecord) -> Result<bool, Trouble> {
         let Some(server) = self.server(&record.resource.authorization_server) else { return Ok(false) };
@@ -428,7 +438,10 @@ impl Registrar {
             State::Wanted => {
                 let created = match self.known(&server, record, &declared).await? {
                     Some(known) => known,
-                    None => server.register_new(&declared, patience(&server)).await?,
+                    None => match server.register_new(&declared, patience(&server)).await {
+                        Err(error) if is_final(&error) => return self.give_up(record, &error).await,
+                        created => created?,
+                    },
                 };
                 self.keep(record.key, &created).await?;
                 tracing::info!(authorization_server = &*server.config().name, id = &*created.id.0, "a share that was half done is registered");
@@ -450,6 +463,11 @@ impl Registrar {
         }
         Ok(true)
     }
+}
+
+/// Whether the server refuses what is registered, and would whenever it is asked. Another status may speak of us, or of the server's own state.
+const fn is_final(error: &AskError) -> bool {
+    matches!(error, AskError::Status { status: StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, .. })
 }
 
 fn id_of(record: &ResourceRecord) -> Option<&str> {

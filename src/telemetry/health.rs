@@ -94,6 +94,13 @@ impl Health {
         dependency
     }
 
+    /// The same, if it was ever named.
+    #[must_use]
+    pub fn known(&self, kind: &str, name: &str) -> Option<Arc<Dependency>> {
+        let dependencies = self.0.dependencies.lock().unwrap_or_else(PoisonError::into_inner);
+        dependencies.iter().find(|known| known.kind == kind && &*known.name == name).cloned()
+    }
+
     /// All of them, in the order in which they were named.
     #[must_use]
     pub fn dependencies(&self) -> Vec<Arc<Dependency>> {

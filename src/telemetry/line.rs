@@ -139,7 +139,7 @@ fn decided(line: &mut Object<'_>, record: &Record) {
     line.put("uma.row", record.row().map(Row::label));
     let rows = record.rows.iter().map(Row::label);
     line.put("uma.rows", rows.clone().next().map(|_| List(rows)));
-    line.put("uma.reason", record.reason);
+    line.put("uma.reason", record.reason.as_deref());
     line.put("uma.authorization_server", record.server.as_deref());
     line.put("uma.authorization_server_ms", (!record.authorization_server.is_zero()).then_some(Millis(record.authorization_server)));
     line.put("uma.resource_id", record.resource.as_ref().map(|resource| &*resource.0));

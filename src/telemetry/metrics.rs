@@ -213,11 +213,15 @@ impl Metrics {
         Ok(TextEncoder::new().encode_to_string(&self.registry.gather())?)
     }
 
-    /// An authorization server was asked.
-    pub fn authorization_server_asked(&self, endpoint: AsEndpoint, outcome: AsOutcome, took: Duration) {
+    /// What asking an authorization server has come to.
+    pub fn authorization_server_answered(&self, endpoint: AsEndpoint, outcome: AsOutcome) {
         if let Ok(requests) = self.as_requests.get_metric_with_label_values(&[endpoint.label(), outcome.label()]) {
             requests.inc();
         }
+    }
+
+    /// How long an authorization server took.
+    pub fn authorization_server_took(&self, endpoint: AsEndpoint, took: Duration) {
         if let Ok(duration) = self.as_duration.get_metric_with_label_values(&[endpoint.label()]) {
             duration.observe(took.as_secs_f64());
         }

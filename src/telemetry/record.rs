@@ -1,5 +1,6 @@
 //! The record of one request, filled by the layers as the request walks.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -94,8 +95,8 @@ pub struct Record {
     pub ticket_issued: bool,
     /// The rows of the decision table that were passed.
     pub rows: Trail,
-    /// A constant text that says why, where the row does not.
-    pub reason: Option<&'static str>,
+    /// Why, where the row does not say it: a constant text, or what was wrong at the authorization server.
+    pub reason: Option<Cow<'static, str>>,
     /// What the route would have to admit for the path to pass.
     pub opt_ins: OptIns,
     /// Time spent waiting for the authorization server.
@@ -204,7 +205,7 @@ impl Record {
         let shared = [&self.host, &self.resource_name, &self.owner, &self.subject, &self.username, &self.client_id];
         let shared = shared.into_iter().flatten().map(|text| text.len());
         let granted = self.granted.iter().map(|scope| scope.0.len().saturating_add(size_of::<Scope>()));
-        let resource = self.resource.iter().map(|resource| resource.0.len());
+        let resource = self.resource.iter().map(|resource| resource.0.len()).chain(self.reason.iter().map(|reason| reason.len()));
         let always = [size_of::<Self>(), self.id.0.len(), self.method.as_str().len()];
         texts.chain(shared).chain(granted).chain(resource).chain(always).fold(0, usize::saturating_add)
     }

@@ -20,6 +20,7 @@ mod guard;
 mod h2_upstream;
 mod http2;
 mod matrix;
+mod named;
 mod names;
 mod outage;
 mod profiles;

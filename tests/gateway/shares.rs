@@ -343,6 +343,25 @@ fn fails_at_registration(world: &World, fault: Fault) {
     world.control().fail_next(Endpoint::ResourceSet, 1, fault);
 }
 
+#[tokio::test]
+async fn what_a_server_refuses_in_the_background_is_not_registered_and_not_asked_for_again() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    fails_at_registration(&world, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    // It looks once more whether the server has it.
+    fails_at_registration(&world, Fault::status(http::StatusCode::BAD_REQUEST));
+    world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::BAD_REQUEST));
+    let answer = world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Notes" })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+
+    let target = format!("/shares/{}", id(&answer.json()));
+    until("it is given up", async || Some(world.api("GET", &target, &alice, &Value::Null).await).filter(|answer| answer.status == 404)).await;
+
+    assert_eq!(world.get(NOTES).await.status(), 404);
+    world.control().heal(Endpoint::ResourceSet);
+    assert_eq!(world.api("POST", "/shares", &alice, &json!({ "path": NOTES, "name": "Notes" })).await.status, 201, "path and name are free");
+}
+
 async fn is_registered(world: &World, target: &str, token: &str) -> Value {
     let share = async || Some(world.api("GET", target, token, &Value::Null).await.json()).filter(|share| share["state"] == "registered");
     until("it is registered", share).await

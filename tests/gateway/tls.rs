@@ -245,13 +245,7 @@ async fn an_upstream_is_believed_by_its_own_ca_and_name_and_sees_the_gateways_ce
         let world = to_upstream(address, &tls).await;
         let answer = world.get("/secure/a").connect().await;
         assert_eq!((answer.status, answer.json()["type"].as_str()), (502, Some("urn:uma-gateway:bad-upstream")), "{tls}");
-        let ready = verbose(&world).await;
+        let ready = world.verbose().await;
         assert!(ready.contains(reason), "{tls}: {ready}");
     }
-}
-
-async fn verbose(world: &World) -> String {
-    let mut connection = crate::support::Connection::open(world.gateway.health_address().unwrap(), None).await;
-    connection.send(b"GET /readyz?verbose HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-    connection.answer(false).await.text()
 }

@@ -140,7 +140,7 @@ impl Judge {
             Ok(Ok(None)) => Err(Rejection::NoResource),
             Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyIntrospections(after)),
             Ok(Err(Failed::Server(error))) | Err(error) => {
-                case.note_owner(&error);
+                case.note(&error);
                 Err(match declared {
                     Some(_) => no_ticket(case, Row::D11),
                     None => not_looked_up(case, &error),
@@ -155,7 +155,10 @@ impl Judge {
         match asked(case, Step::Resource, self.control.ask(question, case.deadline)).await {
             Ok(Ok(place)) => case.on().reaches(&place),
             Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyIntrospections(after)),
-            Ok(Err(Failed::Server(error))) | Err(error) => Err(not_looked_up(case, &error)),
+            Ok(Err(Failed::Server(error))) | Err(error) => {
+                case.note(&error);
+                Err(not_looked_up(case, &error))
+            }
         }
     }
 
@@ -184,7 +187,7 @@ impl Judge {
             }
             Ok(Err(Failed::Limited(after))) => Err(Unjudged::Limited(after)),
             Ok(Err(Failed::Server(error))) | Err(error) => {
-                case.note_owner(&error);
+                case.note(&error);
                 match &error {
                     AskError::CredentialRefused(_) => case.recorder.pass(Row::I8),
                     AskError::NoPat(_) => case.recorder.pass(Row::I10),
@@ -211,7 +214,10 @@ impl Judge {
                 Err(self.challenge(case, resource, Some(TokenError::InsufficientScope)).await)
             }
             Ok(Err(Failed::Limited(after))) => Err(Rejection::TooManyIntrospections(after)),
-            Ok(Err(Failed::Server(error))) | Err(error) => Err(unjudged(case, Row::E8c, &error)),
+            Ok(Err(Failed::Server(error))) | Err(error) => {
+                case.note(&error);
+                Err(unjudged(case, Row::E8c, &error))
+            }
         }
     }
 
@@ -227,7 +233,7 @@ impl Judge {
             return match self.may_ask(case).await {
                 Ok(()) => permission_required(case, reason, HeaderValue::from_static("UMA"), None),
                 Err(error) => {
-                    case.note_owner(&error);
+                    case.note(&error);
                     no_ticket(case, Row::C2)
                 }
             };
@@ -243,7 +249,13 @@ impl Judge {
             reply,
         };
         let step = case.recorder.step(Step::Permission);
-        let Ok(answer) = self.control.ask(question, case.deadline).await else { return no_ticket(case, Row::C7) };
+        let answer = match self.control.ask(question, case.deadline).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                case.note(&error);
+                return no_ticket(case, Row::C7);
+            }
+        };
         if answer.renewed {
             case.recorder.pass(Row::C6);
         }
@@ -254,8 +266,9 @@ impl Judge {
             Ok(ticket) => ticket,
             Err(NoTicket::Limited(after)) => return Rejection::TooManyTickets(after),
             Err(NoTicket::Server(error)) => {
-                if let TicketError::NoPat(error) = &error {
-                    case.note_owner(error);
+                match &error {
+                    TicketError::NoPat(error) | TicketError::Refused(error) | TicketError::Failed(error) => case.note(error),
+                    TicketError::InvalidResource => {}
                 }
                 return no_ticket(case, ticketless(&error));
             }

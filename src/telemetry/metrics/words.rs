@@ -133,6 +133,25 @@ impl AsEndpoint {
             Self::Resource => "resource",
         }
     }
+
+    /// The dependency that fails where answers of this endpoint cannot be used: its name in the server's metadata, if it has one.
+    #[must_use]
+    pub const fn dependency(self) -> &'static str {
+        match self {
+            Self::Discovery => "discovery",
+            Self::Token => "protection_api",
+            Self::Permission => "permission_endpoint",
+            Self::Introspection => "introspection_endpoint",
+            Self::Decision => "live_decision",
+            Self::Resource => "resource_registration_endpoint",
+        }
+    }
+
+    /// Whether a dependency of this kind is an authorization server or one of its endpoints.
+    #[must_use]
+    pub fn is_of_server(kind: &str) -> bool {
+        kind == "authorization_server" || Self::ALL.iter().any(|endpoint| endpoint.dependency() == kind)
+    }
 }
 
 /// How an authorization server answered.
@@ -144,7 +163,7 @@ pub enum AsOutcome {
     Refused,
     /// It refused the gateway's own credential (401, or what the server says instead).
     Unauthorized,
-    /// With an error of its own (5xx, 429), or something that cannot be read.
+    /// With an error of its own (5xx, 429), a redirect, or something that cannot be used.
     Failed,
     /// Not in time.
     Timeout,

@@ -333,8 +333,17 @@ impl World {
 
     /// The metrics, as Prometheus reads them.
     pub async fn metrics(&self) -> String {
+        self.health("/metrics").await
+    }
+
+    /// Every check of the readiness probe.
+    pub async fn verbose(&self) -> String {
+        self.health("/readyz?verbose").await
+    }
+
+    async fn health(&self, target: &str) -> String {
         let mut connection = Connection::open(self.gateway.health_address().expect("a health address"), None).await;
-        connection.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+        connection.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await;
         connection.answer(false).await.text()
     }
 
