@@ -156,7 +156,7 @@ async fn what_is_an_owners_who_has_to_consent_is_closed_to_whoever_has_a_token_t
         assert_eq!(around.ask_with(&rpt).await, 503, "at once, whatever is cached of the token");
         assert_eq!((around.control().calls(Endpoint::Introspection), around.control().calls(Endpoint::Token)), (asked, decided), "and nobody is asked");
         let told = until("the audit log says why", async || around.audited_requests().into_iter().find(|line| line["uma.row"] == "I10")).await;
-        assert_eq!((&told["uma.reason"], &told["uma.owner"]), (&"the owner has to link the gateway".into(), &"alice".into()), "{told}");
+        assert_eq!(told["uma.reason"], "the owner has to link the gateway", "{told}");
         let door = AdminDoor::Address { address: around.admin, token: "admin-token".into() };
         let url = "http://gateway.example.org/albums/vacation/notes.txt".parse().expect("an address");
         let explained = AdminClient::new(&door).explain(&Method::GET, &url, Some(&rpt.as_str().into())).await.expect("an explanation");
