@@ -225,6 +225,21 @@ async fn a_share_that_its_owner_withdraws_cuts_though_the_server_grants_it_still
 }
 
 #[tokio::test]
+async fn an_owner_who_has_to_consent_cuts_and_opens_no_other() {
+    let echo = Echo::start().await;
+    // The client introspects: the server goes on to call the token active.
+    let world = world(&echo, "", |setup| setup.openam().server("introspection: { max_age: 1s }")).await;
+    let rpt = world.rpt(&["view"]);
+    let mut socket = open(&world, "/live/chat", Some(&rpt)).await.expect("it is opened");
+    says_back(&mut socket, "one").await;
+    world.control().add_user("alice", "another password");
+    world.control().revoke_pats();
+    assert_eq!(world.get("/albums/vacation/notes.txt").await.status(), 403);
+    ends(&mut socket).await;
+    assert_eq!(status(open(&world, "/live/chat", Some(&rpt)).await), 503);
+}
+
+#[tokio::test]
 async fn a_live_decision_that_refuses_cuts() {
     let echo = Echo::start().await;
     let world = world(&echo, "", |setup| setup.keycloak().server("introspection: { max_age: 1s }")).await;
