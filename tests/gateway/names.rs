@@ -63,6 +63,22 @@ async fn where_the_server_does_not_say_whose_a_resource_is_no_path_says_it_eithe
 }
 
 #[tokio::test]
+async fn where_no_owner_is_named_the_resource_is_the_gateways_own_and_nobody_elses_of_that_name() {
+    let handbook = "{ path: /handbook, upstream: content, protect: { resource: { name: handbook }, scopes: { GET: [view] } } }";
+    for keycloak in [false, true] {
+        let setup = if keycloak { Setup::default().keycloak() } else { Setup::default() };
+        let world = setup.route(handbook).start().await;
+        let bobs = world.control().register("bob", "handbook", &["view"]);
+        let rpt = world.control().grant_rpt("carol", &[(&bobs, &["view"])], 300);
+        assert_eq!(refusal(&world, "/handbook", &rpt).await, Some(404), "keycloak: {keycloak}");
+        let own = world.control().register("content-gateway", "handbook", &["view"]);
+        let granted = world.control().grant_rpt("carol", &[(&own, &["view"])], 300);
+        until("it is there", async || refusal(&world, "/handbook", &granted).await.is_none().then_some(())).await;
+        assert_eq!(refusal(&world, "/handbook", &rpt).await, Some(401), "what Bob grants opens nothing of it: {keycloak}");
+    }
+}
+
+#[tokio::test]
 async fn where_the_server_cannot_search_its_descriptions_are_read_once_and_not_for_each_name_that_is_asked_for() {
     let world = Setup::default().route(ALBUMS).start().await;
     for number in 0..40 {
