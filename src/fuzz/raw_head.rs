@@ -30,9 +30,11 @@ pub fn raw_head(input: &[u8]) {
     for piece in [1, usize::from(*size).max(1)] {
         assert_eq!(verdicts(bytes, piece, asked), whole, "pieces of {piece} are read in another way");
     }
-    assert!(whole.last().is_some_and(Option::is_some), "a request that nobody has sent");
+    let (verdicts, broken) = whole;
+    assert!(verdicts.last().is_some_and(Option::is_some), "a request that nobody has sent");
+    assert!(!broken || bytes.contains(&b'\n'), "broken by no line");
     let mut lost = false;
-    for (number, (head, verdict)) in heads.iter().zip(&whole).enumerate() {
+    for (number, (head, verdict)) in heads.iter().zip(&verdicts).enumerate() {
         lost |= !head.is_plain || head.fragment;
         assert_eq!(verdict.is_some(), lost, "request {number}: {verdict:?}");
         let alike = head.ends[0] == head.ends[1];
@@ -40,10 +42,11 @@ pub fn raw_head(input: &[u8]) {
     }
 }
 
-fn verdicts(bytes: &[u8], piece: usize, asked: usize) -> Vec<Option<&'static str>> {
+/// What becomes of each request that is asked for, and whether the last message is broken off.
+fn verdicts(bytes: &[u8], piece: usize, asked: usize) -> (Vec<Option<&'static str>>, bool) {
     let mut raw = RawHeads::new(32 * 1024);
     bytes.to_vec().chunks_mut(piece).for_each(|piece| raw.read(piece));
-    (0..asked).map(|_| raw.asked()).collect()
+    ((0..asked).map(|_| raw.asked()).collect(), raw.is_broken())
 }
 
 /// Every request whose head is whole, up to the first one behind which nothing can be told.
