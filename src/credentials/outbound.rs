@@ -40,10 +40,10 @@ impl<S> Outbound<S> {
         Self(parts)
     }
 
-    /// A request that may leave, for tests of the rooms to the left.
+    /// A request that everyone may send to the first upstream, for tests of the rooms to the left.
     #[cfg(test)]
-    pub(crate) const fn for_tests(parts: OutboundParts<S>) -> Self {
-        Self(parts)
+    pub(crate) const fn for_tests(head: http::request::Parts, body: Body, recorder: Recorder, snapshot: Arc<S>) -> Self {
+        Self(OutboundParts { head, body, upstream: 0, private: false, rpt_header: None, own_login: false, recorder, snapshot })
     }
 
     /// Takes it apart; there is no way back.

@@ -17,7 +17,7 @@ use tower::{Service, ServiceExt};
 
 use super::*;
 use crate::body::Body;
-use crate::credentials::{Outbound, OutboundParts};
+use crate::credentials::Outbound;
 use crate::response::{Asked, Rejection};
 use crate::routing::Request;
 use crate::telemetry::{Health, Metrics};
@@ -52,16 +52,7 @@ fn through(server: SocketAddr, timeouts: Timeouts) -> impl Service<Request, Resp
         if !body.is_empty() && !head.headers.contains_key("content-length") {
             head.headers.insert("transfer-encoding", http::HeaderValue::from_static("chunked"));
         }
-        let outbound = Outbound::for_tests(OutboundParts {
-            head,
-            body,
-            upstream: 0,
-            private: false,
-            rpt_header: None,
-            own_login: false,
-            recorder,
-            snapshot: Arc::clone(&snapshot),
-        });
+        let outbound = Outbound::for_tests(head, body, recorder, Arc::clone(&snapshot));
         let upstream = upstream.clone();
         async move { Ok(upstream.oneshot(outbound).await.unwrap_or_else(|rejection: Rejection| rejection.into_response(Asked::default()))) }
     })

@@ -16,7 +16,7 @@ use tower::Service;
 
 use super::*;
 use crate::body::{Body, BodyError};
-use crate::credentials::{Outbound, OutboundParts};
+use crate::credentials::Outbound;
 use crate::response::{Rejection, Row};
 use crate::telemetry::{Health, Metrics, Recorder, RequestId};
 
@@ -88,17 +88,7 @@ impl World {
     fn send_recorded(&mut self, method: Method, body: Body) -> (impl Future<Output = Answer> + use<>, Recorder) {
         let (head, ()) = Request::builder().method(method.clone()).uri("/a").body(()).unwrap().into_parts();
         let recorder = Recorder::new(RequestId("1".into()), method, None, "http");
-        let parts = OutboundParts {
-            head,
-            body,
-            upstream: 0,
-            private: false,
-            rpt_header: None,
-            own_login: false,
-            recorder: recorder.clone(),
-            snapshot: Arc::clone(&self.snapshot),
-        };
-        (self.upstream.call(Outbound::for_tests(parts)), recorder)
+        (self.upstream.call(Outbound::for_tests(head, body, recorder.clone(), Arc::clone(&self.snapshot))), recorder)
     }
 
     async fn get(&mut self) -> Answer {

@@ -446,16 +446,6 @@ impl World {
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
         let recorder = Recorder::new(RequestId("1".into()), Method::GET, None, "http");
-        let parts = OutboundParts {
-            head,
-            body: Body::empty(),
-            upstream: 0,
-            private: false,
-            rpt_header: None,
-            own_login: false,
-            recorder,
-            snapshot: Arc::clone(&self.snapshot),
-        };
-        self.upstream.call(Outbound::for_tests(parts))
+        self.upstream.call(Outbound::for_tests(head, Body::empty(), recorder, Arc::clone(&self.snapshot)))
     }
 }
