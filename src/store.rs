@@ -34,6 +34,7 @@ pub use {
     error::StoreError,
     open::Store,
     records::{Credential, CredentialKey, Resource, ResourceRecord, State},
+    template::MOST_TEMPLATES,
     view::View,
 };
 

@@ -221,9 +221,11 @@ impl Server {
         let request = || Request::builder().method(Method::GET).header(ACCEPT, "application/json");
         let call = Protected { name: ENDPOINT, metadata, endpoint: &endpoint, owner, deadline };
         let response = self.protected(call, request, &Bytes::new(), &mut false).await?;
-        let read = match (response.status(), strict::parse(response.body())) {
-            (StatusCode::OK, Ok(Value::Array(all))) => Ok(all),
-            (StatusCode::OK, _) => Err(AskError::unusable(ENDPOINT.label(), "it is not a list of resources")),
+        let read = match response.status() {
+            StatusCode::OK => match strict::parse(response.body()) {
+                Ok(Value::Array(all)) => Ok(all),
+                _ => Err(AskError::unusable(ENDPOINT.label(), "it is not a list of resources")),
+            },
             _ => Err(status(ENDPOINT, &response)),
         };
         self.judged(ENDPOINT, &response, read)

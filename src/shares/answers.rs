@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::config::Config;
 use super::registrar::Trouble;
 use crate::admin::serve::{Answer, json_of, problem, text};
-use crate::store::{ResourceRecord, State, StoreError, one_path};
+use crate::store::{MOST_TEMPLATES, ResourceRecord, State, StoreError, one_path};
 use crate::uma::Scope;
 
 /// Seconds after which an authorization server that did not answer may be asked again.
@@ -114,7 +114,9 @@ pub fn troubled(trouble: &Trouble) -> Answer {
         Trouble::PathTaken => conflict("this path is shared already"),
         Trouble::NameTaken | Trouble::Ambiguous => conflict("there is a resource of this name already"),
         Trouble::TooMany => problem(StatusCode::FORBIDDEN, "the owner has as many shares as one may have"),
-        Trouble::TooManyTemplates => problem(StatusCode::FORBIDDEN, "32 paths begin with this folder and have a * next, and there may be no more"),
+        Trouble::TooManyTemplates => {
+            problem(StatusCode::FORBIDDEN, &format!("{MOST_TEMPLATES} paths begin with this folder and have a * next, and there may be no more"))
+        }
         Trouble::NotSettled => conflict("the authorization server does not know this share yet"),
         Trouble::Gone => not_found(),
         Trouble::NoPat => problem(StatusCode::FORBIDDEN, "the gateway has no protection API access token of this owner"),

@@ -267,7 +267,7 @@ impl Registrar {
         let issuer = &server.config().issuer;
         let here = self.store.resource_named(issuer, owner, &key.name).await?;
         let everybodys = server.may_hide_owners(patience(server)).await?;
-        if everybodys && self.store.namesakes(issuer, &key.name, 1).await?.iter().any(|record| id_of(record).is_none()) {
+        if everybodys && self.store.namesakes(issuer, &key.name, 1).await?.iter().any(|record| record.state.resource_id().is_none()) {
             return Err(Trouble::NameTaken);
         }
         if here.is_some() || server.find_alike(key, patience(server)).await?.iter().any(|id| Some(&*id.0) != own) {
@@ -413,7 +413,7 @@ impl Registrar {
         if !known.is_owners {
             // Two: this one, and another that has no id either.
             let namesakes = self.store.namesakes(issuer, &record.resource.name, 2).await?;
-            if namesakes.iter().any(|other| other.key != record.key && id_of(other).is_none()) {
+            if namesakes.iter().any(|other| other.key != record.key && other.state.resource_id().is_none()) {
                 return Err(Trouble::Ambiguous);
             }
         }
@@ -468,13 +468,6 @@ impl Registrar {
 /// Whether the server refuses what is registered, and would whenever it is asked. Another status may speak of us, or of the server's own state.
 const fn is_final(error: &AskError) -> bool {
     matches!(error, AskError::Status { status: StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, .. })
-}
-
-fn id_of(record: &ResourceRecord) -> Option<&str> {
-    match &record.state {
-        State::Registered { resource_id, .. } | State::Unwanted { resource_id: Some(resource_id) } => Some(resource_id),
-        State::Wanted | State::Unwanted { resource_id: None } => None,
-    }
 }
 
 fn declared(server: &Server, resource: &Resource) -> Declared {

@@ -9,7 +9,7 @@ use super::config::Config;
 use super::crypto::KeyRing;
 use super::error::StoreError;
 use super::lookup::{Registered, ResourceKey};
-use super::records::{Credential, CredentialKey, Resource, ResourceRecord, fits};
+use super::records::{Credential, CredentialKey, Resource, ResourceRecord, State, fits};
 use super::resources::Found;
 use super::view::View;
 use super::{credentials, database, resources};
@@ -169,7 +169,7 @@ impl Store {
     }
 
     /// Writes down that a resource shall be deleted at the authorization server. It leaves the view first, and stays out of it whatever the disk says: what an
-    /// owner has withdrawn is not let through. The record, as it is now.
+    /// owner has withdrawn is not let through. The record, with the path that it had.
     ///
     /// # Errors
     /// [`StoreError::Absent`]: there is no such record. Any other: the record may be registered again after a restart.
@@ -178,16 +178,15 @@ impl Store {
         finish(async move {
             let mut database = inner.database.lock().await;
             let connection = database.connection()?;
-            let record = resources::one(connection, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
-            if let Some(known) = Registered::of(record) {
+            let mut record = resources::one(connection, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+            if let Some(known) = Registered::of(record.clone()) {
                 inner.view.remove(&known);
             }
-            let record = resources::unwant(connection, key).await?;
-            // Its path is not kept.
-            let kept = Resource { path: None, ..record.resource.clone() };
-            if kept.link.is_some() {
-                database.octets = database.octets.saturating_sub(weight(&record.resource)).saturating_add(weight(&kept));
-            }
+            resources::unwant(connection, key).await?;
+            record.state = State::Unwanted { resource_id: record.state.resource_id().map(str::to_owned) };
+            // Who is found by a link leaves the path to others.
+            let left = record.resource.path.as_ref().filter(|_| record.resource.link.is_some()).map_or(0, String::len);
+            database.octets = database.octets.saturating_sub(left as u64);
             Ok(record)
         })
         .await

@@ -67,6 +67,17 @@ pub enum State {
     },
 }
 
+impl State {
+    /// `_id`, where the server has said it.
+    #[must_use]
+    pub fn resource_id(&self) -> Option<&str> {
+        match self {
+            Self::Registered { resource_id, .. } | Self::Unwanted { resource_id: Some(resource_id) } => Some(resource_id),
+            Self::Wanted | Self::Unwanted { resource_id: None } => None,
+        }
+    }
+}
+
 /// A resource record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResourceRecord {

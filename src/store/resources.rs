@@ -78,16 +78,13 @@ pub(super) async fn registered(connection: &mut SqliteConnection, key: ResourceK
     Ok(record)
 }
 
-/// Its path is free for another record, if it is found by its link; the record that is returned says which it was.
-pub(super) async fn unwant(connection: &mut SqliteConnection, key: ResourceKey) -> Result<ResourceRecord, StoreError> {
+/// The path is free for another record, if this one is found by its link.
+pub(super) async fn unwant(connection: &mut SqliteConnection, key: ResourceKey) -> Result<(), StoreError> {
     let mut transaction = begin(connection).await?;
-    let path = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?.resource.path;
     let update = sqlx::query("UPDATE resource SET state = 'unwanted', path = CASE WHEN link IS NULL THEN path END WHERE record = ?");
     update.bind(key.0).execute(&mut *transaction).await?;
-    let mut record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
     transaction.commit().await?;
-    record.resource.path = path;
-    Ok(record)
+    Ok(())
 }
 
 pub(super) async fn remove(connection: &mut SqliteConnection, key: ResourceKey) -> Result<ResourceRecord, StoreError> {

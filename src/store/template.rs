@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 /// Most templates that begin with the same folder before their first `*`: a request is compared with so many at each folder above it.
 #[cfg(feature = "store")]
-pub(super) const MOST_TEMPLATES: i64 = 32;
+pub const MOST_TEMPLATES: i64 = 32;
 
 /// The folder before the first segment that stands for any; `None`: there is no such segment.
 pub(super) fn folder(path: &str) -> Option<&str> {

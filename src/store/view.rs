@@ -87,7 +87,7 @@ fn shared<T: ?Sized + Ord>(all: &mut BTreeSet<Arc<T>>, value: Arc<T>) -> Arc<T> 
 }
 
 fn path_hash(hasher: &RandomState, known: &Registered) -> Option<u64> {
-    known.path.as_deref().map(|path| place_of(hasher, &known.authorization_server, path))
+    known.path.as_deref().filter(|path| folder(path).is_none()).map(|path| place_of(hasher, &known.authorization_server, path))
 }
 
 /// Paths that are alike stand in one place, so that one look finds both.
@@ -113,7 +113,8 @@ impl View {
     #[must_use]
     pub fn by_path(&self, authorization_server: &str, path: &str) -> Option<Arc<Registered>> {
         let is_it = |known: &Registered| *known.authorization_server == *authorization_server && known.path.as_deref() == Some(path);
-        self.paths.find(place_of(&self.hasher, authorization_server, path), is_it)
+        let (index, place) = folder(path).map_or((&self.paths, path), |folder| (&self.templates, folder));
+        index.find(place_of(&self.hasher, authorization_server, place), is_it)
     }
 
     /// What stands at a path, of which it is known what it is [`alike`], but for templates. `None`: nothing. `Some(None)`: another path that a careless server
@@ -121,7 +122,7 @@ impl View {
     #[must_use]
     pub(super) fn at(&self, authorization_server: &str, path: &str, as_alike: &str) -> Option<Option<Arc<Registered>>> {
         let hash = self.hasher.hash_one((authorization_server, as_alike));
-        let of_server = |known: &Registered| *known.authorization_server == *authorization_server && known.path.as_deref().and_then(folder).is_none();
+        let of_server = |known: &Registered| *known.authorization_server == *authorization_server;
         if let Some(found) = self.paths.find(hash, |known| of_server(known) && known.path.as_deref() == Some(path)) {
             return Some(Some(found));
         }
