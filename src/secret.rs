@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 pub use fields::conceal;
 pub use memory::leave_no_core;
 pub use private::is_private;
-pub use random::{random_text, s256};
+pub use random::{random_part, random_text, s256};
 pub use rotating::Rotating;
 
 /// A password, client secret or token.

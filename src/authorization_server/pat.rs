@@ -22,11 +22,12 @@ use super::renewal::{Fresh, Outcome};
 use super::search::Reading;
 use super::server::{Server, error_member, status};
 use crate::http_client::form;
-use crate::secret::Secret;
+use crate::secret::{Secret, random_part};
 use crate::telemetry::{AUDITED, AsEndpoint, OwnerLacks};
 use crate::uma::Timestamp;
 
-/// A token is renewed when less than this is left of it, or less than a fifth of its life where that is shorter.
+/// A token is renewed when less than this is left of it, or less than a fifth of its life where that is shorter; up to half of it earlier, by chance: what was
+/// got at one moment, for many owners or by many gateways, is not asked for anew at one moment.
 const EARLY: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -129,8 +130,8 @@ impl Held {
     pub(super) fn new(token: &str, life: Duration) -> Option<Self> {
         let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
         header.set_sensitive(true);
-        let until = Instant::now() + life;
-        Some(Self { header, until, renew_at: until - EARLY.min(life / 5) })
+        let (until, early) = (Instant::now() + life, EARLY.min(life / 5));
+        Some(Self { header, until, renew_at: until - early - random_part(early / 2) })
     }
 
     /// `Bearer …`, marked sensitive.
@@ -325,4 +326,22 @@ fn refuses_protection(response: &Response<Bytes>) -> bool {
 /// Whether the refresh token, code, password or consent is refused (RFC 6749, 5.2; the old Keycloak says so with 401).
 pub(super) fn refuses_grant(response: &Response<Bytes>) -> bool {
     matches!(response.status(), StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) && error_member(response.body()).as_deref() == Some("invalid_grant")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_that_came_at_one_moment_are_not_renewed_at_one_moment() {
+        let left = |life| {
+            let held = Held::new("token", Duration::from_secs(life)).unwrap();
+            held.until() - held.renew_at()
+        };
+        for (life, earliest, latest) in [(3600, 90, 60), (50, 15, 10)] {
+            let all: Vec<_> = (0..64).map(|_| left(life)).collect();
+            assert!(all.iter().all(|left| (Duration::from_secs(latest)..=Duration::from_secs(earliest)).contains(left)), "{all:?}");
+            assert!(all.windows(2).any(|two| two[0].abs_diff(two[1]) > Duration::from_millis(1)), "{all:?}");
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! What nobody can guess.
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,6 +13,14 @@ pub fn random_text<const OCTETS: usize>() -> Option<String> {
     let mut octets = Zeroizing::new([0; OCTETS]);
     aws_lc_rs::rand::fill(octets.as_mut_slice()).ok()?;
     Some(URL_SAFE_NO_PAD.encode(octets.as_slice()))
+}
+
+/// Some part of `whole`, another one each time; all that differs by chance so does not happen at one moment. Nothing of it, if the system gives no random numbers.
+#[must_use]
+pub fn random_part(whole: Duration) -> Duration {
+    let mut octet = [0];
+    let _ = aws_lc_rs::rand::fill(&mut octet);
+    whole * u32::from(octet[0]) / 255
 }
 
 /// `code_challenge` of a `code_verifier`, by the method `S256` (RFC 7636, 4.2).
