@@ -18,6 +18,7 @@ mod pat;
 mod profile;
 mod renewal;
 mod resources;
+mod rest;
 mod search;
 mod server;
 mod survey;

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -87,6 +88,9 @@ impl HttpClient {
     /// See [`HttpError`].
     pub async fn open(&self, request: Request<Bytes>, deadline: Instant) -> Result<Response<Streamed>, HttpError> {
         let answer = timeout_at(deadline, self.0.request(request.map(Full::new))).await.map_err(|_| HttpError::Timeout)??;
+        if answer.headers().contains_key(CONTENT_LENGTH) && answer.headers().contains_key(TRANSFER_ENCODING) {
+            return Err(HttpError::Framing);
+        }
         Ok(answer.map(|rest| Streamed { ahead: Bytes::new(), rest }))
     }
 }

@@ -158,19 +158,23 @@ fn either(first: Option<Arc<str>>, second: impl FnOnce() -> Result<Option<Arc<st
     if first.is_some() { Ok(first) } else { second() }
 }
 
-/// Texts that identity headers may name; at most 32 of at most 1 KiB, so that an answer's size stays bounded in the cache.
+/// Texts that identity headers may name; at most 64 of at most 1 KiB, so that an answer's size stays bounded in the cache. `scope`, by which a token may share,
+/// is among them whatever else there is, and may be longer.
 fn claims(answer: &Map<String, Value>) -> Vec<(Arc<str>, Arc<str>)> {
     const KNOWN: [&str; 9] = ["active", "exp", "nbf", "iat", "iss", "aud", "permissions", "authorization", "cnf"];
-    answer
-        .iter()
-        .filter(|(name, _)| !KNOWN.contains(&name.as_str()))
+    let longest = |name: &str| if name == "scope" { 8 * 1024 } else { 1024 };
+    let scope = answer.get_key_value("scope");
+    let others = answer.iter().filter(|(name, _)| name.as_str() != "scope" && !KNOWN.contains(&name.as_str()));
+    scope
+        .into_iter()
+        .chain(others)
         .filter_map(|(name, value)| match value {
-            Value::String(text) if text.len() <= 1024 => Some((Arc::from(name.as_str()), Arc::from(text.as_str()))),
+            Value::String(text) if text.len() <= longest(name) => Some((Arc::from(name.as_str()), Arc::from(text.as_str()))),
             Value::Number(number) => Some((Arc::from(name.as_str()), Arc::from(number.to_string()))),
             Value::Bool(yes) => Some((Arc::from(name.as_str()), Arc::from(yes.to_string()))),
             _ => None,
         })
-        .take(32)
+        .take(64)
         .collect()
 }
 

@@ -14,7 +14,8 @@ use crate::secret::Secret;
 #[cfg(feature = "store")]
 use crate::store::{Credential, Store, StoreError};
 #[cfg(feature = "store")]
-use crate::telemetry::{Dependency, Health};
+use crate::telemetry::{AsEndpoint, Dependency, Health};
+use crate::uma::ResourceId;
 
 /// A token of an owner as it is kept.
 pub(super) struct Kept {
@@ -93,6 +94,26 @@ impl PatStore {
         }
         let _ = (config, owner);
         Ok(None)
+    }
+
+    /// Those of these resources, all of one name, that are no shares. While a share of the name has no id yet none of them is known not to be it.
+    pub(super) async fn unshared(&self, issuer: &str, name: &str, found: Vec<ResourceId>) -> Result<Vec<ResourceId>, AskError> {
+        #[cfg(feature = "store")]
+        if let Some(records) = self.records.as_ref().filter(|_| !found.is_empty()) {
+            let namesakes = records.told(records.store.namesakes(issuer, name, 1).await)?;
+            if namesakes.iter().any(|share| share.state.resource_id().is_none()) {
+                return Err(AskError::unusable(AsEndpoint::Resource.label(), "a share of this name is being registered"));
+            }
+            let mut unshared = Vec::new();
+            for id in found {
+                if !records.told(records.store.is_anothers(issuer, None, &id.0).await)? {
+                    unshared.push(id);
+                }
+            }
+            return Ok(unshared);
+        }
+        let _ = (issuer, name);
+        Ok(found)
     }
 
     /// Writes the token of an owner, in the place of an earlier one. When this has returned it is on the disk.

@@ -27,9 +27,11 @@ use crate::uma::{ResourceId, Scope};
 
 pub(super) const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
 
-/// How many resources are kept in the view, and how long an unknown name is remembered.
-const KNOWN: u64 = 200_000;
-const UNKNOWN: u64 = 20_000;
+/// Octets of the resources that are kept in the view, and of the names that the server does not know, which anybody may make up; and how long those are remembered.
+const KNOWN: u64 = 64 << 20;
+const UNKNOWN: u64 = 8 << 20;
+/// What an entry takes besides its texts.
+const ENTRY: usize = 320;
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 /// A name may come to mean another resource; after this it is looked up again.
 const KNOWN_FOR: Duration = Duration::from_secs(300);
@@ -48,6 +50,14 @@ pub struct ResourceKey {
     /// Whether the name says it all: whatever of a request's path says who the owner is stands in the name as well. Where a server does not say whose a resource
     /// is, only such a resource is found.
     pub alone: bool,
+}
+
+impl ResourceKey {
+    /// The octets that it takes, kept.
+    fn weight(&self) -> u32 {
+        let texts = self.name.len() + self.owner.as_ref().map_or(0, |owner| owner.len());
+        u32::try_from(ENTRY + texts).unwrap_or(u32::MAX)
+    }
 }
 
 /// A resource that the configuration declares.
@@ -86,8 +96,12 @@ pub struct Resources {
 
 impl Default for Resources {
     fn default() -> Self {
-        let known = moka::sync::Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build();
-        let unknown = moka::sync::Cache::builder().max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build();
+        let known = moka::sync::Cache::builder()
+            .weigher(|key: &ResourceKey, id: &ResourceId| key.weight().saturating_add(u32::try_from(id.0.len()).unwrap_or(u32::MAX)))
+            .max_capacity(KNOWN)
+            .time_to_live(KNOWN_FOR)
+            .build();
+        let unknown = moka::sync::Cache::builder().weigher(|key: &ResourceKey, ()| key.weight()).max_capacity(UNKNOWN).time_to_live(UNKNOWN_FOR).build();
         Self { known, unknown, paths: Paths::default(), closed: Arc::default() }
     }
 }
@@ -261,7 +275,7 @@ impl Server {
     /// No usable answer before `deadline`.
     pub async fn reconcile(&self, declared: &Declared, deadline: Instant) -> Result<(ResourceId, Reconciled), AskError> {
         let metadata = self.metadata(deadline).await?;
-        let Some(id) = self.find_anew(&declared.key, deadline).await? else {
+        let Some(id) = self.find_declared(&declared.key, deadline).await? else {
             return Ok((self.register(&metadata, declared, deadline).await?.id, Reconciled::Created));
         };
         let owner = declared.key.owner.as_deref();
@@ -485,6 +499,19 @@ mod tests {
         for text in ["javascript:alert(1)", "/a#b", "#a", "https://id.example.org/#a b", "https://id.example.org/#a\nb", ""] {
             assert_eq!(told(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn names_that_anybody_makes_up_take_a_bounded_part_of_memory() {
+        let resources = Resources::default();
+        let server = super::super::testing::config().identity;
+        let key = |number: u32| ResourceKey { server, owner: None, name: format!("{number}{}", "x".repeat(8 * 1024)).into(), alone: true };
+        for number in 0..3_000 {
+            resources.keep(&key(number), None);
+        }
+        resources.unknown.run_pending_tasks();
+        assert!((1..=UNKNOWN).contains(&resources.unknown.weighted_size()));
+        assert!(resources.unknown.entry_count() * 8 * 1024 <= UNKNOWN, "{}", resources.unknown.entry_count());
     }
 
     #[test]

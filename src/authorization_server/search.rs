@@ -34,23 +34,31 @@ pub(super) struct Reading {
 }
 
 impl Server {
-    /// The id of the resource with exactly this name and owner; `None`: the server has none.
+    /// The id of the resource with exactly this name and owner, that is no share: whoever shares chooses its name, and must not choose by it what the
+    /// configuration means by a name. `None`: the server has none.
     ///
     /// # Errors
-    /// No usable answer before `deadline`; or there are several, or it may be another owner's.
+    /// No usable answer before `deadline`; or there are several, or it may be another owner's; or the records cannot be read.
     pub async fn find(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        self.search(key, false, deadline).await
+        let found = self.kept.unshared(&self.config.issuer, &key.name, self.search(key, false, deadline).await?).await?;
+        one(found)
     }
 
-    /// The same before something is registered: though it was given this name a moment ago, and an error where the server only writes the owner in another way,
+    /// The same before what the configuration declares is registered.
+    pub(super) async fn find_declared(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        let found = self.kept.unshared(&self.config.issuer, &key.name, self.search(key, true, deadline).await?).await?;
+        one(found)
+    }
+
+    /// The id before a share is registered, be it one: though it was given this name a moment ago, and an error where the server only writes the owner in another way,
     /// since it would be registered for ever anew.
     pub(super) async fn find_anew(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        self.search(key, true, deadline).await
+        one(self.search(key, true, deadline).await?)
     }
 
-    async fn search(&self, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+    async fn search(&self, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let metadata = self.metadata(deadline).await?;
-        let found = match metadata.profile.search {
+        Ok(match metadata.profile.search {
             Search::Query => {
                 let owner = key.owner.as_deref().unwrap_or(&self.config.client.id);
                 let found = self.find_by_query(&metadata, key, deadline).await?;
@@ -64,13 +72,7 @@ impl Server {
             }
             Search::Filter => self.find_by_filter(&metadata, key, deadline).await?,
             Search::Reading => self.find_by_reading(&metadata, key, anew, deadline).await?,
-        };
-        let mut found = found.into_iter();
-        match (found.next(), found.next()) {
-            (found, None) => Ok(found),
-            // Two of a name: no arbitrary pick.
-            (_, Some(_)) => Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner")),
-        }
+        })
     }
 
     /// The ids of what this server would take for the same name of the same owner: its search folds case, and so may what it keeps names in.
@@ -190,6 +192,15 @@ impl Server {
             found.extend(reading.known.get(&id).filter(|(_, description)| is_named(description)).map(|(_, description)| (id.clone(), description.clone())));
         }
         Ok(found)
+    }
+}
+
+/// Two of a name: no arbitrary pick.
+fn one(found: Vec<ResourceId>) -> Result<Option<ResourceId>, AskError> {
+    let mut found = found.into_iter();
+    match (found.next(), found.next()) {
+        (found, None) => Ok(found),
+        (_, Some(_)) => Err(AskError::unusable(ENDPOINT.label(), "several resources have this name and owner")),
     }
 }
 

@@ -5,7 +5,6 @@
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
@@ -23,6 +22,7 @@ use super::link::Links;
 use super::pat::Pats;
 use super::profile::{Introspector, Live, PatOwners};
 use super::resources::Resources;
+use super::rest::{Rests, Sign};
 use super::{introspection, json, live};
 use crate::http_client::{HttpClient, form};
 use crate::secret::Rotating;
@@ -33,9 +33,6 @@ use crate::uma::{PermissionTicket, ResourceId, Rpt, Scope};
 const ANSWER_LIMIT: usize = 256 * 1024;
 /// Calls to one server that may be under way at once.
 pub const CONCURRENT_CALLS: usize = 256;
-/// Failures in a row after which a server is given a rest, and how long.
-const FAILURES_BEFORE_REST: u32 = 8;
-const REST: Duration = Duration::from_millis(500);
 
 /// One authorization server.
 pub struct Server {
@@ -57,8 +54,7 @@ pub struct Server {
     /// What workers see: told whose owners have to consent.
     pub(super) resources: Resources,
     calls: Semaphore,
-    failures: Cell<u32>,
-    rest_until: Cell<Option<Instant>>,
+    rests: Rests,
     metrics: Arc<Metrics>,
     /// Whether it answers.
     reachable: Arc<Dependency>,
@@ -124,8 +120,7 @@ impl Server {
             registering: tokio::sync::Mutex::new(()),
             found_at: Cell::new(0),
             calls: Semaphore::new(CONCURRENT_CALLS),
-            failures: Cell::new(0),
-            rest_until: Cell::new(None),
+            rests: Rests::default(),
             metrics,
         });
         // Whether there is a token to use the protection API with is told from the beginning.
@@ -377,7 +372,7 @@ impl Server {
         deadline: Instant,
     ) -> Result<Response<Bytes>, AskError> {
         let _permit = self.calls.try_acquire().map_err(|_| AskError::Busy)?;
-        if self.rest_until.get().is_some_and(|until| Instant::now() < until) {
+        if self.rests.spares(name) {
             return Err(AskError::Resting);
         }
         let request = request
@@ -396,24 +391,12 @@ impl Server {
         if let Some(outcome) = outcome(&result) {
             self.metrics.authorization_server_answered(name, outcome);
         }
-        self.sign_of_life(name, failed);
-        result
-    }
-
-    fn sign_of_life(&self, endpoint: AsEndpoint, failed: Option<String>) {
-        let Some(reason) = failed else {
-            self.failures.set(0);
-            self.rest_until.set(None);
-            self.reachable.recovered();
-            return;
-        };
-        self.reachable.failed(format_args!("{}: {reason}", endpoint.label()));
-        let failures = self.failures.get().saturating_add(1);
-        self.failures.set(failures);
-        if failures >= FAILURES_BEFORE_REST {
-            // After the rest one more failure starts the next one; a success ends it all.
-            self.rest_until.set(Some(Instant::now() + REST));
+        self.rests.saw(name, sign(&result));
+        match failed {
+            None => self.reachable.recovered(),
+            Some(reason) => self.reachable.failed(format_args!("{}: {reason}", name.label())),
         }
+        result
     }
 
     /// The metrics that calls are counted in.
@@ -428,6 +411,15 @@ pub(super) fn form_request(authorization: Option<HeaderValue>) -> http::request:
     match authorization {
         Some(value) => request.header(AUTHORIZATION, value),
         None => request,
+    }
+}
+
+/// Whether the server lives. Proxies in front of it say that it does not with 502, 503 and 504.
+fn sign(result: &Result<Response<Bytes>, AskError>) -> Sign {
+    match result.as_ref().map(|response| response.status().as_u16()) {
+        Ok(502..=504) | Err(_) => Sign::Silence,
+        Ok(500..) => Sign::Failure,
+        Ok(_) => Sign::Answer,
     }
 }
 

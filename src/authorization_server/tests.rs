@@ -161,6 +161,17 @@ fn claims_that_a_header_may_name_are_texts_numbers_and_truths_of_a_bounded_size(
 }
 
 #[test]
+fn the_scope_of_a_token_is_known_however_long_it_is_and_whatever_else_there_is() {
+    let scope = format!("{} share", "x".repeat(8 * 1024 - 6));
+    let mut answer = json!({"active":true,"scope":scope});
+    for number in 0..200 {
+        answer[format!("claim{number}")] = json!("value");
+    }
+    let claims = active(Profile::UMA2, &answer, &opaque()).claims;
+    assert_eq!((claims.len(), claims.iter().find(|(name, _)| &**name == "scope").map(|(_, scope)| &**scope)), (64, Some(&*scope)));
+}
+
+#[test]
 fn where_answer_and_token_contradict_each_other_nothing_counts() {
     let rpt = token_with(&json!({"sub":"alice"}));
     assert!(read(Profile::KEYCLOAK, json!({"active":true,"sub":"bob"}).to_string().as_bytes(), &rpt).is_err());

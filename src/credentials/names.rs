@@ -142,7 +142,7 @@ const CONNECTION: [&str; 15] = [
 const OWN: [&str; 5] = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id"];
 
 /// Credentials for the gateway, and names by which content servers are told who asks or what to serve instead.
-const POSING: [&str; 120] = [
+const POSING: [&str; 121] = [
     // What a WebDAV server would write to besides the path that was decided on.
     "destination",
     // More of who asks.
@@ -217,6 +217,9 @@ const POSING: [&str; 120] = [
     "x-client-s-dn",
     "x-jwt",
     "x-rh-identity",
+    // Alfresco, Kubeflow.
+    "kubeflow-userid",
+    "x-alfresco-remote-user",
     // What Shibboleth tells where it is set to tell it by header.
     "affiliation",
     "cn",
@@ -241,7 +244,6 @@ const POSING: [&str; 120] = [
     "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
-    "x-envoy-original-path",
     "base-url",
     "request-uri",
     "x-http-path-override",
@@ -259,7 +261,6 @@ const POSING: [&str; 120] = [
     "x-replaced-path",
     "x-host",
     "http-method-override",
-    "x-envoy-original-dst-host",
     "x-waws-unencoded-url",
     // Read by some servers as their own settings.
     "proxy",
@@ -269,13 +270,14 @@ const POSING: [&str; 120] = [
     "x-sendfile-type",
     // Addresses in no form of which the gateway could write its own.
     "cf-connecting-ipv6",
+    "cloudfront-viewer-address",
     "x-custom-ip-authorization",
     "x-forwarded",
     "x-original-forwarded-for",
 ];
 
 /// Beginnings of such names.
-const POSING_FAMILIES: [&str; 34] = [
+const POSING_FAMILIES: [&str; 46] = [
     "x-auth-request-",
     "x-webauth-",
     "x-goog-authenticated-user-",
@@ -313,6 +315,22 @@ const POSING_FAMILIES: [&str; 34] = [
     "sm-user",
     // Next.js: what to serve instead.
     "x-invoke-",
+    // WebSphere: `$WSRU` and its kin, folded.
+    "-ws",
+    // Elasticsearch and OpenSearch: on whose behalf.
+    "es-secondary-",
+    "es-security-",
+    "x-proxy-ext-",
+    "x-proxy-roles",
+    // CouchDB, NiFi, Spinnaker, WebLogic.
+    "x-auth-couchdb-",
+    "x-proxiedentit",
+    "x-spinnaker-",
+    "wl-proxy-client-",
+    // Service meshes: another destination, another time limit.
+    "dapr-",
+    "l5d-",
+    "x-envoy-",
     // But for those among what tells the way, and what is ours.
     "x-forwarded-",
 ];
@@ -334,8 +352,9 @@ const FORWARDING: [&str; 12] = [
 ];
 
 /// The address of who asks, by itself.
-const ADDRESSES: [&str; 25] = [
+const ADDRESSES: [&str; 28] = [
     "akamai-client-ip",
+    "ali-cdn-real-ip",
     "cf-connecting-ip",
     "client-ip",
     "do-connecting-ip",
@@ -347,6 +366,7 @@ const ADDRESSES: [&str; 25] = [
     "true-client-ip",
     "wl-proxy-client-ip",
     "x-azure-clientip",
+    "x-azure-socketip",
     "x-client-ip",
     "x-cluster-client-ip",
     "x-envoy-external-address",
@@ -359,6 +379,7 @@ const ADDRESSES: [&str; 25] = [
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
+    "x-sucuri-clientip",
     "x-vercel-forwarded-for",
 ];
 
@@ -454,6 +475,25 @@ mod tests {
             "authenticated-user",
             "smuser",
             "x-envoy-original-dst-host",
+            "x-envoy-internal",
+            "x-envoy-upstream-rq-timeout-ms",
+            "x-alfresco-remote-user",
+            "kubeflow-userid",
+            "$wsru",
+            "$wscc",
+            "es-security-runas-user",
+            "es-secondary-authorization",
+            "x-proxy-roles",
+            "x-proxy-ext-department",
+            "x-auth-couchdb-username",
+            "x-auth-couchdb-token",
+            "x-proxiedentitieschain",
+            "x-proxiedentitygroups",
+            "x-spinnaker-accounts",
+            "wl-proxy-client-cert",
+            "dapr-app-id",
+            "l5d-dst-override",
+            "cloudfront-viewer-address",
             "x-waws-unencoded-url",
             "x-middleware-override-headers",
             "x-invoke-path",
@@ -499,6 +539,10 @@ mod tests {
             "X-Authorization-Hint",
             "Authenticated-Users",
             "X-Client-S",
+            "WS-Trace",
+            "ES-Query",
+            "X-Proxy-Cache",
+            "X-Auth-Couch",
         ] {
             assert_eq!(reserved.fate(&name(text)), Fate::Pass, "{text}");
         }
@@ -515,6 +559,12 @@ mod tests {
             ("Incap-Client-Ip", Fate::Address),
             ("X-Nf-Client-Connection-Ip", Fate::Address),
             ("X-Http-Client-Ip", Fate::Address),
+            ("X-Envoy-External-Address", Fate::Address),
+            ("WL-Proxy-Client-IP", Fate::Address),
+            ("WL-Proxy-SSL", Fate::Forwarding),
+            ("Ali-CDN-Real-IP", Fate::Address),
+            ("X-Azure-SocketIP", Fate::Address),
+            ("X-Sucuri-ClientIP", Fate::Address),
         ] {
             assert_eq!(Reserved::default().fate(&name(text)), fate, "{text}");
         }

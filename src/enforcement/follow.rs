@@ -125,13 +125,13 @@ struct Creating<S> {
 }
 
 impl<S: Snapshot> Following<S> {
-    /// What of a permitted request is to be followed; of most nothing.
-    pub(super) fn of(judge: &Judge, routed: &Routed<S>, permit: &Permit) -> Option<Self> {
+    /// What of a permitted request is to be followed; of most nothing. `left`: of the time that the request has for the authorization server.
+    pub(super) fn of(judge: &Judge, routed: &Routed<S>, permit: &Permit, left: Duration) -> Option<Self> {
         let protect = routed.route().protect()?;
         let task = match *routed.method() {
             Method::POST => Task::Create(Box::new(Creating::new(Arc::clone(protect.on_create.as_ref()?), &protect.server.issuer, routed, permit))),
-            // With a query it may be something else of the resource that is deleted.
-            Method::DELETE if protect.unregister_on_delete && routed.query().is_none() => {
+            // With a query it may be something else of the resource that is deleted. Of a link none goes on.
+            Method::DELETE if protect.unregister_on_delete && (routed.link().is_some() || routed.query().is_none_or(|query| query.as_str().is_empty())) => {
                 let share = judge.records.at(&protect.server.issuer, routed.path())?;
                 // What stands below a shared folder is not the folder.
                 Task::Delete(share.is_exactly(&spelling(routed.path())).then_some(share.key)?)
@@ -139,7 +139,7 @@ impl<S: Snapshot> Following<S> {
             _ => return None,
         };
         // Whoever only explains sends nothing, and its answers say nothing.
-        (!judge.dry).then(|| Self { follower: judge.follower.clone(), task, patience: protect.server.timeout })
+        (!judge.dry).then(|| Self { follower: judge.follower.clone(), task, patience: left })
     }
 
     /// The answer, once the records have followed it. The content server is heard to its end whether or not the client waits for it: it may have done already

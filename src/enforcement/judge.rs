@@ -444,6 +444,11 @@ impl Case {
         self.server.identity_for(self.resource.owner().map(|owner| &**owner))
     }
 
+    /// What is left of the request's time for the authorization server.
+    pub(super) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
     /// Writes down why nobody could be asked, or what was wrong with the answer.
     fn note(&self, error: &AskError) {
         let reason = if error.needs_consent() { lacks(self.source()).into() } else { error.to_string().into() };

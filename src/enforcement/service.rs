@@ -137,7 +137,7 @@ impl<Inner> Enforcement<Inner> {
             AtOnce::Permit(permit) => {
                 step.answered();
                 remember(peer);
-                match Following::of(&self.judge, &routed, &permit) {
+                match Following::of(&self.judge, &routed, &permit, protect.server.timeout) {
                     None => Either::Left(self.inner.call(Permitted::new(routed, permit))),
                     Some(following) => Either::Right(Either::Right(Box::pin(following.answer(self.inner.call(Permitted::new(routed, permit)))))),
                 }
@@ -154,7 +154,7 @@ impl<Inner> Enforcement<Inner> {
                     step.answered();
                     let permit = judged?;
                     remember(peer);
-                    match Following::of(&judge, &routed, &permit) {
+                    match Following::of(&judge, &routed, &permit, case.left()) {
                         None => inner.call(Permitted::new(routed, permit)).await,
                         Some(following) => following.answer(inner.call(Permitted::new(routed, permit))).await,
                     }

@@ -52,6 +52,9 @@ pub enum HttpError {
     /// The connection broke, or what came was no HTTP, before a head had arrived.
     #[error("the server gave no usable answer")]
     Broken(#[source] legacy::Error),
+    /// Where the answer ends is said in two ways (RFC 9112, 6.1).
+    #[error("the server's answer has both Content-Length and Transfer-Encoding")]
+    Framing,
     /// The answer broke off.
     #[error("the server's answer broke off")]
     BodyBroken(#[source] hyper::Error),

@@ -98,10 +98,13 @@ async fn every_kind_of_silence_and_nonsense_has_its_own_error() {
     // Two answers are owed, so the connection stays open after a half one.
     let (silent, _c) = canned(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", ""]).await;
 
+    let (both, _d) = canned(&["HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"]).await;
+
     let ask = async |address: SocketAddr, deadline| client().send(get(&format!("http://{address}/?secret=1")), 100, deadline).await.unwrap_err();
     assert!(matches!(ask(closed, soon()).await, HttpError::Connect(_)));
     assert!(matches!(ask(nonsense, soon()).await, HttpError::Broken(_)));
     assert!(matches!(ask(half, soon()).await, HttpError::BodyBroken(_)));
+    assert!(matches!(ask(both, soon()).await, HttpError::Framing));
     assert!(matches!(ask(silent, Instant::now() + Duration::from_millis(50)).await, HttpError::Timeout));
     let mut error: &dyn std::error::Error = &ask(closed, soon()).await;
     loop {

@@ -407,7 +407,7 @@ impl Registrar {
     async fn known(&self, server: &Server, record: &ResourceRecord, declared: &Declared) -> Result<Option<Created>, Trouble> {
         let Some(known) = server.known_as(&declared.key, patience(server)).await? else { return Ok(None) };
         let issuer = &record.resource.authorization_server;
-        if self.store.is_anothers(issuer, record.key, &known.id.0).await? {
+        if self.store.is_anothers(issuer, Some(record.key), &known.id.0).await? {
             return Err(Trouble::NameTaken);
         }
         if !known.is_owners {

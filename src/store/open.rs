@@ -239,11 +239,11 @@ impl Store {
         self.one(Found::Name(authorization_server, owner, name)).await
     }
 
-    /// Whether another record than this one, of whatever state, has this id at an authorization server.
+    /// Whether another record than this one, or any, of whatever state, has this id at an authorization server.
     ///
     /// # Errors
     /// They cannot be read.
-    pub async fn is_anothers(&self, authorization_server: &str, key: ResourceKey, resource_id: &str) -> Result<bool, StoreError> {
+    pub async fn is_anothers(&self, authorization_server: &str, key: Option<ResourceKey>, resource_id: &str) -> Result<bool, StoreError> {
         resources::others(self.inner.database.lock().await.connection()?, authorization_server, key, resource_id).await
     }
 

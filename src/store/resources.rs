@@ -136,10 +136,10 @@ async fn templates(connection: &mut SqliteConnection, server: &str, folder: &str
     Ok(query.bind(server).bind(folder).fetch_one(connection).await?.try_get(0)?)
 }
 
-/// Whether a record but this one has that id at that authorization server.
-pub(super) async fn others(connection: &mut SqliteConnection, server: &str, key: ResourceKey, id: &str) -> Result<bool, StoreError> {
-    let query = sqlx::query("SELECT EXISTS (SELECT 1 FROM resource WHERE authorization_server = ? AND resource_id = ? AND record <> ?)");
-    Ok(query.bind(server).bind(id).bind(key.0).fetch_one(connection).await?.try_get(0)?)
+/// Whether a record, but this one, has that id at that authorization server.
+pub(super) async fn others(connection: &mut SqliteConnection, server: &str, key: Option<ResourceKey>, id: &str) -> Result<bool, StoreError> {
+    let query = sqlx::query("SELECT EXISTS (SELECT 1 FROM resource WHERE authorization_server = ? AND resource_id = ? AND record IS NOT ?)");
+    Ok(query.bind(server).bind(id).bind(key.map(|key| key.0)).fetch_one(connection).await?.try_get(0)?)
 }
 
 /// Those that have no id yet come first.

@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
-use super::connect::{Single, Taken};
+use super::connect::{BUFFER, Single, Taken};
 use super::error::of_the_client;
 use super::h2::{Place, as_h1, as_h2};
 use super::pool::{Connection, Slot};
@@ -23,6 +23,9 @@ use crate::credentials::Call;
 
 /// An answer, what it came over, and where that arrives if it was upgraded.
 pub(super) type Sent = (Response<Incoming>, Connection, Option<oneshot::Receiver<Taken>>);
+
+/// How many bytes may come before the head of an answer has come whole: its own, and those of interim answers.
+const BEFORE_ANSWER: usize = 4 * BUFFER;
 
 /// A request that was not answered.
 pub(super) struct Lost {
@@ -67,18 +70,22 @@ async fn over_h1(mut single: Single, config: &Config, mut head: request::Parts, 
     as_h1(&mut head);
     let taken = head.headers.contains_key(UPGRADE).then(|| single.taken());
     let spare = (reused && body.is_empty() && is_idempotent(&head.method)).then(|| head.clone());
-    let before = single.received.get();
+    let before = single.came.octets.get();
+    single.came.awaits_answer(BEFORE_ANSWER);
     let (body, progress) = watched(body);
     let sending = single.sender.try_send_request(Request::from_parts(head, body));
     match in_time(sending, config.timeouts.response, progress).await? {
-        Ok(answer) => Ok((answer, Connection::H1(single), taken)),
+        Ok(answer) => {
+            single.came.has_answered();
+            Ok((answer, Connection::H1(single), taken))
+        }
         Err(mut error) => {
             // hyper had not begun with it.
             if let Some(unsent) = error.take_message() {
                 return Err(Lost { error: UpstreamError::Exchange(error.into_error()), fate: Fate::Unsent, served: false, again: Some(unsent.into_parts()) });
             }
             let cause = error.into_error();
-            let silent = single.received.get() == before && of_the_client(&cause).is_none();
+            let silent = single.came.octets.get() == before && of_the_client(&cause).is_none();
             let fate = if silent { Fate::Silent } else { Fate::Over };
             Err(Lost { error: UpstreamError::Exchange(cause), fate, served: false, again: spare.map(|head| (head, Body::empty())) })
         }

@@ -4,7 +4,7 @@
 //! Everything happens within the time for connecting. Nothing here keeps a connection or counts them; the pool does.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::error::Error as _;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -33,7 +33,7 @@ use super::{Address, Config, Protocol, UpstreamError};
 use crate::body::Body;
 
 /// Bounds an answer's head and how much of a body is read at once. An answer has 100 fields at most, which is hyper's own bound.
-const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 
 /// A server as connections to it are opened.
 pub(super) struct Connector {
@@ -54,7 +54,7 @@ pub(super) enum Made {
 pub(super) struct Single {
     pub(super) sender: http1::SendRequest<Body>,
     /// Bytes that have come from the server.
-    pub(super) received: Rc<Cell<u64>>,
+    pub(super) came: Rc<h2::Came>,
     /// The address behind the server's name.
     pub(super) peer: Option<SocketAddr>,
     handoff: Handoff,
@@ -119,7 +119,6 @@ impl Connector {
             Protocol::Auto => agreed == Some(true),
         };
         let came = Rc::<h2::Came>::default();
-        let received = Rc::clone(&came.octets);
         let io = TokioIo::new(Counted::new(stream, Rc::clone(&came), config.timeouts.response));
         if h2 {
             let (sender, connection) =
@@ -132,7 +131,7 @@ impl Connector {
         let (sender, connection) = http1::Builder::new().max_buf_size(BUFFER).handshake(io).await.map_err(UpstreamError::Exchange)?;
         let handoff = Handoff::default();
         tokio::task::spawn_local(drive(connection, while_open, Rc::clone(&handoff)));
-        Ok(Made::H1(Single { sender, received, peer, handoff }))
+        Ok(Made::H1(Single { sender, came, peer, handoff }))
     }
 
     /// Opens the socket, to the first address of the server's that takes it.

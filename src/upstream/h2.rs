@@ -108,11 +108,28 @@ pub(super) struct Said {
 /// The octets that came.
 #[derive(Default)]
 pub(super) struct Came {
-    pub(super) octets: Rc<Cell<u64>>,
+    pub(super) octets: Cell<u64>,
+    /// How many there may be before the head of an answer, while one is awaited.
+    until: Cell<Option<u64>>,
     more: Notify,
 }
 
 impl Came {
+    /// From now on `octets` more may come before [`Came::has_answered`]. They are those of interim answers (RFC 9110, 15.2), which no other limit counts.
+    pub(super) fn awaits_answer(&self, octets: usize) {
+        self.until.set(Some(self.octets.get().saturating_add(octets as u64)));
+    }
+
+    /// The head is there.
+    pub(super) fn has_answered(&self) {
+        self.until.set(None);
+    }
+
+    /// Whether more came than may come before a head.
+    pub(super) fn is_too_much(&self) -> bool {
+        self.until.get().is_some_and(|until| self.octets.get() > until)
+    }
+
     /// So many more.
     pub(super) fn add(&self, octets: usize) {
         let before = self.octets.get();

@@ -351,6 +351,29 @@ async fn only_the_share_of_exactly_the_path_is_withdrawn() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_through_its_link_is_withdrawn_whatever_the_link_was_given_besides() {
+    let world = start(Setup::default()).await;
+    let alice = world.creator("alice", "alice");
+    for made in ["/folders/alice/1", "/folders/alice/2"] {
+        world.creates(&alice, created(made)).await;
+    }
+    let shares = world.shares_of("alice").await;
+    for (share, query) in shares.iter().zip(["?x=1", ""]) {
+        let link: Uri = share["link"].as_str().expect("a link").parse().expect("an address");
+        let rpt = world.granted("bob", share, &["edit"]);
+        assert_eq!(world.deletes(&format!("{}{query}", link.path()), &rpt, 204).await, 204);
+        let heard = world.upstream().last().expect("a request");
+        assert_eq!(heard.target, share["path"].as_str().expect("a path"), "nothing of the link goes on");
+    }
+    assert_eq!(world.shares_of("alice").await, [Value::Null; 0]);
+
+    world.creates(&alice, created(PLACE)).await;
+    let rpt = world.granted("bob", &world.shares_of("alice").await[0], &["edit"]);
+    assert_eq!(world.deletes(&format!("{PLACE}?"), &rpt, 204).await, 204);
+    assert_eq!(world.shares_of("alice").await, [Value::Null; 0], "an empty query names nothing of it");
+}
+
+#[tokio::test]
 async fn explaining_a_delete_withdraws_nothing() {
     let world = start(Setup::default()).await;
     let alice = world.creator("alice", "alice");

@@ -435,6 +435,29 @@ async fn what_another_owner_has_is_neither_taken_nor_deleted_because_of_its_name
 }
 
 #[tokio::test]
+async fn a_share_is_never_what_a_route_means_by_a_name() {
+    let minutes = "{ path: \"/minutes/{board}\", upstream: content, protect: { resource: { name: \"minutes of {board}\" }, scopes: { GET: [view] } } }";
+    let homes =
+        "{ path: \"/homes/{user}\", upstream: content, protect: { resource: { name: \"home of {user}\", owner: \"{user}\" }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().shares().route(minutes).route(homes)).await;
+    world.control().one_of_a_name(true);
+    let bob = world.owner("bob");
+    for (number, (name, path)) in [("minutes of directors", "/minutes/directors"), ("home of alice", "/homes/alice")].into_iter().enumerate() {
+        let share = world.shared(&bob, json!({ "path": format!("/users/bob/{number}"), "name": name })).await;
+        let rpt = world.rpt_for(resource_id(&share), &["view"]);
+        assert_eq!(world.get(share["path"].as_str().expect("a path")).bearer(&rpt).await.status(), 200);
+
+        assert_eq!(world.get(path).bearer(&rpt).await.status(), 404, "{path}");
+
+        // What the name means comes later.
+        let id = format!("rightful{number}");
+        world.control().register_with_id(&id, "alice", name, &["view"]);
+        until("it is found", async || (world.get(path).bearer(&rpt).await.status() == 401).then_some(())).await;
+        assert_eq!(world.get(path).bearer(&world.rpt_for(&id, &["view"])).await.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_a_server_fails_at_holds_up_nothing_else() {
     let world = start(Setup::default().keycloak().shares()).await;
     let stuck = world.api("POST", "/shares", KEY, &json!({ "path": "/site/x", "owner": "nobody" })).await;

@@ -71,6 +71,9 @@ impl AsyncRead for Counted {
         };
         let bytes = buffer.filled().len() - before;
         self.came.add(bytes);
+        if self.came.is_too_much() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "interim answers without an end")));
+        }
         outcome
     }
 }

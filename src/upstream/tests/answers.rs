@@ -156,6 +156,23 @@ async fn an_answer_that_is_malformed_from_its_first_chunk_on_is_none() {
 }
 
 #[tokio::test]
+async fn interim_answers_without_an_end_are_none() {
+    on_worker(async {
+        let script = |connection: Connection| async move {
+            let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n";
+            let text = if connection.number == 1 { interim.repeat(8_000) } else { format!("{}{OK}", interim.repeat(2_000)) };
+            connection.always(&text).await;
+        };
+        let mut world = World::new(Timeouts::default(), script).await;
+        assert!(matches!(world.get().await, Err(Rejection::BadUpstream)));
+        assert_eq!(world.text().await.unwrap(), "ok");
+        assert_eq!(world.text().await.unwrap(), "ok", "they are counted for each request");
+        assert_eq!(world.connections(), [1, 2, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn nothing_that_belongs_into_a_head_comes_in_trailers() {
     on_worker(async {
         let kept = "X-Sum: 1\r\nServer-Timing: db\r\nContent-Digest: sha-256=:x:\r\nETag: \"1\"\r\nGrpc-Status: 0\r\n";
