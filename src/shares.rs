@@ -20,6 +20,8 @@ mod follow;
 mod place;
 #[cfg(feature = "store")]
 mod registrar;
+#[cfg(feature = "store")]
+mod standing;
 
 /// Random octets of a share's id, which is written in base64url.
 #[cfg(feature = "store")]
@@ -31,4 +33,5 @@ pub use {
     door::{OpenShares, SharesDoor, serve_shares},
     follow::Following,
     registrar::Registrar,
+    standing::{Example, Survey, Unserved, survey},
 };

@@ -91,7 +91,7 @@ impl Api {
         let answered = match (request.method().clone(), id) {
             (Method::GET | Method::HEAD, None) => self.list(&caller, request.uri().query().unwrap_or_default()).await,
             (Method::POST, None) => self.create(&caller, request).await,
-            (Method::GET | Method::HEAD, Some(id)) => self.of(&caller, id).await.map(|record| found(&share(&self.config, &record))),
+            (Method::GET | Method::HEAD, Some(id)) => self.of(&caller, id).await.map(|record| found(&share(&self.config, &self.current.load(), &record))),
             (Method::PATCH, Some(id)) => self.change(&caller, id, request).await,
             (Method::DELETE, Some(id)) => self.withdraw(&caller, id).await,
             (_, None) => Err(only("GET, HEAD, POST")),
@@ -132,7 +132,7 @@ impl Api {
         let registrar = Rc::clone(&self.registrar);
         let record = to_its_end(registrar.create(server, resource, self.config.per_owner)).await?;
         self.audit(caller, &record.resource, "a path is shared");
-        Ok(created(&self.config, &record))
+        Ok(created(&self.config, &snapshot, &record))
     }
 
     async fn list(&self, caller: &Caller, query: &str) -> Result<Answer, Answer> {
@@ -154,7 +154,8 @@ impl Api {
             None => None,
         };
         let page = store.resources_of(&self.config.server.issuer, &owner, after, limit).await.map_err(|error| failed(&error.into()))?;
-        let shares: Vec<Option<Value>> = page.iter().map(|record| is_there(record).then(|| share(&self.config, record))).collect();
+        let snapshot = self.current.load_full();
+        let shares: Vec<Option<Value>> = page.iter().map(|record| is_there(record).then(|| share(&self.config, &snapshot, record))).collect();
         let taken = fitting(shares.iter().map(|share| share.as_ref().map_or(0, |share| share.to_string().len())), PAGE_OCTETS);
         let full = taken < page.len() || page.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let next = page.iter().take(taken).next_back().filter(|_| full).and_then(|last| last.resource.link.clone());
@@ -181,7 +182,7 @@ impl Api {
         // Also where nothing is to be changed: the server may have what an earlier request asked for that got no answer.
         let record = to_its_end(Rc::clone(&self.registrar).change(record, name, scopes)).await?;
         self.audit(caller, &record.resource, "a share was changed");
-        Ok(found(&share(&self.config, &record)))
+        Ok(found(&share(&self.config, &self.current.load(), &record)))
     }
 
     async fn withdraw(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {

@@ -19,10 +19,11 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::standing::Standings;
 use crate::authorization_server::{AskError, Created, Declared, ResourceKey, Server, ServerIdentity};
 use crate::enforcement::Desk;
 use crate::store::{self, Resource, ResourceRecord, State, Store, StoreError};
-use crate::telemetry::AUDITED;
+use crate::telemetry::{AUDITED, Metrics};
 use crate::uma::{ResourceId, Scope};
 
 /// Between rounds that left something to do; grows to the second.
@@ -103,6 +104,7 @@ pub struct Registrar {
     left: Notify,
     /// The section that is asked where several have one issuer.
     preferred: Cell<Option<ServerIdentity>>,
+    standings: Standings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -124,6 +126,7 @@ struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.registrar.held.borrow_mut().remove(&self.what);
+        self.registrar.standings.count();
         if self.registrar.missed.borrow_mut().remove(&self.what) {
             self.registrar.left.notify_one();
         }
@@ -143,8 +146,15 @@ impl Hold {
 impl Registrar {
     /// With these records, and the servers that the desk knows.
     #[must_use]
-    pub fn new(store: Store, desk: Rc<Desk>) -> Rc<Self> {
-        Rc::new(Self { store, desk, held: RefCell::default(), missed: RefCell::default(), left: Notify::new(), preferred: Cell::default() })
+    pub fn new(store: Store, desk: Rc<Desk>, metrics: Arc<Metrics>) -> Rc<Self> {
+        let standings = Standings::new(store.clone(), metrics);
+        Rc::new(Self { store, desk, held: RefCell::default(), missed: RefCell::default(), left: Notify::new(), preferred: Cell::default(), standings })
+    }
+
+    /// How shares stand.
+    #[must_use]
+    pub(super) const fn standings(&self) -> &Standings {
+        &self.standings
     }
 
     /// The records, for reading.
@@ -229,6 +239,8 @@ impl Registrar {
     ) -> Result<ResourceRecord, Trouble> {
         let later =
             |error: &AskError| tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
+        // What lingers is counted now.
+        self.standings.count();
         match server.register_new(declared, patience(server)).await {
             Ok(created) => match self.keep(key, &created).await {
                 // Whatever the server has registered there is another record's, and was it before.
@@ -302,7 +314,9 @@ impl Registrar {
     /// # Errors
     /// It is gone, or the records failed.
     pub async fn close(&self, key: store::ResourceKey) -> Result<ResourceRecord, Trouble> {
-        self.store.unwant(key).await.map_err(gone)
+        let closed = self.store.unwant(key).await.map_err(gone);
+        self.standings.withdrawn(key);
+        closed
     }
 
     /// Has the server delete a share that is closed, and says whether it has. What fails is tried again in the background.

@@ -257,6 +257,35 @@ impl Followed {
     }
 }
 
+/// How shares stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShareState {
+    /// Registered, and the configuration lets requests come to it.
+    Open,
+    /// Registered, and closed: the configuration is another one than when its path was shared.
+    Closed,
+    /// Registered, and deleted at the authorization server by somebody else; not registered anew yet.
+    Lost,
+    /// To be registered at the authorization server.
+    Wanted,
+    /// Withdrawn, and to be deleted at the authorization server.
+    Unwanted,
+}
+
+impl ShareState {
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Lost => "lost",
+            Self::Wanted => "wanted",
+            Self::Unwanted => "unwanted",
+        }
+    }
+}
+
 /// What was wrong with a connection, where no request tells it: some answers are given before there is a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectionFault {
