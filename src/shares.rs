@@ -4,6 +4,8 @@
 //! upstream address. A record is written before the server is asked and finished afterwards, so that whatever ends in between is finished by the next start.
 
 #[cfg(feature = "store")]
+mod anew;
+#[cfg(feature = "store")]
 mod answers;
 #[cfg(feature = "store")]
 mod api;
