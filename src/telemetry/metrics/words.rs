@@ -147,10 +147,10 @@ impl AsEndpoint {
         }
     }
 
-    /// Whether a dependency of this kind is an authorization server or one of its endpoints.
+    /// Whether a dependency of this kind is an authorization server, one of its endpoints, or a new secret to ask it with.
     #[must_use]
     pub fn is_of_server(kind: &str) -> bool {
-        kind == "authorization_server" || Self::ALL.iter().any(|endpoint| endpoint.dependency() == kind)
+        kind == "authorization_server" || kind == SecretKind::Client.label() || Self::ALL.iter().any(|endpoint| endpoint.dependency() == kind)
     }
 }
 
