@@ -880,14 +880,10 @@ async fn who_may_not_share_a_path_is_told_where_one_may() {
     let alice = world.owner("alice");
     for path in ["/users/bob/x", "/nowhere", "/site/x"] {
         let answer = world.api("POST", "/shares", &alice, &json!({ "path": path })).await;
-        assert_eq!(
-            detail(&answer),
-            "the configuration does not let this owner share this path: owners share at /users/{user}/**, each what is theirs",
-            "{path}"
-        );
+        assert_eq!(detail(&answer), "the configuration does not let `alice` share this path: `alice` may share at /users/alice/**", "{path}");
     }
     let answer = world.api("POST", "/shares", KEY, &json!({ "path": "/nowhere", "owner": "bob" })).await;
-    assert_eq!(detail(&answer), "the configuration does not let this owner share this path: what is shared is at /users/{user}/**, /site/**");
+    assert_eq!(detail(&answer), "the configuration does not let `bob` share this path: `bob` may share at /users/bob/**, /site/**");
 }
 
 #[tokio::test]
@@ -1025,4 +1021,19 @@ async fn readyz_says_what_is_known_of_the_records() {
     let verbose = world.verbose().await;
     assert!(verbose.contains(&line(1)), "{verbose}");
     assert!(world.metrics().await.contains("uma_gateway_dependency_up{kind=\"records\",name=\"store\"} 1"));
+}
+
+#[tokio::test]
+async fn whoever_may_not_share_a_path_hears_as_whom_they_came_and_where_they_may() {
+    let route = "{ path: /team/**, upstream: content, protect: { resource: { shared: true, owner: bob }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().shares().route(route)).await;
+    for (token, wish, expected) in [
+        (&*world.owner("alice"), json!({ "path": "/team/x" }), "does not let `alice` share this path: `alice` may share at /users/alice/**"),
+        (&world.owner("bob"), json!({ "path": "/site/x" }), "does not let `bob` share this path: `bob` may share at /users/bob/**, /team/**"),
+        (KEY, json!({ "path": "/users/bob/x", "owner": "alice" }), "does not let `alice` share this path: `alice` may share at /users/alice/**, /site/**"),
+    ] {
+        let answer = world.api("POST", "/shares", token, &wish).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == 403 && detail.ends_with(expected), "{wish} {detail}");
+    }
 }
