@@ -273,6 +273,9 @@ pub enum ShareState {
 }
 
 impl ShareState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Open, Self::Closed, Self::Lost, Self::Wanted, Self::Unwanted];
+
     /// The word.
     #[must_use]
     pub const fn label(self) -> &'static str {
