@@ -155,7 +155,6 @@ async fn kept(config: &config::Gateway, metrics: &Arc<Metrics>) -> Vec<Probe> {
 
 /// A build without records refuses the section.
 #[cfg(not(feature = "store"))]
-#[expect(clippy::unused_async, reason = "with records it waits")]
 async fn kept(_: &config::Gateway, _: &Arc<Metrics>) -> Vec<Probe> {
     Vec::new()
 }
