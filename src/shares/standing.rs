@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 use super::config::Config;
 use super::place::{Place, place};
 use super::registrar::Registrar;
+use crate::routing::{ResourceChoice, RouteConfig};
 use crate::stack::Snapshot;
 use crate::store::{Registered, Resource, ResourceKey, Store, View};
 use crate::telemetry::{Metrics, ShareState};
@@ -147,6 +149,9 @@ pub struct Standings {
     surveys: Cell<u32>,
     /// What the authorization server knows no more.
     lost: RefCell<BTreeMap<ResourceKey, Lost>>,
+    /// The [`terms`] of the configuration that the shares were held against last.
+    terms: Cell<Option<u64>>,
+    hasher: RandomState,
     /// How many are closed, the example and why, as the log has it.
     told: Cell<Option<(usize, ResourceKey, Unserved)>>,
 }
@@ -160,6 +165,8 @@ impl Standings {
             withdrawn: RefCell::default(),
             surveys: Cell::default(),
             lost: RefCell::default(),
+            terms: Cell::default(),
+            hasher: RandomState::new(),
             told: Cell::default(),
         };
         standings.count();
@@ -260,14 +267,34 @@ impl Registrar {
     /// Looks how all shares stand in this configuration, beside whatever else is to be done. `config` is its section `shares`.
     pub async fn survey(self: Rc<Self>, snapshot: Arc<Snapshot>, config: Option<Arc<Config>>) {
         let standings = self.standings();
+        let terms = Some(terms(&standings.hasher, &snapshot, config.as_deref()));
+        if standings.terms.get() == terms {
+            return;
+        }
         let view = standings.store.view();
         let _surveying = Surveying::new(&standings.surveys, &standings.withdrawn);
         // A million of them take seconds.
         let read = tokio::task::spawn_blocking(move || survey(&view, &snapshot, config.as_deref()));
         if let Ok(survey) = read.await {
             standings.take(survey);
+            standings.terms.set(terms);
         }
     }
+}
+
+/// What of a configuration says where shares stand. Where none of it is other than before, as after a change of certificates, nobody need look again.
+fn terms(hasher: &RandomState, snapshot: &Snapshot, config: Option<&Config>) -> u64 {
+    let mut terms = hasher.build_hasher();
+    config.map(|config| (&config.server.issuer, &config.host, &config.prefix)).hash(&mut terms);
+    for route in snapshot.routes.routes() {
+        let RouteConfig { host, pattern, upstream_name, opt_ins, .. } = route.config();
+        let shared = route.protect().map(|protect| {
+            let ResourceChoice::Shared { owner } = &protect.resource else { return None };
+            Some((&protect.server.issuer, owner.as_ref().map(|owner| &owner.text)))
+        });
+        (host.to_string(), &pattern.text, upstream_name, opt_ins, shared).hash(&mut terms);
+    }
+    terms.finish()
 }
 
 /// A survey that is under way.

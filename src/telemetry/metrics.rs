@@ -168,14 +168,14 @@ impl Metrics {
             routes: Mutex::default(),
             registry: define.0.clone(),
         };
-        define.0.register(Box::new(ProcessCollector::for_self()))?;
         define.gauges("build_info", "The version that runs.", &["version"])?.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
         metrics.preset()?;
         Ok(metrics)
     }
 
-    /// Closed label sets appear at zero, so that a first failure is an increase.
+    /// The process, and closed label sets at zero, so that a first failure is an increase.
     fn preset(&self) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(ProcessCollector::for_self()))?;
         for kind in CacheKind::ALL {
             self.cache_hits.get_metric_with_label_values(&[kind.label()])?;
             self.cache_misses.get_metric_with_label_values(&[kind.label()])?;
