@@ -264,6 +264,9 @@ impl Rejection {
                 ("credential-refused", "Credential refused", "This server answers its gateway only, and this is not its credential.")
             }
             Self::CertificateRefused => ("certificate-refused", "Certificate refused", "This server answers its gateway only, by its certificate."),
+            Self::Unreachable { row: Row::C4, .. } => {
+                ("unknown-resource", "Resource unknown", "The authorization server does not know this resource any more. Ask again.")
+            }
             Self::Unreachable { .. } => {
                 ("as-unreachable", "Authorization server unreachable", "The authorization server cannot be asked now. Try again later.")
             }

@@ -4,6 +4,8 @@
 //! upstream address. A record is written before the server is asked and finished afterwards, so that whatever ends in between is finished by the next start.
 
 #[cfg(feature = "store")]
+mod anew;
+#[cfg(feature = "store")]
 mod answers;
 #[cfg(feature = "store")]
 mod api;
@@ -20,6 +22,8 @@ mod follow;
 mod place;
 #[cfg(feature = "store")]
 mod registrar;
+#[cfg(feature = "store")]
+mod standing;
 
 /// Random octets of a share's id, which is written in base64url.
 #[cfg(feature = "store")]
@@ -31,4 +35,5 @@ pub use {
     door::{OpenShares, SharesDoor, serve_shares},
     follow::Following,
     registrar::Registrar,
+    standing::{Example, Survey, Unserved, survey},
 };

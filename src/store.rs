@@ -6,6 +6,8 @@
 
 mod config;
 #[cfg(feature = "store")]
+mod counting;
+#[cfg(feature = "store")]
 mod credentials;
 #[cfg(feature = "store")]
 mod crypto;
@@ -31,6 +33,7 @@ pub use lookup::{DEEPEST, Lookup, Registered, ResourceKey, UNREAD};
 pub use template::one_path;
 #[cfg(feature = "store")]
 pub use {
+    counting::Counts,
     error::StoreError,
     open::Store,
     records::{Credential, CredentialKey, Resource, ResourceRecord, State},

@@ -29,7 +29,7 @@ pub use line::{plain, to_json};
 pub use log::{LogError, Telemetry};
 pub use metrics::{
     AsEndpoint, AsOutcome, CacheCounters, CacheKind, ConnectionFault, Counting, Followed, METRICS_CONTENT_TYPE, Metrics, MetricsError, Outcome, RetryCounters,
-    SecretKind, ServerCounters,
+    SecretKind, ServerCounters, ShareState,
 };
 pub use panics::hush_panics;
 pub use record::{CacheState, LONGEST_METHOD, Record, Recorder, RequestId};

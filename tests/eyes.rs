@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use uma_gateway::response::Row;
-use uma_gateway::telemetry::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Metrics, Outcome};
+use uma_gateway::telemetry::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Metrics, Outcome, ShareState};
 
 fn file(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
@@ -64,11 +64,12 @@ fn walked() -> BTreeMap<String, BTreeSet<String>> {
     let read = stream.read_to_string(&mut text);
     demo.kill().and_then(|()| demo.wait()).expect("it ends");
     read.expect("an answer");
-    // The demo speaks no TLS, and its owners have no token of their own.
+    // The demo speaks no TLS, its owners have no token of their own, and share nothing.
     let others = Metrics::new().expect("metrics");
     others.certificates_expire([("127.0.0.1:8443", "tls.crt".to_owned(), 1_787_234_531)]);
     others.certificates_read("listener", "127.0.0.1:8443", true);
     others.owners_without_consent("keycloak", 1);
+    others.shares(ShareState::Closed, 1);
     let mut known = names(&others.encode().expect("text"));
     for (name, labels) in names(&text) {
         known.entry(name).or_default().extend(labels);
@@ -162,7 +163,9 @@ fn words(metric: &str, label: &str) -> Option<Vec<&'static str>> {
             "upstream",
             "proxy_credential",
             "records",
+            "client_secret",
         ],
+        ("uma_shares", "state") => ShareState::ALL.map(ShareState::label).to_vec(),
         ("http_server_request_duration_seconds_count", "error_type") => vec!["aborted", ""],
         _ => return None,
     })

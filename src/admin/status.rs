@@ -144,7 +144,7 @@ impl Status {
                 Standing::Up => ('+', "up"),
                 Standing::Down => ('!', "down"),
             };
-            let reason = dependency.reason().map_or_else(String::new, |reason| format!(" ({reason})"));
+            let reason = dependency.reason().or_else(|| dependency.detail()).map_or_else(String::new, |reason| format!(" ({reason})"));
             let _ = writeln!(text, "[{mark}] {} {}: {standing}{reason}", dependency.kind(), dependency.name());
         }
         for (server, owner, lacks) in self.health.without_consent() {

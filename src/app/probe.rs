@@ -3,6 +3,8 @@
 //! Reads only: nothing is registered, no ticket is asked for, and content servers get GET. A line says who, what, and how to mend it; secrets and tokens
 //! are in none. A server whose first answers are wrong is asked no further, so that one mistake is one line.
 
+#[cfg(feature = "store")]
+mod records;
 mod resources;
 mod server;
 mod trouble;
@@ -140,7 +142,21 @@ pub async fn probe(config: &config::Gateway) -> Vec<Probe> {
         report.probes
     }));
     let (servers, upstreams) = futures_util::future::join(servers, upstreams).await;
-    servers.into_iter().chain(upstreams).flatten().collect()
+    servers.into_iter().chain(upstreams).flatten().chain(kept(config, &metrics).await).collect()
+}
+
+/// The lines about the records.
+#[cfg(feature = "store")]
+async fn kept(config: &config::Gateway, metrics: &Arc<Metrics>) -> Vec<Probe> {
+    let mut report = Report::new("store".into());
+    records::survey(config, metrics, &mut report).await;
+    report.probes
+}
+
+/// A build without records refuses the section.
+#[cfg(not(feature = "store"))]
+async fn kept(_: &config::Gateway, _: &Arc<Metrics>) -> Vec<Probe> {
+    Vec::new()
 }
 
 #[cfg(test)]

@@ -32,6 +32,7 @@ mod built {
         telemetry: Telemetry,
         door: Option<(Where, Rc<SharesDoor>, Task)>,
         following: Option<Rc<Following>>,
+        survey: Option<Task>,
         _tasks: Vec<Task>,
     }
 
@@ -39,12 +40,13 @@ mod built {
         /// With the records that were opened at the start. What an earlier process left half done is finished, whether or not shares are served.
         pub fn new(records: &Records, desk: &Rc<Desk>, current: &Current, follows: Follows, telemetry: &Telemetry) -> Self {
             let metrics = telemetry.metrics();
-            let registrar = records.store().map(|store| Registrar::new(store.clone(), Rc::clone(desk)));
+            let registrar = records.store().map(|store| Registrar::new(store.clone(), Rc::clone(desk), Arc::clone(metrics)));
             let following = registrar.as_ref().map(|registrar| Following::new(Rc::clone(registrar), Arc::clone(current), Arc::clone(metrics)));
             let finishing = registrar.as_ref().map(|registrar| Task::start(Rc::clone(registrar).finish()));
             let follow = following.as_ref().map(|following| Task::start(Rc::clone(following).run(follows)));
             let telemetry = telemetry.clone();
-            Self { registrar, current: Arc::clone(current), telemetry, door: None, following, _tasks: finishing.into_iter().chain(follow).collect() }
+            let _tasks = finishing.into_iter().chain(follow).collect();
+            Self { registrar, current: Arc::clone(current), telemetry, door: None, following, survey: None, _tasks }
         }
 
         /// Binds the door where the configuration has it elsewhere; `None`: it stays as it is.
@@ -62,6 +64,8 @@ mod built {
             if let Some(following) = &self.following {
                 following.configure(shares.clone());
             }
+            let survey = |registrar: &Rc<Registrar>| Task::start(Rc::clone(registrar).survey(self.current.load_full(), shares.clone()));
+            self.survey = self.registrar.as_ref().map(survey);
             let Some(open) = bound else {
                 if let (Some((_, door, _)), Some(shares)) = (&self.door, shares) {
                     door.configure(shares);

@@ -57,19 +57,21 @@ impl Server {
     /// Asks for a PAT with the new secret until that has worked once; the old one stays in use meanwhile. Ends also when there is nothing to try any more.
     pub async fn try_secret(self: Rc<Self>) {
         let mut pause = PAUSES.0;
-        let mut told = false;
         while let Some(next) = self.secret.next() {
             match self.pat_with(&next, Instant::now() + self.config.timeout.max(Duration::from_secs(5))).await {
                 Ok(()) => self.took(&next),
                 Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        let server = &*self.config.name;
-                        tracing::warn!(authorization_server = server, %error, "the new client secret does not work yet; the one before stays in use");
-                    }
+                    // Said once, and shown until it works.
+                    let trial = self.health.dependency(SecretKind::Client.label(), &self.config.name);
+                    trial.failed(format_args!("the new client secret does not work yet; the one before stays in use: {error}"));
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSES.1);
                 }
             }
+        }
+        // The new one works, or the file has the old one again.
+        if let Some(trial) = self.health.known(SecretKind::Client.label(), &self.config.name) {
+            trial.recovered();
         }
     }
 

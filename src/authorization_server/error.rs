@@ -25,7 +25,7 @@ pub enum AskError {
     #[error("the server is given a rest after repeated failures")]
     Resting,
     /// A status that the call does not know.
-    #[error("the {endpoint} endpoint answered {status}{}{}", said(.error), likely(.endpoint, *.status))]
+    #[error("the {endpoint} endpoint answered {status}{}{}", said(.error), likely(.endpoint, *.status, .error.as_deref()))]
     Status {
         /// The endpoint's name.
         endpoint: &'static str,
@@ -69,10 +69,22 @@ fn said(error: &Option<Arc<str>>) -> String {
     error.as_ref().map_or_else(String::new, |error| format!(" ({error})"))
 }
 
-/// What a server that has no document there most often means.
-fn likely(endpoint: &str, status: StatusCode) -> &'static str {
-    let has_none = endpoint == AsEndpoint::Discovery.label() && (300..=500).contains(&status.as_u16()) && status != StatusCode::TOO_MANY_REQUESTS;
-    if has_none { "; the likely cause is a wrong `profile` or `issuer`" } else { "" }
+/// What such an answer most often means.
+fn likely(endpoint: &str, status: StatusCode, error: Option<&str>) -> &'static str {
+    let is = |one: AsEndpoint| endpoint == one.label();
+    let has_no_document = is(AsEndpoint::Discovery) && (300..=500).contains(&status.as_u16()) && status != StatusCode::TOO_MANY_REQUESTS;
+    if has_no_document {
+        "; the likely cause is a wrong `profile` or `issuer`"
+    } else if (is(AsEndpoint::Permission) || is(AsEndpoint::Resource)) && lacks_protection(status, error) {
+        "; the token lacks the role or scope uma_protection (at Keycloak: Service account roles of the gateway's client)"
+    } else {
+        ""
+    }
+}
+
+/// Whether it is the right to the protection API that is missing (UMA 2.0 Federated Authorization, 1.3; Keycloak says `invalid_scope`).
+pub(super) fn lacks_protection(status: StatusCode, error: Option<&str>) -> bool {
+    status == StatusCode::FORBIDDEN && matches!(error, Some("invalid_scope" | "insufficient_scope"))
 }
 
 impl AskError {

@@ -12,7 +12,7 @@ use super::config::{Config, PatSource};
 use super::error::AskError;
 use crate::secret::Secret;
 #[cfg(feature = "store")]
-use crate::store::{Credential, Store, StoreError};
+use crate::store::{Counts, Credential, Store, StoreError};
 #[cfg(feature = "store")]
 use crate::telemetry::{AsEndpoint, Dependency, Health};
 use crate::uma::ResourceId;
@@ -56,7 +56,17 @@ impl PatStore {
     #[cfg(feature = "store")]
     #[must_use]
     pub fn of(store: Option<&Store>, health: &Health) -> Self {
-        let records = |store: &Store| Records { store: store.clone(), usable: health.dependency("records", "store") };
+        let records = |store: &Store| {
+            let usable = health.dependency("records", "store");
+            let told = store.clone();
+            usable.tell(move || {
+                let Counts { registered, wanted, unwanted } = told.counts();
+                format!("schema {}; resources: {registered} registered, {wanted} to be registered, {unwanted} to be deleted", Store::schema())
+            });
+            // It is open, or the gateway would not have started.
+            usable.recovered();
+            Records { store: store.clone(), usable }
+        };
         Self { records: store.map(records) }
     }
 

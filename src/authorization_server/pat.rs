@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::config::{Owner, PatSource};
 use super::discovery::Metadata;
-use super::error::AskError;
+use super::error::{AskError, lacks_protection};
 use super::profile::Profile;
 use super::renewal::{Fresh, Outcome};
 use super::search::Reading;
@@ -237,7 +237,7 @@ impl Server {
         let slot = owner.and_then(|owner| self.pats.slot(Some(owner))).filter(|slot| slot.source.borrow().is_some());
         let (Some(slot), true) = (slot, matches!(endpoint, AsEndpoint::Resource | AsEndpoint::Permission)) else { return };
         let server = &*self.config.name;
-        if refuses_protection(response) {
+        if lacks_protection(response.status(), error_member(response.body()).as_deref()) {
             if slot.unprotected.replace(Some(endpoint)).is_none() {
                 tracing::warn!(
                     target: AUDITED,
@@ -316,11 +316,6 @@ pub(super) fn source_form(source: &PatSource, profile: &Profile) -> Bytes {
     let mut fields = vec![("grant_type", "password"), ("username", username), ("password", password.expose())];
     fields.extend(profile.pat_scope.map(|scope| ("scope", scope)));
     form(&fields)
-}
-
-/// Whether it is the right to the protection API that is missing (UMA 2.0 Federated Authorization, 1.3; Keycloak says `invalid_scope`).
-fn refuses_protection(response: &Response<Bytes>) -> bool {
-    response.status() == StatusCode::FORBIDDEN && matches!(error_member(response.body()).as_deref(), Some("invalid_scope" | "insufficient_scope"))
 }
 
 /// Whether the refresh token, code, password or consent is refused (RFC 6749, 5.2; the old Keycloak says so with 401).

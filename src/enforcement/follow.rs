@@ -33,6 +33,8 @@ pub enum Follow {
     Created(Box<Creation>),
     /// It has deleted what this record is of.
     Deleted(ResourceKey),
+    /// It has done nothing: the authorization server knows the resource of this record no more.
+    Lost(ResourceKey),
 }
 
 /// A resource that was made, and by whom.
@@ -81,6 +83,11 @@ impl Follows {
 }
 
 impl Follower {
+    /// The authorization server knows the resource of a record no more. Nobody waits; where it cannot be handed on, the next request says it again.
+    pub(super) fn lost(&self, key: ResourceKey) {
+        let _ = self.sender.try_send((Follow::Lost(key), oneshot::channel().0));
+    }
+
     /// Gives the word, and waits until it is done, or `patience` is over: then it is done later.
     async fn follow(&self, follow: Follow, patience: Duration) {
         let (done, wait) = oneshot::channel();

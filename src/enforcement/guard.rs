@@ -17,7 +17,7 @@ use super::permit::Permit;
 use super::token::present;
 use crate::holes::{Hole, open};
 use crate::jose::Claims;
-use crate::response::{AuthScheme, Rejection, Row};
+use crate::response::{AuthScheme, Rejection, Row, X_REQUEST_ID};
 use crate::routing::{Assertions, ClientCertificate, Guard, LimitKey, Password};
 use crate::telemetry::Recorder;
 use crate::uma::Timestamp;
@@ -57,6 +57,11 @@ pub(super) fn judge(guard: &Guard, shown: &Shown<'_>, guesses: &Guesses) -> Resu
             _ => return Err(Rejection::CertificateRefused),
         },
     };
+    // It is the gateway itself that asks, by whatever id it has given the request.
+    let mut ids = shown.headers.get_all(X_REQUEST_ID).iter();
+    if let (Some(id), None) = (ids.next(), ids.next()) {
+        shown.recorder.adopt(id);
+    }
     shown.recorder.pass(Row::G4);
     shown.recorder.with(|record| record.subject.clone_from(&subject));
     Ok(Permit::guarded(subject))

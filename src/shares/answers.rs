@@ -9,15 +9,17 @@ use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::registrar::Trouble;
+use super::standing::{Shared, Unserved};
 use crate::admin::serve::{Answer, json_of, problem, text};
+use crate::stack::Snapshot;
 use crate::store::{MOST_TEMPLATES, ResourceRecord, State, StoreError, one_path};
 use crate::uma::Scope;
 
 /// Seconds after which an authorization server that did not answer may be asked again.
 const LATER: HeaderValue = HeaderValue::from_static("2");
 
-/// A share, as its owner sees it.
-pub fn share(config: &Config, record: &ResourceRecord) -> Value {
+/// A share, as its owner sees it, with the reason where the configuration closes it.
+pub fn share(config: &Config, snapshot: &Snapshot, record: &ResourceRecord) -> Value {
     let resource = &record.resource;
     let id = resource.link.as_deref().unwrap_or_default();
     let mut members = Map::new();
@@ -46,6 +48,7 @@ pub fn share(config: &Config, record: &ResourceRecord) -> Value {
         State::Wanted => put("state", "wanted".into()),
         State::Unwanted { .. } => put("state", "unwanted".into()),
     }
+    put("closed", json!(Shared::of(resource).unserved(snapshot, Some(config)).map(Unserved::words)));
     members.into()
 }
 
@@ -55,9 +58,9 @@ pub fn link(config: &Config, id: &str) -> String {
 }
 
 /// 201 when the server has registered it, 202 when that is still to be done.
-pub fn created(config: &Config, record: &ResourceRecord) -> Answer {
+pub fn created(config: &Config, snapshot: &Snapshot, record: &ResourceRecord) -> Answer {
     let status = if matches!(record.state, State::Registered { .. }) { StatusCode::CREATED } else { StatusCode::ACCEPTED };
-    let mut answer = json_of(status, &share(config, record));
+    let mut answer = json_of(status, &share(config, snapshot, record));
     let place = record.resource.link.as_deref().and_then(|id| HeaderValue::try_from(format!("/shares/{id}")).ok());
     if let Some(place) = place {
         answer.headers_mut().insert(LOCATION, place);
@@ -118,6 +121,9 @@ pub fn troubled(trouble: &Trouble) -> Answer {
             problem(StatusCode::FORBIDDEN, &format!("{MOST_TEMPLATES} paths begin with this folder and have a * next, and there may be no more"))
         }
         Trouble::NotSettled => conflict("the authorization server does not know this share yet"),
+        Trouble::Lost => conflict(
+            "the authorization server has deleted the resource of this share, and has another one of its name: delete the share, and share its path anew",
+        ),
         Trouble::Gone => not_found(),
         Trouble::NoPat => problem(StatusCode::FORBIDDEN, "the gateway has no protection API access token of this owner"),
         Trouble::Refused(_) => problem(StatusCode::UNPROCESSABLE_ENTITY, "the authorization server refuses this resource"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ use super::config::Config;
 use super::place::{NoPlace, Place, place, scopes_of, usual_scopes};
 use super::registrar::{Registrar, Trouble};
 use crate::admin::serve::{Answer, found, only, problem, text};
-use crate::routing::{Client, ResourceChoice, Route};
+use crate::routing::{Client, ResourceChoice, Route, Template};
 use crate::secret::random_text;
 use crate::stack::{Current, Snapshot};
 use crate::store::{Resource, ResourceRecord, State, StoreError};
@@ -28,6 +29,8 @@ const PAGE: (u32, u32) = (100, 1000);
 const PAGE_OCTETS: usize = 1 << 20;
 /// Patterns that somebody who may not share at a path is told.
 const TOLD: usize = 8;
+/// What is not encoded in a segment (RFC 3986, 2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'@');
 /// The API, for programs that write clients.
 const DESCRIPTION: &str = include_str!("openapi.json");
 
@@ -91,7 +94,7 @@ impl Api {
         let answered = match (request.method().clone(), id) {
             (Method::GET | Method::HEAD, None) => self.list(&caller, request.uri().query().unwrap_or_default()).await,
             (Method::POST, None) => self.create(&caller, request).await,
-            (Method::GET | Method::HEAD, Some(id)) => self.of(&caller, id).await.map(|record| found(&share(&self.config, &record))),
+            (Method::GET | Method::HEAD, Some(id)) => self.of(&caller, id).await.map(|record| found(&share(&self.config, &self.current.load(), &record))),
             (Method::PATCH, Some(id)) => self.change(&caller, id, request).await,
             (Method::DELETE, Some(id)) => self.withdraw(&caller, id).await,
             (_, None) => Err(only("GET, HEAD, POST")),
@@ -107,7 +110,7 @@ impl Api {
             return Err(problem(StatusCode::UNPROCESSABLE_ENTITY, detail));
         }
         let snapshot = self.current.load_full();
-        let not_allowed = || self.not_allowed(caller, &snapshot);
+        let not_allowed = || self.not_allowed(caller, wish.owner.as_deref(), &snapshot);
         let place = place(&snapshot, &self.config, &wish.path).map_err(|why| match why {
             NoPlace::Unfit(reason) => problem(StatusCode::UNPROCESSABLE_ENTITY, reason),
             NoPlace::Closed => not_allowed(),
@@ -132,7 +135,7 @@ impl Api {
         let registrar = Rc::clone(&self.registrar);
         let record = to_its_end(registrar.create(server, resource, self.config.per_owner)).await?;
         self.audit(caller, &record.resource, "a path is shared");
-        Ok(created(&self.config, &record))
+        Ok(created(&self.config, &snapshot, &record))
     }
 
     async fn list(&self, caller: &Caller, query: &str) -> Result<Answer, Answer> {
@@ -154,7 +157,8 @@ impl Api {
             None => None,
         };
         let page = store.resources_of(&self.config.server.issuer, &owner, after, limit).await.map_err(|error| failed(&error.into()))?;
-        let shares: Vec<Option<Value>> = page.iter().map(|record| is_there(record).then(|| share(&self.config, record))).collect();
+        let snapshot = self.current.load_full();
+        let shares: Vec<Option<Value>> = page.iter().map(|record| is_there(record).then(|| share(&self.config, &snapshot, record))).collect();
         let taken = fitting(shares.iter().map(|share| share.as_ref().map_or(0, |share| share.to_string().len())), PAGE_OCTETS);
         let full = taken < page.len() || page.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let next = page.iter().take(taken).next_back().filter(|_| full).and_then(|last| last.resource.link.clone());
@@ -174,14 +178,14 @@ impl Api {
             asked => {
                 let path = record.resource.path.as_deref().unwrap_or_default();
                 let snapshot = self.current.load_full();
-                let place = place(&snapshot, &self.config, path).map_err(|_| self.not_allowed(caller, &snapshot))?;
+                let place = place(&snapshot, &self.config, path).map_err(|_| self.not_allowed(caller, Some(&record.resource.owner), &snapshot))?;
                 scopes(asked, &place.route).map_err(|refused| *refused)?
             }
         };
         // Also where nothing is to be changed: the server may have what an earlier request asked for that got no answer.
         let record = to_its_end(Rc::clone(&self.registrar).change(record, name, scopes)).await?;
         self.audit(caller, &record.resource, "a share was changed");
-        Ok(found(&share(&self.config, &record)))
+        Ok(found(&share(&self.config, &self.current.load(), &record)))
     }
 
     async fn withdraw(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {
@@ -198,25 +202,31 @@ impl Api {
         tracing::info!(target: AUDITED, request_id = &*self.recorder.id().0, by = caller.label(), owner, id, path, "{what}");
     }
 
-    /// The same for a path that no route shares and for one that is another owner's: where the configuration lets somebody like the caller share.
-    fn not_allowed(&self, caller: &Caller, snapshot: &Snapshot) -> Answer {
-        let open = |route: &&Arc<Route>| {
-            let protect = route.protect().filter(|protect| protect.server.issuer == self.config.server.issuer);
-            let shared =
-                protect.is_some_and(|protect| matches!(&protect.resource, ResourceChoice::Shared { owner } if owner.is_some() || *caller == Caller::Operator));
-            shared && route.config().host.matches(&self.config.host)
+    /// The same for a path that no route shares and for one that is another owner's: who that is, as the token or the operator says, and where the
+    /// configuration lets them share.
+    fn not_allowed(&self, caller: &Caller, named: Option<&str>, snapshot: &Snapshot) -> Answer {
+        let owner = match caller {
+            Caller::Owner(owner) => Some(&**owner),
+            Caller::Operator => named,
         };
-        let patterns: Vec<&str> = snapshot.routes.routes().iter().filter(open).map(|route| &*route.config().pattern.text).collect();
-        let mut told = patterns.iter().take(TOLD).copied().collect::<Vec<_>>().join(", ");
+        let shared = |route: &&Arc<Route>| {
+            let protect = route.protect().filter(|protect| protect.server.issuer == self.config.server.issuer)?;
+            let ResourceChoice::Shared { owner: of_route } = &protect.resource else { return None };
+            route.config().host.matches(&self.config.host).then(|| (Arc::clone(route.pattern()), of_route.clone()))
+        };
+        let open = snapshot.routes.routes().iter().filter_map(|route| shared(&route)).filter_map(|(pattern, of_route)| match (of_route, owner) {
+            (Some(of_route), Some(owner)) => place_of_owner(&pattern, &of_route, owner),
+            (Some(_), None) => Some(pattern.to_string()),
+            (None, _) => (*caller == Caller::Operator).then(|| pattern.to_string()),
+        });
+        let patterns: Vec<String> = open.collect();
+        let mut told = patterns.iter().take(TOLD).map(String::as_str).collect::<Vec<_>>().join(", ");
         if patterns.len() > TOLD {
             told.push_str(", …");
         }
-        let where_then = match caller {
-            _ if patterns.is_empty() => "nobody like the caller may share anything".to_owned(),
-            Caller::Owner(_) => format!("owners share at {told}, each what is theirs"),
-            Caller::Operator => format!("what is shared is at {told}"),
-        };
-        problem(StatusCode::FORBIDDEN, &format!("the configuration does not let this owner share this path: {where_then}"))
+        let who = owner.map_or_else(|| "anybody".to_owned(), |owner| format!("`{}`", shown(owner)));
+        let where_then = if patterns.is_empty() { format!("{who} may share nothing") } else { format!("{who} may share at {told}") };
+        problem(StatusCode::FORBIDDEN, &format!("the configuration does not let {who} share this path: {where_then}"))
     }
 
     /// The caller's share of that id. Others' are as if they were not.
@@ -245,6 +255,18 @@ fn owner(caller: &Caller, named: Option<&str>, place: &Place, not_allowed: impl 
         None => *caller == Caller::Operator,
     };
     if may { Ok(owner.to_string()) } else { Err(not_allowed().into()) }
+}
+
+/// Where a route lets this owner share, as its pattern says it: what is only somebody else's is not told.
+fn place_of_owner(pattern: &str, of_route: &Template, owner: &str) -> Option<String> {
+    if of_route.is_constant() {
+        return (*of_route.text == *owner).then(|| pattern.to_owned());
+    }
+    // A parameter that is the owner, whole, and that a path can spell.
+    let parameter = (of_route.parameters().count() == 1 && of_route.text.starts_with('{') && of_route.text.ends_with('}')).then_some(&*of_route.text);
+    let spelt = percent_encoding::utf8_percent_encode(owner, SEGMENT).to_string();
+    let is_segment = !matches!(owner, "." | "..") && !owner.contains(['/', '\\', '*']);
+    Some(parameter.filter(|_| is_segment).map_or_else(|| pattern.to_owned(), |parameter| pattern.replace(parameter, &spelt)))
 }
 
 /// The scopes of a share: those asked for, or all that the route's methods need. A scope that no method needs could be granted to no effect.

@@ -70,6 +70,7 @@ impl Following {
                     drop(done);
                 }),
                 Follow::Deleted(key) => spawn_local(following.deleted(key, done)),
+                Follow::Lost(key) => spawn_local(Rc::clone(&following.registrar).lost(key)),
             };
         }
     }

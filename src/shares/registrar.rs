@@ -19,10 +19,11 @@ use tokio::sync::Notify;
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::standing::Standings;
 use crate::authorization_server::{AskError, Created, Declared, ResourceKey, Server, ServerIdentity};
 use crate::enforcement::Desk;
 use crate::store::{self, Resource, ResourceRecord, State, Store, StoreError};
-use crate::telemetry::AUDITED;
+use crate::telemetry::{AUDITED, Metrics};
 use crate::uma::{ResourceId, Scope};
 
 /// Between rounds that left something to do; grows to the second.
@@ -53,6 +54,9 @@ pub enum Trouble {
     /// The server does not know it yet.
     #[error("the share is not registered yet")]
     NotSettled,
+    /// The server has deleted it behind the gateway's back.
+    #[error("the authorization server has deleted the resource of the share")]
+    Lost,
     /// It is gone.
     #[error("the share is gone")]
     Gone,
@@ -103,6 +107,7 @@ pub struct Registrar {
     left: Notify,
     /// The section that is asked where several have one issuer.
     preferred: Cell<Option<ServerIdentity>>,
+    standings: Standings,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -116,7 +121,7 @@ enum Held {
 }
 
 /// Something is held until this is dropped.
-struct Hold {
+pub(super) struct Hold {
     registrar: Rc<Registrar>,
     what: Held,
 }
@@ -124,6 +129,7 @@ struct Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.registrar.held.borrow_mut().remove(&self.what);
+        self.registrar.standings.count();
         if self.registrar.missed.borrow_mut().remove(&self.what) {
             self.registrar.left.notify_one();
         }
@@ -143,8 +149,15 @@ impl Hold {
 impl Registrar {
     /// With these records, and the servers that the desk knows.
     #[must_use]
-    pub fn new(store: Store, desk: Rc<Desk>) -> Rc<Self> {
-        Rc::new(Self { store, desk, held: RefCell::default(), missed: RefCell::default(), left: Notify::new(), preferred: Cell::default() })
+    pub fn new(store: Store, desk: Rc<Desk>, metrics: Arc<Metrics>) -> Rc<Self> {
+        let standings = Standings::new(store.clone(), metrics);
+        Rc::new(Self { store, desk, held: RefCell::default(), missed: RefCell::default(), left: Notify::new(), preferred: Cell::default(), standings })
+    }
+
+    /// How shares stand.
+    #[must_use]
+    pub(super) const fn standings(&self) -> &Standings {
+        &self.standings
     }
 
     /// The records, for reading.
@@ -179,11 +192,11 @@ impl Registrar {
         None
     }
 
-    fn hold_link(self: &Rc<Self>, resource: &Resource) -> Option<Hold> {
+    pub(super) fn hold_link(self: &Rc<Self>, resource: &Resource) -> Option<Hold> {
         self.hold(Held::Link(resource.link.clone().unwrap_or_default()))
     }
 
-    async fn hold_name(self: &Rc<Self>, server: &Server, resource: &Resource) -> Result<Hold, Trouble> {
+    pub(super) async fn hold_name(self: &Rc<Self>, server: &Server, resource: &Resource) -> Result<Hold, Trouble> {
         let everybodys = server.may_hide_owners(patience(server)).await?;
         let owner = Some(resource.owner.clone()).filter(|_| !everybodys);
         self.hold(Held::Name { owner, name: resource.name.clone() }).ok_or(Trouble::NameTaken)
@@ -229,6 +242,8 @@ impl Registrar {
     ) -> Result<ResourceRecord, Trouble> {
         let later =
             |error: &AskError| tracing::warn!(authorization_server = &*server.config().name, %error, "a share is not registered yet; it is tried again");
+        // What lingers is counted now.
+        self.standings.count();
         match server.register_new(declared, patience(server)).await {
             Ok(created) => match self.keep(key, &created).await {
                 // Whatever the server has registered there is another record's, and was it before.
@@ -302,7 +317,9 @@ impl Registrar {
     /// # Errors
     /// It is gone, or the records failed.
     pub async fn close(&self, key: store::ResourceKey) -> Result<ResourceRecord, Trouble> {
-        self.store.unwant(key).await.map_err(gone)
+        let closed = self.store.unwant(key).await.map_err(gone);
+        self.standings.withdrawn(key);
+        closed
     }
 
     /// Has the server delete a share that is closed, and says whether it has. What fails is tried again in the background.
@@ -328,6 +345,17 @@ impl Registrar {
     /// # Errors
     /// It is as it was, unless the server gave no answer: then it may have the new ones, and the records the old ones.
     pub async fn change(self: Rc<Self>, record: ResourceRecord, name: String, scopes: Vec<String>) -> Result<ResourceRecord, Trouble> {
+        let key = record.key;
+        match self.describe(record, name.clone(), scopes.clone()).await {
+            Err(Trouble::Lost) => {
+                let anew = self.register_anew(key).await.map_err(|trouble| if matches!(trouble, Trouble::NameTaken) { Trouble::Lost } else { trouble })?;
+                self.describe(anew, name, scopes).await
+            }
+            other => other,
+        }
+    }
+
+    async fn describe(self: &Rc<Self>, record: ResourceRecord, name: String, scopes: Vec<String>) -> Result<ResourceRecord, Trouble> {
         let State::Registered { resource_id, .. } = &record.state else { return Err(Trouble::NotSettled) };
         let resource = Resource { name, scopes, ..record.resource.clone() };
         let Some(_hold) = self.hold_link(&resource) else { return Err(Trouble::NotSettled) };
@@ -339,7 +367,7 @@ impl Registrar {
             self.unused(&server, &declared, Some(resource_id)).await?;
         }
         if !server.describe_anew(&ResourceId(resource_id.as_str().into()), &declared, patience(&server)).await? {
-            return Err(Trouble::NotSettled);
+            return Err(Trouble::Lost);
         }
         self.store.describe(record.key, &resource.name, &resource.scopes).await.map_err(gone)
     }
@@ -404,7 +432,7 @@ impl Registrar {
     ///
     /// # Errors
     /// [`Trouble::NameTaken`]: it is another record's. [`Trouble::Ambiguous`]: it may be.
-    async fn known(&self, server: &Server, record: &ResourceRecord, declared: &Declared) -> Result<Option<Created>, Trouble> {
+    pub(super) async fn known(&self, server: &Server, record: &ResourceRecord, declared: &Declared) -> Result<Option<Created>, Trouble> {
         let Some(known) = server.known_as(&declared.key, patience(server)).await? else { return Ok(None) };
         let issuer = &record.resource.authorization_server;
         if self.store.is_anothers(issuer, Some(record.key), &known.id.0).await? {
@@ -470,14 +498,14 @@ const fn is_final(error: &AskError) -> bool {
     matches!(error, AskError::Status { status: StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, .. })
 }
 
-fn declared(server: &Server, resource: &Resource) -> Declared {
+pub(super) fn declared(server: &Server, resource: &Resource) -> Declared {
     let key = ResourceKey { server: server.config().identity, owner: Some(resource.owner.as_str().into()), name: resource.name.as_str().into(), alone: true };
     let scopes: Arc<[Scope]> = resource.scopes.iter().map(|scope| Scope(scope.as_str().into())).collect();
     let text = |text: &Option<String>| text.as_deref().map(Arc::from);
     Declared { key, kind: text(&resource.kind), icon_uri: text(&resource.icon_uri), scopes }
 }
 
-fn patience(server: &Server) -> Instant {
+pub(super) fn patience(server: &Server) -> Instant {
     Instant::now() + server.config().timeout.max(Duration::from_secs(5))
 }
 
@@ -490,6 +518,6 @@ fn taken(error: StoreError) -> Trouble {
     }
 }
 
-fn gone(error: StoreError) -> Trouble {
+pub(super) fn gone(error: StoreError) -> Trouble {
     if matches!(error, StoreError::Absent) { Trouble::Gone } else { error.into() }
 }

@@ -26,6 +26,30 @@ const NOT_A_DATABASE: u32 = 26;
 /// # Errors
 /// The file cannot be used, others may read it, another process has it, it is no file of ours, or one of a newer release. It was not changed then.
 pub(super) async fn open(file: &Path) -> Result<SqliteConnection, StoreError> {
+    let (mut connection, schema) = connect(file).await?;
+    connection.execute("PRAGMA journal_mode = WAL").await.map_err(|error| of_file(file, error))?;
+    migrations::migrate(&mut connection, schema, migrations::MIGRATIONS).await?;
+    Ok(connection)
+}
+
+/// Opens a file as it is, for reading. `None`: there is none, or its schema is of an earlier release.
+///
+/// # Errors
+/// As of [`open`].
+pub(super) async fn peek(file: &Path) -> Result<Option<SqliteConnection>, StoreError> {
+    if fs::metadata(file).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let (connection, schema) = connect(file).await?;
+    if schema == migrations::MIGRATIONS.len() {
+        return Ok(Some(connection));
+    }
+    connection.close().await?;
+    Ok(None)
+}
+
+/// The file, and what it says of its schema.
+async fn connect(file: &Path) -> Result<(SqliteConnection, usize), StoreError> {
     let failed = |source| StoreError::File { path: file.to_owned(), source };
     check_folder(file)?;
     match fs::metadata(file) {
@@ -49,9 +73,7 @@ pub(super) async fn open(file: &Path) -> Result<SqliteConnection, StoreError> {
         Err(StoreError::Database(error)) => Err(of_file(file, error)),
         other => other,
     }?;
-    connection.execute("PRAGMA journal_mode = WAL").await.map_err(|error| of_file(file, error))?;
-    migrations::migrate(&mut connection, schema, migrations::MIGRATIONS).await?;
-    Ok(connection)
+    Ok((connection, schema))
 }
 
 /// Begins a transaction. What a commit that failed has left open is taken back first: another one inside of it would be called done and be on no disk. The

@@ -6,13 +6,14 @@ use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::config::Config;
+use super::counting::{Counting, Counts};
 use super::crypto::KeyRing;
 use super::error::StoreError;
 use super::lookup::{Registered, ResourceKey};
 use super::records::{Credential, CredentialKey, Resource, ResourceRecord, State, fits};
 use super::resources::Found;
 use super::view::View;
-use super::{credentials, database, resources};
+use super::{credentials, database, migrations, resources};
 
 /// Octets that all records together may have in memory, as [`weight`] counts them: a million of ordinary length fit.
 pub(super) const MOST_OCTETS: u64 = 1 << 30;
@@ -31,6 +32,7 @@ pub(super) struct Inner {
     pub(super) database: Mutex<Database>,
     keys: KeyRing,
     view: Arc<View>,
+    counting: Counting,
 }
 
 pub(super) struct Database {
@@ -59,15 +61,41 @@ impl Store {
         if renewed > 0 {
             tracing::info!(credentials = renewed, key = keys.current(), "credentials were encrypted with the current key");
         }
-        let (view, octets) = resources::load(&mut connection).await?;
+        let (view, octets, counting) = resources::load(&mut connection).await?;
         let database = Mutex::new(Database { connection: Some(connection), octets });
-        Ok(Self { inner: Arc::new(Inner { database, keys, view: Arc::new(view) }) })
+        Ok(Self { inner: Arc::new(Inner { database, keys, view: Arc::new(view), counting }) })
+    }
+
+    /// What the file has of registered resources, for who only checks a configuration: nothing is changed, and nobody else may have the file open meanwhile.
+    /// `None`: there is no file, or it is of an earlier release.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub async fn peek(config: &Config) -> Result<Option<View>, StoreError> {
+        let keys = KeyRing::new(&config.key, &config.old_keys)?;
+        let Some(mut connection) = database::peek(&config.file).await? else { return Ok(None) };
+        credentials::check_keys(&mut connection, &keys, &config.file).await?;
+        let (view, ..) = resources::load(&mut connection).await?;
+        connection.close().await?;
+        Ok(Some(view))
     }
 
     /// What requests look at. It follows every change.
     #[must_use]
     pub fn view(&self) -> Arc<View> {
         Arc::clone(&self.inner.view)
+    }
+
+    /// How many resource records there are in each state. It follows every change, and nobody waits for it.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.inner.counting.counts()
+    }
+
+    /// The number of the schema that the file has.
+    #[must_use]
+    pub const fn schema() -> usize {
+        migrations::MIGRATIONS.len()
     }
 
     /// Ends the connection, after what was begun. Whatever is asked of the store later fails.
@@ -141,6 +169,7 @@ impl Store {
             }
             let key = resources::insert(database.connection()?, &resource, most).await?;
             database.octets = octets;
+            inner.counting.more(&State::Wanted);
             Ok(key)
         })
         .await
@@ -152,18 +181,36 @@ impl Store {
     /// [`StoreError::Absent`]: no such record is wanted. [`StoreError::Taken`]: another record of this authorization server has the id.
     pub async fn registered(&self, key: ResourceKey, resource_id: &str, policy_uri: Option<&str>) -> Result<(), StoreError> {
         let (resource_id, policy_uri) = (resource_id.to_owned(), policy_uri.map(str::to_owned));
-        if resource_id.is_empty() || resource_id.len() > LONGEST_ID {
-            return Err(StoreError::Unfit("resource id"));
-        }
-        fits("user_access_policy_uri", policy_uri.as_ref())?;
+        check_id(&resource_id, policy_uri.as_ref())?;
         let inner = Arc::clone(&self.inner);
         finish(async move {
             let mut database = inner.database.lock().await;
-            let record = resources::registered(database.connection()?, key, &resource_id, policy_uri.as_deref()).await?;
+            let (record, before) = resources::registered(database.connection()?, key, &resource_id, policy_uri.as_deref()).await?;
+            inner.counting.changed(&before, &record.state);
             if let Some(known) = Registered::of(record) {
                 inner.view.put(&Arc::new(known));
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// Writes down what the authorization server calls a registered resource now that it was registered anew. The record, as it is now.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`]: no such record is registered by the name before. [`StoreError::Taken`]: another record of this authorization server has the id.
+    pub async fn registered_anew(&self, key: ResourceKey, (before, now): (&str, &str), policy_uri: Option<&str>) -> Result<ResourceRecord, StoreError> {
+        let (before, now, policy_uri) = (before.to_owned(), now.to_owned(), policy_uri.map(str::to_owned));
+        check_id(&now, policy_uri.as_ref())?;
+        let inner = Arc::clone(&self.inner);
+        finish(async move {
+            let mut database = inner.database.lock().await;
+            let record = resources::renamed(database.connection()?, key, (&before, &now), policy_uri.as_deref()).await?;
+            // What was withdrawn stays out of the view, though the disk may not know of it.
+            if let Some(known) = Registered::of(record.clone()).filter(|known| inner.view.has(known)) {
+                inner.view.put(&Arc::new(known));
+            }
+            Ok(record)
         })
         .await
     }
@@ -183,7 +230,9 @@ impl Store {
                 inner.view.remove(&known);
             }
             resources::unwant(connection, key).await?;
-            record.state = State::Unwanted { resource_id: record.state.resource_id().map(str::to_owned) };
+            let unwanted = State::Unwanted { resource_id: record.state.resource_id().map(str::to_owned) };
+            inner.counting.changed(&record.state, &unwanted);
+            record.state = unwanted;
             // Who is found by a link leaves the path to others.
             let left = record.resource.path.as_ref().filter(|_| record.resource.link.is_some()).map_or(0, String::len);
             database.octets = database.octets.saturating_sub(left as u64);
@@ -202,6 +251,7 @@ impl Store {
             let mut database = inner.database.lock().await;
             let removed = resources::remove(database.connection()?, key).await?;
             database.octets = database.octets.saturating_sub(weight(&removed.resource));
+            inner.counting.less(&removed.state);
             Ok(())
         })
         .await
@@ -325,6 +375,14 @@ impl std::fmt::Debug for Store {
 /// Lets a change come to its end though its caller goes away: half of it would be a database that the view does not follow.
 async fn finish<T: Send + 'static>(change: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Result<T, StoreError> {
     tokio::spawn(change).await.unwrap_or(Err(StoreError::Closed))
+}
+
+/// Whether what an authorization server says of a resource can be kept.
+fn check_id(resource_id: &str, policy_uri: Option<&String>) -> Result<(), StoreError> {
+    if resource_id.is_empty() || resource_id.len() > LONGEST_ID {
+        return Err(StoreError::Unfit("resource id"));
+    }
+    fits("user_access_policy_uri", policy_uri)
 }
 
 /// What a record may take in memory.

@@ -4,6 +4,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
+use super::counting::Counting;
 use super::database::begin;
 use super::error::StoreError;
 use super::lookup::{Registered, ResourceKey};
@@ -23,18 +24,19 @@ pub(super) enum Found<'a> {
     Name(&'a str, &'a str, &'a str),
 }
 
-/// Fills a view with all that is registered; what all records weigh.
-pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(View, u64), StoreError> {
-    let (mut view, mut octets) = (Filling::new(), 0_u64);
+/// Fills a view with all that is registered; what all records weigh, and how many are in which state.
+pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(View, u64, Counting), StoreError> {
+    let (mut view, mut octets, counting) = (Filling::new(), 0_u64, Counting::default());
     let mut rows = sqlx::query("SELECT * FROM resource").fetch(connection);
     while let Some(row) = rows.try_next().await? {
         let record = record(&row)?;
         octets = octets.saturating_add(weight(&record.resource));
+        counting.more(&record.state);
         if let Some(known) = Registered::of(record) {
             view.add(known);
         }
     }
-    Ok((view.finish(), octets))
+    Ok((view.finish(), octets, counting))
 }
 
 /// Unless the owner has `most` records there already, or the folder as many templates as one may have.
@@ -64,13 +66,38 @@ pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resourc
     Ok(ResourceKey(inserted.last_insert_rowid()))
 }
 
-pub(super) async fn registered(connection: &mut SqliteConnection, key: ResourceKey, id: &str, policy: Option<&str>) -> Result<ResourceRecord, StoreError> {
+/// The record, and the state that it was in before.
+pub(super) async fn registered(
+    connection: &mut SqliteConnection,
+    key: ResourceKey,
+    id: &str,
+    policy: Option<&str>,
+) -> Result<(ResourceRecord, State), StoreError> {
     let mut transaction = begin(connection).await?;
+    let before = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?.state;
     let update = sqlx::query(
         "UPDATE resource SET state = 'registered', resource_id = ?1, user_access_policy_uri = ?2
          WHERE record = ?3 AND (state = 'wanted' OR state = 'registered' AND resource_id = ?1)",
     );
     if update.bind(id).bind(policy).bind(key.0).execute(&mut *transaction).await?.rows_affected() == 0 {
+        return Err(StoreError::Absent);
+    }
+    let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
+    transaction.commit().await?;
+    Ok((record, before))
+}
+
+/// What a registered resource is called from now on, where it is still called `before`.
+pub(super) async fn renamed(
+    connection: &mut SqliteConnection,
+    key: ResourceKey,
+    (before, now): (&str, &str),
+    policy: Option<&str>,
+) -> Result<ResourceRecord, StoreError> {
+    let mut transaction = begin(connection).await?;
+    let update =
+        sqlx::query("UPDATE resource SET resource_id = ?1, user_access_policy_uri = ?2 WHERE record = ?3 AND state = 'registered' AND resource_id = ?4");
+    if update.bind(now).bind(policy).bind(key.0).bind(before).execute(&mut *transaction).await?.rows_affected() == 0 {
         return Err(StoreError::Absent);
     }
     let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;

@@ -157,6 +157,13 @@ impl View {
         self.links.find(self.hasher.hash_one(link), |known| known.link.as_deref() == Some(link))
     }
 
+    /// Every resource that has a path, each once, in no order. Whoever is put in or taken out meanwhile may be among them or not.
+    pub fn each(&self, mut seen: impl FnMut(&Registered)) {
+        for table in self.paths.0.iter().chain(&self.templates.0) {
+            table.load().iter().for_each(|known| seen(known));
+        }
+    }
+
     /// Whether it is found, by its path or its link.
     pub(super) fn has(&self, known: &Registered) -> bool {
         let by_path = known.path.as_deref().and_then(|path| self.by_path(&known.authorization_server, path));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Metrics;
 
@@ -61,7 +61,17 @@ pub struct Dependency {
     /// No configuration names it any more, though a request that is under way may still use it.
     hidden: AtomicBool,
     reason: Mutex<Option<String>>,
+    detail: OnceLock<Detail>,
     metrics: Arc<Metrics>,
+}
+
+/// What is told of a dependency that is up.
+struct Detail(Box<dyn Fn() -> String + Send + Sync>);
+
+impl std::fmt::Debug for Detail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Detail(..)")
+    }
 }
 
 const UNKNOWN: u8 = 0;
@@ -88,6 +98,7 @@ impl Health {
             state: AtomicU8::new(UNKNOWN),
             hidden: AtomicBool::new(false),
             reason: Mutex::default(),
+            detail: OnceLock::new(),
             metrics: Arc::clone(&self.0.metrics),
         });
         dependencies.push(Arc::clone(&dependency));
@@ -191,6 +202,17 @@ impl Dependency {
     #[must_use]
     pub fn reason(&self) -> Option<String> {
         self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this is told of it while it is up.
+    pub fn tell(&self, detail: impl Fn() -> String + Send + Sync + 'static) {
+        let _ = self.detail.set(Detail(Box::new(detail)));
+    }
+
+    /// What is told of it while it is up.
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        self.detail.get().filter(|_| self.standing() == Standing::Up).map(|detail| detail.0())
     }
 
     /// What it is.

@@ -21,7 +21,7 @@ pub use servers::{Counting, RetryCounters, ServerCounters};
 #[cfg(feature = "otel")]
 pub(super) use words::method_label;
 pub(super) use words::version_label;
-pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Followed, Outcome, SecretKind};
+pub use words::{AsEndpoint, AsOutcome, CacheKind, ConnectionFault, Followed, Outcome, SecretKind, ShareState};
 
 /// The media type of [`Metrics::encode`].
 pub const METRICS_CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -61,6 +61,7 @@ pub struct Metrics {
     pat_expiry: IntGaugeVec,
     without_consent: IntGaugeVec,
     resources: IntGaugeVec,
+    shares: IntGaugeVec,
     followed: IntCounterVec,
     reload_successful: IntGauge,
     reload_success_time: IntGauge,
@@ -136,6 +137,7 @@ impl Metrics {
                 &["authorization_server"],
             )?,
             resources: define.gauges("uma_resources_registered", "Resources that the gateway has registered.", &["authorization_server"])?,
+            shares: define.gauges("uma_shares", "Shares, by how they stand.", &["state"])?,
             followed: define.counters("uma_shares_followed_total", "What content servers made or deleted, by what became of its share.", &["outcome"])?,
             reload_successful: define.gauge("uma_gateway_config_last_reload_successful", "1 when the configuration was read without mistakes last time.")?,
             reload_success_time: define.gauge("uma_gateway_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.")?,
@@ -166,14 +168,14 @@ impl Metrics {
             routes: Mutex::default(),
             registry: define.0.clone(),
         };
-        define.0.register(Box::new(ProcessCollector::for_self()))?;
         define.gauges("build_info", "The version that runs.", &["version"])?.get_metric_with_label_values(&[env!("CARGO_PKG_VERSION")])?.set(1);
         metrics.preset()?;
         Ok(metrics)
     }
 
-    /// Closed label sets appear at zero, so that a first failure is an increase.
+    /// The process, and closed label sets at zero, so that a first failure is an increase.
     fn preset(&self) -> Result<(), MetricsError> {
+        self.registry.register(Box::new(ProcessCollector::for_self()))?;
         for kind in CacheKind::ALL {
             self.cache_hits.get_metric_with_label_values(&[kind.label()])?;
             self.cache_misses.get_metric_with_label_values(&[kind.label()])?;
@@ -252,6 +254,11 @@ impl Metrics {
             misses: self.cache_misses.get_metric_with_label_values(&[kind.label()])?,
             evictions: self.cache_evictions.get_metric_with_label_values(&[kind.label()])?,
         })
+    }
+
+    /// So many shares stand in this way.
+    pub fn shares(&self, state: ShareState, count: u64) {
+        set(&self.shares, &[state.label()], i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A content server has made or deleted something whose share follows.

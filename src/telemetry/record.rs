@@ -1,7 +1,7 @@
 //! The record of one request, filled by the layers as the request walks.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -34,6 +34,9 @@ pub struct RequestId(pub Box<str>);
 
 /// The longest method that is admitted and recorded, in octets; the longest registered one has 18 letters.
 pub const LONGEST_METHOD: usize = 32;
+
+/// The longest id that is taken from a gateway in front, in octets: those of others are UUIDs, or as long.
+const LONGEST_ID: usize = 64;
 
 /// What stands for another method (OpenTelemetry, HTTP conventions).
 const OTHER: &[u8] = b"_OTHER";
@@ -134,6 +137,8 @@ struct Shared {
     // Taken out when the request has ended; whoever writes later writes on a blank one.
     record: RefCell<Option<Box<Record>>>,
     id: Option<HeaderValue>,
+    /// The id that the request had already, where whoever gave it is believed.
+    adopted: OnceCell<HeaderValue>,
     answer: RefCell<Vec<(HeaderName, HeaderValue)>>,
     speaks_of_origins: Cell<bool>,
 }
@@ -223,7 +228,7 @@ impl Recorder {
     pub fn new(id: RequestId, method: http::Method, peer: Option<IpAddr>, scheme: &'static str) -> Self {
         let value = HeaderValue::from_str(&id.0).ok();
         let record = RefCell::new(Some(Box::new(Record::new(id, method, peer, scheme))));
-        Self(Rc::new(Shared { record, id: value, answer: RefCell::new(Vec::new()), speaks_of_origins: Cell::new(false) }))
+        Self(Rc::new(Shared { record, id: value, adopted: OnceCell::new(), answer: RefCell::new(Vec::new()), speaks_of_origins: Cell::new(false) }))
     }
 
     /// Reads or writes the record. Not to be nested.
@@ -267,7 +272,19 @@ impl Recorder {
     /// The request's id for a header; one text for all of them.
     #[must_use]
     pub fn id_value(&self) -> Option<HeaderValue> {
-        self.0.id.clone()
+        self.0.adopted.get().or(self.0.id.as_ref()).cloned()
+    }
+
+    /// Takes the id that a gateway in front has given the request, so that its log and this one name it alike. Only for whoever is believed; what has not the
+    /// form of an id is left.
+    pub fn adopt(&self, id: &HeaderValue) {
+        let is_id =
+            |text: &&str| (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        if let Some(text) = id.to_str().ok().filter(is_id)
+            && self.0.adopted.set(id.clone()).is_ok()
+        {
+            self.with(|record| record.id = RequestId(text.into()));
+        }
     }
 
     /// Takes the record out without a copy and leaves a blank one: the request has ended.

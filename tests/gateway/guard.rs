@@ -395,3 +395,32 @@ async fn a_certificate_opens_the_guard_that_names_it() {
         assert_eq!(content.records().hits() - before, 1, "{kind}");
     }
 }
+
+#[tokio::test]
+async fn a_guard_names_a_request_as_its_gateway_does_and_as_nobody_else_wants() {
+    let content = open_content().await;
+    let accept = "basic: { username: gateway, password: { file: password } }";
+    let guard = Side::start(&guard_of(content.address(), accept), &[("password", "sesame")]);
+    let front = Side::start(&front_of(guard.address(), "basic: { username: gateway, password: { file: password } }"), &[("password", "sesame")]);
+    let id = |answer: &Answer| answer.header("x-request-id").to_owned();
+    let through = front.ask(&format!("GET {NOTES} HTTP/1.1\r\nX-Request-Id: of-a-client")).await;
+    assert_eq!((through.status, id(&through) == "of-a-client"), (200, false), "the gateway believes nobody");
+    assert_eq!(content.records().last().and_then(|seen| seen.header("x-request-id").map(str::to_owned)), Some(id(&through)), "one id on the whole way");
+
+    let shown = format!("Authorization: Basic {}", STANDARD.encode("gateway:sesame"));
+    let named = |credential: &str, ids: &[&str]| {
+        let ids: String = ids.iter().map(|id| format!("\r\nX-Request-Id: {id}")).collect();
+        format!("GET {NOTES} HTTP/1.1\r\n{credential}{ids}")
+    };
+    let known = guard.ask(&named(&shown, &["5d5b-UUID_7"])).await;
+    assert_eq!((known.status, id(&known)), (200, "5d5b-UUID_7".to_owned()));
+    let long = "a".repeat(65);
+    for ids in [&["one", "two"][..], &["with a blank"], &["quote\""], &[&long], &[""]] {
+        let answer = guard.ask(&named(&shown, ids)).await;
+        assert_eq!((answer.status, ids.contains(&&*id(&answer)), id(&answer).len()), (200, false, 10), "{ids:?}");
+    }
+    for credential in ["X-No: credential", "Authorization: Basic Z2F0ZXdheTp3cm9uZw=="] {
+        let answer = guard.ask(&named(credential, &["of-a-stranger"])).await;
+        assert_eq!((answer.status, id(&answer) == "of-a-stranger"), (401, false), "{credential}");
+    }
+}

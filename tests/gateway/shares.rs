@@ -903,14 +903,10 @@ async fn who_may_not_share_a_path_is_told_where_one_may() {
     let alice = world.owner("alice");
     for path in ["/users/bob/x", "/nowhere", "/site/x"] {
         let answer = world.api("POST", "/shares", &alice, &json!({ "path": path })).await;
-        assert_eq!(
-            detail(&answer),
-            "the configuration does not let this owner share this path: owners share at /users/{user}/**, each what is theirs",
-            "{path}"
-        );
+        assert_eq!(detail(&answer), "the configuration does not let `alice` share this path: `alice` may share at /users/alice/**", "{path}");
     }
     let answer = world.api("POST", "/shares", KEY, &json!({ "path": "/nowhere", "owner": "bob" })).await;
-    assert_eq!(detail(&answer), "the configuration does not let this owner share this path: what is shared is at /users/{user}/**, /site/**");
+    assert_eq!(detail(&answer), "the configuration does not let `bob` share this path: `bob` may share at /users/bob/**, /site/**");
 }
 
 #[tokio::test]
@@ -970,4 +966,97 @@ async fn explain_says_why_what_is_not_shared_is_closed() {
     let share = world.shared(&world.owner("alice"), json!({ "path": NOTES })).await;
     let told = explain(&format!("/s/{}", id(&share))).await;
     assert_eq!((told["uma.row"].as_str(), told["http.response.status_code"].as_u64()), (Some("D15"), Some(401)), "{told}");
+}
+
+#[tokio::test]
+async fn a_share_that_was_deleted_at_the_server_is_registered_anew_and_nobody_is_granted_it() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
+    assert!(world.control().remove_resource(resource_id(&share)));
+
+    let refused = world.get(NOTES).await;
+
+    assert_eq!((refused.status(), refused.answer.json()["title"].as_str()), (403, Some("Resource unknown")));
+    until("it is registered anew", async || (world.get(NOTES).await.status() == 401).then_some(())).await;
+    let anew = world.api("GET", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await.json();
+    assert_ne!(anew["resource_id"], share["resource_id"]);
+    assert_eq!((&anew["link"], &anew["name"], &anew["state"]), (&share["link"], &share["name"], &json!("registered")));
+    assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())], "once");
+    assert_eq!(world.get(NOTES).bearer(&world.rpt_for(resource_id(&anew), &["view"])).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_change_of_a_share_that_was_deleted_at_the_server_registers_it_anew() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
+    assert!(world.control().remove_resource(resource_id(&share)));
+    let answer = world.api("PATCH", &format!("/shares/{}", id(&share)), &alice, &json!({ "name": "Letters" })).await;
+    assert_eq!((answer.status, answer.json()["name"].as_str()), (200, Some("Letters")), "{}", answer.text());
+    assert_ne!(answer.json()["resource_id"], share["resource_id"]);
+    assert_eq!((world.listed(), world.get(NOTES).await.status()), (vec![("alice".to_owned(), "Letters".to_owned())], 401));
+}
+
+#[tokio::test]
+async fn another_resource_of_its_name_is_not_taken_for_the_share_that_was_deleted() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
+    assert!(world.control().remove_resource(resource_id(&share)));
+    let other = world.control().register("alice", "Notes", &["view", "edit"]);
+    let rpt = world.rpt_for(&other, &["view"]);
+
+    let answer = world.api("PATCH", &format!("/shares/{}", id(&share)), &alice, &json!({ "scopes": ["view"] })).await;
+
+    assert_eq!(answer.status, 409, "{}", answer.text());
+    assert!(answer.json()["detail"].as_str().is_some_and(|detail| detail.contains("delete the share")), "{}", answer.text());
+    let statuses = (world.get(NOTES).await.status(), world.get(NOTES).bearer(&rpt).await.status());
+    assert_eq!(statuses, (403, 403));
+    until("it is counted", async || world.metrics().await.contains("uma_shares{state=\"lost\"} 1").then_some(())).await;
+    assert_eq!(world.api("DELETE", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await.status, 204);
+    assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())], "the other one stays");
+    assert!(world.metrics().await.contains("uma_shares{state=\"lost\"} 0"));
+}
+
+#[tokio::test]
+async fn a_folder_above_does_not_take_the_place_of_a_share_that_was_deleted_at_the_server() {
+    let world = start(Setup::default().shares()).await;
+    let alice = world.owner("alice");
+    let folder = world.shared(&alice, json!({ "path": "/users/alice/**" })).await;
+    let rpt = world.rpt_for(resource_id(&folder), &["view"]);
+    let share = world.shared(&alice, json!({ "path": NOTES })).await;
+    assert_eq!((world.get("/users/alice/x").bearer(&rpt).await.status(), world.get(NOTES).bearer(&rpt).await.status()), (200, 401));
+    assert!(world.control().remove_resource(resource_id(&share)));
+    world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 403);
+    world.control().called(Endpoint::ResourceSet, 1).await;
+    assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 403);
+}
+
+#[tokio::test]
+async fn readyz_says_what_is_known_of_the_records() {
+    let world = start(Setup::default().shares()).await;
+    let line = |registered: u32| format!("[+] records store: up (schema 3; resources: {registered} registered, 0 to be registered, 0 to be deleted)\n");
+    let verbose = world.verbose().await;
+    assert!(verbose.contains(&line(0)), "{verbose}");
+    world.shared(&world.owner("alice"), json!({ "path": NOTES })).await;
+    let verbose = world.verbose().await;
+    assert!(verbose.contains(&line(1)), "{verbose}");
+    assert!(world.metrics().await.contains("uma_gateway_dependency_up{kind=\"records\",name=\"store\"} 1"));
+}
+
+#[tokio::test]
+async fn whoever_may_not_share_a_path_hears_as_whom_they_came_and_where_they_may() {
+    let route = "{ path: /team/**, upstream: content, protect: { resource: { shared: true, owner: bob }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().shares().route(route)).await;
+    for (token, wish, expected) in [
+        (&*world.owner("alice"), json!({ "path": "/team/x" }), "does not let `alice` share this path: `alice` may share at /users/alice/**"),
+        (&world.owner("bob"), json!({ "path": "/site/x" }), "does not let `bob` share this path: `bob` may share at /users/bob/**, /team/**"),
+        (KEY, json!({ "path": "/users/bob/x", "owner": "alice" }), "does not let `alice` share this path: `alice` may share at /users/alice/**, /site/**"),
+    ] {
+        let answer = world.api("POST", "/shares", token, &wish).await;
+        let detail = answer.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(answer.status == 403 && detail.ends_with(expected), "{wish} {detail}");
+    }
 }

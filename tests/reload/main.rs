@@ -6,5 +6,7 @@ mod drain;
 mod files;
 mod limits;
 mod rotation;
+#[cfg(feature = "store")]
+mod shares;
 mod support;
 mod whole;

@@ -178,3 +178,27 @@ async fn the_old_admin_token_opens_the_door_until_the_new_one_has() {
     let refused = AdminClient::new(&door("new-token")).reload().await.expect_err("a mistake");
     assert!(refused.to_string().contains("gateway.yaml:2:1"), "{refused}");
 }
+
+#[tokio::test]
+async fn a_new_client_secret_that_does_not_work_is_shown_until_it_does_or_is_taken_back() {
+    let world = World::start(Kind::Uma2, &patient("introspection: { max_age: 600s }")).await;
+    let series = "uma_gateway_dependency_up{kind=\"client_secret\",name=\"server\"}";
+    let is = async |value: f64| until("it is shown", async || (world.metric(series).await == Some(value)).then_some(())).await;
+    assert_eq!(world.metric(series).await, None, "nothing is tried");
+    world.around.write("client-secret", "a-typo");
+    reload(&world).await;
+    is(0.0).await;
+    let verbose = world.health("/readyz?verbose").await;
+    let line = "[!] client_secret server: down (the new client secret does not work yet; the one before stays in use: the token endpoint answered 401";
+    assert!(verbose.status == 200 && verbose.text().contains(line), "{}", verbose.text());
+    assert!(!verbose.text().contains("a-typo"));
+    world.around.write("client-secret", "gateway-secret");
+    reload(&world).await;
+    is(1.0).await;
+    world.around.write("client-secret", "another-secret");
+    reload(&world).await;
+    is(0.0).await;
+    world.around.control().add_resource_server("content-gateway", "another-secret");
+    is(1.0).await;
+    assert!(world.health("/readyz?verbose").await.text().contains("[+] client_secret server: up"));
+}

@@ -37,12 +37,14 @@ pub struct Plan {
     pub routes: Vec<String>,
     pub top: String,
     pub limits: String,
+    /// The name of the content server's section.
+    pub upstream: String,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         let (listeners, server) = (vec!["{ address: 127.0.0.1:0 }".into()], "introspection: { max_age: 600s }".into());
-        Self { listeners, server, routes: Vec::new(), top: String::new(), limits: "{ off_for: [127.0.0.1/32] }".into() }
+        Self { listeners, server, routes: Vec::new(), top: String::new(), limits: "{ off_for: [127.0.0.1/32] }".into(), upstream: "content".into() }
     }
 }
 
@@ -96,7 +98,7 @@ authorization_servers:
     client: {{ id: content-gateway, secret: {{ file: client-secret }} }}
     {server}
 upstreams:
-  content:
+  {upstream}:
     servers: [ \"http://{content}\" ]
     credentials: {{ basic: {{ username: gateway, password: {{ file: proxy-password }} }} }}
 routes:
@@ -105,6 +107,7 @@ routes:
 {routes}",
             listeners = plan.listeners.join(", "),
             limits = plan.limits,
+            upstream = plan.upstream,
             top = plan.top,
             issuer = self.server.issuer(),
             server = plan.server,

@@ -22,8 +22,13 @@ struct Gateway {
 impl Gateway {
     /// Starts one, and waits until its API answers.
     async fn start(folder: &Path, server: &RunningServer) -> Self {
+        Self::start_with(folder, server, "content").await
+    }
+
+    /// The same with an upstream of this name.
+    async fn start_with(folder: &Path, server: &RunningServer, upstream: &str) -> Self {
         let api = free();
-        configure(folder, server.issuer(), api);
+        configure(folder, server.issuer(), api, upstream);
         let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
         command.args(["run", "--config", "shares.yaml"]).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         let process = command.spawn().expect("it runs");
@@ -33,7 +38,7 @@ impl Gateway {
     }
 }
 
-fn configure(folder: &Path, issuer: &str, api: SocketAddr) {
+fn configure(folder: &Path, issuer: &str, api: SocketAddr, upstream: &str) {
     use std::os::unix::fs::PermissionsExt;
     for (name, secret) in [("client", "gateway-secret".to_owned()), ("operator", OPERATOR.to_owned()), ("store-key", "0123456789abcdef".repeat(4))] {
         let file = folder.join(name);
@@ -42,12 +47,19 @@ fn configure(folder: &Path, issuer: &str, api: SocketAddr) {
     }
     let text = format!(
         "version: 1\nlisteners: [ {{ address: {} }} ]\nlog: {{ to: gateway.log, audit: audit.log }}\nauthorization_servers: {{ server: {{ issuer: \"{issuer}\", client: {{ id: content-gateway, secret: {{ file: client }} }} }} }}\n\
-         upstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}\nstore: {{ file: records.db, key: {{ file: store-key }} }}\n\
+         upstreams: {{ {upstream}: {{ servers: [ http://127.0.0.1:1 ] }} }}\nstore: {{ file: records.db, key: {{ file: store-key }} }}\n\
          shares: {{ address: {api}, scope: share, admin_key: {{ file: operator }}, public_url: \"https://photos.example.org\", per_owner: 100000 }}\n\
          routes: [ {{ path: /users/alice/**, protect: {{ resource: {{ shared: true }}, scopes: {{ GET: [view] }} }} }} ]\n",
         free()
     );
     std::fs::write(folder.join("shares.yaml"), text).expect("a configuration");
+}
+
+/// What `check --online` says.
+async fn checked(folder: &Path) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
+    let said = command.args(["check", "--online", "--config", "shares.yaml"]).current_dir(folder).output().await.expect("it runs");
+    String::from_utf8(said.stdout).expect("text")
 }
 
 /// The lines of a log that have these texts at these members.
@@ -94,4 +106,59 @@ async fn every_request_leaves_a_line_and_every_change_another_in_the_audit_log()
     for file in [log, audit] {
         assert!(!std::fs::read_to_string(file).expect("text").contains(OPERATOR), "no token");
     }
+}
+
+#[tokio::test]
+async fn shares_that_a_renamed_upstream_closes_are_told_once_with_an_example_and_what_to_do() {
+    let world = World::new();
+    let server = AuthorizationServer::start(Options::default()).await.expect("a port");
+    let gateway = Gateway::start(world.folder.path(), &server).await;
+    for path in ["/users/alice/first", "/users/alice/second/**"] {
+        let shared = ask(gateway.api, "POST", "/shares", OPERATOR, &json!({ "path": path, "owner": "alice" })).await.expect("an answer");
+        assert_eq!(shared.status, 201, "{}", shared.body);
+    }
+    let said = checked(world.folder.path()).await;
+    assert!(said.contains("ok   store: the records are in use"), "{said}");
+    drop(gateway);
+    configure(world.folder.path(), server.issuer(), free(), "files");
+    let said = checked(world.folder.path()).await;
+    let expected = "warn store: this configuration closes 2 of 2 shares, such as /users/alice/first of alice, shared with upstream `content`: the route has an upstream of another name now → give";
+    assert!(said.contains(expected), "{said}");
+
+    let gateway = Gateway::start_with(world.folder.path(), &server, "files").await;
+
+    let log = world.folder.path().join("gateway.log");
+    let closed = || lines(&log, &[("level", "WARN"), ("why", "the route has an upstream of another name now")]);
+    let line = until("it is told", async || closed().pop()).await;
+    assert_eq!((&line["closed"], &line["of"], &line["example"], &line["upstream"]), (&json!(2), &json!(2), &json!("/users/alice/first"), &json!("content")));
+    assert!(line["message"].as_str().is_some_and(|text| text.contains("the names that they had") && text.contains("made anew")), "{line}");
+    let list = ask(gateway.api, "GET", "/shares?owner=alice", OPERATOR, &Value::Null).await.expect("an answer");
+    assert_eq!(list.body["shares"][1]["closed"], "the route has an upstream of another name now", "{}", list.body);
+    configure(world.folder.path(), server.issuer(), gateway.api, "content");
+    until("it is told that they are open", async || lines(&log, &[("message", "no share is closed by the configuration any more")]).pop()).await;
+    assert_eq!(closed().len(), 1);
+}
+
+#[tokio::test]
+async fn a_share_that_was_deleted_at_the_server_is_told_once_and_that_it_is_registered_anew() {
+    let world = World::new();
+    let server = AuthorizationServer::start(Options::default()).await.expect("a port");
+    let gateway = Gateway::start(world.folder.path(), &server).await;
+    let shared = ask(gateway.api, "POST", "/shares", OPERATOR, &json!({ "path": "/users/alice/x", "owner": "alice" })).await.expect("an answer").body;
+    let id = shared["id"].as_str().expect("an id");
+    assert!(server.control().remove_resource(shared["resource_id"].as_str().expect("an id")));
+
+    let changed = ask(gateway.api, "PATCH", &format!("/shares/{id}"), OPERATOR, &json!({})).await.expect("an answer");
+
+    assert_eq!((changed.status, changed.body["resource_id"] == shared["resource_id"]), (200, false), "{}", changed.body);
+    let audit = world.folder.path().join("audit.log");
+    let changes = until("it is written", async || Some(lines(&audit, &[("id", id)])).filter(|all| all.len() >= 4)).await;
+    let told: Vec<&str> = changes.iter().filter_map(|line| line["message"].as_str()).collect();
+    let expected = [
+        "a path is shared",
+        "the authorization server has deleted the resource of a share",
+        "a share that the authorization server had lost",
+        "a share was changed",
+    ];
+    assert!(told.len() == 4 && told.iter().zip(expected).all(|(told, begins)| told.starts_with(begins)), "{told:?}");
 }

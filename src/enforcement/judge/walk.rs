@@ -17,6 +17,9 @@ use crate::secret::Secret;
 use crate::telemetry::{CacheState, Step};
 use crate::uma::{ResourceId, Rpt, TokenError, bearer_challenge, challenge_body, uma_challenge};
 
+/// Why there is no ticket for a share that somebody has deleted at the server.
+const LOST: &str = "the authorization server has deleted the resource of this share: it is registered anew";
+
 impl Judge {
     /// All stages, waiting where somebody must be asked.
     ///
@@ -268,7 +271,7 @@ impl Judge {
             Err(NoTicket::Server(error)) => {
                 match &error {
                     TicketError::NoPat(error) | TicketError::Refused(error) | TicketError::Failed(error) => case.note(error),
-                    TicketError::InvalidResource => {}
+                    TicketError::InvalidResource => self.lost(case),
                 }
                 return no_ticket(case, ticketless(&error));
             }
@@ -285,6 +288,14 @@ impl Judge {
 }
 
 impl Judge {
+    /// The server knows the resource no more. A share's is registered anew, for the next request.
+    fn lost(&self, case: &Case) {
+        if let Wanted::Shared(share) = &case.resource {
+            case.recorder.with(|record| record.reason = Some(LOST.into()));
+            self.follower.lost(share.key);
+        }
+    }
+
     /// Whether there is a token to ask for a ticket with. Only an owner who links the gateway may have none while all is well.
     async fn may_ask(&self, case: &Case) -> Result<(), AskError> {
         let Some(PatSource::Code { .. }) = case.source() else { return Ok(()) };

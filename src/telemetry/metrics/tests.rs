@@ -7,7 +7,7 @@ use crate::response::Row;
 use crate::telemetry::{CacheState, Record, RequestId};
 
 /// The names that dashboards and alerts rely on.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "build_info",
     "http_client_request_duration_seconds",
     "http_server_active_requests",
@@ -33,6 +33,7 @@ const NAMES: [&str; 27] = [
     "uma_gateway_tunnels",
     "uma_pat_expiry_timestamp_seconds",
     "uma_resources_registered",
+    "uma_shares",
     "uma_shares_followed_total",
     "uma_tickets_total",
 ];
@@ -61,6 +62,7 @@ fn everything(metrics: &Arc<Metrics>) -> String {
     metrics.authorization_server_took(AsEndpoint::Introspection, Duration::from_millis(4));
     metrics.pat_expires("keycloak", 1_787_234_531);
     metrics.resources_registered("keycloak", 3);
+    metrics.shares(ShareState::Open, 3);
     metrics.config_loaded(true);
     metrics.certificates_expire([("127.0.0.1:8443", "tls.crt".to_owned(), 1_787_234_531)]);
     metrics.certificates_read("listener", "127.0.0.1:8443", true);

@@ -147,10 +147,10 @@ impl AsEndpoint {
         }
     }
 
-    /// Whether a dependency of this kind is an authorization server or one of its endpoints.
+    /// Whether a dependency of this kind is an authorization server, one of its endpoints, or a new secret to ask it with.
     #[must_use]
     pub fn is_of_server(kind: &str) -> bool {
-        kind == "authorization_server" || Self::ALL.iter().any(|endpoint| endpoint.dependency() == kind)
+        kind == "authorization_server" || kind == SecretKind::Client.label() || Self::ALL.iter().any(|endpoint| endpoint.dependency() == kind)
     }
 }
 
@@ -253,6 +253,38 @@ impl Followed {
             Self::Failed => "failed",
             Self::Withdrawn => "withdrawn",
             Self::NotWithdrawn => "not_withdrawn",
+        }
+    }
+}
+
+/// How shares stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShareState {
+    /// Registered, and the configuration lets requests come to it.
+    Open,
+    /// Registered, and closed: the configuration is another one than when its path was shared.
+    Closed,
+    /// Registered, and deleted at the authorization server by somebody else; not registered anew yet.
+    Lost,
+    /// To be registered at the authorization server.
+    Wanted,
+    /// Withdrawn, and to be deleted at the authorization server.
+    Unwanted,
+}
+
+impl ShareState {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Open, Self::Closed, Self::Lost, Self::Wanted, Self::Unwanted];
+
+    /// The word.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Closed => "closed",
+            Self::Lost => "lost",
+            Self::Wanted => "wanted",
+            Self::Unwanted => "unwanted",
         }
     }
 }

@@ -22,6 +22,8 @@ row_tests! {
 
 const CHALLENGE: Says<'_> = Says::Problem(401, "permission-required", &[]);
 const UNREACHABLE: Says<'_> = Says::Problem(403, "as-unreachable", &[]);
+/// The server can be asked, and knows the resource no more.
+const UNKNOWN: Says<'_> = Says::Problem(403, "unknown-resource", &[]);
 
 async fn a_plain_oauth_server_is_answered_for_in_the_words_of_rfc_6750(row: Row) {
     let world = Setup::default().oauth().server("audience: any").start().await;
@@ -111,7 +113,7 @@ async fn a_resource_that_the_server_has_lost_is_looked_up_again(row: Row) {
     assert!(world.control().remove_resource("vacation"));
     let exchange = world.get(LINK).await;
     let calls = [(Endpoint::Permission, 1)];
-    exchange.proves(row, &Expect { answer: UNREACHABLE, calls: &calls, hits: 0, next: Next::NoToken, rows: "D15 C4: C4" });
+    exchange.proves(row, &Expect { answer: UNKNOWN, calls: &calls, hits: 0, next: Next::NoToken, rows: "D15 C4: C4" });
 
     world.control().register("alice", "vacation", &["view", "edit"]);
     let exchange = world.get(LINK).await;

@@ -146,10 +146,10 @@ impl<'w> Exchange<'w> {
         assert_eq!(schemes.is_empty(), !matches!(answer.status, 400 | 401) || kind == "malformed-request" || kind == "unsafe-path", "{schemes:?}");
         match kind {
             "permission-required" => self.is_challenge(),
-            "as-unreachable" => assert_eq!(answer.header("warning"), "199 - \"UMA Authorization Server Unreachable\""),
+            "as-unreachable" | "unknown-resource" => assert_eq!(answer.header("warning"), "199 - \"UMA Authorization Server Unreachable\""),
             _ => {}
         }
-        assert_eq!(answer.headers.contains_key("warning"), kind == "as-unreachable");
+        assert_eq!(answer.headers.contains_key("warning"), matches!(kind, "as-unreachable" | "unknown-resource"));
         assert_eq!(answer.headers.contains_key("retry-after"), matches!(answer.status, 429 | 503));
         assert_eq!(answer.headers.contains_key("allow"), answer.status == 405);
     }
