@@ -1,5 +1,6 @@
 //! Whole configurations: the right ones are read as they are meant, the wrong ones say what to write instead.
 
+mod clients;
 mod guards;
 mod mistakes;
 mod pictures;
