@@ -306,7 +306,7 @@ async fn not_believed(server: &Server, owner: Option<&str>, (error, grant): (&As
                 report.fail(format!("client \"{id}\" has no service account"), format!("Clients → {id} → Capability config → Service account roles → on"));
             }
             // Here Keycloak tells what others keep to themselves; RFC 6749, 5.2 has one code for both.
-            (401, Some("invalid_client")) if keycloak => {
+            (401, Some("invalid_client")) if keycloak && config.client.proof != Proof::Certificate => {
                 report.fail(
                     format!("it has no client \"{id}\", or not with a {}", config.client.proof.what()),
                     format!("correct `{}`, or create the client", key(config, "client.id")),
@@ -345,7 +345,7 @@ fn wrong_proof(config: &Config, keycloak: bool, report: &mut Report) {
             report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one {there} into {origin}"));
         }
         Proof::PrivateKey(signing) => {
-            let there = if keycloak { format!("Clients → {id} → Keys") } else { "the client at the server".to_owned() };
+            let there = if keycloak { format!("Clients → {id} → Keys (with Credentials → Signed Jwt)") } else { "the client at the server".to_owned() };
             report.fail(
                 format!("it does not believe what client \"{id}\" signs for \"{}\"", signing.audience),
                 format!(

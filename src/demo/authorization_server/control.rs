@@ -55,6 +55,11 @@ impl Control {
         self.client(client, |client| (client.secret, client.key) = (None, Some(key)));
     }
 
+    /// From now on a client shows no secret: whoever ends TLS in front of this server has looked at its certificate.
+    pub fn believe_certificate(&self, client: &str) {
+        self.client(client, |client| (client.secret, client.certified) = (None, true));
+    }
+
     /// Gives a client the right to a PAT, or takes it.
     pub fn allow_protection(&self, client: &str, allowed: bool) {
         self.client(client, |client| client.protection = allowed);

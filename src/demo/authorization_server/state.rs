@@ -71,10 +71,12 @@ pub(super) struct User {
 }
 
 pub(super) struct Client {
-    /// None, and no key either: a public client, which must use PKCE.
+    /// None, no key and no certificate either: a public client, which must use PKCE.
     pub secret: Option<Secret>,
     /// What it signs assertions by.
     pub key: Option<VerifyingKeys>,
+    /// Whoever ends TLS in front has looked at its certificate.
+    pub certified: bool,
     /// Whether it may have a PAT.
     pub protection: bool,
     /// Whether it is a resource server at all (Keycloak: authorization services).
@@ -395,6 +397,7 @@ impl Client {
         Self {
             secret: secret.map(Secret::from),
             key: None,
+            certified: false,
             protection: false,
             resource_server: false,
             service_account: false,

@@ -52,7 +52,7 @@ impl State {
 
     fn client_credentials_grant(&mut self, asked: &Asked) -> Result<Answer, Answer> {
         let id = self.client(asked)?;
-        let client = self.clients.get(&id).filter(|client| client.service_account && (client.secret.is_some() || client.key.is_some()));
+        let client = self.clients.get(&id).filter(|client| client.service_account && (client.secret.is_some() || client.key.is_some() || client.certified));
         let Some(client) = client else {
             return Err(Answer::error(StatusCode::UNAUTHORIZED, "unauthorized_client", "this client has no service account"));
         };
