@@ -27,8 +27,9 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod uris;
+mod who;
 
-pub use config::{Audience, ClientCredentials, Config, Lenient, Owner, PatSource, ProfileChoice, ServerIdentity, Uma10};
+pub use config::{Audience, Config, Lenient, Owner, PatSource, ProfileChoice, ServerIdentity, Uma10};
 pub use discovery::{Endpoint, Metadata};
 pub use error::AskError;
 pub use introspection::Answer;
@@ -40,6 +41,7 @@ pub use profile::{PatOwners, Profile};
 pub use resources::{Created, Declared, Description, Reconciled, ResourceKey, Resources, Seen};
 pub use server::{CONCURRENT_CALLS, Introspected, Server, TicketError};
 pub use uris::{Located, PathResource, UriKey};
+pub use who::{AssertionKey, ClientCredentials, Proof, Told, disbelieves_client};
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use introspection::{granted as granted_by, read as read_introspection};

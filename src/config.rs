@@ -5,6 +5,7 @@
 
 mod alone;
 mod checker;
+mod client;
 mod created;
 mod description;
 mod doors;

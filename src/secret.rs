@@ -53,6 +53,15 @@ impl Secret {
     }
 }
 
+/// The same text, wherever it came from.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.matches(other.expose())
+    }
+}
+
+impl Eq for Secret {}
+
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self { text: SecretString::from(text), origin: None }

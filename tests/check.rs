@@ -8,10 +8,12 @@
 mod world;
 
 use http::StatusCode;
+use rcgen::KeyPair;
 use serde_json::json;
 use tempfile::TempDir;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::demo::content_server::Reply;
+use uma_gateway::jose::VerifyingKeys;
 
 use world::{STORE, Setup, VACATION, World, content, dateless_front, tls_front};
 
@@ -37,6 +39,48 @@ async fn wrong_secret() {
     world.setup.secret = "mistyped-secret".into();
     world.check().await.only(
         "FAIL keycloak: the secret of client \"content-gateway\" is wrong → put the one that the server has into the environment variable GATEWAY_CLIENT_SECRET",
+    );
+}
+
+#[tokio::test]
+async fn a_secret_in_the_form() {
+    let mut world = World::new().await;
+    world.setup.proof = "secret: { env: GATEWAY_CLIENT_SECRET }, in_body: true".into();
+    assert_eq!(world.check().await.code, Some(0));
+    world.setup.secret = "mistyped-secret".into();
+    assert!(world.check().await.text.contains("the secret of client \"content-gateway\" is wrong"));
+}
+
+#[tokio::test]
+async fn wrong_key() {
+    let key = |pem: String| VerifyingKeys::from_pem(pem.as_bytes()).unwrap();
+    let (ours, other) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let mut world = World::new().await;
+    world.setup.proof = "private_key: { env: GATEWAY_CLIENT_SECRET }".into();
+    world.setup.secret = ours.serialize_pem();
+    world.control().believe_key("content-gateway", key(ours.public_key_pem()));
+    let checked = world.check().await;
+    assert_eq!(checked.code, Some(0), "{}", checked.text);
+    assert!(checked.text.contains("ok   keycloak: client \"content-gateway\" has the right private key and gets a PAT"), "{}", checked.text);
+
+    world.control().believe_key("content-gateway", key(other.public_key_pem()));
+    world.check().await.only(&format!(
+        "FAIL keycloak: it does not believe what client \"content-gateway\" signs for \"{}\" → give the client at the server the public key of the environment \
+         variable GATEWAY_CLIENT_SECRET (`openssl pkey -pubout`) and the same `key_id`, or correct `authorization_servers.keycloak.client.audience`",
+        world.setup.issuer
+    ));
+}
+
+#[tokio::test]
+async fn a_way_to_show_who_the_client_is_that_the_server_does_not_name() {
+    let key = KeyPair::generate().unwrap();
+    let mut world = World::keycloak().await;
+    world.setup.proof = "private_key: { env: GATEWAY_CLIENT_SECRET }".into();
+    world.setup.secret = key.serialize_pem();
+    world.control().believe_key("content-gateway", VerifyingKeys::from_pem(key.public_key_pem().as_bytes()).unwrap());
+    world.check().await.only(
+        "warn keycloak: it does not name private_key_jwt among the ways in which clients show who they are (token_endpoint_auth_methods_supported) \
+         → let it take that, or write another of `in_body`, `private_key` and `certificate` in `authorization_servers.keycloak.client`",
     );
 }
 

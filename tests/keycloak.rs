@@ -7,6 +7,7 @@
 mod keycloak {
     mod support;
 
+    mod clients;
     mod linking;
     mod outages;
     mod resources;

@@ -12,7 +12,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::StartError;
 use super::watching::{Content, content};
 use crate::admin::Status;
-use crate::authorization_server::{Config, PatStore, Resources, Server, ServerIdentity, Wanted};
+use crate::authorization_server::{ClientCredentials, Config, PatStore, Resources, Server, ServerIdentity, Wanted};
 use crate::credentials::oauth2::{self, Grant, Token};
 use crate::enforcement::Desk;
 use crate::http_client::{HttpClient, TlsFiles};
@@ -63,7 +63,7 @@ struct KeptServer {
 struct KeptToken {
     token: Arc<Token>,
     grant: Grant,
-    secret: Arc<Rotating>,
+    client: Arc<Rotating<ClientCredentials>>,
     _keeper: Task,
 }
 
@@ -100,8 +100,8 @@ impl Keeping {
                         kept.server.connect_with(client);
                     }
                     kept.server.offer_owners(&config.owners);
-                    if kept.server.offer_secret(&config.client.secret) {
-                        kept.trial = Some(Task::start(Rc::clone(&kept.server).try_secret()));
+                    if kept.server.offer_client(&config.client) {
+                        kept.trial = Some(Task::start(Rc::clone(&kept.server).try_client()));
                     }
                     if kept.keeper.is_none() || kept.wanted != wanted {
                         kept.keeper = Some(keeper(&kept.server, &self.resources, wanted.clone(), &self.status));
@@ -137,7 +137,7 @@ impl Keeping {
             let kept = old.iter().position(|kept| Arc::ptr_eq(&kept.token, &token)).map(|at| old.swap_remove(at));
             let kept = match kept {
                 Some(kept) => {
-                    if kept.secret.offer(&grant.client.secret) {
+                    if kept.client.offer(&grant.client) {
                         kept.token.ask_anew();
                     }
                     KeptToken { grant, ..kept }
@@ -149,11 +149,11 @@ impl Keeping {
     }
 
     fn new_token(&self, token: Arc<Token>, grant: Grant) -> KeptToken {
-        let secret = Arc::new(Rotating::new(grant.client.secret.clone()));
+        let client = Arc::new(Rotating::new(grant.client.clone()));
         let (metrics, name) = (Arc::clone(&self.metrics), Arc::clone(&grant.upstream));
         let worked = move || metrics.secret_loaded(SecretKind::ProxyCredential, &name);
-        let _keeper = Task::start(oauth2::keep(Arc::clone(&token), grant.clone(), Arc::clone(&secret), self.plain.clone(), self.health.clone(), worked));
-        KeptToken { token, grant, secret, _keeper }
+        let _keeper = Task::start(oauth2::keep(Arc::clone(&token), grant.clone(), Arc::clone(&client), self.plain.clone(), self.health.clone(), worked));
+        KeptToken { token, grant, client, _keeper }
     }
 
     /// The tokens that are kept.

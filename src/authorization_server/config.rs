@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::{HeaderName, Uri};
 
 use super::profile::Profile;
+use super::who::ClientCredentials;
 use crate::http_client::TlsFiles;
 use crate::response::UnreachableStatus;
 use crate::secret::Secret;
@@ -146,15 +147,6 @@ pub enum ProfileChoice {
     Auto,
     /// This kind.
     Named(&'static Profile),
-}
-
-/// The gateway's client at a server.
-#[derive(Clone, Debug)]
-pub struct ClientCredentials {
-    /// Client id.
-    pub id: Arc<str>,
-    /// Client secret.
-    pub secret: Secret,
 }
 
 /// `authorization_servers.*.audience`.

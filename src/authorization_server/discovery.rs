@@ -10,6 +10,7 @@ use super::config::{Config, ProfileChoice};
 use super::error::AskError;
 use super::json;
 use super::profile::{Document, Live, Profile};
+use super::who::Proof;
 use crate::http_client::is_loopback;
 
 /// An endpoint as it is called.
@@ -117,10 +118,14 @@ pub fn read(config: &Config, body: &[u8]) -> Result<Metadata, AskError> {
             format!("the document names issuer `{}`, the configuration `{}`; they must be the same, byte for byte", shorten(issuer), config.issuer).into(),
         ));
     }
+    // Where the certificate is asked for may be another address (RFC 8705, 5).
+    let aliases = document.get("mtls_endpoint_aliases").filter(|_| config.client.proof == Proof::Certificate);
     let find = |names: &[&str]| -> Result<Endpoint, AskError> {
-        let text = names
-            .iter()
-            .find_map(|name| document.get(*name).and_then(Value::as_str))
+        let text = aliases
+            .into_iter()
+            .chain([&document])
+            .flat_map(|document| names.iter().map(|name| document.get(*name)))
+            .find_map(|found| found.and_then(Value::as_str))
             .ok_or_else(|| AskError::Discovery(format!("the document has no `{}`", names.first().unwrap_or(&"")).into()))?;
         // Not quoted: whatever stands there may hold a password.
         let uri: Uri = text.parse().map_err(|_| AskError::Discovery(format!("`{}` is not an address", names.first().unwrap_or(&"")).into()))?;

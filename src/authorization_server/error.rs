@@ -25,7 +25,7 @@ pub enum AskError {
     #[error("the server is given a rest after repeated failures")]
     Resting,
     /// A status that the call does not know.
-    #[error("the {endpoint} endpoint answered {status}{}{}", said(.error), likely(.endpoint, *.status, .error.as_deref()))]
+    #[error("the {endpoint} endpoint answered {status}{}{}{}", said(.error), likely(.endpoint, *.status, .error.as_deref()), mend(.look_at))]
     Status {
         /// The endpoint's name.
         endpoint: &'static str,
@@ -33,6 +33,8 @@ pub enum AskError {
         status: StatusCode,
         /// The body's `error` member, shortened, where it had one.
         error: Option<Arc<str>>,
+        /// Where it refuses the client: the key of the configuration that has what it refused.
+        look_at: Option<Arc<str>>,
     },
     /// The answer is not what the specification asks for.
     #[error("the {endpoint} endpoint's answer cannot be used: {why}")]
@@ -43,8 +45,16 @@ pub enum AskError {
         why: Arc<str>,
     },
     /// The gateway's own credential was refused twice.
-    #[error("the {0} endpoint refuses the gateway's own credential")]
-    CredentialRefused(&'static str),
+    #[error("the {endpoint} endpoint refuses the gateway's own credential{}", mend(.look_at))]
+    CredentialRefused {
+        /// The endpoint's name.
+        endpoint: &'static str,
+        /// Where it was asked as the client: the key of the configuration that has what it refused.
+        look_at: Option<Arc<str>>,
+    },
+    /// No assertion of the client's can be made.
+    #[error("the client's assertion cannot be signed")]
+    Unsigned,
     /// No protection API access token can be had.
     #[error("no protection API access token: {0}")]
     NoPat(Arc<AskError>),
@@ -67,6 +77,10 @@ pub enum AskError {
 
 fn said(error: &Option<Arc<str>>) -> String {
     error.as_ref().map_or_else(String::new, |error| format!(" ({error})"))
+}
+
+fn mend(key: &Option<Arc<str>>) -> String {
+    key.as_ref().map_or_else(String::new, |key| format!("; look at `{key}`"))
 }
 
 /// What such an answer most often means.

@@ -261,7 +261,7 @@ impl Server {
             return Err(LinkError::Refused(Some("invalid_grant".into())));
         }
         if response.status() != StatusCode::OK {
-            return Err(status(AsEndpoint::Token, &response).into());
+            return Err(self.refusal(AsEndpoint::Token, &response).into());
         }
         let fresh = self.fresh(&response)?;
         let spare = fresh.refresh.as_ref().unwrap_or(&fresh.access).clone();

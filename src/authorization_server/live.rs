@@ -41,7 +41,7 @@ pub fn read(response: &Response<Bytes>, resource: &ResourceId) -> Result<Option<
         | (StatusCode::BAD_REQUEST, Some("invalid_resource" | "invalid_scope" | "invalid_grant")) => Ok(None),
         // Keycloak refuses the identity of an inactive token in these words; our own credential is refused by 401.
         (StatusCode::BAD_REQUEST, Some("unauthorized_client")) => Ok(None),
-        (StatusCode::UNAUTHORIZED, _) => Err(AskError::CredentialRefused(ENDPOINT.label())),
+        (StatusCode::UNAUTHORIZED, _) => Err(AskError::CredentialRefused { endpoint: ENDPOINT.label(), look_at: None }),
         _ => Err(status(ENDPOINT, response)),
     }
 }

@@ -20,7 +20,8 @@ use super::error::{AskError, lacks_protection};
 use super::profile::Profile;
 use super::renewal::{Fresh, Outcome};
 use super::search::Reading;
-use super::server::{Server, error_member, status};
+use super::server::{Server, error_member};
+use super::who::ClientCredentials;
 use crate::http_client::form;
 use crate::secret::{Secret, random_part};
 use crate::telemetry::{AUDITED, AsEndpoint, OwnerLacks};
@@ -273,27 +274,27 @@ impl Server {
         self.as_client(AsEndpoint::Token, &metadata.token, own_form(metadata.profile), deadline).await
     }
 
-    /// Asks for a token with another client secret, to see whether the server takes it.
+    /// Asks for a token with another secret or key of the client's, to see whether the server takes it.
     ///
     /// # Errors
     /// It does not, or gave no answer.
-    pub(super) async fn pat_with(&self, secret: &Secret, deadline: Instant) -> Result<(), AskError> {
+    pub(super) async fn pat_with(&self, client: &ClientCredentials, deadline: Instant) -> Result<(), AskError> {
         let metadata = self.metadata(deadline).await?;
         if !metadata.profile.uma {
-            let response = self.call_with(secret, AsEndpoint::Introspection, &metadata.introspection, form(&[("token", "unknown")]), deadline).await?;
+            let response = self.call_with(client, AsEndpoint::Introspection, &metadata.introspection, form(&[("token", "unknown")]), deadline).await?;
             self.counted(AsEndpoint::Introspection, &response, response.status() == StatusCode::OK);
-            return if response.status() == StatusCode::OK { Ok(()) } else { Err(status(AsEndpoint::Introspection, &response)) };
+            return if response.status() == StatusCode::OK { Ok(()) } else { Err(self.refusal(AsEndpoint::Introspection, &response)) };
         }
         let first = self.pats.owners.first_key_value();
         let owner = first.map(|(name, _)| &**name);
         let source = first.and_then(|(_, slot)| slot.source.borrow().clone());
         let form = source.map_or_else(|| own_form(metadata.profile), |source| source_form(&source, metadata.profile));
-        let response = self.call_with(secret, AsEndpoint::Token, &metadata.token, form, deadline).await?;
+        let response = self.call_with(client, AsEndpoint::Token, &metadata.token, form, deadline).await?;
         match response.status() {
             StatusCode::OK => self.keep_pat(owner, &response).await,
             // The client was believed, and the owner was not.
             _ if owner.is_some() && refuses_grant(&response) => Ok(()),
-            _ => Err(status(AsEndpoint::Token, &response)),
+            _ => Err(self.refusal(AsEndpoint::Token, &response)),
         }
     }
 }

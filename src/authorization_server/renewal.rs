@@ -22,7 +22,7 @@ use super::json;
 use super::kept::Kept;
 use super::pat::{Held, Slot, refuses_grant, source_form};
 use super::profile::PatOwners;
-use super::server::{Server, status};
+use super::server::Server;
 use crate::http_client::form;
 use crate::secret::Secret;
 use crate::telemetry::{AUDITED, AsEndpoint};
@@ -107,7 +107,7 @@ impl Server {
         let response = self.grant(slot, owner, &metadata, deadline).await?;
         let fresh = match response.status() {
             StatusCode::OK => self.fresh(&response),
-            _ => Err(status(AsEndpoint::Token, &response)),
+            _ => Err(self.refusal(AsEndpoint::Token, &response)),
         };
         let fresh = fresh.inspect_err(|error| self.answers.bad(AsEndpoint::Token, format_args!("no protection API access token{}: {error}", of(owner))))?;
         self.take_in(slot, owner, links, fresh).await

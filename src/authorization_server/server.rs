@@ -23,6 +23,7 @@ use super::pat::Pats;
 use super::profile::{Introspector, Live, PatOwners};
 use super::resources::Resources;
 use super::rest::{Rests, Sign};
+use super::who::ClientCredentials;
 use super::{introspection, json, live};
 use crate::http_client::{HttpClient, form};
 use crate::secret::Rotating;
@@ -40,8 +41,8 @@ pub struct Server {
     pub(super) me: Weak<Self>,
     pub(super) config: Arc<Config>,
     pub(super) http: RefCell<HttpClient>,
-    /// The client's secret: that of the section, until another one is offered.
-    pub(super) secret: Rotating,
+    /// What shows who the client is: as the section has it, until something else is offered.
+    pub(super) client: Rotating<ClientCredentials>,
     metadata: RefCell<Option<Rc<Metadata>>>,
     discovering: tokio::sync::Mutex<()>,
     pub(super) registering: tokio::sync::Mutex<()>,
@@ -107,7 +108,7 @@ impl Server {
             me: Weak::clone(me),
             reachable: health.dependency("authorization_server", &config.name),
             answers: Answers::new(health, &config.name),
-            secret: Rotating::new(config.client.secret.clone()),
+            client: Rotating::new(config.client.clone()),
             pats: Pats::new(&config.owners),
             kept,
             links: Links::default(),
@@ -292,10 +293,10 @@ impl Server {
         };
         let read = match response.status() {
             StatusCode::OK => introspection::read(metadata.profile, response.body(), rpt).map(Introspected::Answer),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if pat_of.is_none() => Err(AskError::CredentialRefused(AsEndpoint::Introspection.label())),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if pat_of.is_none() => Err(self.client_refused(AsEndpoint::Introspection, &response)),
             StatusCode::BAD_REQUEST => match error_member(response.body()).as_deref() {
                 // These speak of us and not of the token (RFC 6749, 5.2).
-                Some("invalid_client" | "unauthorized_client") => Err(AskError::CredentialRefused(AsEndpoint::Introspection.label())),
+                Some("invalid_client" | "unauthorized_client") => Err(self.client_refused(AsEndpoint::Introspection, &response)),
                 Some(_) => Ok(Introspected::TokenRefused),
                 None => Err(status(AsEndpoint::Introspection, &response)),
             },
@@ -317,7 +318,11 @@ impl Server {
         }
         let body = live::request(&self.config.client.id, rpt, resource);
         let response = self.as_client(AsEndpoint::Decision, &metadata.decision, body, deadline).await?;
-        self.judged(AsEndpoint::Decision, &response, live::read(&response, resource))
+        let read = match live::read(&response, resource) {
+            Err(AskError::CredentialRefused { .. }) => Err(self.client_refused(AsEndpoint::Decision, &response)),
+            read => read,
+        };
+        self.judged(AsEndpoint::Decision, &response, read)
     }
 
     /// A call to the protection API: with the PAT, once more with a new one where it is refused.
@@ -356,7 +361,7 @@ impl Server {
         let response = self.call(name, endpoint, request().header(AUTHORIZATION, pat.header()), body.clone(), deadline).await?;
         if refused(&response) {
             self.answers.bad(AsEndpoint::Token, format_args!("{}: the protection API access token is refused, a new one too", name.label()));
-            return Err(AskError::CredentialRefused(name.label()));
+            return Err(AskError::CredentialRefused { endpoint: name.label(), look_at: None });
         }
         Ok(response)
     }
@@ -442,7 +447,7 @@ fn outcome(result: &Result<Response<Bytes>, AskError>) -> Option<AsOutcome> {
 /// not quoted.
 pub(super) fn status(endpoint: AsEndpoint, response: &Response<Bytes>) -> AskError {
     let error = error_member(response.body()).filter(|error| error.split(['_', '-', '.', ' ']).all(is_word));
-    AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error.map(Arc::from) }
+    AskError::Status { endpoint: endpoint.label(), status: response.status(), error: error.map(Arc::from), look_at: None }
 }
 
 /// Whether a text without separators is a word or a status, as `invalid`, `clientId`, `HTTP`, `401`.

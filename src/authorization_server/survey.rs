@@ -10,7 +10,7 @@ use super::json;
 use super::pat::{no_code, refuses_grant};
 use super::profile::Search;
 use super::resources::{Description, describe};
-use super::server::{Introspected, Server, status};
+use super::server::{Introspected, Server};
 use crate::telemetry::AsEndpoint;
 use crate::uma::{ResourceId, Rpt};
 
@@ -75,7 +75,7 @@ impl Server {
         let metadata = self.metadata(deadline).await?;
         let response = self.as_client(AsEndpoint::Token, &metadata.token, no_code(), deadline).await?;
         self.counted(AsEndpoint::Token, &response, false);
-        if refuses_grant(&response) { Ok(()) } else { Err(status(AsEndpoint::Token, &response)) }
+        if refuses_grant(&response) { Ok(()) } else { Err(self.refusal(AsEndpoint::Token, &response)) }
     }
 
     /// Whether the token endpoint refuses our client because it has no service account. Keycloak says the same of a wrong secret but for the description.

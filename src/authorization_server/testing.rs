@@ -16,7 +16,7 @@ pub fn config() -> Config {
         discovery: None,
         backchannel: None,
         allow_insecure: false,
-        client: ClientCredentials { id: "content-gateway".into(), secret: "secret".into() },
+        client: ClientCredentials::with_secret("content-gateway", "secret"),
         owners: BTreeMap::new(),
         tls: TlsFiles::default(),
         audience: Audience::Any,

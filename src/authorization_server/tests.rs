@@ -223,6 +223,20 @@ fn discovery_refuses_plain_http_away_from_loopback() {
 }
 
 #[test]
+fn a_client_with_a_certificate_asks_where_certificates_are_asked_for() {
+    let mut document = document("https://id.example.org");
+    document["mtls_endpoint_aliases"] = json!({ "token_endpoint": "https://id.example.org/mtls/token" });
+    let read = |config: &Config, document: &Value| discovery::read(config, document.to_string().as_bytes());
+    let mut by_certificate = config();
+    by_certificate.client.proof = Proof::Certificate;
+    let (with, without) = (read(&by_certificate, &document).expect("usable"), read(&config(), &document).expect("usable"));
+    assert_eq!((with.token.uri.path(), with.introspection.uri.path()), ("/mtls/token", without.introspection.uri.path()));
+    assert_ne!(without.token.uri.path(), "/mtls/token");
+    document["mtls_endpoint_aliases"]["token_endpoint"] = "https://elsewhere.example.org/token".into();
+    assert!(read(&by_certificate, &document).is_err() && read(&config(), &document).is_ok(), "on another host");
+}
+
+#[test]
 fn a_backchannel_replaces_scheme_and_authority_and_keeps_the_host() {
     let mut config = config();
     config.backchannel = Some("http://keycloak.iam.svc:8080".parse().expect("an address"));

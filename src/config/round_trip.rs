@@ -129,7 +129,7 @@ const NEEDLE: &str = "n33dle";
 /// Whether every needle stands plainly behind the name of a secret, in a text without quotes, flows and aliases.
 fn hides(text: &str) -> bool {
     let plain = text.lines().all(|line| line.bytes().all(|byte| byte.is_ascii_alphanumeric() || b" -_:./".contains(&byte)));
-    let names = ["password:", "secret:", "token:", "client_secret:"];
+    let names = ["password:", "secret:", "token:", "client_secret:", "private_key:"];
     let secret = |line: &str| line.trim_start().trim_start_matches("- ").split_once(' ').is_some_and(|(name, _)| names.contains(&name));
     plain && text.contains(NEEDLE) && text.lines().filter(|line| line.contains(NEEDLE)).all(secret)
 }

@@ -9,6 +9,7 @@ use http::header::{AUTHORIZATION, COOKIE};
 use http::{HeaderName, HeaderValue, Uri};
 
 use super::checker::{Checker, Keys};
+use super::client::{self, Shown};
 use super::description::Section;
 use super::problem::{Problem, shown};
 use super::secrets::secret;
@@ -20,7 +21,6 @@ use crate::authorization_server::{Audience, ClientCredentials, Config, Lenient, 
 use crate::credentials::may_be_set;
 use crate::http_client::{TlsFiles, is_loopback};
 use crate::response::UnreachableStatus;
-use crate::secret::Secret;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -36,11 +36,13 @@ pub(super) fn server(entry: &Entry, about: &'static Section, checker: &mut Check
     let issuer = keys.read("issuer", checker, |node, checker| issuer(node, allow_insecure, checker));
     let discovery = keys.read("discovery", checker, |node, checker| secure(node, Some(allow_insecure), checker));
     let backchannel = keys.read("backchannel", checker, |node, checker| backchannel(node, allow_insecure, checker));
-    let client = keys.open("client", checker).and_then(|keys| client(&keys, checker));
     let owners = keys.open("pat", checker).and_then(|pat| owners(&pat, entry, checker)).unwrap_or_default();
     // The user who runs `explain` may not read the key, and needs not.
     let reader = if checker.environment.is_some() { readable } else { file };
-    let tls = keys.open("tls", checker).map(|keys| client_files(&keys, checker, reader)).unwrap_or_default();
+    let tls = keys.open("tls", checker);
+    let shown = Shown { named: tls.as_ref().is_some_and(|keys| keys.names("client_certificate")), over_tls: over_tls(issuer.as_deref(), backchannel.as_ref()) };
+    let tls = tls.map(|keys| client_files(&keys, checker, reader)).unwrap_or_default();
+    let client = keys.open("client", checker).and_then(|keys| client::of_server(&keys, issuer.clone(), shown, checker));
     let audience = keys.read("audience", checker, text);
     let realm = keys.read("realm", checker, |node, checker| header_text(node, "a realm", checker));
     let as_uri = keys.read("as_uri", checker, |node, checker| header_text(node, "an address", checker));
@@ -96,7 +98,7 @@ pub(super) fn stand_in(name: &str) -> Config {
         discovery: None,
         backchannel: None,
         allow_insecure: false,
-        client: ClientCredentials { id: Arc::from(""), secret: Secret::from("") },
+        client: ClientCredentials::with_secret("", ""),
         owners: BTreeMap::new(),
         tls: TlsFiles::default(),
         audience: Audience::Named(Arc::from("")),
@@ -114,11 +116,12 @@ pub(super) fn stand_in(name: &str) -> Config {
     }
 }
 
-/// `{ id, secret }`, here and in `oauth2`.
-pub(super) fn client(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<ClientCredentials> {
-    let id = keys.read("id", checker, text);
-    let secret = keys.read("secret", checker, secret);
-    Some(ClientCredentials { id: id?, secret: secret? })
+/// Whether the server is asked by https, as far as that is known.
+fn over_tls(issuer: Option<&str>, backchannel: Option<&Uri>) -> bool {
+    match backchannel {
+        Some(backchannel) => backchannel.scheme_str() == Some("https"),
+        None => issuer.is_none_or(|issuer| issuer.starts_with("https:")),
+    }
 }
 
 /// What means something with UMA only.
@@ -297,7 +300,7 @@ fn default_realm(issuer: &str) -> Arc<str> {
     Arc::from(segment.or_else(|| uri.and_then(Uri::host)).unwrap_or(issuer))
 }
 
-/// A digest of name and section without secrets. Keys are sorted and every text carries its length, so that no two sections write the same bytes.
+/// A digest of name and section without secrets, and without what says how one is shown. Keys are sorted and every text carries its length, so that no two sections write the same bytes.
 fn identity(entry: &Entry) -> ServerIdentity {
     digested(&section(entry))
 }
@@ -318,6 +321,9 @@ fn digested(bytes: &[u8]) -> ServerIdentity {
     ServerIdentity(identity)
 }
 
+/// What is offered to a server that runs, and makes no other server of it.
+const NEWS: [&str; 5] = ["secret", "password", "private_key", "key_id", "in_body"];
+
 fn write_canonical(bytes: &mut Vec<u8>, node: &Node) {
     match &node.value {
         Value::Scalar { text, .. } => {
@@ -330,7 +336,7 @@ fn write_canonical(bytes: &mut Vec<u8>, node: &Node) {
             items.iter().for_each(|item| write_canonical(bytes, item));
         }
         Value::Map(entries) => {
-            let mut entries: Vec<&Entry> = entries.iter().filter(|entry| !matches!(entry.key.as_str(), "secret" | "password")).collect();
+            let mut entries: Vec<&Entry> = entries.iter().filter(|entry| !NEWS.contains(&entry.key.as_str())).collect();
             entries.sort_by(|a, b| a.key.cmp(&b.key));
             bytes.push(b'm');
             bytes.extend((entries.len() as u64).to_be_bytes());

@@ -1,5 +1,6 @@
 //! Whole configurations: the right ones are read as they are meant, the wrong ones say what to write instead.
 
+mod clients;
 mod guards;
 mod mistakes;
 mod pictures;
@@ -131,7 +132,7 @@ fn the_example_of_the_issue_is_read_as_it_is_written() {
     assert_eq!((&*server.name, &*server.issuer, &*server.realm), ("keycloak", "http://127.0.0.1:8180/realms/photoz", "photoz"));
     assert_eq!(server.profile, authorization_server::ProfileChoice::Named(authorization_server::Profile::KEYCLOAK));
     assert_eq!(server.audience, authorization_server::Audience::Named("content-gateway".into()));
-    assert_eq!(server.client.secret.expose(), "hidden in the environment");
+    assert_eq!(server.client, authorization_server::ClientCredentials::with_secret("content-gateway", "hidden in the environment"));
     let seconds = |seconds| std::time::Duration::from_secs(seconds);
     assert_eq!((server.max_age, server.negative_max_age, server.refresh_window, server.timeout), (seconds(30), seconds(5), 20, seconds(2)));
 

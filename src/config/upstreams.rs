@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue};
 
 use super::checker::{Checker, Keys};
+use super::client;
 use super::description::Section;
 use super::guard;
 use super::problem::{Problem, Span, shown};
 use super::secrets::{header_value, secret};
-use super::servers::{client, secure};
+use super::servers::secure;
 use super::suggest::nearest;
 use super::tls;
 use super::tree::{Entry, Node, Value};
@@ -142,7 +143,8 @@ fn headers(node: &Node, checker: &mut Checker<'_>) -> Option<Credential> {
 
 fn oauth2(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Credential> {
     let token_endpoint = keys.read("token_endpoint", checker, |node, checker| secure(node, None, checker));
-    let client = keys.open("client", checker).and_then(|keys| client(&keys, checker));
+    let audience = token_endpoint.as_ref().map(|uri| Arc::from(uri.to_string()));
+    let client = keys.open("client", checker).and_then(|keys| client::at_endpoint(&keys, audience, checker));
     let scopes = keys.read("scopes", checker, |node, checker| list(node, checker, super::methods::scope));
     let scopes = scopes.unwrap_or_default().into_iter().map(|scope| scope.0.to_string()).collect();
     Some(Credential::Oauth2 { token_endpoint: token_endpoint?, client: client?, scopes })

@@ -106,7 +106,7 @@ async fn send_to(
 }
 
 fn oauth2() -> Credential {
-    let client = ClientCredentials { id: "gateway".into(), secret: "x".into() };
+    let client = ClientCredentials::with_secret("gateway", "x");
     Credential::Oauth2 { token_endpoint: "http://127.0.0.1/token".parse().unwrap(), client, scopes: Vec::new() }
 }
 

@@ -13,10 +13,11 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::authorization_server::ClientCredentials;
-use crate::http_client::{HttpClient, HttpError, basic_auth, form};
-use crate::secret::{Rotating, Secret};
+use crate::authorization_server::{ClientCredentials, disbelieves_client};
+use crate::http_client::{HttpClient, HttpError, form};
+use crate::secret::Rotating;
 use crate::telemetry::{Dependency, Health};
+use crate::uma::Timestamp;
 
 /// Bytes of a token answer.
 const MOST: usize = 64 * 1024;
@@ -134,8 +135,16 @@ pub enum TokenError {
     #[error("the token endpoint did not answer")]
     Http(#[from] HttpError),
     /// It said no.
-    #[error("the token endpoint answered {0}")]
-    Refused(StatusCode),
+    #[error("the token endpoint answered {status}{}", look_at.as_ref().map_or_else(String::new, |key| format!("; look at `{key}`")))]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// Where it refuses the client: the key of the configuration that has what it refused.
+        look_at: Option<String>,
+    },
+    /// No assertion of the client's can be made.
+    #[error("the client's assertion cannot be signed")]
+    Unsigned,
     /// What it gave is no token answer (RFC 6749, 5.1).
     #[error("the token endpoint's answer is not a bearer token")]
     Malformed,
@@ -146,42 +155,43 @@ pub enum TokenError {
 /// # Errors
 /// See [`TokenError`].
 pub async fn ask(grant: &Grant, client: &HttpClient) -> Result<HeaderValue, TokenError> {
-    let answer = client.send(request(grant), MOST, Instant::now() + ATTEMPT).await?;
-    read(&answer).map(|(value, _)| value)
+    let answer = client.send(request(grant)?, MOST, Instant::now() + ATTEMPT).await?;
+    read(grant, &answer).map(|(value, _)| value)
 }
 
 /// Keeps a token for ever: asks, renews early, and asks again when an upstream refused it. Runs on the control thread.
 ///
-/// The client's secret is what `secret` says; `worked` is told when a new one has worked for the first time.
-pub async fn keep(token: Arc<Token>, grant: Grant, secret: Arc<Rotating>, client: HttpClient, health: Health, worked: impl Fn()) {
+/// What shows who the client is, `who` says; `worked` is told when something new has worked for the first time.
+pub async fn keep(token: Arc<Token>, grant: Grant, who: Arc<Rotating<ClientCredentials>>, client: HttpClient, health: Health, worked: impl Fn()) {
     let dependency = health.dependency("proxy_credential", &grant.upstream);
     let send = async |request| client.send(request, MOST, Instant::now() + ATTEMPT).await;
-    keep_with(&token, &grant, &dependency, async |grant: &Grant| either(grant, &secret, &send, &worked).await).await;
+    keep_with(&token, &grant, &dependency, async |grant: &Grant| either(grant, &who, &send, &worked).await).await;
 }
 
-/// Asks with the new secret, if there is one that has not worked yet, and with the old one if that fails.
+/// Asks with the new secret or key, if there is one that has not worked yet, and with the old one if that fails.
 async fn either(
     grant: &Grant,
-    secret: &Rotating,
+    who: &Rotating<ClientCredentials>,
     send: &impl AsyncFn(Request<Bytes>) -> Result<Response<Bytes>, HttpError>,
     worked: &impl Fn(),
 ) -> Result<(HeaderValue, Duration, bool), TokenError> {
-    let ask = async |secret: &Secret| {
-        let client = ClientCredentials { id: Arc::clone(&grant.client.id), secret: secret.clone() };
-        read(&send(request(&Grant { client, ..grant.clone() })).await?)
+    let ask = async |client: ClientCredentials| {
+        let grant = Grant { client, ..grant.clone() };
+        read(&grant, &send(request(&grant)?).await?)
     };
-    let Some(next) = secret.next() else { return ask(&secret.held()).await.map(|(value, life)| (value, life, true)) };
-    match ask(&next).await {
+    let Some(next) = who.next() else { return ask(who.held()).await.map(|(value, life)| (value, life, true)) };
+    let what = next.proof.what();
+    match ask(next.clone()).await {
         Ok((value, life)) => {
-            if secret.worked(&next) {
-                tracing::info!(upstream = &*grant.upstream, "the new client secret works and is in use");
+            if who.worked(&next) {
+                tracing::info!(upstream = &*grant.upstream, "the new client {what} works and is in use");
                 worked();
             }
             Ok((value, life, true))
         }
         Err(error) => {
-            tracing::warn!(upstream = &*grant.upstream, %error, "the new client secret does not work yet; the one before stays in use");
-            ask(&secret.held()).await.map(|(value, life)| (value, life, false))
+            tracing::warn!(upstream = &*grant.upstream, %error, "the new client {what} does not work yet; the one before stays in use");
+            ask(who.held()).await.map(|(value, life)| (value, life, false))
         }
     }
 }
@@ -231,24 +241,25 @@ async fn rest(token: &Token, asked: Instant, pause: Duration, end: &mut Option<I
     }
 }
 
-fn request(grant: &Grant) -> Request<Bytes> {
+fn request(grant: &Grant) -> Result<Request<Bytes>, TokenError> {
     let scope = grant.scopes.join(" ");
     let mut fields = vec![("grant_type", "client_credentials")];
     if !scope.is_empty() {
         fields.push(("scope", &scope));
     }
-    let mut request = Request::new(form(&fields));
+    let told = grant.client.tell(&form(&fields), Timestamp::now()).ok_or(TokenError::Unsigned)?;
+    let mut request = Request::new(told.body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = grant.token_endpoint.clone();
     let headers = request.headers_mut();
-    headers.insert(AUTHORIZATION, basic_auth(&grant.client.id, grant.client.secret.expose()));
+    headers.extend(told.authorization.map(|value| (AUTHORIZATION, value)));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    request
+    Ok(request)
 }
 
 /// The header and how long it lives.
-fn read(answer: &Response<Bytes>) -> Result<(HeaderValue, Duration), TokenError> {
+fn read(grant: &Grant, answer: &Response<Bytes>) -> Result<(HeaderValue, Duration), TokenError> {
     #[derive(serde::Deserialize)]
     struct Answer {
         access_token: String,
@@ -256,7 +267,8 @@ fn read(answer: &Response<Bytes>) -> Result<(HeaderValue, Duration), TokenError>
         expires_in: Option<u64>,
     }
     if answer.status() != StatusCode::OK {
-        return Err(TokenError::Refused(answer.status()));
+        let key = || format!("upstreams.{}.credentials.oauth2.client.{}", grant.upstream, grant.client.proof.key());
+        return Err(TokenError::Refused { status: answer.status(), look_at: disbelieves_client(answer).then(key) });
     }
     // The error of serde_json may quote the token, so it goes no further.
     let answer: Answer = serde_json::from_slice(answer.body()).map_err(|_| TokenError::Malformed)?;

@@ -6,6 +6,7 @@
 
 mod answer;
 mod asked;
+mod assertion;
 mod authorize;
 mod control;
 mod discovery;

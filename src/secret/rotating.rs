@@ -1,4 +1,4 @@
-//! A secret that is replaced while it is in use.
+//! A secret, or whatever else shows who somebody is, that is replaced while it is in use.
 //!
 //! Nobody changes a secret on both sides at the same moment. So the old one stays in use until the new one has worked once; until then whoever is refused with
 //! the one tries the other. Nothing here asks anybody: the callers do, and say what came of it.
@@ -8,48 +8,48 @@ use std::sync::{Mutex, PoisonError};
 use super::Secret;
 
 /// The secret in use, and the one that is to replace it. For the control plane: it takes a lock.
-pub struct Rotating(Mutex<State>);
+pub struct Rotating<T = Secret>(Mutex<State<T>>);
 
-struct State {
-    held: Secret,
-    next: Option<Secret>,
+struct State<T> {
+    held: T,
+    next: Option<T>,
 }
 
-impl Rotating {
+impl<T: Clone + PartialEq> Rotating<T> {
     /// A secret that nothing is to replace yet.
     #[must_use]
-    pub const fn new(secret: Secret) -> Self {
+    pub const fn new(secret: T) -> Self {
         Self(Mutex::new(State { held: secret, next: None }))
     }
 
     /// The one that is in use.
     #[must_use]
-    pub fn held(&self) -> Secret {
+    pub fn held(&self) -> T {
         self.with(|state| state.held.clone())
     }
 
     /// The one that has not worked yet.
     #[must_use]
-    pub fn next(&self) -> Option<Secret> {
+    pub fn next(&self) -> Option<T> {
         self.with(|state| state.next.clone())
     }
 
     /// What the configuration says now; true: it is news, and has to be tried.
-    pub fn offer(&self, secret: &Secret) -> bool {
+    pub fn offer(&self, secret: &T) -> bool {
         self.with(|state| {
-            if state.held.matches(secret.expose()) {
+            if state.held == *secret {
                 state.next = None;
                 return false;
             }
-            let known = state.next.as_ref().is_some_and(|next| next.matches(secret.expose()));
+            let known = state.next.as_ref().is_some_and(|next| next == secret);
             state.next = Some(secret.clone());
             !known
         })
     }
 
     /// This one worked; true: it has taken the place of the old one, which is gone.
-    pub fn worked(&self, secret: &Secret) -> bool {
-        self.with(|state| match state.next.take_if(|next| next.matches(secret.expose())) {
+    pub fn worked(&self, secret: &T) -> bool {
+        self.with(|state| match state.next.take_if(|next| next == secret) {
             Some(next) => {
                 state.held = next;
                 true
@@ -58,12 +58,12 @@ impl Rotating {
         })
     }
 
-    fn with<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+    fn with<R>(&self, change: impl FnOnce(&mut State<T>) -> R) -> R {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl std::fmt::Debug for Rotating {
+impl<T> std::fmt::Debug for Rotating<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Rotating(..)")
     }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn the_old_one_stays_until_the_new_one_has_worked() {
-        let secret = Rotating::new("old".into());
+        let secret = Rotating::<Secret>::new("old".into());
         assert!(secret.offer(&"new".into()));
         assert!(!secret.offer(&"new".into()), "nothing new");
         assert!(secret.held().matches("old") && secret.next().is_some());
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn whoever_takes_a_new_one_back_has_the_old_one() {
-        let secret = Rotating::new("old".into());
+        let secret = Rotating::<Secret>::new("old".into());
         assert!(secret.offer(&"new".into()));
         assert!(!secret.offer(&"old".into()));
         assert!(secret.next().is_none() && secret.held().matches("old"));

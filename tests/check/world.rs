@@ -17,8 +17,8 @@ use uma_gateway::demo::authorization_server::{AuthorizationServer, Control, Kind
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 
 /// None of these may stand in anything that a check prints.
-const SECRETS: [&str; 7] =
-    ["gateway-secret", "mistyped-secret", "research-secret", "without-role-secret", "without-services-secret", "proxy-secret", "Bearer "];
+const SECRETS: [&str; 8] =
+    ["gateway-secret", "mistyped-secret", "research-secret", "without-role-secret", "without-services-secret", "proxy-secret", "Bearer ", "-----BEGIN"];
 
 /// A route of the configuration that fits.
 pub const VACATION: &str = "
@@ -35,6 +35,8 @@ pub struct Setup {
     pub issuer: String,
     pub client: String,
     pub secret: String,
+    /// What of the client reads it.
+    pub proof: String,
     /// Further lines of the server's section.
     pub server: String,
     pub upstream: String,
@@ -71,6 +73,7 @@ impl Setup {
             issuer: issuer.into(),
             client: "content-gateway".into(),
             secret: "gateway-secret".into(),
+            proof: "secret: { env: GATEWAY_CLIENT_SECRET }".into(),
             server: String::new(),
             upstream: format!("http://{upstream}"),
             credentials: "credentials: { basic: { username: gateway, password: { env: PROXY_PASSWORD } } }".into(),
@@ -87,10 +90,10 @@ impl Setup {
     pub async fn check_as(&self, format: &'static str) -> Checked {
         let directory = TempDir::new().unwrap();
         let file = directory.path().join("gateway.yaml");
-        let Self { issuer, client, server, upstream, credentials, routes, top, .. } = self;
+        let Self { issuer, client, proof, server, upstream, credentials, routes, top, .. } = self;
         let text = format!(
             "version: 1\nlisteners: [ {{ address: 127.0.0.1:8080 }} ]\nauthorization_servers:\n  keycloak:\n    issuer: {issuer}\n    \
-             client: {{ id: {client}, secret: {{ env: GATEWAY_CLIENT_SECRET }} }}\n    {server}\nupstreams:\n  albums:\n    servers: [ {upstream} ]\n    {credentials}\nroutes:{routes}\n{top}"
+             client: {{ id: {client}, {proof} }}\n    {server}\nupstreams:\n  albums:\n    servers: [ {upstream} ]\n    {credentials}\nroutes:{routes}\n{top}"
         );
         std::fs::write(&file, text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));

@@ -7,6 +7,7 @@
 
 mod answers;
 mod bodies;
+mod clients;
 mod connect;
 #[cfg(feature = "store")]
 mod created;

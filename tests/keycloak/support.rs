@@ -2,6 +2,7 @@
 
 mod calls;
 mod forwarder;
+mod key;
 mod people;
 mod realm;
 mod world;
@@ -9,6 +10,7 @@ mod world;
 use std::time::Duration;
 
 pub use calls::{http, payload, run, send, unique, until};
+pub use key::ClientKey;
 pub use people::{CLIENT_APP, Rpt, SHORT_APP};
 pub use realm::{Album, Realm};
 pub use world::{Answer, Plan, World, as_user};

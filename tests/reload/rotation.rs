@@ -7,6 +7,7 @@ use uma_gateway::admin::{AdminClient, AdminDoor};
 use uma_gateway::app::Why;
 use uma_gateway::demo::authorization_server::{Endpoint, Kind};
 use uma_gateway::demo::content_server::Reply;
+use uma_gateway::jose::VerifyingKeys;
 
 use super::support::{Connection, LINK, Load, Neighbours, Plan, World, free_port, get, until};
 
@@ -47,6 +48,33 @@ async fn the_client_secret_is_changed_in_the_file_first() {
     assert!(outcome.good > 50);
     let series = "uma_gateway_secret_loaded_timestamp_seconds{kind=\"client_secret\",name=\"server\"}";
     assert!(world.metric(series).await.is_some());
+}
+
+#[tokio::test]
+async fn a_key_takes_the_place_of_the_client_secret() {
+    let plan = patient("introspection: { max_age: 20ms, negative_max_age: 10ms }");
+    let world = World::start(Kind::Keycloak { realm: "photoz".into() }, &plan).await;
+    let (control, rpt) = (world.around.control(), world.around.rpt());
+    let load = Load::start(world.address(), &[(Some(&rpt), 200), (Some(&rpt), 200), (None, 401)]);
+    let asked = async || {
+        let before = control.calls(Endpoint::Introspection);
+        until("more is asked", async || (control.calls(Endpoint::Introspection) > before + 10).then_some(())).await;
+    };
+    asked().await;
+
+    let key = rcgen::KeyPair::generate().expect("a key");
+    world.around.write("client.pem", &key.serialize_pem());
+    let by_key = world.around.yaml(&plan).replace("secret: { file: client-secret }", "private_key: { file: client.pem }, key_id: \"2026-11\"");
+    world.around.write("gateway.yaml", &by_key);
+    reload(&world).await;
+    asked().await;
+    control.believe_key("content-gateway", VerifyingKeys::from_pem(key.public_key_pem().as_bytes()).expect("a public key"));
+    asked().await;
+
+    let outcome = load.end().await;
+    assert!(outcome.bad.is_empty(), "{} of {}, the first {:?}", outcome.bad.len(), outcome.good, outcome.bad.first());
+    let last = control.last_request(Endpoint::Introspection).expect("it was asked");
+    assert!(last.parameter("client_assertion").is_some() && !last.headers.contains_key("authorization"));
 }
 
 #[tokio::test]

@@ -17,13 +17,15 @@ listeners: [ { address: 127.0.0.1:0 } ]
 admin: { address: 127.0.0.1:0, token: { env: ADMIN } }
 authorization_servers:
   server: { issuer: "http://127.0.0.1:9", client: { id: content-gateway, secret: { env: CLIENT } } }
+  in_body: { issuer: "http://127.0.0.1:9", client: { id: content-gateway, secret: { env: IN_BODY }, in_body: true } }
+  signs: { issuer: "http://127.0.0.1:9", client: { id: content-gateway, private_key: { env: KEY } } }
 upstreams:
   basic: { servers: [ "http://127.0.0.1:9" ], credentials: { basic: { username: gateway, password: { env: PASSWORD } } } }
   bearer: { servers: [ "http://127.0.0.1:9" ], credentials: { bearer: { token: { env: BEARER } } } }
   header: { servers: [ "http://127.0.0.1:9" ], credentials: { headers: { X-Upstream-Key: { env: HEADER } } } }
   oauth2: { servers: [ "http://127.0.0.1:9" ], credentials: { oauth2: { token_endpoint: "http://127.0.0.1:9/token", client: { id: a, secret: { env: OAUTH2 } } } } }
 routes:
-  - { path: /a, upstream: basic, protect: { resource: { name: a, owner: alice }, scopes: { GET: [view] } } }
+  - { path: /a, upstream: basic, protect: { authorization_server: server, resource: { name: a, owner: alice }, scopes: { GET: [view] } } }
   - { path: /b, upstream: bearer, public: true }
   - { path: /c, upstream: header, public: true }
   - { path: /d, upstream: oauth2, public: true }
@@ -32,9 +34,11 @@ routes:
 #[test]
 fn nothing_that_holds_a_secret_prints_it() {
     let mut planted = Planted::default();
-    let names = ["ADMIN", "CLIENT", "PASSWORD", "BEARER", "HEADER", "OAUTH2"];
+    let names = ["ADMIN", "CLIENT", "PASSWORD", "BEARER", "HEADER", "OAUTH2", "IN_BODY"];
     let environment: Vec<(&str, String)> = names.into_iter().map(|name| (name, planted.plant(name))).collect();
-    let value = |name: &str| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+    let pem = rcgen::KeyPair::generate().expect("a key").serialize_pem();
+    let key = |name: &str| (name == "KEY").then(|| pem.clone());
+    let value = |name: &str| key(name).or_else(|| environment.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()));
     let config = config::parse(CONFIGURATION, std::path::Path::new("gateway.yaml"), &value).unwrap_or_else(|problems| panic!("{problems}"));
     let mut printed = Vec::new();
     let mut print = |thing: &dyn Debug| printed.push(format!("{thing:?} {thing:#?}"));
@@ -42,7 +46,7 @@ fn nothing_that_holds_a_secret_prints_it() {
     print(&config);
     for server in &config.authorization_servers {
         print(server);
-        print(&Rotating::new(server.client.secret.clone()));
+        print(&Rotating::new(server.client.clone()));
     }
     for (upstream, credential) in config.upstreams.iter().zip(&config.credentials) {
         print(credential);
@@ -67,5 +71,6 @@ fn nothing_that_holds_a_secret_prints_it() {
     assert!(printed.len() >= 12);
     for text in &printed {
         assert!(planted.found(text.as_bytes()).is_empty(), "{text}");
+        assert!(pem.lines().all(|line| !text.contains(line)), "{text}");
     }
 }

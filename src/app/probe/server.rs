@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Report;
 use super::resources::{self, Target};
 use super::trouble::Asked;
-use crate::authorization_server::{Answer, AskError, Config, Introspected, PatSource, Profile, Server};
+use crate::authorization_server::{Answer, AskError, Config, Introspected, PatSource, Profile, Proof, Server};
 use crate::http_client::HttpClient;
 use crate::uma::{Rpt, Scope, Timestamp};
 
@@ -59,7 +59,7 @@ pub async fn survey(server: &Server, http: &HttpClient, wants: &Wants<'_>, repor
     }
 }
 
-/// Where owners link the gateway: our client's secret, unless a PAT will tell of it, and the address that owners come back to.
+/// Where owners link the gateway: whether our client is believed, unless a PAT will tell of it, and the address that owners come back to.
 async fn linking(server: &Server, wants: &Wants<'_>, asked: &Asked<'_>, report: &mut Report) {
     let (config, mut owners) = (server.config(), server.config().owners.keys());
     if !config.owners.keys().any(|owner| links(config, owner)) || server.known().is_some_and(|metadata| metadata.authorization.is_none()) {
@@ -68,7 +68,7 @@ async fn linking(server: &Server, wants: &Wants<'_>, asked: &Asked<'_>, report: 
     let id = &*config.client.id;
     if owners.all(|owner| links(config, owner)) {
         match server.trades_codes(deadline(server)).await {
-            Ok(()) => report.ok(format!("client \"{id}\" has the right secret and may trade codes")),
+            Ok(()) => report.ok(format!("client \"{id}\" {} and may trade codes", believed(config))),
             Err(error) => not_believed(server, None, (&error, CODE_GRANT), asked, report).await,
         }
     }
@@ -139,6 +139,7 @@ async fn discovery(server: &Server, asked: &Asked<'_>, scope: Option<&Scope>, re
     if let Some(scope) = scope {
         names(&response, scope, report);
     }
+    takes(server.config(), &response, report);
     let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
     if let Some(date) = date {
         clock(seconds(date).saturating_sub(Timestamp::now().0), report);
@@ -154,6 +155,19 @@ fn names(response: &Response<Bytes>, scope: &Scope, report: &mut Report) {
         report.warn(
             format!("it does not name the scope {scope} among those that it knows (scopes_supported), and owners share by tokens that have it"),
             "make the scope at the server, or correct `shares.scope`",
+        );
+    }
+}
+
+/// Whether the document names the way in which our client shows who it is, where it names any (RFC 8414, 2).
+fn takes(config: &Config, response: &Response<Bytes>, report: &mut Report) {
+    let document = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
+    let named = document.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
+    let ways = config.client.proof.methods();
+    if named.is_some_and(|all| !all.iter().any(|named| ways.iter().any(|way| named == way))) {
+        report.warn(
+            format!("it does not name {} among the ways in which clients show who they are (token_endpoint_auth_methods_supported)", ways.join(" or ")),
+            format!("let it take that, or write another of `in_body`, `private_key` and `certificate` in `{}`", key(config, "client")),
         );
     }
 }
@@ -240,10 +254,10 @@ fn clock(ahead: i64, report: &mut Report) {
 async fn introspector(server: &Server, asked: &Asked<'_>, report: &mut Report) {
     let id = &*server.config().client.id;
     match server.introspect(None, &Rpt("no-token-of-anybody".into()), deadline(server), &mut false).await {
-        Ok(_) => report.ok(format!("client \"{id}\" has the right secret and may introspect")),
-        Err(AskError::CredentialRefused(_)) => report.fail(
-            format!("client \"{id}\" has a wrong secret, or may not introspect"),
-            format!("correct `{}`, or let it, at the server", key(server.config(), "client.secret")),
+        Ok(_) => report.ok(format!("client \"{id}\" {} and may introspect", believed(server.config()))),
+        Err(AskError::CredentialRefused { .. }) => report.fail(
+            format!("client \"{id}\" has a wrong {}, or may not introspect", server.config().client.proof.what()),
+            format!("correct `{}`, or let it, at the server", proof_key(server.config())),
         ),
         Err(error) => {
             let trouble = asked.trouble(&error).await;
@@ -257,12 +271,12 @@ fn of(owner: Option<&str>) -> String {
     owner.map_or_else(String::new, |owner| format!(" of {owner}"))
 }
 
-/// Our client's secret, and with it a PAT.
+/// Whether our client is believed, and with that a PAT.
 async fn client(server: &Server, owner: Option<&str>, asked: &Asked<'_>, report: &mut Report) -> Option<()> {
     let error = match server.pat(owner, deadline(server)).await {
         Ok(held) => {
             let life = (held.until() - Instant::now()).as_secs_f64().round();
-            report.ok(format!("client \"{}\" has the right secret and gets a PAT{} (for {life} s)", server.config().client.id, of(owner)));
+            report.ok(format!("client \"{}\" {} and gets a PAT{} (for {life} s)", server.config().client.id, believed(server.config()), of(owner)));
             return Some(());
         }
         Err(error) => error,
@@ -292,11 +306,13 @@ async fn not_believed(server: &Server, owner: Option<&str>, (error, grant): (&As
                 report.fail(format!("client \"{id}\" has no service account"), format!("Clients → {id} → Capability config → Service account roles → on"));
             }
             // Here Keycloak tells what others keep to themselves; RFC 6749, 5.2 has one code for both.
-            (401, Some("invalid_client")) if keycloak => {
-                report
-                    .fail(format!("it has no client \"{id}\", or not with a secret"), format!("correct `{}`, or create the client", key(config, "client.id")));
+            (401, Some("invalid_client")) if keycloak && config.client.proof != Proof::Certificate => {
+                report.fail(
+                    format!("it has no client \"{id}\", or not with a {}", config.client.proof.what()),
+                    format!("correct `{}`, or create the client", key(config, "client.id")),
+                );
             }
-            (401 | 400, Some("invalid_client" | "unauthorized_client") | None) => wrong_secret(config, keycloak, report),
+            (401 | 400, Some("invalid_client" | "unauthorized_client") | None) => wrong_proof(config, keycloak, report),
             _ => report.fail(error.to_string(), format!("look at `{}` and at the client at the server", key(config, "client"))),
         },
         _ => {
@@ -306,11 +322,43 @@ async fn not_believed(server: &Server, owner: Option<&str>, (error, grant): (&As
     }
 }
 
-fn wrong_secret(config: &Config, keycloak: bool, report: &mut Report) {
-    let id = &*config.client.id;
-    let origin = config.client.secret.origin().map_or_else(|| format!("`{}`", key(config, "client.secret")), str::to_owned);
-    let there = if keycloak { format!("of Clients → {id} → Credentials") } else { "that the server has".to_owned() };
-    report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one {there} into {origin}"));
+/// The key of what shows who our client is.
+fn proof_key(config: &Config) -> String {
+    key(config, &format!("client.{}", config.client.proof.key()))
+}
+
+/// What the server thinks of our client when all is well.
+const fn believed(config: &Config) -> &'static str {
+    match config.client.proof {
+        Proof::Secret(_) | Proof::SecretInBody(_) => "has the right secret",
+        Proof::PrivateKey(_) => "has the right private key",
+        Proof::Certificate => "is known by its certificate",
+    }
+}
+
+fn wrong_proof(config: &Config, keycloak: bool, report: &mut Report) {
+    let (id, proof) = (&*config.client.id, &config.client.proof);
+    let origin = proof.origin().map_or_else(|| format!("`{}`", proof_key(config)), str::to_owned);
+    match proof {
+        Proof::Secret(_) | Proof::SecretInBody(_) => {
+            let there = if keycloak { format!("of Clients → {id} → Credentials") } else { "that the server has".to_owned() };
+            report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one {there} into {origin}"));
+        }
+        Proof::PrivateKey(signing) => {
+            let there = if keycloak { format!("Clients → {id} → Keys (with Credentials → Signed Jwt)") } else { "the client at the server".to_owned() };
+            report.fail(
+                format!("it does not believe what client \"{id}\" signs for \"{}\"", signing.audience),
+                format!(
+                    "give {there} the public key of {origin} (`openssl pkey -pubout`) and the same `key_id`, or correct `{}`",
+                    key(config, "client.audience")
+                ),
+            );
+        }
+        Proof::Certificate => report.fail(
+            format!("it does not know client \"{id}\" by its certificate"),
+            format!("let the client at the server have the subject of `{}`, and the server trust whoever has signed it", key(config, "tls.client_certificate")),
+        ),
+    }
 }
 
 /// The protection API, as resources are looked up in it.
@@ -336,7 +384,7 @@ async fn protection(server: &Server, owner: Option<&str>, asked: &Asked<'_>, rep
         AskError::Status { status: StatusCode::FORBIDDEN, error: Some(code), .. } if &**code == "invalid_clientId" => {
             report.fail(format!("client \"{id}\" has no authorization services"), format!("Clients → {id} → Capability config → Authorization → on"));
         }
-        AskError::CredentialRefused(_) => {
+        AskError::CredentialRefused { .. } => {
             report.fail(
                 "the protection API refuses the PAT that the server has just issued",
                 format!("compare `{}` with the address by which the server is asked", key(server.config(), "issuer")),
@@ -376,7 +424,7 @@ async fn introspection(server: &Server, owner: Option<&str>, asked: &Asked<'_>, 
             );
         }
         Ok(Introspected::TokenRefused) => report.fail("introspection refuses our own PAT (400)", "look at the server's log"),
-        Err(AskError::CredentialRefused(_)) => report.fail(format!("client \"{}\" may not introspect", config.client.id), "let it, at the server"),
+        Err(AskError::CredentialRefused { .. }) => report.fail(format!("client \"{}\" may not introspect", config.client.id), "let it, at the server"),
         Err(error) => {
             let trouble = asked.trouble(&error).await;
             report.fail(format!("introspection cannot be used: {}", trouble.what), trouble.mend);

@@ -254,14 +254,15 @@ async fn no_token(asked: &Asked<'_>, grant: &Grant, error: &TokenError, report: 
             let trouble = asked.http_trouble(error).await;
             report.fail(format!("no token for it: {}", trouble.what), trouble.mend);
         }
-        TokenError::Refused(status) if refuses(*status) => {
-            let origin = grant.client.secret.origin().map_or_else(|| format!("`{client}.secret`"), str::to_owned);
+        TokenError::Refused { status, .. } if refuses(*status) => {
+            let proof = &grant.client.proof;
+            let origin = proof.origin().map_or_else(|| format!("`{client}.{}`", proof.key()), str::to_owned);
             report.fail(
                 format!("the token endpoint refuses client \"{}\" ({})", grant.client.id, status.as_u16()),
-                format!("correct `{client}.id`, or the secret in {origin}"),
+                format!("correct `{client}.id`, or the {} in {origin}", proof.what()),
             );
         }
-        TokenError::Refused(status) if *status == StatusCode::NOT_FOUND => {
+        TokenError::Refused { status, .. } if *status == StatusCode::NOT_FOUND => {
             report.fail(format!("there is no token endpoint at {} (404)", grant.token_endpoint), format!("correct `{}`", asked.key));
         }
         other => report.fail(format!("no token for it: {other}"), format!("look at `{client}` and its scopes")),

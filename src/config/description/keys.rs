@@ -186,8 +186,33 @@ static SERVER: Section = Section::new(
 
 static CLIENT: Section = Section::new(
     "the client",
-    &[Key::new("id", Kind::Text, "Client id.").required().example("content-gateway"), Key::new("secret", Kind::Secret, "Client secret.").required()],
+    &[
+        CLIENT_ID,
+        CLIENT_SECRET,
+        IN_BODY,
+        PRIVATE_KEY,
+        KEY_ID,
+        ASSERTION_AUDIENCE.default("the issuer"),
+        Key::new("certificate", Kind::True, "In the place of a secret: the certificate that `tls` names (`tls_client_auth`, `self_signed_tls_client_auth`)."),
+    ],
+)
+.one_of(&[&["secret"], &["private_key"], &["certificate"]]);
+
+static OAUTH2_CLIENT: Section =
+    Section::new("the client", &[CLIENT_ID, CLIENT_SECRET, IN_BODY, PRIVATE_KEY, KEY_ID, ASSERTION_AUDIENCE.default("the token endpoint")])
+        .one_of(&[&["secret"], &["private_key"]]);
+
+const CLIENT_ID: Key = Key::new("id", Kind::Text, "Client id.").required().example("content-gateway");
+const CLIENT_SECRET: Key = Key::new("secret", Kind::Secret, "Client secret, shown in the header (`client_secret_basic`).");
+const IN_BODY: Key = Key::new("in_body", Kind::True, "The secret is shown in the form (`client_secret_post`).");
+const PRIVATE_KEY: Key = Key::new(
+    "private_key",
+    Kind::Secret,
+    "In the place of a secret: a private key (PKCS#8, PEM; Ed25519, P-256 or RSA) that signs an assertion of 60 s for each request (`private_key_jwt`).",
 );
+const KEY_ID: Key = Key::new("key_id", Kind::Text, "`kid` of the assertion, by which the server finds the public key.").default("none").example("\"2026-11\"");
+const ASSERTION_AUDIENCE: Key =
+    Key::new("audience", Kind::Text, "`aud` of the assertion, for a server that wants another one.").example("https://am.example.org/am/oauth2/access_token");
 
 static LENIENT: Section = Section::new(
     "`lenient`",
@@ -376,7 +401,7 @@ static OAUTH2: Section = Section::new(
     "`oauth2`",
     &[
         Key::new("token_endpoint", Kind::Url, "Where the token is had.").required().example("https://id.example.org/token"),
-        Key::new("client", Kind::Section(&CLIENT), "As whom.").required(),
+        Key::new("client", Kind::Section(&OAUTH2_CLIENT), "As whom.").required(),
         Key::new("scopes", Kind::List(&Kind::Text), "For what.").default("the server's choice").example("[content]"),
     ],
 );

@@ -329,7 +329,7 @@ fn credentials_are_injected_and_cannot_be_printed() {
 
 #[test]
 fn without_its_token_a_request_does_not_leave() {
-    let client = crate::authorization_server::ClientCredentials { id: "gateway".into(), secret: "x".into() };
+    let client = crate::authorization_server::ClientCredentials::with_secret("gateway", "x");
     let credential = Credential::Oauth2 { token_endpoint: "http://127.0.0.1/token".parse().unwrap(), client, scopes: Vec::new() };
     assert!(matches!(Case { credential, ..Case::default() }.try_head(), Err(Rejection::CredentialUnavailable)));
 }

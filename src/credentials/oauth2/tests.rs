@@ -4,13 +4,14 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use super::*;
-use crate::secret::Secret;
+use crate::authorization_server::Proof;
+use crate::http_client::basic_auth;
 
 fn grant() -> Grant {
     Grant {
         upstream: Arc::from("albums"),
         token_endpoint: "http://127.0.0.1:1/token".parse().unwrap(),
-        client: ClientCredentials { id: Arc::from("gateway"), secret: Secret::from("s3cret") },
+        client: ClientCredentials::with_secret("gateway", "s3cret"),
         scopes: vec!["a".into(), "b".into()],
     }
 }
@@ -34,7 +35,7 @@ async fn beside(answers: Vec<Response<Bytes>>, token: &Token, test: impl AsyncFn
         calls.borrow_mut().push(start.elapsed().as_secs());
         Ok(answers.borrow_mut().pop_front().unwrap_or_else(|| answer(503, "")))
     };
-    let secret = Rotating::new(grant.client.secret.clone());
+    let secret = Rotating::new(grant.client.clone());
     let keeper = keep_with(token, &grant, &dependency, async |grant: &Grant| either(grant, &secret, &send, &|| ()).await);
     tokio::select! {
         () = keeper => unreachable!("a keeper never ends"),
@@ -127,24 +128,34 @@ fn only_a_bearer_token_is_taken() {
         "{\"access_token\":\"a\",\"token_type\":\"DPoP\"}",
         "{\"access_token\":\"a\"}",
     ] {
-        assert!(matches!(read(&answer(200, body)), Err(TokenError::Malformed)), "{body}");
+        assert!(matches!(read(&grant(), &answer(200, body)), Err(TokenError::Malformed)), "{body}");
     }
-    assert!(matches!(read(&answer(401, "{}")), Err(TokenError::Refused(StatusCode::UNAUTHORIZED))));
-    let (value, life) = read(&answer(200, "{\"access_token\":\"a\",\"token_type\":\"bearer\"}")).unwrap();
+    assert!(
+        matches!(read(&grant(), &answer(401, "{}")), Err(TokenError::Refused { status: StatusCode::UNAUTHORIZED, look_at: Some(key) }) if key == "upstreams.albums.credentials.oauth2.client.secret")
+    );
+    let (value, life) = read(&grant(), &answer(200, "{\"access_token\":\"a\",\"token_type\":\"bearer\"}")).unwrap();
     assert_eq!((value.to_str().unwrap(), life), ("Bearer a", UNTOLD));
 }
 
 #[test]
 fn the_request_is_a_form_with_basic_authentication() {
-    let request = request(&grant());
+    let request = request(&grant()).unwrap();
     assert_eq!(request.body(), "grant_type=client_credentials&scope=a+b");
     assert!(request.headers()[AUTHORIZATION].is_sensitive());
 }
 
+#[test]
+fn a_client_without_a_secret_in_the_header_shows_itself_in_the_form() {
+    let client = ClientCredentials { id: "gateway".into(), proof: Proof::SecretInBody("s3cret".into()) };
+    let request = request(&Grant { client, ..grant() }).unwrap();
+    assert_eq!(request.body(), "grant_type=client_credentials&scope=a+b&client_id=gateway&client_secret=s3cret");
+    assert!(!request.headers().contains_key(AUTHORIZATION));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_new_client_secret_is_asked_with_first_and_the_old_one_stays_until_it_has_worked() {
-    let secret = Rotating::new("old".into());
-    assert!(secret.offer(&"new".into()));
+    let secret = Rotating::new(ClientCredentials::with_secret("gateway", "old"));
+    assert!(secret.offer(&ClientCredentials::with_secret("gateway", "new")));
     let shown = RefCell::new(Vec::new());
     let accepted = RefCell::new("old");
     let send = async |request: Request<Bytes>| {

@@ -12,6 +12,7 @@ use super::mint;
 use super::serve::Shared;
 use super::state::{Client, Granted, Resource, State, TokenKind, User};
 use super::uma_grant::merge;
+use crate::jose::VerifyingKeys;
 
 /// The resource server whose resources [`Control::register`] makes.
 const GATEWAY: &str = "content-gateway";
@@ -47,6 +48,16 @@ impl Control {
     pub fn add_resource_server(&self, id: &str, secret: &str) {
         let client = Client { protection: true, resource_server: true, service_account: true, ..Client::new(Some(secret)) };
         self.state(|state| state.clients.insert(id.to_owned(), client));
+    }
+
+    /// From now on a client shows who it is by assertions that this key has signed, and by no secret.
+    pub fn believe_key(&self, client: &str, key: VerifyingKeys) {
+        self.client(client, |client| (client.secret, client.key) = (None, Some(key)));
+    }
+
+    /// From now on a client shows no secret: whoever ends TLS in front of this server has looked at its certificate.
+    pub fn believe_certificate(&self, client: &str) {
+        self.client(client, |client| (client.secret, client.certified) = (None, true));
     }
 
     /// Gives a client the right to a PAT, or takes it.

@@ -2,6 +2,7 @@
 //!
 //! Every method is plain and synchronous; `serve` holds the lock for one call of one. Nothing here sends or waits.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 
@@ -11,6 +12,7 @@ use super::answer::Answer;
 use super::asked::{Asked, Endpoint, Place, Seen};
 use super::faults::Faults;
 use super::{Kind, Options, RptForm, mint};
+use crate::jose::VerifyingKeys;
 use crate::secret::Secret;
 use crate::uma::Timestamp;
 
@@ -39,6 +41,8 @@ pub(super) struct State {
     pub issued_tickets: Vec<String>,
     pub newest_pat: Option<String>,
     pub next_rpt_claims: Map<String, Value>,
+    /// `jti` of every assertion that a client was believed by.
+    pub assertions: RefCell<BTreeSet<String>>,
     pub clock_offset: i64,
 }
 
@@ -67,8 +71,12 @@ pub(super) struct User {
 }
 
 pub(super) struct Client {
-    /// None: a public client, which must use PKCE.
+    /// None, no key and no certificate either: a public client, which must use PKCE.
     pub secret: Option<Secret>,
+    /// What it signs assertions by.
+    pub key: Option<VerifyingKeys>,
+    /// Whoever ends TLS in front has looked at its certificate.
+    pub certified: bool,
     /// Whether it may have a PAT.
     pub protection: bool,
     /// Whether it is a resource server at all (Keycloak: authorization services).
@@ -199,6 +207,7 @@ impl State {
             issued_tickets: Vec::new(),
             newest_pat: None,
             next_rpt_claims: Map::new(),
+            assertions: RefCell::default(),
             clock_offset: 0,
         }
     }
@@ -387,6 +396,8 @@ impl Client {
     pub fn new(secret: Option<&str>) -> Self {
         Self {
             secret: secret.map(Secret::from),
+            key: None,
+            certified: false,
             protection: false,
             resource_server: false,
             service_account: false,

@@ -34,14 +34,17 @@ impl State {
         answered.unwrap_or_else(|refusal| refusal)
     }
 
-    /// Who asks: the client's id, once its secret has been checked. A public client is believed, since PKCE or its user vouches for it.
+    /// Who asks: the client's id, once its secret or assertion has been checked. A public client is believed, since PKCE or its user vouches for it.
     pub(super) fn client(&self, asked: &Asked) -> Result<String, Answer> {
         let refused = || Answer::unauthorized("Basic realm=\"clients\"", "invalid_client", "Invalid client or Invalid client credentials");
+        if asked.form.get("client_assertion").is_some() {
+            return self.signed_by(asked).ok_or_else(refused);
+        }
         let (id, secret) = asked.client_credentials()?.ok_or_else(refused)?;
         let client = self.clients.get(&id).ok_or_else(refused)?;
         let good = match (&client.secret, secret) {
             (Some(expected), Some(given)) => expected.matches(&given),
-            (None, None) => true,
+            (None, None) => client.key.is_none(),
             _ => false,
         };
         if good { Ok(id) } else { Err(refused()) }
@@ -49,7 +52,7 @@ impl State {
 
     fn client_credentials_grant(&mut self, asked: &Asked) -> Result<Answer, Answer> {
         let id = self.client(asked)?;
-        let client = self.clients.get(&id).filter(|client| client.service_account && client.secret.is_some());
+        let client = self.clients.get(&id).filter(|client| client.service_account && (client.secret.is_some() || client.key.is_some() || client.certified));
         let Some(client) = client else {
             return Err(Answer::error(StatusCode::UNAUTHORIZED, "unauthorized_client", "this client has no service account"));
         };

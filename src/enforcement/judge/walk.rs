@@ -192,7 +192,7 @@ impl Judge {
             Ok(Err(Failed::Server(error))) | Err(error) => {
                 case.note(&error);
                 match &error {
-                    AskError::CredentialRefused(_) => case.recorder.pass(Row::I8),
+                    AskError::CredentialRefused { .. } => case.recorder.pass(Row::I8),
                     AskError::NoPat(_) => case.recorder.pass(Row::I10),
                     _ => {}
                 }
@@ -343,7 +343,7 @@ const fn ticketless(error: &TicketError) -> Row {
         TicketError::InvalidResource => Row::C4,
         TicketError::Refused(_) => Row::C5,
         TicketError::NoPat(_) | TicketError::Failed(AskError::Resting) => Row::C2,
-        TicketError::Failed(AskError::CredentialRefused(_)) => Row::C6,
+        TicketError::Failed(AskError::CredentialRefused { .. }) => Row::C6,
         TicketError::Failed(_) => Row::C7,
     }
 }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
+use rcgen::KeyPair;
 use serde_json::Value;
 use uma_gateway::app::{Gateway, Options};
 use uma_gateway::authorization_server::ServerIdentity;
@@ -15,6 +16,7 @@ use uma_gateway::cache::CacheKey;
 use uma_gateway::config;
 use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control, Endpoint, Fault, Kind, RunningServer};
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
+use uma_gateway::jose::VerifyingKeys;
 use uma_gateway::listener::Settings;
 
 use super::{Answer, Connection, Exchange, until};
@@ -55,6 +57,8 @@ const ENDPOINTS: [Endpoint; 10] = [
 pub struct Setup {
     kind: Kind,
     oauth: bool,
+    client: String,
+    key: Option<(KeyPair, bool)>,
     server: Vec<String>,
     upstream: Vec<String>,
     upstreams: Vec<String>,
@@ -89,6 +93,8 @@ impl Default for Setup {
         Self {
             kind: Kind::Uma2,
             oauth: false,
+            client: "{ id: content-gateway, secret: { env: CLIENT_SECRET } }".into(),
+            key: None,
             server,
             upstream,
             upstreams,
@@ -154,6 +160,18 @@ impl Setup {
     fn kind(mut self, kind: Kind) -> Self {
         self.kind = kind;
         self.server("pat: { owners: { alice: { password: { env: ALICE_PASSWORD } }, bob: { password: { env: BOB_PASSWORD } } } }")
+    }
+
+    /// The gateway's client, in the place of one with a secret.
+    pub fn client(mut self, client: &str) -> Self {
+        client.clone_into(&mut self.client);
+        self
+    }
+
+    /// The gateway's client has this key in the place of a secret; the server knows it, or another one.
+    pub fn private_key(mut self, key: KeyPair, known: bool) -> Self {
+        self.key = Some((key, known));
+        self.client("{ id: content-gateway, private_key: { env: CLIENT_KEY } }")
     }
 
     /// A line of the authorization server's section.
@@ -225,7 +243,7 @@ impl Setup {
             let _ = writeln!(text, "{line}");
         }
         let _ = writeln!(text, "authorization_servers:\n  server:\n    issuer: {issuer}\n    realm: photoz");
-        let _ = writeln!(text, "    client: {{ id: content-gateway, secret: {{ env: CLIENT_SECRET }} }}");
+        let _ = writeln!(text, "    client: {}", self.client);
         for line in &self.server {
             let _ = writeln!(text, "    {line}");
         }
@@ -262,6 +280,11 @@ impl Setup {
         };
         let server = AuthorizationServer::start(options).await.expect("a port is free");
         server.control().register("alice", "vacation", &["view", "edit"]);
+        if let Some((key, known)) = &self.key {
+            let other = KeyPair::generate().expect("a key").public_key_pem();
+            let public = if *known { key.public_key_pem() } else { other };
+            server.control().believe_key("content-gateway", VerifyingKeys::from_pem(public.as_bytes()).expect("a public key"));
+        }
         for (endpoint, fault) in &self.broken {
             server.control().fail(*endpoint, fault.clone());
         }
@@ -270,6 +293,7 @@ impl Setup {
         let text = self.yaml(server.issuer(), content.address());
         let environment = |name: &str| match name {
             "CLIENT_SECRET" => Some("gateway-secret".to_owned()),
+            "CLIENT_KEY" => self.key.as_ref().map(|(key, _)| key.serialize_pem()),
             "PROXY_PASSWORD" => Some("proxy-secret".to_owned()),
             "ALICE_PASSWORD" => Some("alice".to_owned()),
             "BOB_PASSWORD" => Some("bob".to_owned()),

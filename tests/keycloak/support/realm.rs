@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uma_gateway::http_client::{HttpClient, basic_auth, form};
 
 use super::people::{Application, text};
-use super::{http, keycloak, send, unique};
+use super::{ClientKey, http, keycloak, send, unique};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -176,6 +176,16 @@ impl Realm {
     }
 
     // The administrator's side.
+
+    /// From now on this realm's resource server shows who it is by what this key signs, and by no secret.
+    pub async fn believe_key(&self, key: &ClientKey) {
+        let found = self.administer(Method::GET, &format!("/clients?clientId={}", self.client), &Value::Null).await;
+        let mut description = read(&found)[0].clone();
+        description["clientAuthenticatorType"] = "client-jwt".into();
+        description["attributes"]["use.jwks.string"] = "true".into();
+        description["attributes"]["jwks.string"] = key.jwks().to_string().into();
+        self.administer(Method::PUT, &format!("/clients/{}", text(&description, "id")), &description).await;
+    }
 
     /// Makes a user whose password is the name; returns the name.
     pub async fn new_user(&self) -> String {

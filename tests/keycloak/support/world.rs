@@ -23,6 +23,8 @@ use super::{CLIENT_APP, Realm, http, keycloak_authority, send, until};
 pub struct Plan {
     introspection: String,
     secret: Option<&'static str>,
+    /// How the client shows who it is, and the value of `CLIENT_KEY`.
+    proof: Option<(&'static str, Option<String>)>,
     servers: Vec<(String, String, String)>,
     routes: String,
     shares: String,
@@ -31,7 +33,7 @@ pub struct Plan {
 impl Plan {
     /// Behind this realm; routes that follow are protected by it.
     pub fn behind(realm: &Realm) -> Self {
-        let plan = Self { introspection: "max_age: 30s".into(), secret: None, servers: Vec::new(), routes: String::new(), shares: String::new() };
+        let plan = Self { introspection: "max_age: 30s".into(), secret: None, proof: None, servers: Vec::new(), routes: String::new(), shares: String::new() };
         plan.and_behind(realm)
     }
 
@@ -56,6 +58,12 @@ impl Plan {
     /// Another client secret than the realm's.
     pub const fn secret(mut self, secret: &'static str) -> Self {
         self.secret = Some(secret);
+        self
+    }
+
+    /// These keys of the first server's `client` in the place of a secret, with a key for it, if any, in `CLIENT_KEY`.
+    pub fn client(mut self, keys: &'static str, key: Option<String>) -> Self {
+        self.proof = Some((keys, key));
         self
     }
 
@@ -90,7 +98,9 @@ impl Plan {
         let mut text = "version: 1\nworkers: 1\nlisteners: [ { address: 127.0.0.1:0 } ]\nauthorization_servers:\n".to_owned();
         for (number, (issuer, client, _)) in self.servers.iter().enumerate() {
             let age = format!("introspection: {{ {} }}", self.introspection);
-            let client = format!("client: {{ id: {client}, secret: {{ env: SECRET_{number} }} }}");
+            let secret = format!("secret: {{ env: SECRET_{number} }}");
+            let proof = self.proof.as_ref().filter(|_| number == 0).map_or(&*secret, |(keys, _)| keys);
+            let client = format!("client: {{ id: {client}, {proof} }}");
             let door = format!("backchannel: \"http://{}\"", keycloak.address());
             let _ = writeln!(text, "  server-{number}: {{ profile: keycloak, issuer: \"{issuer}\", {door}, {client}, {age}, timeout: 10s }}");
         }
@@ -104,6 +114,9 @@ impl Plan {
     fn environment(&self, name: &str) -> Option<String> {
         if name == "PROXY_PASSWORD" {
             return Some("proxy-secret".into());
+        }
+        if name == "CLIENT_KEY" {
+            return self.proof.as_ref()?.1.clone();
         }
         if name == "STORE_KEY" {
             return Some("0123456789abcdef".repeat(4));
