@@ -347,6 +347,7 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
     let (rpt, _) = realm.rpt(&world, "bob").await;
     world.get(Some(&rpt)).await.assert_passed();
 
+    until("a share", async || shares.share(shares::elsewhere(shares::wish(&["view"]))).await.ok()).await;
     // The record still names what is no more: closed, until the operator takes it back and shares anew.
     shares.get(None).await.assert_unreachable();
     assert_eq!(shares.operator(Method::DELETE, &shares::of(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
