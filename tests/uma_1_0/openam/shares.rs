@@ -31,6 +31,12 @@ pub fn wish(scopes: &[&str]) -> Value {
     json!({ "path": BEACH, "owner": "alice", "name": unique("Album"), "type": "urn:photoz:album", "scopes": scopes })
 }
 
+/// The same for another file.
+pub fn elsewhere(mut wish: Value) -> Value {
+    wish["path"] = "/albums/vacation/notes.txt".into();
+    wish
+}
+
 /// Where a share is at the API.
 pub fn of(share: &Value) -> String {
     format!("/shares/{}", text(share, "id"))
