@@ -44,6 +44,8 @@ pub struct Profile {
     pub(super) if_match: bool,
     /// Whether resources are registered one after the other: what OpenAM registers at the same time as another can be shared with nobody.
     pub(super) registers_in_turn: bool,
+    /// What no name of a share may have: OpenAM names policies after resources, so its owner could share it with nobody, or nobody could delete it any more.
+    pub(super) unfit_in_names: &'static [char],
     /// Whether permissions stand in the token's own payload where the answer leaves them out.
     pub(super) reads_payload: bool,
     /// How the server is asked what it grants now, where it can be: then it is asked, unless the configuration says otherwise.
@@ -167,6 +169,7 @@ impl Profile {
         updates: None,
         if_match: false,
         registers_in_turn: false,
+        unfit_in_names: &[],
         reads_payload: false,
         live_decision: None,
         audience_is_client: false,
@@ -217,6 +220,7 @@ impl Profile {
         updates: Some(UMA1_MEMBERS),
         if_match: true,
         registers_in_turn: true,
+        unfit_in_names: &['"', '#', '%', '+', ',', '/', ';', '<', '=', '>', '\\'],
         milliseconds: true,
         ..*Self::UMA2
     };
@@ -264,6 +268,13 @@ impl Profile {
     #[must_use]
     pub fn hides_owners(&self) -> bool {
         self.pats == PatOwners::Client && self.search != Search::Query
+    }
+
+    /// What of a name makes it one that no share can have, if anything does. A blank does so in front only.
+    #[must_use]
+    pub fn unfit_in(&self, name: &str) -> Option<char> {
+        let blank = Some(' ').filter(|_| !self.unfit_in_names.is_empty() && name.starts_with(' '));
+        blank.or_else(|| name.chars().find(|character| self.unfit_in_names.contains(character)))
     }
 
     /// Whether an answer of the protection API says that the PAT is refused.

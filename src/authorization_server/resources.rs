@@ -316,6 +316,14 @@ impl Server {
         Ok(self.metadata(deadline).await?.profile.hides_owners())
     }
 
+    /// What of a name makes it one that no share can have at this server.
+    ///
+    /// # Errors
+    /// No metadata before `deadline`.
+    pub async fn unfit_in_name(&self, name: &str, deadline: Instant) -> Result<Option<char>, AskError> {
+        Ok(self.metadata(deadline).await?.profile.unfit_in(name))
+    }
+
     /// Registers a resource, whether or not the server has one of its name. An error does not say that it was not registered.
     ///
     /// # Errors

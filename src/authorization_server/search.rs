@@ -70,7 +70,7 @@ impl Server {
                 }
                 owned.into_iter().map(|(id, _)| id).collect()
             }
-            Search::Filter => self.find_by_filter(&metadata, key, deadline).await?,
+            Search::Filter => self.find_by_filter(&metadata, key, anew, deadline).await?,
             Search::Reading => self.find_by_reading(&metadata, key, anew, deadline).await?,
         })
     }
@@ -106,19 +106,37 @@ impl Server {
     }
 
     /// The old Keycloak tells an owner's id only, and has one resource of a name at most; another one of that name would take its place.
-    async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
-        let name = percent_encoding::utf8_percent_encode(&key.name, percent_encoding::NON_ALPHANUMERIC);
-        let endpoint = with_query(metadata.registration()?, &format!("filter=name={name}"))?;
+    async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
         let mut found = Vec::new();
-        for id in self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?.into_iter().take(MOST) {
-            if self.describe(key.owner.as_deref(), &id, deadline).await?.is_some_and(|description| description.name == *key.name) {
-                found.push(id);
+        if let Some(filter) = filter(&key.name) {
+            let endpoint = with_query(metadata.registration()?, &filter)?;
+            for id in self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?.into_iter().take(MOST) {
+                if self.describe(key.owner.as_deref(), &id, deadline).await?.is_some_and(|description| description.name == *key.name) {
+                    found.push(id);
+                }
             }
+        } else {
+            found.extend(self.read_named(metadata, key, anew, deadline).await?.into_iter().map(|(id, _)| id));
         }
         if found.is_empty() || key.alone { Ok(found) } else { Err(hidden()) }
     }
 
     async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+        let mut found = Vec::new();
+        for (id, description) in self.read_named(metadata, key, anew, deadline).await? {
+            match (key.owner.as_deref(), &description.owner) {
+                (Some(_), None) if self.config.owners.is_empty() && !key.alone => return Err(hidden()),
+                (Some(owner), Some(_)) if !description.is_of(owner) => {}
+                // With one PAT for all owners a resource of somebody else's may have the name of one of the gateway's own.
+                (None, Some(_)) if self.config.owners.is_empty() && !description.is_of(&self.config.client.id) => {}
+                _ => found.push(id),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Those that have the name, among all that there are.
+    async fn read_named(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<(ResourceId, Description)>, AskError> {
         let asked = Instant::now();
         let mut reading = self.reading(key, deadline).await?;
         // Whoever waited for a reading that began later than the question has its answer.
@@ -130,17 +148,7 @@ impl Server {
             self.read(&mut reading, &ids, key, deadline).await?;
             reading.whole = Some(began);
         }
-        let mut found = Vec::new();
-        for (id, description) in self.named(&mut reading, key, asked, deadline).await? {
-            match (key.owner.as_deref(), &description.owner) {
-                (Some(_), None) if self.config.owners.is_empty() && !key.alone => return Err(hidden()),
-                (Some(owner), Some(_)) if !description.is_of(owner) => {}
-                // With one PAT for all owners a resource of somebody else's may have the name of one of the gateway's own.
-                (None, Some(_)) if self.config.owners.is_empty() && !description.is_of(&self.config.client.id) => {}
-                _ => found.push(id),
-            }
-        }
-        Ok(found)
+        self.named(&mut reading, key, asked, deadline).await
     }
 
     /// What was read with the PAT that `key` is looked for with; whoever reads has it alone.
@@ -204,6 +212,12 @@ fn one(found: Vec<ResourceId>) -> Result<Option<ResourceId>, AskError> {
     }
 }
 
+/// The query for a name. The old Keycloak takes a filter apart at `&` and `=`, also where they are encoded: it finds nothing of a name that has one.
+fn filter(name: &str) -> Option<String> {
+    let name = Some(name).filter(|name| !name.contains(['&', '=']))?;
+    Some(format!("filter=name={}", percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC)))
+}
+
 /// One that the path's owner has nothing to do with would be found for every owner.
 fn hidden() -> AskError {
     let why = "it does not say whose a resource is, so `owner` cannot tell resources of one name apart: put what the owner comes from into `name`";
@@ -213,5 +227,18 @@ fn hidden() -> AskError {
 impl Description {
     fn is_of(&self, owner: &str) -> bool {
         [&self.owner, &self.owner_id].into_iter().any(|known| known.as_deref() == Some(owner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_the_old_keycloak_would_take_apart_is_not_asked_for_by_its_filter() {
+        assert_eq!(filter("Album 7/a").as_deref(), Some("filter=name=Album%207%2Fa"));
+        for name in ["a=b", "a & b", "=", "&"] {
+            assert_eq!(filter(name), None, "{name}");
+        }
     }
 }

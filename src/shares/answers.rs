@@ -116,6 +116,11 @@ pub fn troubled(trouble: &Trouble) -> Answer {
     match trouble {
         Trouble::PathTaken => conflict("this path is shared already"),
         Trouble::NameTaken | Trouble::Ambiguous => conflict("there is a resource of this name already"),
+        Trouble::UnfitName(unfit) => {
+            let what = if *unfit == ' ' { "a blank in front".to_owned() } else { format!("`{unfit}`") };
+            let detail = format!("`name` has {what}: at this authorization server its owner could share it with nobody, or nobody could delete it any more");
+            problem(StatusCode::UNPROCESSABLE_ENTITY, &detail)
+        }
         Trouble::TooMany => problem(StatusCode::FORBIDDEN, "the owner has as many shares as one may have"),
         Trouble::TooManyTemplates => {
             problem(StatusCode::FORBIDDEN, &format!("{MOST_TEMPLATES} paths begin with this folder and have a * next, and there may be no more"))

@@ -45,6 +45,9 @@ pub enum Trouble {
     /// The server has a resource of that name, and does not say whether it is this record's or another one's.
     #[error("the authorization server has a resource of this name, and whose it is cannot be told")]
     Ambiguous,
+    /// What has this name there could not be shared with anybody, or not be deleted.
+    #[error("no share can have a name with {0:?} at this authorization server")]
+    UnfitName(char),
     /// The owner has as many as one may have.
     #[error("the owner has too many shares")]
     TooMany,
@@ -208,6 +211,7 @@ impl Registrar {
     /// Nothing was registered, and there is no record; or the records failed, and what is there of it is settled in the background.
     pub async fn create(self: Rc<Self>, server: Rc<Server>, resource: Resource, most: u64) -> Result<ResourceRecord, Trouble> {
         resource.check()?;
+        fits(&server, &resource.name).await?;
         let _name = self.hold_name(&server, &resource).await?;
         let Some(hold) = self.hold_link(&resource) else { return Err(Trouble::PathTaken) };
         let (issuer, owner) = (&resource.authorization_server, &resource.owner);
@@ -364,6 +368,7 @@ impl Registrar {
         let declared = declared(&server, &resource);
         let _name = self.hold_name(&server, &resource).await?;
         if resource.name != record.resource.name {
+            fits(&server, &resource.name).await?;
             self.unused(&server, &declared, Some(resource_id)).await?;
         }
         if !server.describe_anew(&ResourceId(resource_id.as_str().into()), &declared, patience(&server)).await? {
@@ -503,6 +508,11 @@ pub(super) fn declared(server: &Server, resource: &Resource) -> Declared {
     let scopes: Arc<[Scope]> = resource.scopes.iter().map(|scope| Scope(scope.as_str().into())).collect();
     let text = |text: &Option<String>| text.as_deref().map(Arc::from);
     Declared { key, kind: text(&resource.kind), icon_uri: text(&resource.icon_uri), scopes }
+}
+
+/// That a share can have this name there.
+async fn fits(server: &Server, name: &str) -> Result<(), Trouble> {
+    server.unfit_in_name(name, patience(server)).await?.map_or(Ok(()), |unfit| Err(Trouble::UnfitName(unfit)))
 }
 
 pub(super) fn patience(server: &Server) -> Instant {

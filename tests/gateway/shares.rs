@@ -316,6 +316,20 @@ async fn an_openam_registers_one_share_after_the_other() {
 }
 
 #[tokio::test]
+async fn at_an_openam_no_share_has_a_name_by_which_it_could_not_be_shared_or_deleted() {
+    let world = start(Setup::default().openam().shares()).await;
+    let share = world.shared(KEY, json!({ "path": "/site/1", "owner": "bob", "name": "Bob's & Alice's (2026): 1.5" })).await;
+    for (name, told) in [("2026/1", "`name` has `/`"), ("100 %", "`name` has `%`"), ("a = b", "`name` has `=`"), (" a", "`name` has a blank in front")] {
+        let asked = world.api("POST", "/shares", KEY, &json!({ "path": "/site/2", "owner": "bob", "name": name })).await;
+        let changed = world.api("PATCH", &format!("/shares/{}", id(&share)), KEY, &json!({ "name": name })).await;
+        for answer in [asked, changed] {
+            assert!(answer.status == 422 && answer.text().contains(told), "{name}: {} {}", answer.status, answer.text());
+        }
+    }
+    assert_eq!(world.listed(), [("bob".to_owned(), "Bob's & Alice's (2026): 1.5".to_owned())]);
+}
+
+#[tokio::test]
 async fn a_registration_without_an_answer_goes_on_and_is_made_once() {
     let world = start(Setup::default().shares()).await;
     let alice = world.owner("alice");

@@ -1,11 +1,13 @@
 //! Keycloak 2.5.5, the Keycloak of the second source document.
 
+mod shares;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
-use super::support::{Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, payload, plain, run, text, unique, until};
+use super::support::{Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, fetch_link, payload, plain, run, text, unique, until};
 
 const GATEWAY: (&str, &str) = ("content-gateway", "gateway-secret");
 
@@ -53,8 +55,11 @@ impl Realm {
     }
 
     async fn world(&self) -> World {
-        let section = Section { issuer: self.issuer(), authority: authority(), client: GATEWAY, further: String::new() };
-        World::start(&section, &self.album, "alice").await
+        World::start(&self.section(), &self.album, "alice").await
+    }
+
+    fn section(&self) -> Section {
+        Section { issuer: self.issuer(), authority: authority(), client: GATEWAY, further: String::new() }
     }
 
     async fn token(&self, headers: http::HeaderMap, fields: &[(&str, &str)]) -> Value {
@@ -232,10 +237,11 @@ async fn an_rpt_ends_with_the_session_it_came_from() {
 
 #[tokio::test]
 #[ignore = "needs Keycloak 2.5.5: just uma1"]
-async fn where_tokens_live_six_seconds_an_rpt_ends_and_tickets_go_on() {
+async fn where_tokens_live_six_seconds_rpts_and_tickets_end_and_new_ones_are_good() {
     let realm = Realm::short().await;
     realm.share().await;
     let world = realm.world().await;
+    let old = world.get(None).await.challenge();
     // On a busy machine six seconds may be over before the first use.
     let rpt = until("an RPT in time", async || {
         let (rpt, _) = realm.rpt(&world, "bob").await;
@@ -254,6 +260,13 @@ async fn where_tokens_live_six_seconds_an_rpt_ends_and_tickets_go_on() {
     // The gateway's own token has ended as well by now, and was renewed. A ticket copies its end from it.
     let ticket = payload(world.get(None).await.challenge().ticket.0.expose());
     assert!(ticket["exp"].as_i64().expect("a time") > exp, "{ticket}");
+    let answer = until("the end of a ticket", async || {
+        let (status, answer) = realm.trade(&old, &text(&realm.sign_in("bob").await, "access_token")).await;
+        (status != StatusCode::CREATED).then_some((status, answer))
+    })
+    .await;
+    assert_eq!((answer.0, &answer.1["error"]), (StatusCode::FORBIDDEN, &json!("invalid_ticket")));
+    until("a new one in time", async || (world.fetch("bob", "bob", None).await.code == 0).then_some(())).await;
 }
 
 #[tokio::test]
@@ -312,10 +325,18 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
     let world = realm.world().await;
     let (rpt, _) = realm.rpt(&world, "bob").await;
     world.get(Some(&rpt)).await.assert_passed();
+    let records = tempfile::tempdir().expect("a folder");
+    let (other, shares) = shares::sharing(records.path()).await;
+    let wish = shares::wish(&["view"]);
+    let share = shares.shared(wish.clone()).await;
+    let other = other.of_share(&share);
+    other.share().await;
+    fetch_link(&text(&share, "link"), "bob", "bob").await.assert_came();
 
     run("tests/keycloak-2.5/stop").await;
     world.refused(&rpt, Instant::now(), MAX_AGE).await.assert_unreachable();
     world.assert_closed_but_for_what_is_public().await;
+    shares.assert_closed_but_for_what_is_public().await;
 
     run("tests/keycloak-2.5/start").await;
     // It knows neither the gateway's token, nor its keys of before, nor the album; the owner registers and shares one of the same name.
@@ -325,4 +346,12 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
     assert_eq!(world.get(Some(&rpt)).await.status(), StatusCode::UNAUTHORIZED);
     let (rpt, _) = realm.rpt(&world, "bob").await;
     world.get(Some(&rpt)).await.assert_passed();
+
+    until("a share", async || shares.share(shares::elsewhere(shares::wish(&["view"]))).await.ok()).await;
+    // The record still names what is no more: closed, until the operator takes it back and shares anew.
+    shares.get(None).await.assert_unreachable();
+    assert_eq!(shares.operator(Method::DELETE, &shares::of(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
+    let again = shares.shared(wish).await;
+    other.of_share(&again).share().await;
+    fetch_link(&text(&again, "link"), "bob", "bob").await.assert_came();
 }

@@ -12,5 +12,4 @@ mod support;
 
 #[cfg(test)]
 #[path = "../keycloak/support/forwarder.rs"]
-#[expect(dead_code, reason = "the door counts more than these tests ask for")]
 mod forwarder;

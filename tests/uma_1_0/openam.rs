@@ -1,12 +1,14 @@
 //! OpenAM 14.8.4: the open ForgeRock line, for the first source document.
 
+mod shares;
+
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
-use super::support::{BEACH, Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, run, text, unique, until, with};
+use super::support::{BEACH, Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, fetch_link, run, text, unique, until, with};
 
 const GATEWAY: (&str, &str) = ("content-gateway", "gateway-secret");
 /// The resource server whose access tokens, and so its PATs, live eight seconds.
@@ -44,6 +46,12 @@ async fn session(user: &str) -> HeaderMap {
     with("iplanetdirectorypro", &text(&answer, "tokenId"))
 }
 
+/// The section of a gateway that has the token of this owner.
+fn section(client: (&'static str, &'static str), owner: &str) -> Section {
+    let further = format!(", pat: {{ owners: {{ {owner}: {{ password: {{ env: PASSWORD_OF_{owner} }} }} }} }}");
+    Section { issuer: at("oauth2"), authority: authority(), client, further }
+}
+
 /// A resource that is the test's own.
 struct Album {
     owner: &'static str,
@@ -73,10 +81,7 @@ impl Album {
     }
 
     async fn world(&self) -> World {
-        let owner = self.owner;
-        let further = format!(", pat: {{ owners: {{ {owner}: {{ password: {{ env: PASSWORD_OF_{owner} }} }} }} }}");
-        let section = Section { issuer: at("oauth2"), authority: authority(), client: self.client, further };
-        World::start(&section, &self.name, owner).await
+        World::start(&section(self.client, self.owner), &self.name, self.owner).await
     }
 
     fn policies(&self, path: &str) -> String {
@@ -112,24 +117,38 @@ async fn rpt(world: &World, user: &str) -> String {
 #[tokio::test]
 #[ignore = "needs OpenAM: just uma1"]
 async fn the_sequence_of_the_first_source_document_step_by_step() {
-    // "The Resource Owner (RO) obtains a "shareable link" that contains access information to the resource and the allowed scopes. The RO delivers the
-    // "shareable link" to the Requesting Party (RqP)." The link is the address of the content at the gateway. Which scopes a request needs is in the gateway's
-    // configuration and not in the link, where the requesting party could change it.
-    let album = Album::of_alice().await;
+    // "The Resource Owner (RO) has previously created a resource, registered the resource with an Authorization Server (AS) and shared the resource with the
+    // Requesting Party (RqP) for a set of purposes (scopes)." The gateway registers it, with Alice's PAT, when the operator says so for her: this server tells
+    // nobody else whose a token is, so she cannot say so herself. Shared it is by her own session at the server.
+    let records = tempfile::tempdir().expect("a folder");
+    let world = shares::sharing(records.path()).await;
+    let wish = json!({ "path": BEACH, "owner": "alice", "name": unique("Album"), "scopes": ["view"] });
+    let share = shares::shared(&world, wish).await;
+    let album = shares::album(&share);
     album.share().await;
-    let world = album.world().await;
-    let link = BEACH;
+
+    // "The Resource Owner (RO) obtains a "shareable link" that contains access information to the resource and the allowed scopes. The RO delivers the
+    // "shareable link" to the Requesting Party (RqP)." It names the record. The scopes are those of the record and not in the link, where the requesting party
+    // could change them.
+    let link = text(&share, "link");
+    let link = link.strip_prefix(&world.address("")).expect("a link to this gateway");
+    assert_eq!(link, format!("/s/{}", text(&share, "id")));
+
+    // What is in the records now is all that the next gateway has.
+    world.server.clear();
+    let world = world.restarted().await;
 
     // "The RqP enters the "shareable link" into the CA. The CA submits a request to the Resource Server (RS) for the resource with the scopes. (Note: the CA
     // does not provide a Requesting Party Token)."
     let answer = world.ask(Method::GET, link, None).await;
 
     // "The Resource Server (RS) gets the "meta data" for the resource. The Protection API Token (PAT) credential record key is stored in the "meta data"." The
-    // route says whose resource it is; the owner's PAT is kept by the owner's name. "The PAT, which is an access_token, is obtained."
-    assert_eq!(world.server.calls_to("/openam/oauth2/access_token"), 1, "{:?}", world.server.calls());
+    // record says whose resource it is; the owner's PAT is kept by the owner's name. "The PAT, which is an access_token, is obtained": from the records, and
+    // nobody is asked for another one.
+    assert_eq!(world.server.calls_to("/openam/oauth2/access_token"), 0, "{:?}", world.server.calls());
 
     // "The RS submits a POST to the Authorization Server (AS), using the resource id, scopes, and PAT. The AS returns a "permission ticket"."
-    assert_eq!(world.server.calls_to("/openam/uma/permission_request"), 1, "{:?}", world.server.calls());
+    assert_eq!(world.server.calls_to("POST /openam/uma/permission_request"), 1, "{:?}", world.server.calls());
 
     // "The "permission ticket" and information about the AS is returned to the Client Application (CA)."
     let challenge = answer.challenge();
@@ -168,10 +187,11 @@ async fn the_sequence_of_the_first_source_document_step_by_step() {
     // "The Resource Server (RS) validates the Requesting Party Token (RPT) with the Authorization Server (AS)."
     assert_eq!(world.server.calls_to("/openam/oauth2/introspect"), 1, "{:?}", world.server.calls());
 
-    // "The Resource Server (RS) submits a request to the Content Server (CS) to obtain the actual resource. The CS is protected by an Identity Gateway (IGCS) and
-    // only allows authorized access. The RS request contains "proxy credentials" for authentication."
+    // "The RS gets the "meta data" related to the resource to obtain the resource's information on the Content Server (CS)." The record has the path, the route
+    // has the server: nothing of the link goes on. "The Resource Server (RS) submits a request to the Content Server (CS) to obtain the actual resource. The CS is
+    // protected by an Identity Gateway (IGCS) and only allows authorized access. The RS request contains "proxy credentials" for authentication."
     let seen = world.content().requests();
-    assert_eq!(seen.len(), 1);
+    assert_eq!((seen.len(), &*seen[0].target), (1, BEACH));
     assert_eq!(seen[0].all("authorization"), ["Basic Z2F0ZXdheTpwcm94eS1zZWNyZXQ="]);
     assert!(!seen[0].headers.iter().any(|(_, value)| value.contains(&rpt)), "the RPT went on");
 
@@ -223,7 +243,7 @@ async fn an_edit_is_refused_to_whom_only_the_view_was_shared() {
 
 #[tokio::test]
 #[ignore = "needs OpenAM: just uma1"]
-async fn sharing_opens_and_after_its_withdrawal_an_rpt_lives_no_longer_than_its_own_time() {
+async fn sharing_opens_and_after_withdrawal_and_revocation_an_rpt_lives_no_longer_than_its_own_time() {
     let album = Album::of_alice().await;
     let world = album.world().await;
     world.fetch("bob", "bob-password", None).await.assert_refused(3);
@@ -239,6 +259,8 @@ async fn sharing_opens_and_after_its_withdrawal_an_rpt_lives_no_longer_than_its_
     .await;
 
     album.withdraw().await;
+    let (status, answer) = call(Method::POST, &at("oauth2/token/revoke"), basic(CLIENT_APP), Body::Form(&[("token", &rpt)])).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
     // No new one is had from now on. Of the old one this server says that it is active until it ends, and has no way to ask for more.
     world.fetch("bob", "bob-password", None).await.assert_refused(3);
     let refused = world.refused(&rpt, had, std::time::Duration::from_secs(RPT_LIFE + 1)).await;
@@ -323,12 +345,26 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
     let world = album.world().await;
     let token = rpt(&world, "bob").await;
     world.get(Some(&token)).await.assert_passed();
+    let records = tempfile::tempdir().expect("a folder");
+    let shares = shares::sharing(records.path()).await;
+    let wish = shares::wish(&["view"]);
+    let share = shares::shared(&shares, wish.clone()).await;
+    shares::album(&share).share().await;
+    fetch_link(&text(&share, "link"), "bob", "bob-password").await.assert_came();
 
     run("tests/openam/stop").await;
     world.refused(&token, Instant::now(), MAX_AGE).await.assert_unreachable();
     world.assert_closed_but_for_what_is_public().await;
+    shares.assert_closed_but_for_what_is_public().await;
 
     run("tests/openam/start").await;
+    // It never deletes what is the first to be shared from now on: closed all the same, and its name stays taken.
+    let first = shares::elsewhere(shares::wish(&["view"]));
+    let stuck = until("a share", async || shares.share(first.clone()).await.ok()).await;
+    shares::album(&stuck).share().await;
+    assert_eq!(shares.operator(Method::DELETE, &shares::of(&stuck), Value::Null).await.0, StatusCode::ACCEPTED);
+    assert_eq!(shares.ask(Method::GET, &text(&first, "path"), None).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(shares.share(first).await.err(), Some(StatusCode::CONFLICT));
     // It knows neither the owner's token, nor what renewed it, nor the album; the owner registers and shares one of the same name.
     album.register().await;
     album.share().await;
@@ -336,4 +372,11 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
     assert_eq!(world.get(Some(&token)).await.status(), StatusCode::UNAUTHORIZED);
     let token = rpt(&world, "bob").await;
     world.get(Some(&token)).await.assert_passed();
+
+    // The record still names what is no more: closed, until the operator takes it back and shares anew.
+    shares.get(None).await.assert_unreachable();
+    assert_eq!(shares.operator(Method::DELETE, &shares::of(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
+    let again = shares::shared(&shares, wish).await;
+    shares::album(&again).share().await;
+    fetch_link(&text(&again, "link"), "bob", "bob-password").await.assert_came();
 }

@@ -1,5 +1,6 @@
-//! What both servers' tests need: the gateway between a door to the server and a content server that records, plain calls, and the command `fetch`.
+//! What both servers' tests need: the gateway between a door to the server and a content server that records, plain calls, the shares API and the command `fetch`.
 
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -88,9 +89,33 @@ pub struct Section {
     pub further: String,
 }
 
+/// A configuration, and the secret of its client.
+struct File {
+    text: String,
+    secret: &'static str,
+}
+
+impl File {
+    async fn gateway(&self) -> Gateway {
+        let environment = |name: &str| match name {
+            "CLIENT_SECRET" => Some(self.secret.to_owned()),
+            "PROXY_PASSWORD" => Some("proxy-secret".to_owned()),
+            "STORE_KEY" => Some("0123456789abcdef".repeat(4)),
+            "ADMIN_KEY" => Some(OPERATOR.to_owned()),
+            name => name.strip_prefix("PASSWORD_OF_").map(|owner| format!("{owner}-password")),
+        };
+        let config = config::parse(&self.text, Path::new("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{}", self.text));
+        let options = Options { log: Some(|| Box::new(std::io::sink())), ..Options::default() };
+        let gateway = Gateway::start(config, &options).expect("the gateway starts");
+        until("readiness", async || gateway.is_ready().then_some(())).await;
+        gateway
+    }
+}
+
 /// A gateway that runs, with what is before and behind it.
 pub struct World {
     gateway: Gateway,
+    file: File,
     content: RunningContentServer,
     /// The door to the server that the gateway uses.
     pub server: Forwarder,
@@ -100,19 +125,58 @@ pub struct World {
 impl World {
     /// Protects `/albums/vacation/**` by this resource of `owner`, with `profile: auto`, and waits until the gateway is ready.
     pub async fn start(section: &Section, resource: &str, owner: &str) -> Self {
+        let resource = format!("{{ name: \"{resource}\", owner: {owner} }}");
+        Self::with(section, SocketAddr::from(([127, 0, 0, 1], 0)), "", &resource).await
+    }
+
+    /// Below `/albums/vacation` is what the operator has shared for its owner; the records are in this folder. Links lead to this gateway, also to the next one
+    /// that is started by the same file.
+    pub async fn sharing(section: &Section, records: &Path) -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free");
+        let further = format!(
+            "store: {{ file: \"{}\", key: {{ env: STORE_KEY }} }}\n\
+             shares: {{ address: 127.0.0.1:0, scope: share, admin_key: {{ env: ADMIN_KEY }}, public_url: \"http://{address}\" }}\n",
+            records.join("records.db").display()
+        );
+        Self::with(section, address, &further, "{ shared: true }").await
+    }
+
+    async fn with(section: &Section, address: SocketAddr, further: &str, resource: &str) -> Self {
         let content = ContentServer::start(ContentOptions::default()).await.expect("a content server");
         let server = Forwarder::to(section.authority.clone()).await;
-        let text = yaml(section, (resource, owner), &format!("http://{}", server.address()), &format!("http://{}", content.address()));
-        let environment = |name: &str| match name {
-            "CLIENT_SECRET" => Some(section.client.1.to_owned()),
-            "PROXY_PASSWORD" => Some("proxy-secret".to_owned()),
-            name => name.strip_prefix("PASSWORD_OF_").map(|owner| format!("{owner}-password")),
-        };
-        let config = config::parse(&text, Path::new("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
-        let options = Options { log: Some(|| Box::new(std::io::sink())), ..Options::default() };
-        let gateway = Gateway::start(config, &options).expect("the gateway starts");
-        until("readiness", async || gateway.is_ready().then_some(())).await;
-        Self { gateway, content, server, http: http() }
+        let text = yaml(section, address, &format!("http://{}", server.address()), &format!("http://{}", content.address()), resource);
+        let file = File { text: text + further, secret: section.client.1 };
+        Self { gateway: file.gateway().await, file, content, server, http: http() }
+    }
+
+    /// Ends the gateway and starts another one by the same file; all else stays.
+    pub async fn restarted(self) -> Self {
+        let Self { gateway, file, content, server, http } = self;
+        drop(gateway);
+        Self { gateway: file.gateway().await, file, content, server, http }
+    }
+
+    /// A request of the operator's to the shares API.
+    pub async fn operator(&self, method: Method, target: &str, body: Value) -> (StatusCode, Value) {
+        self.api(OPERATOR, method, target, body).await
+    }
+
+    /// A request to the shares API by whoever has this token.
+    pub async fn api(&self, token: &str, method: Method, target: &str, body: Value) -> (StatusCode, Value) {
+        let body = if body.is_null() { Body::Nothing } else { Body::Json(body) };
+        let address = self.gateway.shares_address().expect("an API");
+        call(method, &format!("http://{address}{target}"), bearer(token), body).await
+    }
+
+    /// What the operator shares, which is registered when this returns, or why it is not.
+    pub async fn share(&self, wish: Value) -> Result<Value, StatusCode> {
+        let (status, share) = self.operator(Method::POST, "/shares", wish).await;
+        if status == StatusCode::CREATED && share["state"] == "registered" { Ok(share) } else { Err(status) }
+    }
+
+    /// The same, and it has to be.
+    pub async fn shared(&self, wish: Value) -> Value {
+        self.share(wish).await.expect("a share")
     }
 
     /// What the content server saw.
@@ -169,19 +233,31 @@ impl World {
 
     /// The same by another method.
     pub async fn fetch_by(&self, method: &str, user: &str, password: &str, kept: Option<&Path>) -> Fetched {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
-        command.args(["fetch", "--explain", "--user", user, "-X", method, &self.address(BEACH)]);
-        match kept {
-            Some(file) => command.arg("--cache").arg(file),
-            None => command.arg("--no-cache"),
-        };
-        command.env("UMA_PASSWORD", password).env("UMA_CLIENT_ID", CLIENT_APP.0).env("UMA_CLIENT_SECRET", CLIENT_APP.1);
-        command.stdin(std::process::Stdio::null());
-        let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        Fetched { code: output.status.code().expect("an exit code"), bytes: output.stdout.len(), told }
+        fetch(&["-X", method, &self.address(BEACH)], user, password, kept).await
     }
 }
+
+/// The command `fetch` of a link, which is all that a requesting party has.
+pub async fn fetch_link(link: &str, user: &str, password: &str) -> Fetched {
+    fetch(&[link], user, password, None).await
+}
+
+async fn fetch(what: &[&str], user: &str, password: &str, kept: Option<&Path>) -> Fetched {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
+    command.args(["fetch", "--explain", "--user", user]).args(what);
+    match kept {
+        Some(file) => command.arg("--cache").arg(file),
+        None => command.arg("--no-cache"),
+    };
+    command.env("UMA_PASSWORD", password).env("UMA_CLIENT_ID", CLIENT_APP.0).env("UMA_CLIENT_SECRET", CLIENT_APP.1);
+    command.stdin(std::process::Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("it runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    Fetched { code: output.status.code().expect("an exit code"), bytes: output.stdout.len(), told }
+}
+
+/// What the operator bears at the shares API.
+const OPERATOR: &str = "the-key-of-the-operator-of-this-gateway";
 
 /// Bob's application at both servers.
 pub const CLIENT_APP: (&str, &str) = ("client-app", "client-secret");
@@ -208,19 +284,19 @@ impl Fetched {
     }
 }
 
-fn yaml(section: &Section, (resource, owner): (&str, &str), door: &str, content: &str) -> String {
+fn yaml(section: &Section, address: SocketAddr, door: &str, content: &str, resource: &str) -> String {
     let Section { issuer, client: (id, _), further, .. } = section;
     format!(
         r#"version: 1
 workers: 1
-listeners: [ {{ address: 127.0.0.1:0 }} ]
+listeners: [ {{ address: {address} }} ]
 authorization_servers:
   old: {{ profile: auto, issuer: "{issuer}", backchannel: "{door}", client: {{ id: {id}, secret: {{ env: CLIENT_SECRET }} }},
          introspection: {{ max_age: {}s, negative_max_age: 500ms }}, timeout: 20s{further} }}
 upstreams:
   albums: {{ servers: [ "{content}" ], credentials: {{ basic: {{ username: gateway, password: {{ env: PROXY_PASSWORD }} }} }} }}
 routes:
-  - {{ path: /albums/vacation/**, upstream: albums, protect: {{ authorization_server: old, resource: {{ name: "{resource}", owner: {owner} }},
+  - {{ path: /albums/vacation/**, upstream: albums, protect: {{ authorization_server: old, resource: {resource},
       scopes: {{ GET: [view], PUT: [edit] }} }} }}
   - {{ path: /public/**, upstream: albums, public: true }}
 "#,
