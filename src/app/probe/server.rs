@@ -242,8 +242,8 @@ async fn introspector(server: &Server, asked: &Asked<'_>, report: &mut Report) {
     match server.introspect(None, &Rpt("no-token-of-anybody".into()), deadline(server), &mut false).await {
         Ok(_) => report.ok(format!("client \"{id}\" has the right secret and may introspect")),
         Err(AskError::CredentialRefused(_)) => report.fail(
-            format!("client \"{id}\" has a wrong secret, or may not introspect"),
-            format!("correct `{}`, or let it, at the server", key(server.config(), "client.secret")),
+            format!("it has no client \"{id}\", or not with this secret, or lets it not introspect"),
+            format!("correct `{}` or `client.secret` beside it, or let it, at the server", key(server.config(), "client.id")),
         ),
         Err(error) => {
             let trouble = asked.trouble(&error).await;
@@ -309,8 +309,14 @@ async fn not_believed(server: &Server, owner: Option<&str>, (error, grant): (&As
 fn wrong_secret(config: &Config, keycloak: bool, report: &mut Report) {
     let id = &*config.client.id;
     let origin = config.client.secret.origin().map_or_else(|| format!("`{}`", key(config, "client.secret")), str::to_owned);
-    let there = if keycloak { format!("of Clients → {id} → Credentials") } else { "that the server has".to_owned() };
-    report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one {there} into {origin}"));
+    if keycloak {
+        return report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one of Clients → {id} → Credentials into {origin}"));
+    }
+    // One code stands for both (RFC 6749, 5.2).
+    report.fail(
+        format!("it has no client \"{id}\", or not with this secret"),
+        format!("correct `{}`, or put the secret that the server has into {origin}", key(config, "client.id")),
+    );
 }
 
 /// The protection API, as resources are looked up in it.

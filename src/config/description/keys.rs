@@ -584,7 +584,8 @@ static RESOURCE: Section = Section::new(
         ),
     ],
 )
-.one_of(&[&["id"], &["name"], &["register"], &["shared"], &["uris"]]);
+.one_of(&[&["id"], &["name"], &["register"], &["shared"], &["uris"]])
+.of_text("{ name: \"…\", owner: OWNER }      or { id: ID }");
 
 static REGISTER: Section = Section::new(
     "`register`",
