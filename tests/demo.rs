@@ -179,3 +179,52 @@ fn the_printed_commands_repeat_their_steps() {
         assert!(said.contains(expected), "step {step}: {said}\n{commands}");
     }
 }
+
+/// Answers every request with this content.
+fn content_server() -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nthe beach\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn the_first_configuration_that_readme_shows_serves_bob_beside_a_demo() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
+    let section = readme.split("## A first configuration").nth(1).expect("the section");
+    let block = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a configuration");
+    let secrets = section.lines().find_map(|line| line.strip_prefix("export ")).expect("the secrets");
+    let secrets: Vec<(&str, &str)> = secrets.split(' ').map(|secret| secret.split_once('=').expect("a name and a value")).collect();
+
+    let running = Running::start(&folder);
+    let server = running.lines.first().and_then(|line| line.split("authorization server :").nth(1)?.split(' ').next()).expect("a port");
+    let gateway = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let places = [("8180", format!("127.0.0.1:{server}")), ("8000", content_server().to_string()), ("8088", gateway.to_string())];
+    let text = places.iter().fold(block.to_owned(), |text, (port, here)| {
+        let shown = format!("127.0.0.1:{port}");
+        assert!(text.contains(&shown), "{shown} is not in {text}");
+        text.replace(&shown, here)
+    });
+    std::fs::write(folder.path().join("gateway.yaml"), text).expect("written");
+    let child = demo(&folder, &["run"]).envs(secrets.iter().copied()).stdout(Stdio::null()).spawn().expect("it starts");
+    let mut own = Running { child, lines: Vec::new() };
+    while std::net::TcpStream::connect(gateway).is_err() {
+        assert!(own.child.try_wait().is_ok_and(|ended| ended.is_none()), "it does not start");
+        std::thread::yield_now();
+    }
+    let fetched = |user: &str| {
+        let url = format!("http://{gateway}/vacation/notes.txt");
+        let mut command = demo(&folder, &["fetch", &url, "--no-cache", "--client-id", "client-app", "--user", user]);
+        let output = command.envs(secrets.iter().copied()).env("UMA_PASSWORD", user).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(fetched("bob"), (Some(0), "the beach\n".to_owned()));
+    assert_eq!(fetched("carol").0, Some(1));
+}

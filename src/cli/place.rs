@@ -105,11 +105,7 @@ pub fn print(record: &Value, places: &Places) -> String {
         line(&mut out, "because", reason, "");
     }
     let Some(route) = text("http.route") else {
-        if unread {
-            line(&mut out, "next", "404 (D10) if no share has this link; else it stands for the path of the share", "");
-        } else if let Some(next) = next(record, &rows, places, None) {
-            line(&mut out, "next", &next, "");
-        }
+        finish(&mut out, record, &rows, places, None);
         return out;
     };
     let at = |line: u32| format!("{}:{line}", places.file);
@@ -129,16 +125,27 @@ pub fn print(record: &Value, places: &Places) -> String {
         token(&mut out, record, &rows);
         has(&mut out, record, &rows, &needs);
     }
-    let opt_ins = list("uma.opt_ins");
-    if !opt_ins.is_empty() {
-        let keys = opt_ins.iter().map(|name| format!("{name}: true")).collect::<Vec<_>>().join(", ");
-        line(&mut out, "next", &format!("ask for a plain path, or give the route `{keys}` after reading what that risks"), "");
-    } else if unread {
-        line(&mut out, "next", "404 (D10) if nobody has shared this path; else who may is asked as for any resource", "");
-    } else if let Some(next) = next(record, &rows, places, place) {
-        line(&mut out, "next", &next, "");
-    }
+    finish(&mut out, record, &rows, places, place);
     out
+}
+
+/// What can be done now, where that is known.
+fn finish(out: &mut String, record: &Value, rows: &[&str], places: &Places, place: Option<&RoutePlace>) {
+    let opt_ins: Vec<String> =
+        record.get("uma.opt_ins").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(|name| format!("{name}: true")).collect();
+    let unread = record.get("uma.reason").and_then(Value::as_str) == Some(UNREAD);
+    let next = if !opt_ins.is_empty() {
+        Some(format!("ask for a plain path, or give the route `{}` after reading what that risks", opt_ins.join(", ")))
+    } else if unread && record.get("http.route").is_none() {
+        Some("404 (D10) if no share has this link; else it stands for the path of the share".to_owned())
+    } else if unread {
+        Some("404 (D10) if nobody has shared this path; else who may is asked as for any resource".to_owned())
+    } else {
+        next(record, rows, places, place)
+    };
+    if let Some(next) = next {
+        line(out, "next", &next, "");
+    }
 }
 
 /// What the token has, and what is missing.
