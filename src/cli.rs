@@ -7,10 +7,13 @@ mod place;
 mod reload;
 mod run;
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::telemetry::complain;
 
 /// What every command's help ends with; `fetch` and `demo` have their own.
 const EXIT_CODES: &str = "Exit codes: 0 well, 1 something failed, 2 wrong arguments, 78 a wrong configuration";
@@ -64,30 +67,29 @@ pub fn main() -> ExitCode {
     crate::telemetry::hush_panics();
     // Before anything is read. A system that forbids even this has its own reasons, and its own limit.
     if let Err(error) = crate::secret::leave_no_core() {
-        eprintln!("warning: core dumps cannot be turned off: {error}");
+        complain(format_args!("warning: core dumps cannot be turned off: {error}"));
     }
     match Arguments::parse().command {
         Command::Run(configuration) => run::run(&configuration),
         Command::Check(arguments) => check::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Reload(arguments) => reload::run(&arguments),
-        Command::Schema => print(&format!("{:#}\n", crate::config::schema())),
+        Command::Schema => print(format_args!("{:#}\n", crate::config::schema())),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Demo(arguments) => crate::demo::run(&arguments),
         Command::Fetch(arguments) => crate::client::command::run(&arguments),
-        Command::Version => {
-            println!("uma-gateway {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
+        Command::Version => print(concat!("uma-gateway ", env!("CARGO_PKG_VERSION"), "\n")),
     }
 }
 
 /// Writes to standard output; a reader that has seen enough and gone is no error.
-fn print(text: &str) -> ExitCode {
-    use std::io::Write as _;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
-        _ => ExitCode::SUCCESS,
+fn print(text: impl Display) -> ExitCode {
+    match crate::telemetry::say(text) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(format_args!("error: standard output cannot be written: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -102,7 +104,7 @@ fn admin_door(configuration: &Configuration) -> Result<Option<crate::admin::Admi
 }
 
 fn wrong(problems: &crate::config::Problems) -> ExitCode {
-    eprintln!("{problems}");
+    complain(problems);
     ExitCode::from(BAD_CONFIGURATION)
 }
 
@@ -111,7 +113,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> Result<T, ExitCode> {
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => Ok(tokio::task::LocalSet::new().block_on(&runtime, future)),
         Err(error) => {
-            eprintln!("error: {error}");
+            complain(format_args!("error: {error}"));
             Err(ExitCode::FAILURE)
         }
     }

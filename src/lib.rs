@@ -4,6 +4,8 @@
 //! Each type is made in one room only, so a stack that skips enforcement or credentials does not compile.
 //! `ARCHITECTURE.md` names the rooms and what each of them never does.
 
+// A reader of what a command says may go before its end: `telemetry::say` and `complain` know that.
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 #![cfg_attr(
     test,
     expect(

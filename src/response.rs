@@ -46,8 +46,8 @@ pub enum Rejection {
     Misdirected,
     /// The path is refused; the text says why, for the audit line and `explain` only.
     UnsafePath(&'static str),
-    /// TRACE or CONNECT.
-    MethodRefused,
+    /// TRACE or CONNECT; the value lists what is let pass instead.
+    MethodRefused(HeaderValue),
     /// No route leads on.
     NoRoute,
     /// The route does not map this method; the value lists those that it maps.
@@ -158,7 +158,7 @@ impl Rejection {
             Self::Malformed(_) => Row::D1,
             Self::Misdirected => Row::D2,
             Self::UnsafePath(_) => Row::D3,
-            Self::MethodRefused => Row::D5,
+            Self::MethodRefused(_) => Row::D5,
             Self::NoRoute => Row::D7,
             Self::MethodNotMapped(_) => Row::D9,
             Self::NoResource => Row::D10,
@@ -198,7 +198,7 @@ impl Rejection {
             Self::CredentialRequired(_) | Self::CredentialRefused(..) => StatusCode::UNAUTHORIZED,
             Self::Unreachable { status: UnreachableStatus::Forbidden, .. } | Self::CertificateRefused => StatusCode::FORBIDDEN,
             Self::NoRoute | Self::NoResource => StatusCode::NOT_FOUND,
-            Self::MethodRefused | Self::MethodNotMapped(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::MethodRefused(_) | Self::MethodNotMapped(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
@@ -242,7 +242,7 @@ impl Rejection {
             Self::Malformed(_) => ("malformed-request", "Malformed request", "The request cannot be read in one way only."),
             Self::Misdirected => ("misdirected-request", "Misdirected request", "This address does not serve that host."),
             Self::UnsafePath(_) => ("unsafe-path", "Path refused", "The path can be read in more than one way. Ask for its plain form."),
-            Self::MethodRefused => ("method-refused", "Method not allowed", "This method is never forwarded."),
+            Self::MethodRefused(_) => ("method-refused", "Method not allowed", "This method is never forwarded."),
             Self::NoRoute => ("no-route", "Not found", "Nothing is served here."),
             Self::MethodNotMapped(_) => ("method-not-mapped", "Method not allowed", "This method is not offered here; Allow lists those that are."),
             Self::NoResource => ("no-resource", "Not found", "Nothing is shared here."),
@@ -327,11 +327,8 @@ impl Rejection {
             Self::CredentialRequired(AuthScheme::Bearer) => {
                 headers.insert(WWW_AUTHENTICATE, BEARER);
             }
-            Self::MethodNotMapped(allow) => {
+            Self::MethodNotMapped(allow) | Self::MethodRefused(allow) => {
                 headers.insert(ALLOW, allow);
-            }
-            Self::MethodRefused => {
-                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
             }
             Self::TooManyTickets(after) | Self::TooManyIntrospections(after) => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));

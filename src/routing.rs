@@ -7,6 +7,7 @@ mod client;
 mod config;
 mod cors;
 mod created;
+mod elsewhere;
 mod guard;
 mod hops;
 mod layer;

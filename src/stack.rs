@@ -12,7 +12,7 @@ use crate::body::Body;
 use crate::credentials::{self, CredentialsLayer, Proxy};
 use crate::enforcement::{self, EnforcementLayer, Judge, Limits, Permitted};
 use crate::response::{Rejection, RejectionLayer};
-use crate::routing::{self, AdmissionLayer, Authority, Links, Request, RouteTable, RoutingLayer};
+use crate::routing::{self, AdmissionLayer, Authority, Links, Request, RouteTable, RoutingLayer, ServedHosts};
 use crate::telemetry::{RecordLayer, Telemetry};
 use crate::upstream::{self, Upstream};
 
@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub links: Option<Links>,
     /// The authority that the world has this gateway by.
     pub public: Option<Authority>,
+    /// The hosts that some listener serves; a connection knows those of its own.
+    pub hosts: ServedHosts,
 }
 
 impl routing::Snapshot for Snapshot {

@@ -16,6 +16,7 @@ mod panics;
 mod record;
 mod ring;
 mod sink;
+mod terminal;
 mod time;
 mod trace;
 #[cfg_attr(not(feature = "otel"), path = "telemetry/no_traces.rs")]
@@ -34,5 +35,6 @@ pub use metrics::{
 pub use panics::hush_panics;
 pub use record::{CacheState, LONGEST_METHOD, Record, Recorder, RequestId};
 pub use ring::Ring;
+pub use terminal::{complain, say, typed};
 pub use trace::{SpanId, Step, Stopwatch, TRACEPARENT, TRACESTATE, Timed, Trace, TraceId, TraceParent};
 pub use traces::TracesError;

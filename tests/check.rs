@@ -38,7 +38,7 @@ async fn wrong_secret() {
     let mut world = World::new().await;
     world.setup.secret = "mistyped-secret".into();
     world.check().await.only(
-        "FAIL keycloak: the secret of client \"content-gateway\" is wrong → put the one that the server has into the environment variable GATEWAY_CLIENT_SECRET",
+        "FAIL keycloak: it has no client \"content-gateway\", or not with this secret → correct `authorization_servers.keycloak.client.id`, or put the secret that the server has into the environment variable GATEWAY_CLIENT_SECRET",
     );
 }
 
@@ -230,7 +230,7 @@ async fn where_owners_link_the_gateway_the_secret_is_tried_all_the_same() {
     world.control().heal_all();
     world.setup.secret = "mistyped-secret".into();
     let checked = world.check().await;
-    let expected = "FAIL keycloak: the secret of client \"content-gateway\" is wrong → put the one that the server has into the environment variable GATEWAY_CLIENT_SECRET";
+    let expected = "FAIL keycloak: it has no client \"content-gateway\", or not with this secret → correct `authorization_servers.keycloak.client.id`, or put the secret that the server has into the environment variable GATEWAY_CLIENT_SECRET";
     assert_eq!((checked.code, checked.lines("FAIL")), (Some(1), vec![expected]), "{}", checked.text);
 }
 
@@ -258,7 +258,7 @@ async fn a_plain_oauth_server_is_asked_whether_the_client_may_introspect() {
     assert!(checked.text.contains("(profile oauth)") && checked.text.contains("has the right secret and may introspect"), "{}", checked.text);
     world.setup.secret = "wrong".into();
     let checked = world.check().await;
-    assert!(checked.text.contains("has a wrong secret, or may not introspect"), "{}", checked.text);
+    assert!(checked.text.contains("or not with this secret, or lets it not introspect"), "{}", checked.text);
 }
 
 #[tokio::test]

@@ -1,13 +1,25 @@
 //! What a person meets at the terminal: help that tells exit codes, rows that can be looked up, hints that can be typed as they stand.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use uma_gateway::response::Row;
 
-fn gateway(folder: &std::path::Path, arguments: &[&str]) -> Output {
+fn command(folder: &std::path::Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
-    command.args(arguments).current_dir(folder).env("XDG_RUNTIME_DIR", folder).env("COLUMNS", "200").env_remove("UMA_GATEWAY_CONFIG").output().expect("it runs")
+    command.args(arguments).current_dir(folder).env("XDG_RUNTIME_DIR", folder).env("COLUMNS", "200").env_remove("UMA_GATEWAY_CONFIG");
+    command
+}
+
+fn gateway(folder: &std::path::Path, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().expect("it runs")
+}
+
+/// An output that nobody reads.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
 }
 
 fn said(output: &Output) -> String {
@@ -67,10 +79,92 @@ fn what_hangs_on_records_that_are_not_read_is_not_said_to_be_closed() {
         command.args(["explain", "GET", url]).current_dir(folder.path()).env("GW", "x").env("KEY", "0123456789abcdef".repeat(4));
         let output = command.output().expect("it runs");
         let text = said(&output);
-        assert!(text.starts_with("depends    on the records"), "{output:?}");
+        assert!(text.starts_with("depends    on what owners have shared, which is not looked at here"), "{output:?}");
         assert!(text.contains(next) && !text.contains("→ 404"), "{output:?}");
     }
     assert!(!folder.path().join("records.db").exists(), "nothing is opened for it");
+}
+
+/// A configuration whose authorization server nobody is, with these listeners.
+fn configuration(listeners: &str) -> String {
+    format!(
+        "version: 1\nlisteners: [ {listeners} ]\nauthorization_servers: {{ id: {{ issuer: http://127.0.0.1:1, client: {{ id: gw, secret: {{ env: HOME }} }} }} }}\n\
+         upstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}\n\
+         routes: [ {{ path: /a, public: true }} ]\n"
+    )
+}
+
+#[test]
+fn a_host_that_no_listener_serves_is_explained_as_it_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = configuration("{ address: 127.0.0.1:8080, hosts: [photos.example.org] }, { address: 127.0.0.1:8081, hosts: [\"*.example.net\"] }");
+    std::fs::write(folder.path().join("gateway.yaml"), text).unwrap();
+    let explained = |url: &str| said(&gateway(folder.path(), &["explain", "GET", url]));
+    let text = explained("http://elsewhere.example.org/a");
+    for part in [" D2 ", "→ 421", "host       elsewhere.example.org", "next       name the host in a listener's `hosts`"] {
+        assert!(text.contains(part), "{part} is missing in {text}");
+    }
+    // Where no host is named none is missing.
+    for served in ["http://photos.example.org/a", "https://www.example.net:8443/a", "/a"] {
+        assert!(explained(served).contains(" D6 "), "{served}: {}", explained(served));
+    }
+}
+
+#[test]
+fn a_command_whose_output_nobody_reads_ends_quietly_with_its_own_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("gateway.yaml"), configuration("{ address: 127.0.0.1:8080 }")).unwrap();
+    std::fs::write(folder.path().join("wrong.yaml"), "version: 2\n").unwrap();
+    for (arguments, code) in [
+        (&["schema"][..], 0),
+        (&["version"], 0),
+        (&["--help"], 0),
+        (&["explain", "--rows"], 0),
+        (&["explain", "E8"], 0),
+        (&["explain", "GET", "/a"], 0),
+        (&["explain", "XY"], 2),
+        (&["check"], 0),
+        (&["check", "--config", "wrong.yaml"], 78),
+        (&["check", "--config", "wrong.yaml", "--format", "json"], 78),
+        (&["healthcheck"], 78),
+        (&["reload"], 78),
+        (&["run", "--config", "wrong.yaml"], 78),
+        (&["fetch", "ftp://127.0.0.1/"], 2),
+    ] {
+        let mut command = command(folder.path(), arguments);
+        let output = command.stdout(closed()).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {output:?}");
+        assert_eq!(output.stderr.is_empty(), code == 0 || arguments.contains(&"json"), "{arguments:?}: {output:?}");
+        assert_eq!(command.stderr(closed()).status().unwrap().code(), Some(code), "{arguments:?}");
+    }
+}
+
+/// Answers one request with this.
+fn answering(answer: &'static str) -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    address
+}
+
+#[test]
+fn a_redirect_is_no_content_and_where_it_points_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let fetched = |answer: &'static str| gateway(folder.path(), &["fetch", "--no-cache", &format!("http://{}/x", answering(answer))]);
+    let output = fetched("HTTP/1.1 302 Found\r\nLocation: https://elsewhere.example.org/login?state=se-cret\r\nContent-Length: 0\r\n\r\n");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(text.contains("302 Found, to https://elsewhere.example.org/login?…: no redirect is followed") && !text.contains("se-cret"), "{text}");
+    let output = fetched("HTTP/1.1 300 Multiple Choices\r\nContent-Length: 6\r\n\r\nthese\n");
+    assert_eq!((output.status.code(), said(&output).as_str()), (Some(1), "these\n"), "{output:?}");
+    let address = answering("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nthese\n");
+    let output = command(folder.path(), &["fetch", "--no-cache", &format!("http://{address}/x")]).stdout(closed()).output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.is_empty()), (Some(0), true), "nobody reads it: {output:?}");
 }
 
 #[test]

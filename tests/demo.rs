@@ -89,6 +89,65 @@ fn a_refusal_of_the_running_demo_can_be_explained() {
     assert!(well && ["E8", "missing: edit", "gateway.yaml:"].iter().all(|part| said.contains(part)), "{said}");
 }
 
+/// An output that nobody reads.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    writer.into()
+}
+
+fn left(folder: &tempfile::TempDir) -> usize {
+    std::fs::read_dir(folder.path().join("uma-gateway-demo")).map_or(usize::MAX, Iterator::count)
+}
+
+#[test]
+fn a_demo_whose_output_nobody_reads_ends_quietly_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for more in [None, Some("--once")] {
+        let arguments: Vec<&str> = ["demo", "--ports", "0,0,0"].into_iter().chain(more).collect();
+        let output = demo(&folder, &arguments).stdout(closed()).output().expect("it runs");
+        assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""), "{more:?}");
+        let code = demo(&folder, &arguments).stdout(closed()).stderr(closed()).status().expect("it runs").code();
+        assert_eq!((code, left(&folder)), (Some(0), 0), "{more:?}");
+    }
+}
+
+#[test]
+fn a_demo_whose_terminal_goes_while_it_walks_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child = demo(&folder, &["demo", "--ports", "0,0,0"]).stdout(Stdio::piped()).spawn().expect("it starts");
+    let mut output = BufReader::new(child.stdout.take().expect("piped"));
+    output.read_line(&mut String::new()).expect("a line");
+    assert_eq!(left(&folder), 1);
+    let told = Command::new("kill").args(["-HUP", &child.id().to_string()]).status().expect("it runs");
+    assert!(told.success() && child.wait().expect("it ends").success());
+    assert_eq!(left(&folder), 0);
+}
+
+#[test]
+fn a_second_demo_says_that_it_is_one_and_what_each_prints_asks_that_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (first, second) = (Running::start(&folder), Running::start(&folder));
+    let gateway = |running: &Running| running.lines.first().and_then(|line| line.split_whitespace().nth(1)).expect("an address").to_owned();
+    let addresses = (gateway(&first), gateway(&second));
+    let note = format!("another demo runs, with its gateway at {}", addresses.0);
+    assert_eq!([&first, &second].map(|running| running.lines.iter().any(|line| line.starts_with(&note))), [false, true]);
+    for (running, address) in [(&first, &addresses.0), (&second, &addresses.1)] {
+        let last = running.lines.last().expect("lines");
+        let typed = |hint: &str| {
+            let command = last.split(hint).nth(1).and_then(|rest| rest.split("    ").next()).expect("a command");
+            text(&mut demo(&folder, &command.split(' ').skip(1).collect::<Vec<_>>()))
+        };
+        let (well, said) = typed("Repeat one: ");
+        assert!(well && said.contains(address), "{said}");
+        let (well, said) = typed("Why 7? ");
+        assert!(well && said.contains("missing: edit"), "{said}");
+    }
+    drop(first);
+    let (well, said) = text(&mut demo(&folder, &["demo", "--curl", "2"]));
+    assert!(well && said.contains(&addresses.1), "{said}");
+}
+
 #[test]
 fn without_a_running_demo_there_are_no_commands() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -119,4 +178,53 @@ fn the_printed_commands_repeat_their_steps() {
         let (_, said) = text(Command::new("sh").arg("-c").arg(&commands));
         assert!(said.contains(expected), "step {step}: {said}\n{commands}");
     }
+}
+
+/// Answers every request with this content.
+fn content_server() -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\nthe beach\n");
+        }
+    });
+    address
+}
+
+#[test]
+fn the_first_configuration_that_readme_shows_serves_bob_beside_a_demo() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).expect("README.md");
+    let section = readme.split("## A first configuration").nth(1).expect("the section");
+    let block = section.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a configuration");
+    let secrets = section.lines().find_map(|line| line.strip_prefix("export ")).expect("the secrets");
+    let secrets: Vec<(&str, &str)> = secrets.split(' ').map(|secret| secret.split_once('=').expect("a name and a value")).collect();
+
+    let running = Running::start(&folder);
+    let server = running.lines.first().and_then(|line| line.split("authorization server :").nth(1)?.split(' ').next()).expect("a port");
+    let gateway = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let places = [("8180", format!("127.0.0.1:{server}")), ("8000", content_server().to_string()), ("8088", gateway.to_string())];
+    let text = places.iter().fold(block.to_owned(), |text, (port, here)| {
+        let shown = format!("127.0.0.1:{port}");
+        assert!(text.contains(&shown), "{shown} is not in {text}");
+        text.replace(&shown, here)
+    });
+    std::fs::write(folder.path().join("gateway.yaml"), text).expect("written");
+    let child = demo(&folder, &["run"]).envs(secrets.iter().copied()).stdout(Stdio::null()).spawn().expect("it starts");
+    let mut own = Running { child, lines: Vec::new() };
+    while std::net::TcpStream::connect(gateway).is_err() {
+        assert!(own.child.try_wait().is_ok_and(|ended| ended.is_none()), "it does not start");
+        std::thread::yield_now();
+    }
+    let fetched = |user: &str| {
+        let url = format!("http://{gateway}/vacation/notes.txt");
+        let mut command = demo(&folder, &["fetch", &url, "--no-cache", "--client-id", "client-app", "--user", user]);
+        let output = command.envs(secrets.iter().copied()).env("UMA_PASSWORD", user).output().expect("it runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(fetched("bob"), (Some(0), "the beach\n".to_owned()));
+    assert_eq!(fetched("carol").0, Some(1));
 }

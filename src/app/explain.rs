@@ -44,7 +44,7 @@ impl Explainer {
     /// The record that the request would leave, as the admin door shows records. Runs where tasks may be spawned locally.
     pub async fn explain(&self, question: Question) -> Value {
         let recorder = Recorder::new(RequestId("explained".into()), question.method.clone(), Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), "http");
-        let request = match request(question, recorder.clone()) {
+        let request = match request(question, self.current.load().hosts.clone(), recorder.clone()) {
             Ok(request) => request,
             Err(error) => return serde_json::json!({ "error": error.to_string() }),
         };
@@ -66,7 +66,9 @@ impl Explainer {
     }
 }
 
-fn request(question: Question, recorder: Recorder) -> Result<Request, http::Error> {
+/// The request as it would come to a listener that serves its host, if one does.
+fn request(question: Question, hosts: ServedHosts, recorder: Recorder) -> Result<Request, http::Error> {
+    let hosts = if question.url.authority().is_some() { hosts } else { ServedHosts::default() };
     let host = question.url.authority().map_or("localhost", http::uri::Authority::as_str).to_owned();
     let target = question.url.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let mut builder = http::Request::builder().method(question.method).uri(target).header(HOST, host);
@@ -77,7 +79,7 @@ fn request(question: Question, recorder: Recorder) -> Result<Request, http::Erro
     }
     let (head, ()) = builder.body(())?.into_parts();
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default(), certificate: None };
+    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts, certificate: None };
     Ok(Request { head, body: Body::empty(), peer, refusal: None, recorder })
 }
 

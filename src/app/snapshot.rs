@@ -10,7 +10,7 @@ use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted}
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
 use crate::credentials::{self, Credential, Proxy, Reserved, Trial};
-use crate::routing::{Access, Authority, Links, Protect, ResourceChoice, RouteConfig, RouteTable, Template};
+use crate::routing::{Access, Authority, Links, Protect, ResourceChoice, RouteConfig, RouteTable, ServedHosts, Template};
 use crate::stack::Snapshot;
 use crate::store::Lookup;
 use crate::telemetry::{Metrics, SecretKind};
@@ -70,6 +70,8 @@ pub fn build(config: &config::Gateway, before: Option<&Before>, records: &Lookup
         open_with: config.open_with.clone(),
         links: config.shares.as_ref().map(|shares| Links::new(Arc::clone(&shares.prefix), records.clone())),
         public: config.shares.as_ref().and_then(|shares| Authority::parse(shares.public_url.split_once("://")?.1.as_bytes()).ok()),
+        // The configuration has been checked; a listener refuses what is no host.
+        hosts: ServedHosts::of_all(config.listeners.iter().map(|listener| &*listener.hosts)).unwrap_or_default(),
     };
     Ok(Built { snapshot, wanted: wanted(config), tokens })
 }

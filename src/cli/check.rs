@@ -1,9 +1,9 @@
 //! `check`: every mistake at once, and with `--online` whether the servers answer as the configuration expects.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
-use super::{BAD_CONFIGURATION, Configuration, block_on};
+use super::{BAD_CONFIGURATION, Configuration, block_on, print};
+use crate::telemetry::complain;
 
 #[derive(clap::Args)]
 #[command(after_help = super::EXIT_CODES)]
@@ -31,18 +31,19 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(config) => config,
         Err(problems) => {
             match arguments.format {
-                Format::Text => eprintln!("{problems}"),
-                Format::Json => println!("{:#}", problems.to_json()),
+                Format::Text => complain(problems),
+                Format::Json => {
+                    print(format_args!("{:#}\n", problems.to_json()));
+                }
             }
             return ExitCode::from(BAD_CONFIGURATION);
         }
     };
     for warning in &config.warnings {
-        eprintln!("warning: {warning}");
+        complain(format_args!("warning: {warning}"));
     }
     if !arguments.online {
-        println!("{}: no mistakes", arguments.configuration.config.display());
-        return ExitCode::SUCCESS;
+        return print(format_args!("{}: no mistakes\n", arguments.configuration.config.display()));
     }
     let probes = match block_on(crate::app::probe(&config)) {
         Ok(probes) => probes,
@@ -53,6 +54,6 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Format::Json => format!("{:#}\n", serde_json::Value::from_iter(probes.iter().map(crate::app::Probe::to_json))),
     };
     // Whoever reads the first lines only and closes the pipe does not change the exit code.
-    let _ = std::io::stdout().write_all(said.as_bytes());
-    if probes.iter().any(crate::app::Probe::failed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let printed = print(said);
+    if probes.iter().any(crate::app::Probe::failed) { ExitCode::FAILURE } else { printed }
 }

@@ -13,6 +13,7 @@ use crate::admin::{AdminClient, AdminDoor};
 use crate::app::Question;
 use crate::response::Row;
 use crate::secret::Secret;
+use crate::telemetry::complain;
 
 #[derive(clap::Args)]
 #[command(after_help = super::EXIT_CODES, override_usage = "uma-gateway explain ID\n       uma-gateway explain METHOD URL [--token FILE]\n       uma-gateway explain ROW\n       uma-gateway explain --rows")]
@@ -72,23 +73,23 @@ impl Arguments {
 pub fn run(arguments: &Arguments) -> ExitCode {
     let line = |row: &Row| format!("{:<5} {}\n", row.label(), row.meaning().trim());
     if arguments.rows {
-        return super::print(&Row::ALL.iter().map(line).collect::<String>());
+        return super::print(Row::ALL.iter().map(line).collect::<String>());
     }
     if let Some(row) = Row::ALL.iter().find(|row| row.label().eq_ignore_ascii_case(arguments.what())).filter(|_| arguments.url.is_none()) {
-        return super::print(&line(row));
+        return super::print(line(row));
     }
     if let Some(why) = arguments.misread() {
-        eprintln!("error: {why}");
+        complain(format_args!("error: {why}"));
         return ExitCode::from(2);
     }
     match answer(arguments) {
-        Ok((record, _)) if arguments.json => super::print(&format!("{record:#}\n")),
+        Ok((record, _)) if arguments.json => super::print(format_args!("{record:#}\n")),
         Ok((record, places)) => match record.get("error").and_then(Value::as_str) {
             Some(error) => {
-                eprintln!("error: {error}");
+                complain(format_args!("error: {error}"));
                 ExitCode::FAILURE
             }
-            None => super::print(&print(&record, &places)),
+            None => super::print(print(&record, &places)),
         },
         Err(code) => code,
     }
@@ -108,10 +109,10 @@ fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
     };
     let record = match (&arguments.url, door) {
         (None, None) => {
-            eprintln!(
+            complain(format_args!(
                 "error: a request is explained by the running gateway, which {} gives no door.\nWrite `admin: {{ socket: /run/uma-gateway/admin.sock }}` into it, or give --admin.",
                 configuration.config.display()
-            );
+            ));
             return Err(ExitCode::from(super::BAD_CONFIGURATION));
         }
         (None, Some(door)) => ask(block_on(AdminClient::new(&door).record(arguments.what()))?)?,
@@ -128,7 +129,7 @@ fn answer(arguments: &Arguments) -> Result<(Value, Places), ExitCode> {
 
 fn ask<E: std::fmt::Display>(answer: Result<Value, E>) -> Result<Value, ExitCode> {
     answer.map_err(|error| {
-        eprintln!("error: {error}");
+        complain(format_args!("error: {error}"));
         ExitCode::FAILURE
     })
 }
@@ -136,11 +137,11 @@ fn ask<E: std::fmt::Display>(answer: Result<Value, E>) -> Result<Value, ExitCode
 pub(super) fn door(admin: &str) -> Result<AdminDoor, ExitCode> {
     let Some(address) = admin.strip_prefix("http://") else { return Ok(AdminDoor::Socket(admin.into())) };
     let address = address.trim_end_matches('/').parse().map_err(|_| {
-        eprintln!("error: --admin takes a socket's path or http://ADDRESS:PORT");
+        complain("error: --admin takes a socket's path or http://ADDRESS:PORT");
         ExitCode::from(2)
     })?;
     let token = std::env::var("UMA_GATEWAY_ADMIN_TOKEN").map_err(|_| {
-        eprintln!("error: put the admin token into the environment variable UMA_GATEWAY_ADMIN_TOKEN");
+        complain("error: put the admin token into the environment variable UMA_GATEWAY_ADMIN_TOKEN");
         ExitCode::from(2)
     })?;
     Ok(AdminDoor::Address { address, token: Secret::from(token) })
@@ -148,7 +149,7 @@ pub(super) fn door(admin: &str) -> Result<AdminDoor, ExitCode> {
 
 fn question(arguments: &Arguments, url: &http::Uri) -> Result<Question, ExitCode> {
     let usage = |why: String| {
-        eprintln!("error: {why}");
+        complain(format_args!("error: {why}"));
         ExitCode::from(2)
     };
     let method = arguments.what().parse().map_err(|_| usage(format!("`{}` is not a method", arguments.what())))?;

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Configuration, block_on, wrong};
+use super::{Configuration, block_on, print, wrong};
 use crate::http_client::{HttpClient, TlsFiles};
+use crate::telemetry::complain;
 
 #[derive(clap::Args)]
 #[command(after_help = super::EXIT_CODES)]
@@ -27,12 +28,9 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         },
     };
     match block_on(ask(&url)) {
-        Ok(Ok(())) => {
-            println!("ready");
-            ExitCode::SUCCESS
-        }
+        Ok(Ok(())) => print("ready\n"),
         Ok(Err(why)) => {
-            eprintln!("not ready: {}", why.trim_end());
+            complain(format_args!("not ready: {}", why.trim_end()));
             ExitCode::FAILURE
         }
         Err(code) => code,
@@ -41,7 +39,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
 
 fn configured(configuration: &Configuration) -> Result<http::Uri, ExitCode> {
     let Some(health) = crate::config::health(&configuration.config).map_err(|problems| wrong(&problems))? else {
-        eprintln!("error: {} has no `health`; write health: {{ address: 127.0.0.1:9090 }}, or give --url", configuration.config.display());
+        complain(format_args!("error: {} has no `health`; write health: {{ address: 127.0.0.1:9090 }}, or give --url", configuration.config.display()));
         return Err(ExitCode::from(super::BAD_CONFIGURATION));
     };
     let mut address = health.address;

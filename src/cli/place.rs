@@ -1,6 +1,7 @@
 //! A record as a person reads it, with the places of the configuration that it comes from.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -18,6 +19,8 @@ pub struct Places {
     /// As it was given.
     path: String,
     routes: Vec<RoutePlace>,
+    /// Where shareable links begin.
+    links: Option<Arc<str>>,
 }
 
 struct RoutePlace {
@@ -43,7 +46,8 @@ impl Places {
                 Access::Public | Access::Guard(_) => Vec::new(),
             },
         });
-        Self { file, path: config.file.display().to_string(), routes: routes.collect() }
+        let links = config.shares.as_ref().map(|shares| Arc::clone(&shares.prefix));
+        Self { file, path: config.file.display().to_string(), routes: routes.collect(), links }
     }
 
     /// Those of a configuration whose routes are not known, since it has mistakes.
@@ -53,13 +57,13 @@ impl Places {
 
     /// `check --online` of the same configuration.
     fn online(&self, why: &str) -> String {
-        let safe = |character: char| character.is_ascii_alphanumeric() || "/._-+,:@%".contains(character);
-        let config = match &*self.path {
-            "" => String::new(),
-            path if path.chars().all(safe) => format!(" --config {path}"),
-            path => format!(" --config '{}'", path.replace('\'', "'\\''")),
-        };
+        let config = if self.path.is_empty() { String::new() } else { format!(" --config {}", telemetry::typed(&self.path)) };
         format!("{why}: uma-gateway check --online{config}")
+    }
+
+    /// Whether a path that led to a route is the link of a share.
+    fn is_link(&self, path: &str) -> bool {
+        self.links.as_ref().and_then(|prefix| path.strip_prefix(&**prefix)).is_some_and(|behind| behind.starts_with('/'))
     }
 
     /// Several hosts may have a route of the same path; the line tells them apart.
@@ -78,9 +82,14 @@ pub fn print(record: &Value, places: &Places) -> String {
     let rows = list("uma.rows");
     let unread = text("uma.reason") == Some(UNREAD);
     if unread {
-        line(&mut out, "depends", "on the records, which only a gateway that runs reads (`explain` asks it where the file has `admin`)", "");
+        let why =
+            "on what owners have shared, which is not looked at here: only a gateway that runs reads its records, and is asked where the file has `admin`";
+        line(&mut out, "depends", why, "");
     } else {
         verdict(&mut out, record, &rows);
+    }
+    if rows.contains(&"D2") {
+        line(&mut out, "host", text("server.address").unwrap_or_default(), "");
     }
     line(&mut out, "path", text("url.path").unwrap_or("(refused before it was read)"), "");
     let place = text("http.route").and_then(|route| places.find(route, record.get("uma.route_line").and_then(Value::as_u64)));
@@ -96,14 +105,14 @@ pub fn print(record: &Value, places: &Places) -> String {
         line(&mut out, "because", reason, "");
     }
     let Some(route) = text("http.route") else {
-        if unread {
-            line(&mut out, "next", "404 (D10) if no share has this link; else it stands for the path of the share", "");
-        }
+        finish(&mut out, record, &rows, places, None);
         return out;
     };
     let at = |line: u32| format!("{}:{line}", places.file);
-    let parameters = place.map(|place| parameters(place, text("url.path").unwrap_or_default())).unwrap_or_default();
-    line(&mut out, "route", route, &place.map_or_else(String::new, |place| format!("{}   {parameters}", at(place.line))));
+    let came = text("url.path").unwrap_or_default();
+    // The route is that of the share's own path, which the record does not hold.
+    let why_here = |place| if places.is_link(came) { "by the link of a share".to_owned() } else { parameters(place, came) };
+    line(&mut out, "route", route, &place.map_or_else(String::new, |place| format!("{}   {}", at(place.line), why_here(place))));
     let needs = list("uma.scopes");
     if let Some(server) = text("uma.authorization_server") {
         let method = text("http.request.method").unwrap_or_default();
@@ -116,16 +125,27 @@ pub fn print(record: &Value, places: &Places) -> String {
         token(&mut out, record, &rows);
         has(&mut out, record, &rows, &needs);
     }
-    let opt_ins = list("uma.opt_ins");
-    if !opt_ins.is_empty() {
-        let keys = opt_ins.iter().map(|name| format!("{name}: true")).collect::<Vec<_>>().join(", ");
-        line(&mut out, "next", &format!("ask for a plain path, or give the route `{keys}` after reading what that risks"), "");
-    } else if unread {
-        line(&mut out, "next", "404 (D10) if nobody has shared this path; else who may is asked as for any resource", "");
-    } else if let Some(next) = next(record, &rows, places, place) {
-        line(&mut out, "next", &next, "");
-    }
+    finish(&mut out, record, &rows, places, place);
     out
+}
+
+/// What can be done now, where that is known.
+fn finish(out: &mut String, record: &Value, rows: &[&str], places: &Places, place: Option<&RoutePlace>) {
+    let opt_ins: Vec<String> =
+        record.get("uma.opt_ins").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(|name| format!("{name}: true")).collect();
+    let unread = record.get("uma.reason").and_then(Value::as_str) == Some(UNREAD);
+    let next = if !opt_ins.is_empty() {
+        Some(format!("ask for a plain path, or give the route `{}` after reading what that risks", opt_ins.join(", ")))
+    } else if unread && record.get("http.route").is_none() {
+        Some("404 (D10) if no share has this link; else it stands for the path of the share".to_owned())
+    } else if unread {
+        Some("404 (D10) if nobody has shared this path; else who may is asked as for any resource".to_owned())
+    } else {
+        next(record, rows, places, place)
+    };
+    if let Some(next) = next {
+        line(out, "next", &next, "");
+    }
 }
 
 /// What the token has, and what is missing.
@@ -215,10 +235,16 @@ fn next(record: &Value, rows: &[&str], places: &Places, place: Option<&RoutePlac
         }
         "C3" => "the client trades the ticket for a new RPT",
         "O1" => "the client gets a token with these scopes from the authorization server",
+        "D2" => "name the host in a listener's `hosts`, or ask for one that is served",
         "D3" => "ask for the plain form of the path; the reason stands in the record (--json)",
         "D7" => "add a route for this path, or ask for another one",
-        "D9" => "add the method to the route's `scopes`",
+        // Where nothing is needed the route has no such method; else what is there lacks a scope.
+        "D9" if record.get("uma.authorization_server").is_none() => "add the method to the route's `scopes`",
+        "D9" if place.is_some_and(|place| place.shared) => "its owner adds what is missing to the share's `scopes`, by `PATCH /shares/{id}`",
+        "D9" => "add the scope to the resource at the authorization server",
         "D10" if place.is_some_and(|place| place.shared) => "whoever owns this path shares it, by `POST /shares` or with `admin_key`",
+        // A link that leads nowhere.
+        "D10" if record.get("http.route").is_none() => return None,
         "D10" => "the authorization server has no resource of this name and owner: check both there",
         "G1" | "G2" | "G3" => "only the gateway in front has what this guard accepts: ask that one, or compare its `credentials` with `accept`",
         "C1" | "I3b" => "this client asks too often; `limits` sets how often it may",
@@ -265,6 +291,43 @@ fn line(out: &mut String, name: &str, left: &str, right: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A configuration with owners' shares below `/users/{user}` and links below `/s`.
+    fn shared() -> Places {
+        let route = RoutePlace {
+            pattern: "/users/{user}/**".into(),
+            shared: true,
+            parameters: vec!["user".into()],
+            line: 13,
+            methods: vec![("GET".into(), 16), ("PUT".into(), 16)],
+        };
+        Places { file: "gateway.yaml".into(), path: "gateway.yaml".into(), routes: vec![route], links: Some("/s".into()) }
+    }
+
+    #[test]
+    fn the_id_of_a_link_is_not_shown_as_a_parameter() {
+        let explained = |path: &str| {
+            print(&serde_json::json!({ "http.route": "/users/{user}/**", "url.path": path, "uma.rows": ["D15", "C3"], "uma.row": "D15" }), &shared())
+        };
+        assert!(explained("/users/alice/x").contains("gateway.yaml:13   user=alice"), "{}", explained("/users/alice/x"));
+        let link = explained("/s/kXB1");
+        assert!(link.contains("gateway.yaml:13   by the link of a share") && !link.contains("user="), "{link}");
+    }
+
+    #[test]
+    fn what_a_share_lacks_is_added_to_the_share_and_what_the_route_lacks_to_the_route() {
+        let explained = |method: &str, server: Option<&str>, route: &str| {
+            let record = serde_json::json!({
+                "http.request.method": method, "http.route": route, "url.path": "/users/alice/x", "uma.authorization_server": server,
+                "uma.scopes": if server.is_some() { vec!["edit"] } else { Vec::new() }, "uma.rows": ["D9"], "uma.row": "D9",
+            });
+            let record = serde_json::Value::from_iter(record.as_object().expect("members").clone().into_iter().filter(|(_, value)| !value.is_null()));
+            print(&record, &shared())
+        };
+        assert!(explained("PUT", Some("keycloak"), "/users/{user}/**").contains("next       its owner adds what is missing to the share's `scopes`"));
+        assert!(explained("POST", None, "/users/{user}/**").contains("next       add the method to the route's `scopes`"));
+        assert!(explained("PUT", Some("keycloak"), "/files/**").contains("next       add the scope to the resource at the authorization server"));
+    }
 
     #[test]
     fn what_was_wrong_with_the_servers_answer_is_explained_where_nobody_could_be_asked() {

@@ -1,12 +1,14 @@
 //! `reload`: has a running gateway read its configuration anew, through its admin door.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use http::StatusCode;
 use serde_json::Value;
 
-use super::{Configuration, admin_door, block_on, explain};
+use super::{Configuration, admin_door, block_on, explain, print};
 use crate::admin::{AdminClient, AdminClientError, AdminDoor};
+use crate::telemetry::complain;
 
 #[derive(clap::Args)]
 #[command(after_help = super::EXIT_CODES)]
@@ -25,19 +27,19 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     };
     match block_on(AdminClient::new(&door).reload()) {
         Ok(Ok(answer)) => {
-            println!("the configuration was read anew and is in force");
+            let mut said = "the configuration was read anew and is in force\n".to_owned();
             for key in answer.get("needs_restart").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-                println!("`{key}` has changed and needs a restart: the gateway goes on with the old one");
+                let _ = writeln!(said, "`{key}` has changed and needs a restart: the gateway goes on with the old one");
             }
-            ExitCode::SUCCESS
+            print(said)
         }
         // The running gateway has read the file: what it says is wrong is what `check` would say.
         Ok(Err(AdminClientError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, detail })) => {
-            eprintln!("error: the configuration is refused, the one before stays in force\n{detail}");
+            complain(format_args!("error: the configuration is refused, the one before stays in force\n{detail}"));
             ExitCode::from(super::BAD_CONFIGURATION)
         }
         Ok(Err(error)) => {
-            eprintln!("error: {error}");
+            complain(format_args!("error: {error}"));
             ExitCode::FAILURE
         }
         Err(code) => code,
@@ -49,7 +51,7 @@ fn door(arguments: &Arguments) -> Result<AdminDoor, ExitCode> {
         return explain::door(admin);
     }
     admin_door(&arguments.configuration)?.ok_or_else(|| {
-        eprintln!("error: {} gives the running gateway no admin door: send it SIGHUP, or give --admin", arguments.configuration.config.display());
+        complain(format_args!("error: {} gives the running gateway no admin door: send it SIGHUP, or give --admin", arguments.configuration.config.display()));
         ExitCode::from(super::BAD_CONFIGURATION)
     })
 }

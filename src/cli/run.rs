@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{Configuration, block_on, load};
 use crate::app::{Gateway, Options, Why};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, complain};
 
 pub fn run(configuration: &Configuration) -> ExitCode {
     // Before any thread runs, since it takes the variables out of the environment.
@@ -27,7 +27,7 @@ async fn serve(configuration: &Configuration, sockets: Vec<TcpListener>) -> Exit
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => {
-            eprintln!("error: signals cannot be heard: {error}");
+            complain(format_args!("error: signals cannot be heard: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -39,7 +39,7 @@ async fn serve(configuration: &Configuration, sockets: Vec<TcpListener>) -> Exit
     let gateway = match Gateway::start(config, &Options { watch: true, sockets: Arc::new(sockets), ..Options::default() }) {
         Ok(gateway) => gateway,
         Err(error) => {
-            eprintln!("error: {}", error.told(&places));
+            complain(format_args!("error: {}", error.told(&places)));
             return ExitCode::FAILURE;
         }
     };

@@ -1,9 +1,11 @@
 //! Which addresses may be asked: https, and http to this machine, unless the user allows more.
 
-use http::Uri;
+use http::header::LOCATION;
+use http::{HeaderMap, Uri};
 
 use super::AddressError;
 use crate::http_client::is_loopback;
+use crate::telemetry::plain;
 
 /// Refuses what is not http or https, has a user name or password in it, or would send tokens over plain http to another machine.
 pub(super) fn check(uri: &Uri, allow_insecure: bool) -> Result<(), AddressError> {
@@ -30,9 +32,42 @@ pub(super) fn shown(uri: &Uri) -> String {
     format!("{}://{}{}", uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |authority| authority.as_str()), uri.path())
 }
 
+/// Where an answer points (`Location`), as far as it is shown: without query and fragment, which may hold secrets, and nothing that a terminal would obey.
+pub(super) fn pointed(headers: &HeaderMap) -> Option<String> {
+    let location = String::from_utf8_lossy(headers.get(LOCATION)?.as_bytes()).into_owned();
+    let end = location.find(['?', '#']).unwrap_or(location.len());
+    let (address, rest) = location.split_at_checked(end)?;
+    let mut shown = String::new();
+    match address.split_once("//") {
+        // A name and a password may stand in front of the host.
+        Some((scheme, behind)) => {
+            let (authority, path) = behind.split_at_checked(behind.find('/').unwrap_or(behind.len()))?;
+            plain(&mut shown, &format!("{scheme}//{}{path}", authority.rsplit('@').next().unwrap_or_default()));
+        }
+        None => plain(&mut shown, address),
+    }
+    Some(if rest.is_empty() { shown } else { format!("{shown}?…") })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_answer_points_to_is_shown_without_what_may_be_secret() {
+        for (location, shown) in [
+            ("https://a.example.org/b/c", "https://a.example.org/b/c"),
+            ("/login", "/login"),
+            ("https://a.example.org/b?code=secret#secret", "https://a.example.org/b?…"),
+            ("/b#secret", "/b?…"),
+            ("https://h:secret@a.example.org/b", "https://a.example.org/b"),
+            ("//secret@a.example.org/@b", "//a.example.org/@b"),
+        ] {
+            let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
+            assert_eq!(pointed(&headers).as_deref(), Some(shown));
+        }
+        assert_eq!(pointed(&HeaderMap::new()), None);
+    }
 
     fn checked(uri: &str) -> Result<(), AddressError> {
         check(&uri.parse().unwrap(), false)

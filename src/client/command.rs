@@ -14,10 +14,12 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, Uri};
 use tokio::time::Instant;
 
+use super::address::pointed;
 use super::kept::Kept;
 use super::{Application, Client, ClientOptions, FetchError, FetchRequest, Fetched, RequestingParty, Show, Step, says_unreachable};
 use crate::http_client::{HttpClient, HttpClientError, HttpError, Streamed, TlsFiles};
 use crate::secret::Secret;
+use crate::telemetry::complain;
 use crate::uma::Timestamp;
 
 /// How long the content may stand still.
@@ -118,10 +120,10 @@ impl CommandError {
 pub fn run(arguments: &Arguments) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime);
     match runtime.and_then(|runtime| runtime.block_on(fetch(arguments))) {
-        Ok(status) if status.is_success() || status.is_redirection() => ExitCode::SUCCESS,
+        Ok(status) if status.is_success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("fetch: {}", chain(&error));
+            complain(format_args!("fetch: {}", chain(&error)));
             ExitCode::from(error.exit_code())
         }
     }
@@ -139,13 +141,15 @@ async fn fetch(arguments: &Arguments) -> Result<StatusCode, CommandError> {
     let Fetched { response, .. } = fetch_with_kept(&client, &mut request, kept.as_ref()).await?;
     let status = response.status();
     if says_unreachable(response.headers()) {
-        eprintln!("fetch: {status}, the gateway cannot reach its authorization server");
+        complain(format_args!("fetch: {status}, the gateway cannot reach its authorization server"));
+    } else if let Some(to) = pointed(response.headers()).filter(|_| status.is_redirection()) {
+        complain(format_args!("fetch: {status}, to {to}: no redirect is followed; fetch that address, if it may see the RPT"));
     } else if !status.is_success() {
-        eprintln!("fetch: {status}");
+        complain(format_args!("fetch: {status}"));
     }
     let bytes = write(arguments.output.as_deref(), response).await?;
     if arguments.explain {
-        eprintln!("{bytes} bytes");
+        complain(format_args!("{bytes} bytes"));
     }
     Ok(status)
 }
@@ -172,7 +176,7 @@ async fn fetch_with_kept(client: &Client, request: &mut FetchRequest, kept: Opti
 }
 
 fn told<T>(result: io::Result<T>, what: &str) -> Option<T> {
-    result.inspect_err(|error| eprintln!("fetch: the file of kept tokens cannot be {what}: {error}")).ok()
+    result.inspect_err(|error| complain(format_args!("fetch: the file of kept tokens cannot be {what}: {error}"))).ok()
 }
 
 fn options(arguments: &Arguments) -> Result<ClientOptions, CommandError> {
@@ -186,7 +190,7 @@ fn options(arguments: &Arguments) -> Result<ClientOptions, CommandError> {
         None => std::env::var("UMA_CLIENT_SECRET").ok().map(Secret::from),
     };
     let count = AtomicUsize::new(1);
-    let print = move |step: &Step| eprintln!("{:>2} {step}", count.fetch_add(1, Ordering::Relaxed));
+    let print = move |step: &Step| complain(format_args!("{:>2} {step}", count.fetch_add(1, Ordering::Relaxed)));
     Ok(ClientOptions {
         application: arguments.client_id.clone().map(|id| Application { id, secret }),
         requesting_party,
@@ -194,7 +198,7 @@ fn options(arguments: &Arguments) -> Result<ClientOptions, CommandError> {
         discovery: arguments.discovery.clone(),
         allow_insecure: arguments.allow_insecure,
         wait: arguments.wait,
-        browser: Some(Arc::new(|url: &str| eprintln!("Open this in your browser:\n{url}")) as Show),
+        browser: Some(Arc::new(|url: &str| complain(format_args!("Open this in your browser:\n{url}"))) as Show),
         observer: arguments.explain.then(|| Arc::new(print) as super::Observer),
         ..ClientOptions::default()
     })
@@ -206,7 +210,7 @@ fn address(url: &str) -> Result<Uri, CommandError> {
     ascii.parse().map_err(|_| CommandError::Url(url.to_owned()))
 }
 
-/// Streams the content on; an error page does not end up in the user's file.
+/// Streams the content on; an error page does not end up in the user's file. Whoever reads the first lines only and closes the pipe has what was wanted.
 async fn write(file: Option<&Path>, response: Response<Streamed>) -> Result<u64, CommandError> {
     let mut to: Box<dyn Write> = match file {
         Some(file) if response.status().is_success() => Box::new(File::create(file).map_err(|error| CommandError::Write(file.to_owned(), error))?),
@@ -216,10 +220,12 @@ async fn write(file: Option<&Path>, response: Response<Streamed>) -> Result<u64,
     let mut body = response.into_body();
     let mut bytes = 0;
     while let Some(piece) = body.chunk(Instant::now() + STILL).await.map_err(CommandError::Content)? {
-        to.write_all(&piece).map_err(CommandError::Output)?;
+        match to.write_all(&piece).and_then(|()| to.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(bytes),
+            written => written.map_err(CommandError::Output)?,
+        }
         bytes += piece.len() as u64;
     }
-    to.flush().map_err(CommandError::Output)?;
     Ok(bytes)
 }
 
@@ -242,11 +248,11 @@ fn prompt(user: &str) -> io::Result<Secret> {
     if !io::stdin().is_terminal() || !echo("-echo")?.success() {
         return Err(io::Error::other("there is no terminal to ask at"));
     }
-    eprint!("Password of {user}: ");
+    let _ = write!(io::stderr(), "Password of {user}: ");
     let mut line = zeroize::Zeroizing::new(String::new());
     let read = io::stdin().lock().read_line(&mut line);
     echo("echo")?;
-    eprintln!();
+    complain("");
     read?;
     Ok(Secret::from(line.trim_end_matches(['\r', '\n'])))
 }

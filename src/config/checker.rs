@@ -59,7 +59,7 @@ impl Checker<'_> {
             if about.leads_to_secret() || !node.is_short() {
                 self.hidden.hide(node);
             }
-            self.error(Problem::at(node.span, format!("{} is a section, and here stands {}", about.what, node.kind())).write(about.sample()));
+            self.error(Problem::at(node.span, format!("{} is a section, and here stands {}", about.what, node.kind())).write(instead(node, about)));
             return None;
         };
         let (mut known, mut meant, mut strange): (Vec<&Entry>, Vec<&'static str>, bool) = Default::default();
@@ -93,7 +93,7 @@ impl Checker<'_> {
         }
         let free = about.keys.iter().map(|key| key.name).filter(|name| !beside.iter().any(|other| other.key == *name));
         let problem = Problem::at(entry.key_span, format!("unknown key `{}`", shown(&entry.key)));
-        let suggestion = nearest(&entry.key, free);
+        let suggestion = nearest(&entry.key, free.clone()).or_else(|| called_elsewhere(&entry.key, free));
         let problem = match suggestion {
             None if entry.key == "<<" => problem.label("merge keys are not read").hint("defaults for several routes stand in `hosts`"),
             None => {
@@ -137,6 +137,30 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// What to write in the place of something that is no section: where a text alone says what is meant, the section with that text.
+fn instead(node: &Node, about: &Section) -> String {
+    match &node.value {
+        Value::Scalar { text, .. } if node.is_short() && !text.is_empty() && !about.leads_to_secret() && !text.contains(['"', '\\']) => {
+            Some(about.of_text.replace('…', &shown(text))).filter(|meant| !meant.is_empty()).unwrap_or_else(|| about.sample())
+        }
+        _ => about.sample(),
+    }
+}
+
+/// What other programs' words are here, if there is such a key.
+fn called_elsewhere(key: &str, mut free: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    const WORDS: [(&str, &[&str]); 6] = [
+        ("location", &["path"]),
+        ("match", &["path"]),
+        ("proxy_pass", &["upstream"]),
+        ("backend", &["upstream"]),
+        ("server_name", &["host", "hosts"]),
+        ("listen", &["address", "listeners"]),
+    ];
+    let (_, meant) = WORDS.iter().find(|(word, _)| *word == key)?;
+    free.find(|name| meant.contains(name))
 }
 
 /// The sections that have this key, where they are few enough to say which was meant.

@@ -15,6 +15,8 @@ pub(super) struct Section {
     pub(super) keys: &'static [Key],
     /// Groups of keys of which exactly one stands there, whole; empty: no such groups.
     pub(super) one_of: &'static [&'static [&'static str]],
+    /// What somebody means who writes a text in its place, which `…` stands for; empty: nobody can know.
+    pub(super) of_text: &'static str,
 }
 
 /// One key of a section.
@@ -111,7 +113,12 @@ pub(super) enum KeyKind {
 
 impl Section {
     pub(super) const fn new(what: &'static str, keys: &'static [Key]) -> Self {
-        Self { what, keys, one_of: &[] }
+        Self { what, keys, one_of: &[], of_text: "" }
+    }
+
+    pub(super) const fn of_text(mut self, meant: &'static str) -> Self {
+        self.of_text = meant;
+        self
     }
 
     pub(super) const fn one_of(mut self, groups: &'static [&'static [&'static str]]) -> Self {

@@ -57,7 +57,8 @@ fn password(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Option<Password> {
     let password = keys.read("password", checker, |node, checker| {
         let password = secret(node, checker)?;
         if password.expose().chars().count() < LEAST && checker.environment.is_some() {
-            checker.warn(Problem::at(node.span, "this password can be guessed").label(format!("{LEAST} random characters or more")));
+            let problem = Problem::at(node.span, "this password can be guessed").label(format!("{LEAST} random characters or more"));
+            checker.warn(problem.hint("make one   openssl rand -base64 24"));
         }
         Some(password)
     });

@@ -146,8 +146,9 @@ pub(super) fn pattern(node: &Node, checker: &mut Checker<'_>) -> Option<Pattern>
     let pattern = Pattern::parse(text).map_err(|problem| checker.error(pattern_problem(node, &problem))).ok()?;
     if let Some((offset, instead)) = pattern.as_elsewhere() {
         let name = text.get(offset..).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        let what = if name.starts_with(':') { "parameter" } else { "pattern" };
         let problem =
-            Problem::at(resource::part(node, offset, name.len()), format!("`{}` is a name like any other here, and no parameter", super::problem::shown(name)));
+            Problem::at(resource::part(node, offset, name.len()), format!("`{}` is a name like any other here, and no {what}", super::problem::shown(name)));
         checker.warn(problem.write(super::problem::shown(&instead)));
     }
     Some(pattern)
@@ -159,9 +160,14 @@ fn pattern_problem(node: &Node, problem: &PatternProblem) -> Problem {
         PatternProblemKind::RestNotLast => shown.label("one segment in the middle is `{name}`"),
         _ => shown,
     };
-    match &problem.instead {
-        Some(instead) => shown.write(super::problem::shown(instead)),
-        None => shown,
+    let folder = match &node.value {
+        Value::Scalar { text, .. } if problem.kind == PatternProblemKind::Asterisk => text.strip_suffix("/*").filter(|folder| Pattern::parse(folder).is_ok()),
+        _ => None,
+    };
+    match (&problem.instead, folder) {
+        (Some(instead), _) => shown.write(super::problem::shown(instead)),
+        (None, Some(folder)) => shown.write(format!("{0}/**      or {0}/{{name}} for one segment", super::problem::shown(folder))),
+        (None, None) => shown,
     }
 }
 

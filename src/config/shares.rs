@@ -56,7 +56,7 @@ fn admin_key(node: &Node, checker: &mut Checker<'_>) -> Option<Secret> {
     // Where secrets are not read it says nothing.
     if checker.environment.is_some() && octets < KEY {
         let problem = Problem::at(node.span, format!("the key has {octets} octets: whoever guesses it shares for every owner"));
-        checker.warn(problem.hint("make one   openssl rand -base64 32"));
+        checker.error(problem.hint("make one   openssl rand -base64 32"));
     }
     Some(key)
 }

@@ -433,7 +433,7 @@ pub(super) fn writable(node: &Node, checker: &mut Checker<'_>) -> Option<PathBuf
 pub(super) fn unwritable(error: &std::io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "there is no such folder".to_owned(),
-        ErrorKind::PermissionDenied => "this user may not write there".to_owned(),
+        ErrorKind::PermissionDenied => "this user may not write there: let it, or name another folder".to_owned(),
         kind => kind.to_string(),
     }
 }

@@ -1,14 +1,17 @@
 //! `demo`: starts everything, walks the ten steps, stays up until it is told to end.
 
+use std::cell::Cell;
+use std::fmt::Display;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::folder::{Folder, FolderError, running};
 use super::walk::Walk;
 use super::world::{Ports, StartError, World};
 use super::{curl, walk};
+use crate::telemetry::{complain, say, typed};
 
 /// Show the whole sequence with embedded servers; for trying only
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -20,9 +23,9 @@ pub struct Arguments {
     /// Print the commands that repeat one step of a demo that is running
     #[arg(long, value_name = "STEP", value_parser = clap::value_parser!(u8).range(1..=10), conflicts_with = "once")]
     curl: Option<u8>,
-    /// Ports of gateway, authorization server and content server; 0 takes any
-    #[arg(long, value_name = "PORT,PORT,PORT", default_value = "8080,8180,9101", value_parser = ports)]
-    ports: Ports,
+    /// Ports of gateway, authorization server and content server [default: 8080,8180,9101]; 0 takes any. With --curl: those of the demo that is meant
+    #[arg(long, value_name = "PORT,PORT,PORT", value_parser = ports)]
+    ports: Option<Ports>,
 }
 
 /// Why a demo cannot be shown.
@@ -36,6 +39,8 @@ enum DemoError {
     Runtime(#[source] std::io::Error),
     #[error("signals cannot be heard")]
     Signals(#[source] std::io::Error),
+    #[error("standard output cannot be written")]
+    Output(#[source] std::io::Error),
     #[error("no HTTP client")]
     Client(#[from] crate::http_client::HttpClientError),
 }
@@ -44,7 +49,7 @@ enum DemoError {
 #[must_use]
 pub fn run(arguments: &Arguments) -> ExitCode {
     let done = match arguments.curl {
-        Some(step) => print_commands(step).map(|()| true),
+        Some(step) => print_commands(step, arguments.ports).map(|()| true),
         None => {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DemoError::Runtime).and_then(|runtime| runtime.block_on(show(arguments)))
         }
@@ -53,38 +58,72 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("demo: {}", walk::chain(&error));
+            complain(format_args!("demo: {}", walk::chain(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
-fn print_commands(step: u8) -> Result<(), DemoError> {
-    print!("{}", curl::commands(step, &running()?));
-    Ok(())
+fn print_commands(step: u8, ports: Option<Ports>) -> Result<(), DemoError> {
+    tell(curl::commands(step, &running(ports)?)).map(drop)
 }
 
-/// Whether every step went as it should.
+/// `false`: nobody reads it any more.
+fn tell(text: impl Display) -> Result<bool, DemoError> {
+    say(text).map_err(DemoError::Output)
+}
+
+/// Whether every step went as it should, as far as it was taken.
 async fn show(arguments: &Arguments) -> Result<bool, DemoError> {
-    let world = World::start(arguments.ports, Folder::create()?).await?;
-    print!("{}", world.banner());
-    let mut walk = Walk::new(&world)?;
-    let good = walk.all().await;
-    let why = walk.request_of_step_seven().map(str::to_owned);
-    drop(walk);
-    let well = if good == 10 { "as they should be" } else { "as it should be; the others say what went wrong" };
-    if arguments.once {
-        println!("{good} of 10 {well}.");
-    } else {
-        // So that every step can be repeated.
-        world.share_again();
-        let program = program();
-        let why = why.map_or_else(String::new, |id| format!("    Why 7? {program} explain {id}"));
-        println!("{good} of 10 {well}.  Repeat one: {program} demo --curl 5{why}    Ctrl-C ends.");
-        told_to_end().await.map_err(DemoError::Signals)?;
-    }
+    // Heard from the start, so that whoever ends it early finds nothing left behind either.
+    let mut ends = Ends::new().map_err(DemoError::Signals)?;
+    let world = World::start(arguments.ports.unwrap_or_default(), Folder::create()?).await?;
+    let well = Cell::new(!arguments.once);
+    let shown = tokio::select! {
+        biased;
+        () = ends.next() => Ok(()),
+        shown = walked(&world, arguments.once, &well) => shown,
+    };
     world.stop(Duration::from_secs(1));
-    Ok(good == 10)
+    shown.map(|()| well.get())
+}
+
+/// Takes the ten steps, and stays unless it is to end after them or nobody reads what it says. `well` is whether they went as they should.
+async fn walked(world: &World, once: bool, well: &Cell<bool>) -> Result<(), DemoError> {
+    let mut is_read = tell(world.banner())?;
+    let mut walk = Walk::new(world)?;
+    // Whoever wants the exit code alone gets it, whatever becomes of the lines.
+    let good = walk.all(|line| {
+        is_read = is_read && tell(format_args!("{line}\n"))?;
+        Ok::<_, DemoError>(is_read || once)
+    });
+    let good = good.await?;
+    let words = if good == 10 { "as they should be" } else { "as it should be; the others say what went wrong" };
+    if once {
+        well.set(good == 10);
+        return tell(format_args!("{good} of 10 {words}.\n")).map(drop);
+    }
+    if !is_read {
+        return Ok(());
+    }
+    well.set(good == 10);
+    // So that every step can be repeated.
+    world.share_again();
+    if !tell(format_args!("{good} of 10 {words}.  {}    Ctrl-C ends.\n", hints(world, walk.request_of_step_seven())))? {
+        return Ok(());
+    }
+    std::future::pending().await
+}
+
+/// What can be typed now. Where another demo was there first, the commands say that this one is meant.
+fn hints(world: &World, seventh: Option<&str>) -> String {
+    let program = program();
+    let (ports, config) = match &world.before {
+        Some(_) => (format!(" --ports {}", world.addresses.ports()), format!(" --config {}", typed(&world.configuration().display().to_string()))),
+        None => Default::default(),
+    };
+    let why = seventh.map_or_else(String::new, |id| format!("    Why 7? {program} explain {id}{config}"));
+    format!("Repeat one: {program} demo --curl 5{ports}{why}")
 }
 
 /// The program as it was started, so that what is printed can be typed.
@@ -92,13 +131,25 @@ fn program() -> String {
     std::env::args().next().unwrap_or_else(|| "uma-gateway".to_owned())
 }
 
-async fn told_to_end() -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that end a demo; the last one tells that its terminal has gone.
+struct Ends {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hangup: signal(SignalKind::hangup())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
 }
 
 fn ports(text: &str) -> Result<Ports, String> {

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::world::Ports;
 use crate::secret::is_private;
 
-/// The file that names the demo which was started last.
-const CURRENT: &str = "current";
+/// Where a demo's servers are. It is written when they serve.
 const ADDRESSES: &str = "addresses.json";
 /// The configuration of the gateway that is shown.
 pub(super) const CONFIGURATION: &str = "gateway.yaml";
@@ -29,6 +29,8 @@ pub(super) enum FolderError {
     NotPrivate(PathBuf),
     #[error("no demo is running: start one with `uma-gateway demo`")]
     NoDemo,
+    #[error("no demo is running at these ports")]
+    NoSuchDemo,
 }
 
 /// Where the servers of a demo are.
@@ -61,6 +63,7 @@ impl Folder {
     fn create_in(base: PathBuf) -> Result<Self, FolderError> {
         let unusable = |path: &Path, error| FolderError::Unusable(path.to_owned(), error);
         make_private(&base).map_err(|error| unusable(&base, error))?;
+        remove_killed(&base);
         let path = base.join(std::process::id().to_string());
         // One of a demo that had the same number and did not end well.
         let _ = fs::remove_dir_all(&path);
@@ -87,52 +90,87 @@ impl Folder {
         write(&self.file(name), content)
     }
 
-    /// Tells other terminals that this demo runs, and where.
+    /// Tells other terminals that this demo runs, and where. Gives the demo that they find before it, if one was there first.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn announce(&self, addresses: &Addresses) -> Result<(), FolderError> {
+    pub fn announce(&self, addresses: &Addresses) -> Result<Option<Addresses>, FolderError> {
         self.write(ADDRESSES, &serde_json::json!(addresses).to_string())?;
-        write(&self.base.join(CURRENT), &std::process::id().to_string())
+        Ok(running_in(&self.base).first().filter(|path| **path != self.path).and_then(|path| addresses_in(path)))
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let current = self.base.join(CURRENT);
-        if fs::read_to_string(&current).is_ok_and(|id| id == std::process::id().to_string()) {
-            let _ = fs::remove_file(current);
-        }
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// The configuration of the demo that runs now, if one does: `explain` without a configuration of its own asks that one.
-#[must_use]
-pub fn running_configuration() -> Option<PathBuf> {
-    let folder = current_in(&base())?;
-    // Files stay behind when a demo is killed; its door does not answer then.
-    UnixStream::connect(folder.join(ADMIN_SOCKET)).ok().map(|_| folder.join(CONFIGURATION))
+impl Addresses {
+    /// Whether these are its ports; 0 is any.
+    fn have(&self, ports: Ports) -> bool {
+        let Ports { gateway, authorization_server, content_server } = ports;
+        let all = [(&self.gateway, gateway), (&self.authorization_server, authorization_server), (&self.content_server, content_server)];
+        all.into_iter().all(|(address, port)| port == 0 || address.ends_with(&format!(":{port}")))
+    }
+
+    /// Its ports, as `--ports` takes them.
+    pub fn ports(&self) -> String {
+        [&self.gateway, &self.authorization_server, &self.content_server].map(|address| address.rsplit(':').next().unwrap_or_default()).join(",")
+    }
 }
 
-/// Where the servers of the running demo are.
+/// The configuration of the demo that runs, and was started first, if one does: `explain` without a configuration of its own asks that one.
+#[must_use]
+pub fn running_configuration() -> Option<PathBuf> {
+    running_in(&base()).first().map(|folder| folder.join(CONFIGURATION))
+}
+
+/// Where the servers of the running demo are: of the one with these ports, or else of the one that was started first.
 ///
 /// # Errors
 /// When none runs.
-pub(super) fn running() -> Result<Addresses, FolderError> {
-    running_in(&base())
+pub(super) fn running(ports: Option<Ports>) -> Result<Addresses, FolderError> {
+    find(&running_in(&base()), ports)
 }
 
-fn running_in(base: &Path) -> Result<Addresses, FolderError> {
-    let text = current_in(base).and_then(|folder| fs::read_to_string(folder.join(ADDRESSES)).ok());
-    text.and_then(|text| serde_json::from_str(&text).ok()).ok_or(FolderError::NoDemo)
+fn find(running: &[PathBuf], ports: Option<Ports>) -> Result<Addresses, FolderError> {
+    let found = running.iter().filter_map(|folder| addresses_in(folder)).find(|addresses| ports.is_none_or(|ports| addresses.have(ports)));
+    found.ok_or(if running.is_empty() { FolderError::NoDemo } else { FolderError::NoSuchDemo })
 }
 
-fn current_in(base: &Path) -> Option<PathBuf> {
+/// The folders of the demos that run, in the order in which they were started.
+fn running_in(base: &Path) -> Vec<PathBuf> {
+    let since = |folder: &PathBuf| fs::metadata(folder.join(ADDRESSES)).and_then(|file| file.modified()).ok();
+    let mut running: Vec<_> = announced(base).into_iter().filter(|folder| knock(folder).is_ok()).collect();
+    running.sort_by_key(since);
+    running
+}
+
+/// What demos have left that were killed: their doors do not answer.
+fn remove_killed(base: &Path) {
+    let is_left = |folder: &&PathBuf| knock(folder).is_err_and(|error| matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound));
+    for folder in announced(base).iter().filter(is_left) {
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// The folders of all demos whose servers have served.
+fn announced(base: &Path) -> Vec<PathBuf> {
     // A folder that others may write to could name another configuration; so could one that somebody else has made where anybody may make folders.
-    let private = fs::symlink_metadata(base).is_ok_and(|found| found.is_dir() && is_private(&found));
-    let id: u32 = fs::read_to_string(base.join(CURRENT)).ok().filter(|_| private)?.trim().parse().ok()?;
-    Some(base.join(id.to_string()))
+    if !fs::symlink_metadata(base).is_ok_and(|found| found.is_dir() && is_private(&found)) {
+        return Vec::new();
+    }
+    let folders = fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path());
+    folders.filter(|folder| folder.join(ADDRESSES).is_file()).collect()
+}
+
+fn knock(folder: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(folder.join(ADMIN_SOCKET))
+}
+
+fn addresses_in(folder: &Path) -> Option<Addresses> {
+    serde_json::from_str(&fs::read_to_string(folder.join(ADDRESSES)).ok()?).ok()
 }
 
 fn base() -> PathBuf {
@@ -166,47 +204,93 @@ fn write(path: &Path, content: &str) -> Result<(), FolderError> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
 
     use super::*;
 
-    fn addresses() -> Addresses {
-        Addresses { gateway: "http://127.0.0.1:1".into(), authorization_server: "http://127.0.0.1:2".into(), content_server: "http://127.0.0.1:3".into() }
+    fn addresses(gateway: u16) -> Addresses {
+        Addresses {
+            gateway: format!("http://127.0.0.1:{gateway}"),
+            authorization_server: "http://127.0.0.1:2".into(),
+            content_server: "http://127.0.0.1:3".into(),
+        }
+    }
+
+    /// The folder of a demo whose gateway is at this port, with a door that answers.
+    fn demo(base: &Path, name: &str, port: u16) -> (Folder, UnixListener) {
+        let folder = Folder { base: base.to_owned(), path: base.join(name) };
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder.path).expect("made");
+        fs::set_permissions(base, fs::Permissions::from_mode(0o700)).expect("closed");
+        let door = UnixListener::bind(folder.file(ADMIN_SOCKET)).expect("a socket");
+        folder.announce(&addresses(port)).expect("announced");
+        (folder, door)
+    }
+
+    fn found(base: &Path, gateway: Option<u16>) -> Result<Addresses, FolderError> {
+        find(&running_in(base), gateway.map(|gateway| Ports { gateway, authorization_server: 0, content_server: 3 }))
     }
 
     #[test]
     fn a_running_demo_is_found_and_one_that_has_ended_is_not() {
         let place = tempfile::tempdir().expect("a folder");
         let base = place.path().join("demo");
-        assert!(matches!(running_in(&base), Err(FolderError::NoDemo)));
-        let folder = Folder::create_in(base.clone()).expect("private");
-        folder.announce(&addresses()).expect("announced");
-        assert_eq!(running_in(&base).ok(), Some(addresses()));
+        assert!(matches!(found(&base, None), Err(FolderError::NoDemo)));
+        let (folder, _door) = demo(&base, "1", 1);
+        assert_eq!(found(&base, None).ok(), Some(addresses(1)));
         assert_eq!(metadata(&folder.file(ADDRESSES)).map(|found| found.mode() & 0o777).ok(), Some(0o600));
         drop(folder);
-        assert!(matches!(running_in(&base), Err(FolderError::NoDemo)));
+        assert!(matches!(found(&base, None), Err(FolderError::NoDemo)));
+    }
+
+    #[test]
+    fn of_two_demos_the_first_is_found_unless_ports_say_which() {
+        let place = tempfile::tempdir().expect("a folder");
+        let base = place.path();
+        // The one that was started first has the greater number.
+        let (first, _door) = demo(base, "9", 1);
+        let (second, _other) = demo(base, "8", 2);
+        let later = fs::metadata(first.file(ADDRESSES)).and_then(|file| file.modified()).expect("a time") + Duration::from_secs(1);
+        fs::File::options().write(true).open(second.file(ADDRESSES)).and_then(|file| file.set_modified(later)).expect("set");
+        assert_eq!(found(base, None).ok(), Some(addresses(1)));
+        assert_eq!([1, 2].map(|port| found(base, Some(port)).ok()), [1, 2].map(|port| Some(addresses(port))));
+        assert!(matches!(found(base, Some(4)), Err(FolderError::NoSuchDemo)));
+        assert_eq!(addresses(1).ports(), "1,2,3");
+        drop(first);
+        assert_eq!(found(base, None).ok(), Some(addresses(2)));
+    }
+
+    #[test]
+    fn what_a_killed_demo_has_left_is_not_found_and_goes_when_another_one_starts() {
+        let place = tempfile::tempdir().expect("a folder");
+        let base = place.path().join("demo");
+        let (killed, door) = demo(&base, "1", 1);
+        let (runs, _door) = demo(&base, "2", 2);
+        drop(door);
+        assert_eq!(found(&base, None).ok(), Some(addresses(2)));
+        let next = Folder::create_in(base).expect("private");
+        assert_eq!([&killed, &runs, &next].map(|folder| folder.path.exists()), [false, true, true]);
     }
 
     #[test]
     fn a_folder_that_others_may_enter_is_not_used() {
         let place = tempfile::tempdir().expect("a folder");
         let base = place.path().join("demo");
-        fs::create_dir(&base).expect("made");
+        let (_folder, _door) = demo(&base, "1", 1);
         fs::set_permissions(&base, fs::Permissions::from_mode(0o755)).expect("opened");
-        assert!(matches!(Folder::create_in(base.clone()), Err(FolderError::NotPrivate(_))));
-        fs::write(base.join(CURRENT), "1").expect("written");
-        assert!(current_in(&base).is_none());
+        assert!(matches!(found(&base, None), Err(FolderError::NoDemo)));
+        assert!(matches!(Folder::create_in(base), Err(FolderError::NotPrivate(_))));
     }
 
     #[test]
     fn what_somebody_else_has_put_there_is_not_asked() {
         let place = tempfile::tempdir().expect("a folder");
         let base = place.path().join("demo");
-        Folder::create_in(base.clone()).expect("private").announce(&addresses()).expect("announced");
-        fs::write(base.join(CURRENT), "1").expect("written");
-        assert!(current_in(&base).is_some());
+        let (_folder, _door) = demo(&base, "1", 1);
+        assert!(found(&base, None).is_ok());
         // Only root can give a folder away.
         if std::os::unix::fs::chown(&base, Some(65_534), None).is_ok() {
-            assert!(current_in(&base).is_none());
+            assert!(matches!(found(&base, None), Err(FolderError::NoDemo)));
             assert!(matches!(Folder::create_in(base), Err(FolderError::NotPrivate(_))));
         }
     }

@@ -77,8 +77,11 @@ impl<'a> Walk<'a> {
         Ok(Self { world, bob, carol, http, link, challenge: None, server: None, claims: None, rpt: None, seventh: None })
     }
 
-    /// Takes every step and prints it; gives how many went as they should.
-    pub async fn all(&mut self) -> usize {
+    /// Takes every step and tells it; gives how many went as they should. Where `tell` says that nobody listens, no further step is taken.
+    ///
+    /// # Errors
+    /// What `tell` fails with.
+    pub async fn all<E>(&mut self, mut tell: impl FnMut(&str) -> Result<bool, E>) -> Result<usize, E> {
         let mut good = 0;
         for number in 1..=10 {
             let (what, outcome) = match number {
@@ -95,9 +98,11 @@ impl<'a> Walk<'a> {
             };
             let outcome = outcome.unwrap_or_else(|failure| Outcome::new("", chain(&failure), false));
             good += usize::from(outcome.good);
-            println!("{}", line(number, what, &outcome));
+            if !tell(&line(number, what, &outcome))? {
+                break;
+            }
         }
-        good
+        Ok(good)
     }
 
     /// The id of the request that was refused in step 7.

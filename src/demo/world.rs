@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
@@ -30,7 +31,7 @@ const GUARD: &str = "guard.yaml";
 const CLIENT_SECRET: &str = "gateway-secret";
 
 /// Where the servers shall listen; 0 takes any port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ports {
     /// The gateway.
     pub gateway: u16,
@@ -38,6 +39,12 @@ pub struct Ports {
     pub authorization_server: u16,
     /// The guard of the content server, which itself takes any.
     pub content_server: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { gateway: 8080, authorization_server: 8180, content_server: 9101 }
+    }
 }
 
 /// Why the servers of a demo do not start.
@@ -59,12 +66,14 @@ pub(super) enum StartError {
 pub(super) struct World {
     pub authorization_server: RunningServer,
     pub addresses: Addresses,
+    /// A demo that was there before this one: what commands find that do not say which is meant.
+    pub before: Option<Addresses>,
     wanted: Ports,
     gateway: Gateway,
     guard: Gateway,
     // Last, so that the gateways are gone before their files are.
     _content_server: RunningContentServer,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl World {
@@ -93,8 +102,8 @@ impl World {
             authorization_server: authorization_server.issuer().to_owned(),
             content_server: format!("http://{content}"),
         };
-        folder.announce(&addresses)?;
-        Ok(Self { authorization_server, addresses, wanted: ports, gateway, guard, _content_server: content_server, _folder: folder })
+        let before = folder.announce(&addresses)?;
+        Ok(Self { authorization_server, addresses, before, wanted: ports, gateway, guard, _content_server: content_server, folder })
     }
 
     /// The owners' side.
@@ -105,6 +114,11 @@ impl World {
     /// Alice's link.
     pub fn link(&self) -> String {
         format!("{}/albums/vacation/beach.jpg", self.addresses.gateway)
+    }
+
+    /// The configuration of the gateway that is shown.
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.file(CONFIGURATION)
     }
 
     /// Alice shares again what she withdrew in the last step.
@@ -131,6 +145,12 @@ impl World {
         }
         if let Some(health) = self.gateway.health_address() {
             text.push_str(&format!("what it counts http://{health}/metrics\n"));
+        }
+        if let Some(before) = &self.before {
+            text.push_str(&format!(
+                "another demo runs, with its gateway at {}: commands ask that one unless they say which, as those below do\n",
+                before.gateway
+            ));
         }
         text
     }

@@ -2,7 +2,7 @@
 //!
 //! hyper has already refused what is not HTTP at all: bytes outside tokens in names, control characters in values, folded lines, a space before a colon,
 //! transfer codings that do not end in `chunked` or come with HTTP/1.0, lengths that differ, too many or too long fields. It lets through, so it is
-//! checked here: two Hosts or none, Hosts that are no host, lower-case methods, TRACE, codings in front of `chunked`, lengths with odd digits, every path.
+//! checked here: two Hosts or none, Hosts that are no host, lower-case methods, codings in front of `chunked`, lengths with odd digits, every path.
 //! It also settles three things silently, and `head` shows no trace of them: beside a Transfer-Encoding it drops Content-Length, of equal lengths it keeps
 //! one, and it cuts a target at `#`. The listener sees them in the bytes, and they come here as the request's `refusal`.
 //!
@@ -65,10 +65,8 @@ pub fn admit(request: Request, pseudonym: &str) -> Result<Admitted, Rejection> {
     if !peer.hosts.serves(authority.host()) {
         return Err(Rejection::Misdirected);
     }
-    match head.method {
-        Method::TRACE => return Err(Rejection::MethodRefused),
-        Method::CONNECT => extended(&mut head)?,
-        _ => {}
+    if head.method == Method::CONNECT {
+        extended(&mut head)?;
     }
     let (path, query) = target(&head.uri, &authority)?;
     recorder.with(|record| record.path = Some(path.as_str().into()));

@@ -209,6 +209,19 @@ impl ServedHosts {
         patterns.map(|patterns| Self(Some(patterns)))
     }
 
+    /// What several listeners serve together, each with its list; an empty one is any host.
+    ///
+    /// # Errors
+    /// As [`ServedHosts::new`].
+    pub fn of_all<'a, T: AsRef<str> + 'a>(lists: impl IntoIterator<Item = &'a [T]>) -> Result<Self, (usize, AuthorityProblem)> {
+        let lists: Vec<&[T]> = lists.into_iter().collect();
+        if lists.iter().any(|list| list.is_empty()) {
+            return Ok(Self(None));
+        }
+        let all: Vec<&str> = lists.into_iter().flatten().map(AsRef::as_ref).collect();
+        Self::new(&all)
+    }
+
     /// Whether a host (in its one spelling) is served.
     #[must_use]
     pub fn serves(&self, host: &str) -> bool {

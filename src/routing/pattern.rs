@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::config::{Pattern, Segment};
+use super::elsewhere;
 use crate::path::{CanonicalPath, PathProblem, decoded_bytes};
 
 /// Parameters of one pattern, at most: their values are kept in an array of this size.
@@ -57,6 +58,15 @@ pub enum PatternProblemKind {
     /// More than [`MAX_SEGMENTS`].
     #[error("a path has at most {MAX_SEGMENTS} segments")]
     TooManySegments,
+    /// A query, or the mark of a place in a page.
+    #[error("what stands behind `?` or `#` is no part of a path: routes are chosen by the path alone")]
+    NotPath,
+    /// A regular expression, or nginx's way to match.
+    #[error("this is read as a path and not as an expression: `{{name}}` is one segment, `/**` at the end is the rest")]
+    Expression,
+    /// A whole address.
+    #[error("this is an address: the path alone stands here, and the host at `host`")]
+    Address,
     /// A literal that is not in the form in which requests are compared.
     #[error("this is not the form in which paths are compared")]
     NotCanonical,
@@ -71,9 +81,19 @@ impl Pattern {
     /// # Errors
     /// The first problem from the left.
     pub fn parse(text: &str) -> Result<Self, PatternProblem> {
-        let problem = |kind, offset, length, instead| PatternProblem { kind, offset, length, instead };
+        Self::read(text).map_err(|problem| elsewhere::problem(text).unwrap_or(problem))
+    }
+
+    /// The same, where nothing is known of other programs.
+    pub(super) fn read(text: &str) -> Result<Self, PatternProblem> {
+        let problem = |kind, offset, length, instead: Option<String>| PatternProblem { kind, offset, length, instead };
+        let readable = |instead: &String| Self::read(instead).is_ok();
+        if let Some(end) = text.find(['?', '#']) {
+            let instead = text.get(..end).map(str::to_owned).filter(readable);
+            return Err(problem(PatternProblemKind::NotPath, end, text.len() - end, instead));
+        }
         let Some(behind) = text.strip_prefix('/') else {
-            return Err(problem(PatternProblemKind::NotRooted, 0, text.len(), Some(format!("/{text}"))));
+            return Err(problem(PatternProblemKind::NotRooted, 0, text.len(), Some(format!("/{text}")).filter(readable)));
         };
         if behind.ends_with('/') {
             let instead = text.trim_end_matches('/');
@@ -91,7 +111,7 @@ impl Pattern {
                 if pieces.peek().is_some() {
                     // A prefix alone would be more than was meant; one segment is the nearest that can be said.
                     let instead = text.get(..offset).zip(text.get(offset + 2..)).map(|(before, after)| format!("{before}{{segment}}{after}"));
-                    return Err(problem(PatternProblemKind::RestNotLast, offset, 2, instead.filter(|instead| Self::parse(instead).is_ok())));
+                    return Err(problem(PatternProblemKind::RestNotLast, offset, 2, instead.filter(readable)));
                 }
                 pattern.rest = true;
                 return Ok(pattern);
@@ -102,7 +122,11 @@ impl Pattern {
             match segment(piece, &pattern.segments) {
                 Ok(segment) => pattern.segments.push(segment),
                 Err((kind, instead)) => {
+                    // At the end it may be meant for the rest.
+                    let one = (piece == "*" && pieces.peek().is_some()).then(|| "{segment}".to_owned());
+                    let instead = instead.or(one);
                     let whole = instead.and_then(|instead| Some(format!("{}{instead}{}", text.get(..offset)?, text.get(offset + piece.len()..)?)));
+                    let whole = whole.filter(|whole| piece != "*" || readable(whole));
                     return Err(problem(kind, offset, piece.len(), whole));
                 }
             }
@@ -111,19 +135,11 @@ impl Pattern {
         Ok(pattern)
     }
 
-    /// The first literal that is a parameter in other programs' notation, `:name`: where it begins in the text, and the whole with parameters.
+    /// The first literal that is a parameter or an expression in other programs' notation, `:name` or `[0-9]+`: where it begins in the text, and the whole as it
+    /// is meant.
     #[must_use]
     pub fn as_elsewhere(&self) -> Option<(usize, String)> {
-        let named = |segment: &str| segment.strip_prefix(':').filter(|name| is_name(name)).map(|name| format!("{{{name}}}"));
-        let (mut offset, mut first, mut whole) = (0, None, Vec::new());
-        for segment in self.text.split('/') {
-            let parameter = named(segment);
-            first = first.or_else(|| parameter.as_ref().map(|_| offset));
-            whole.push(parameter.unwrap_or_else(|| segment.to_owned()));
-            offset += segment.len() + 1;
-        }
-        let whole = whole.join("/");
-        first.filter(|_| Self::parse(&whole).is_ok()).map(|first| (first, whole))
+        elsewhere::strange(&self.text)
     }
 
     /// Whether it takes a path in its one spelling, whatever other routes there are.
@@ -268,7 +284,8 @@ mod tests {
             ("/**/b", Kind::RestNotLast, 1, Some("/{segment}/b")),
             ("/a/**/**", Kind::RestNotLast, 3, Some("/a/{segment}/**")),
             ("/a/**/b/**/c", Kind::RestNotLast, 3, None),
-            ("/a/*/b", Kind::Asterisk, 3, None),
+            ("/a/*/b", Kind::Asterisk, 3, Some("/a/{segment}/b")),
+            ("/a/*/*/b", Kind::Asterisk, 3, None),
             ("/k/*", Kind::Asterisk, 3, None),
             ("/file/*.suffix", Kind::Asterisk, 6, None),
             ("/a**", Kind::Asterisk, 1, None),
@@ -285,7 +302,9 @@ mod tests {
             ("/x/café", Kind::NotCanonical, 3, Some("/x/caf%C3%A9")),
             ("/x/caf%c3%a9", Kind::NotCanonical, 3, Some("/x/caf%C3%A9")),
             ("/%61dmin/**", Kind::NotCanonical, 1, Some("/admin/**")),
-            ("/a?b", Kind::NeverMatches(PathProblem::EncodedDelimiter), 1, None),
+            ("/a?b", Kind::NotPath, 2, Some("/a")),
+            ("/a/**#b", Kind::NotPath, 5, Some("/a/**")),
+            ("a b", Kind::NotRooted, 0, None),
             ("/a//b", Kind::NeverMatches(PathProblem::EmptySegment), 3, None),
             ("/a/../b", Kind::NeverMatches(PathProblem::DotSegment), 3, None),
             ("/a;v=1", Kind::NeverMatches(PathProblem::Semicolon), 1, None),

@@ -86,7 +86,7 @@ pub enum Step<S> {
 /// Finds the route of a request.
 ///
 /// # Errors
-/// The answer of rows D3 (a look-alike of a route's name), D5 (CONNECT where no upgrade is allowed), D7, D9, D10 (a link that names nothing), D1 (`Max-Forwards`), or 413.
+/// The answer of rows D3 (a look-alike of a route's name), D5 (TRACE; CONNECT where no upgrade is allowed), D7, D9, D10 (a link that names nothing), D1 (`Max-Forwards`), or 413.
 pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S>, Rejection> {
     let Admitted { mut head, body, path, query, authority, peer, recorder } = admitted;
     let client = Client::effective(&peer, &head.headers, snapshot.trusted_proxies());
@@ -94,6 +94,9 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
         record.client = Some(client.address());
         record.scheme = client.scheme().as_str();
     });
+    if head.method == Method::TRACE {
+        return Err(traced(&*snapshot, &path, &authority));
+    }
     let (path, link) = match snapshot.links().and_then(|links| links.follow(&path)) {
         None => (path, None),
         Some(Ok((own, record))) => (own, Some(Box::new(Link { record, asked: path }))),
@@ -130,7 +133,7 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     }
     // There is no ordinary request behind it that could pass the offer over.
     if head.extensions.get::<Extended>().is_some() && upgrade::asked(&head, &body, route.config()).is_none() {
-        return refused(Rejection::MethodRefused);
+        return refused(Rejection::MethodRefused(route.allow()));
     }
     if let Some(answer) = cors::preflight(&route, &head.method, &head.headers, &recorder) {
         return Ok(Step::Answer(answer));
@@ -146,6 +149,13 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
         return Err(Rejection::BodyTooLarge);
     }
     Ok(Step::Onward(Routed(RoutedParts { head, body, path, query, params, link, route, authority, client, peer, recorder, snapshot })))
+}
+
+/// TRACE goes nowhere, whatever the path is. `Allow` has what its route lets pass, and nothing where there is none.
+fn traced<S: Snapshot>(snapshot: &S, path: &CanonicalPath, authority: &Authority) -> Rejection {
+    let own = snapshot.links().and_then(|links| links.follow(path)).and_then(Result::ok).map(|(own, _)| own);
+    let found = snapshot.routes().find(authority.host(), own.as_ref().unwrap_or(path));
+    Rejection::MethodRefused(found.map_or(upgrade::NOTHING, |found| found.route.allow()))
 }
 
 impl<S> RoutedParts<S> {

@@ -1,6 +1,6 @@
 //! Protocols that a connection may change to, where its route allows it (RFC 9110, 7.8).
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
+use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use http::{Method, Version, request};
 use hyper::ext::Protocol;
 
@@ -9,6 +9,8 @@ use crate::body::Body;
 use crate::holes::{Hole, open};
 use crate::response::Rejection;
 
+/// `Allow` where no resource is named: no method is allowed (RFC 9110, 10.2.1).
+pub(super) const NOTHING: HeaderValue = HeaderValue::from_static("");
 const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 
 /// A protocol.
@@ -38,7 +40,7 @@ pub struct Extended(());
 /// # Errors
 /// Row D5 for any other CONNECT, 501 for a protocol that is not known (RFC 8441, 4; RFC 9220, 3).
 pub(super) fn extended(head: &mut request::Parts) -> Result<(), Rejection> {
-    let protocol = head.extensions.remove::<Protocol>().filter(|_| head.version == Version::HTTP_2).ok_or(Rejection::MethodRefused)?;
+    let protocol = head.extensions.remove::<Protocol>().filter(|_| head.version == Version::HTTP_2).ok_or_else(|| Rejection::MethodRefused(NOTHING))?;
     if !protocol.as_str().eq_ignore_ascii_case(Upgrade::WebSocket.name()) {
         return Err(Rejection::NotImplemented("CONNECT for a protocol other than websocket"));
     }
@@ -115,7 +117,7 @@ mod tests {
         assert_eq!((&head.method, asked(&head, &Body::empty(), &route)), (&Method::GET, Some(Upgrade::WebSocket)));
         assert_eq!(asked(&head, &Body::empty(), &public(1, "", "/**")), None);
         assert!(matches!(connect(Some("connect-udp"), Version::HTTP_2), Err(Rejection::NotImplemented(_))));
-        assert!(matches!(connect(None, Version::HTTP_2), Err(Rejection::MethodRefused)));
-        assert!(matches!(connect(Some("websocket"), Version::HTTP_11), Err(Rejection::MethodRefused)));
+        assert!(matches!(connect(None, Version::HTTP_2), Err(Rejection::MethodRefused(_))));
+        assert!(matches!(connect(Some("websocket"), Version::HTTP_11), Err(Rejection::MethodRefused(_))));
     }
 }

@@ -4,9 +4,11 @@
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 
+use super::complain;
+
 /// Says so on standard error from now on, instead of the standard library.
 pub fn hush_panics() {
-    std::panic::set_hook(Box::new(|panic| eprintln!("{}", said(panic))));
+    std::panic::set_hook(Box::new(|panic| complain(said(panic))));
 }
 
 fn said(panic: &PanicHookInfo<'_>) -> String {

@@ -10,7 +10,7 @@ use uma_gateway::demo::content_server::Reply;
 use crate::support::{Answer, Connection, Setup, World, until};
 
 /// What the operator bears.
-pub const KEY: &str = "the-operators-key";
+pub const KEY: &str = "the-operators-key-that-nobody-guesses";
 /// What the content server has.
 const NOTES: &str = "/users/alice/notes.txt";
 

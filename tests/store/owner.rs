@@ -28,7 +28,7 @@ const REST: Duration = Duration::from_millis(25);
 /// Longest wait for what has to happen, on a machine that is busy with other things.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// What the operator bears at the API of shares.
-pub const OPERATOR: &str = "the-operators-key";
+pub const OPERATOR: &str = "the-operators-key-that-nobody-guesses";
 /// What belongs to Alice.
 const LINK: &str = "/albums/vacation/notes.txt";
 

@@ -256,8 +256,8 @@ async fn introspector(server: &Server, asked: &Asked<'_>, report: &mut Report) {
     match server.introspect(None, &Rpt("no-token-of-anybody".into()), deadline(server), &mut false).await {
         Ok(_) => report.ok(format!("client \"{id}\" {} and may introspect", believed(server.config()))),
         Err(AskError::CredentialRefused { .. }) => report.fail(
-            format!("client \"{id}\" has a wrong {}, or may not introspect", server.config().client.proof.what()),
-            format!("correct `{}`, or let it, at the server", proof_key(server.config())),
+            format!("it has no client \"{id}\", or not with this {}, or lets it not introspect", server.config().client.proof.what()),
+            format!("correct `{}` or `client.{}` beside it, or let it, at the server", key(server.config(), "client.id"), server.config().client.proof.key()),
         ),
         Err(error) => {
             let trouble = asked.trouble(&error).await;
@@ -341,8 +341,14 @@ fn wrong_proof(config: &Config, keycloak: bool, report: &mut Report) {
     let origin = proof.origin().map_or_else(|| format!("`{}`", proof_key(config)), str::to_owned);
     match proof {
         Proof::Secret(_) | Proof::SecretInBody(_) => {
-            let there = if keycloak { format!("of Clients → {id} → Credentials") } else { "that the server has".to_owned() };
-            report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one {there} into {origin}"));
+            if keycloak {
+                return report.fail(format!("the secret of client \"{id}\" is wrong"), format!("put the one of Clients → {id} → Credentials into {origin}"));
+            }
+            // One code stands for both (RFC 6749, 5.2).
+            report.fail(
+                format!("it has no client \"{id}\", or not with this secret"),
+                format!("correct `{}`, or put the secret that the server has into {origin}", key(config, "client.id")),
+            );
         }
         Proof::PrivateKey(signing) => {
             let there = if keycloak { format!("Clients → {id} → Keys (with Credentials → Signed Jwt)") } else { "the client at the server".to_owned() };

@@ -26,7 +26,7 @@ pub(in crate::config) static FILE: Section = Section::new(
         ),
         Key::new("routes", Kind::List(&Kind::Section(&ROUTE)), "What is let through. Of all routes that match the most exact one counts, never the order.")
             .required(),
-        Key::new("trusted_proxies", Kind::List(&Kind::Network), "Peers whose `Forwarded` and `X-Forwarded-*` are believed.")
+        Key::new("trusted_proxies", Kind::List(&Kind::Network), "Peers that are believed about the client: its address by `X-Forwarded-For`, or by `Forwarded` where there is none; its scheme by `X-Forwarded-Proto` or `Forwarded`. `X-Forwarded-Host` is only told to the content server.")
             .default("none")
             .example("[10.0.0.0/8]"),
         Key::new("limits", Kind::Section(&LIMITS), "What one client may cause, and connections of clients."),
@@ -609,7 +609,8 @@ static RESOURCE: Section = Section::new(
         ),
     ],
 )
-.one_of(&[&["id"], &["name"], &["register"], &["shared"], &["uris"]]);
+.one_of(&[&["id"], &["name"], &["register"], &["shared"], &["uris"]])
+.of_text("{ name: \"…\", owner: OWNER }      or { id: ID }");
 
 static REGISTER: Section = Section::new(
     "`register`",

@@ -44,6 +44,16 @@ fn with_keys() -> tempfile::TempDir {
 }
 
 #[test]
+fn a_guards_password_that_can_be_guessed_is_a_warning_with_what_to_do() {
+    let folder = with_keys();
+    let text = RIGHT.replace(ACCEPT, "accept: { basic: { username: gateway, password: { file: proxy-password } } }");
+    let warnings = right(folder.path(), &text).warnings;
+    let [warning] = warnings.as_slice() else { panic!("one warning: {warnings:?}") };
+    assert!(warning.contains("gateway.yaml:"), "{warning}");
+    assert!(warning.ends_with(": this password can be guessed; 16 random characters or more; make one   openssl rand -base64 24"), "{warning}");
+}
+
+#[test]
 fn each_kind_of_guard_is_read_as_it_is_written() {
     let folder = with_keys();
     let tls = "address: 127.0.0.1:8080\n    tls: { certificates: [ { certificate: tls.crt, key: tls.key } ], client_auth: required, client_ca: clients.pem }";

@@ -246,7 +246,17 @@ const ROWS: &[Row] = &[
     ("health: { address: 127.0.0.1:9090 }", "off_for: [ 10.0.0.0/8 ]", (4, 1), "unknown key `off_for`", "`limits` has a key of that name"),
     ("path: /public/**", "path: /public/**\n    trusted_proxies: [ 10.0.0.0/8 ]", (20, 5), "unknown key `trusted_proxies`", "the top of the file has a key of that name"),
     ("resource: { name: \"album {album}\", owner: alice }", "resource: { name: \"album {album}\", owner: alice, scopes: [view] }", (17, 56), "unknown key `scopes`", "has no such key"),
-    ("resource: { name: \"album {album}\", owner: alice }", "resource: vacation", (17, 17), "is a section, and here stands a text", "write   { "),
+    ("resource: { name: \"album {album}\", owner: alice }", "resource: Alice vacation", (17, 17), "is a section, and here stands a text", "write   { name: \"Alice vacation\", owner: OWNER }"),
+    ("  - path: /public/**", "  - location: /public/", (19, 5), "unknown key `location`", "did you mean `path`?"),
+    ("    public: true", "    public: true\n    proxy_pass: http://127.0.0.1:9101", (21, 5), "unknown key `proxy_pass`", "did you mean `upstream`?"),
+    // Paths as other programs write them.
+    ("path: /public/**", "path: ^/public/.*$", (19, 11), "as a path and not as an expression", "write   /public/**"),
+    ("path: /public/**", "path: ~ ^/public", (19, 11), "as a path and not as an expression", "write   /public/**"),
+    ("path: /public/**", "path: /public/(a|b)", (19, 11), "as a path and not as an expression", "write   /public/{segment}"),
+    ("path: /public/**", "path: https://photos.example.org/public/**", (19, 11), "the path alone stands here, and the host at `host`", "write   /public/**"),
+    ("path: /public/**", "path: /public?page=1", (19, 18), "no part of a path", "write   /public"),
+    ("path: /public/**", "path: /public/*/x", (19, 19), "`*` is not a pattern", "write   /public/{segment}/x"),
+    ("path: /public/**", "path: /public/*", (19, 19), "`*` is not a pattern", "write   /public/**      or /public/{name} for one segment"),
     // Parameters as other programs write them.
     ("path: /public/**", "path: /public/<file>", (19, 19), "not the form", "write   /public/{file}"),
     ("path: /public/**", "path: \"/public/{file:[a-z]+}\"", (19, 20), "a parameter's name", "write   /public/{file}"),
@@ -429,7 +439,10 @@ fn a_parameter_in_other_programs_notation_is_a_warning_with_what_to_write() {
     let [warning] = &*warnings("/public/:album/photos/:photo") else { panic!("one warning") };
     assert!(warning.contains("gateway.yaml:19:19: `:album` is a name like any other here, and no parameter"), "{warning}");
     assert!(warning.contains("write   /public/{album}/photos/{photo}"), "{warning}");
-    for path in ["/public/urn:isbn:1/**", "\"/public/:\"", "/public/a:b", "/public/:1"] {
+    let [warning] = &*warnings("/public/[0-9]+/photos") else { panic!("one warning") };
+    assert!(warning.contains("gateway.yaml:19:19: `[0-9]+` is a name like any other here, and no pattern"), "{warning}");
+    assert!(warning.contains("write   /public/{segment}/photos"), "{warning}");
+    for path in ["/public/urn:isbn:1/**", "\"/public/:\"", "/public/a:b", "/public/:1", "/public/c++"] {
         assert_eq!(warnings(path), Vec::<String>::new(), "{path}");
     }
 }

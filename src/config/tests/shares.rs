@@ -164,19 +164,18 @@ fn shares_are_read_as_they_are_written() {
 }
 
 #[test]
-fn a_key_of_the_operators_that_can_be_guessed_is_a_warning() {
+fn a_key_of_the_operators_that_can_be_guessed_is_a_mistake() {
     let folder = folder();
     let with = |key: &str| {
         let file = folder.path().join("operators-key");
         std::fs::write(&file, key).expect("a file");
         super::close(&file);
-        right(folder.path(), &RIGHT.replace("prefix: /links", "prefix: /links, admin_key: { file: operators-key }")).warnings
+        read_in(folder.path(), &RIGHT.replace("prefix: /links", "prefix: /links, admin_key: { file: operators-key }"))
     };
-    let warnings = with(&"x".repeat(31));
-    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
-    assert!(warning.contains("gateway.yaml:10:152: the key has 31 octets: whoever guesses it shares for every owner"), "{warning}");
-    assert!(warning.contains("openssl rand -base64 32"), "{warning}");
-    assert_eq!(with(&"x".repeat(32)), Vec::<String>::new(), "and with a key somebody can share at every route");
+    let problems = with(&"x".repeat(31)).expect_err("a guess").to_string();
+    assert!(problems.contains("the key has 31 octets: whoever guesses it shares for every owner") && problems.contains("gateway.yaml:10:152"), "{problems}");
+    assert!(problems.contains("openssl rand -base64 32"), "{problems}");
+    assert_eq!(with(&"x".repeat(32)).expect("right").warnings, Vec::<String>::new(), "and with a key somebody can share at every route");
 }
 
 #[test]

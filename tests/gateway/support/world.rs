@@ -298,7 +298,7 @@ impl Setup {
             "ALICE_PASSWORD" => Some("alice".to_owned()),
             "BOB_PASSWORD" => Some("bob".to_owned()),
             "STORE_KEY" => Some("0123456789abcdef".repeat(4)),
-            "SHARES_KEY" => Some("the-operators-key".to_owned()),
+            "SHARES_KEY" => Some("the-operators-key-that-nobody-guesses".to_owned()),
             _ => None,
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
