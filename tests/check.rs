@@ -48,7 +48,7 @@ async fn a_secret_in_the_form() {
     world.setup.proof = "secret: { env: GATEWAY_CLIENT_SECRET }, in_body: true".into();
     assert_eq!(world.check().await.code, Some(0));
     world.setup.secret = "mistyped-secret".into();
-    assert!(world.check().await.text.contains("the secret of client \"content-gateway\" is wrong"));
+    assert!(world.check().await.text.contains("it has no client \"content-gateway\", or not with this secret"));
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ fn what_hangs_on_records_that_are_not_read_is_not_said_to_be_closed() {
         ("http://photos.example.org/s/AAAAAAAAAAAAAAAAAAAAAA", "404 (D10) if no share has this link; else it stands for the path of the share"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
-        command.args(["explain", "GET", url]).current_dir(folder.path()).env("GW", "x").env("KEY", "0123456789abcdef".repeat(4));
+        command.args(["explain", "GET", url, "--config", "gateway.yaml"]).current_dir(folder.path()).env("GW", "x").env("KEY", "0123456789abcdef".repeat(4));
         let output = command.output().expect("it runs");
         let text = said(&output);
         assert!(text.starts_with("depends    on what owners have shared, which is not looked at here"), "{output:?}");
