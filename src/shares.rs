@@ -4,8 +4,6 @@
 //! upstream address. A record is written before the server is asked and finished afterwards, so that whatever ends in between is finished by the next start.
 
 #[cfg(feature = "store")]
-mod anew;
-#[cfg(feature = "store")]
 mod answers;
 #[cfg(feature = "store")]
 mod api;
@@ -18,6 +16,8 @@ mod config;
 mod door;
 #[cfg(feature = "store")]
 mod follow;
+#[cfg(feature = "store")]
+mod lost;
 #[cfg(feature = "store")]
 mod place;
 #[cfg(feature = "store")]

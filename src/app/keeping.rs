@@ -101,7 +101,11 @@ impl Keeping {
                     }
                     kept.server.offer_owners(&config.owners);
                     if kept.server.offer_client(&config.client) {
+                        kept.server.ends_trial();
                         kept.trial = Some(Task::start(Rc::clone(&kept.server).try_client()));
+                    } else if kept.trial.is_some() && !kept.server.is_on_trial() {
+                        kept.server.ends_trial();
+                        kept.trial = None;
                     }
                     if kept.keeper.is_none() || kept.wanted != wanted {
                         kept.keeper = Some(keeper(&kept.server, &self.resources, wanted.clone(), &self.status));
@@ -113,6 +117,8 @@ impl Keeping {
                     let server = Server::new(Arc::clone(config), client, &self.health, metrics, self.pats.clone(), resources);
                     self.desk.add(Rc::clone(&server));
                     self.metrics.secret_loaded(SecretKind::Client, &config.name);
+                    // It begins with what the file has.
+                    server.ends_trial();
                     let keeper = Some(keeper(&server, &self.resources, wanted.clone(), &self.status));
                     self.servers.insert(config.identity, KeptServer { server, files, wanted, keeper, trial: None });
                 }

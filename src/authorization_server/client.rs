@@ -92,6 +92,16 @@ impl Server {
             }
         }
         // The new one works, or the file has the old one again.
+        self.ends_trial();
+    }
+
+    /// Whether a new secret or key is tried.
+    pub fn is_on_trial(&self) -> bool {
+        self.client.next().is_some()
+    }
+
+    /// No new secret or key is waited for: what was said of one holds no more.
+    pub fn ends_trial(&self) {
         if let Some(trial) = self.health.known(SecretKind::Client.label(), &self.config.name) {
             trial.recovered();
         }

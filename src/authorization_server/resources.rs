@@ -27,7 +27,8 @@ use crate::uma::{ResourceId, Scope};
 
 pub(super) const ENDPOINT: AsEndpoint = AsEndpoint::Resource;
 
-/// Octets of the resources that are kept in the view, and of the names that the server does not know, which anybody may make up; and how long those are remembered.
+/// Octets of the resources that are kept in the view, and of the names that the server does not know, which anybody may make up; and how long those are
+/// remembered.
 const KNOWN: u64 = 64 << 20;
 const UNKNOWN: u64 = 8 << 20;
 /// What an entry takes besides its texts.

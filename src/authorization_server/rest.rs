@@ -6,8 +6,11 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Response;
 use tokio::time::Instant;
 
+use super::error::AskError;
 use crate::telemetry::AsEndpoint;
 
 /// Calls without an answer in a row, after which there is a rest, and how long after the last one.
@@ -36,6 +39,22 @@ pub(super) enum Sign {
     Failure,
     /// Nothing, or what stands in front of the server says that there is nothing.
     Silence,
+}
+
+impl Sign {
+    /// What came. Proxies in front of a server that does not live say so with 502, 503 and 504. `had_time`: a fair part of what a request may take.
+    pub fn of(result: &Result<Response<Bytes>, AskError>, had_time: bool) -> Self {
+        match result {
+            Ok(response) => match response.status().as_u16() {
+                502..=504 => Self::Silence,
+                500.. => Self::Failure,
+                _ => Self::Answer,
+            },
+            Err(AskError::Unreachable(error)) if error.has_answered() => Self::Failure,
+            Err(AskError::Timeout) if !had_time => Self::Failure,
+            Err(_) => Self::Silence,
+        }
+    }
 }
 
 impl Rests {
@@ -89,6 +108,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
+    use crate::http_client::HttpError;
 
     const HERE: AsEndpoint = AsEndpoint::Introspection;
 
@@ -106,12 +126,7 @@ mod tests {
         let rests = silent();
         let mut through = 0;
         for _ in 0..490 {
-            assert!(
-                rests.spares(HERE) || {
-                    through += 1;
-                    true
-                }
-            );
+            through += u32::from(!rests.spares(HERE));
             advance(Duration::from_millis(1)).await;
         }
         assert_eq!(through, 9);
@@ -138,6 +153,24 @@ mod tests {
         for _ in 0..100 {
             rests.saw(HERE, Sign::Failure);
             assert!(!rests.spares(HERE));
+        }
+    }
+
+    #[test]
+    fn what_the_server_has_answered_is_no_silence_however_bad_it_is() {
+        let status = |status: u16| Ok(Response::builder().status(status).body(Bytes::new()).expect("an answer"));
+        let error = |error: HttpError| Err(AskError::from(error));
+        for (result, had_time, expected) in [
+            (status(200), true, Sign::Answer),
+            (status(400), true, Sign::Answer),
+            (status(500), true, Sign::Failure),
+            (status(503), true, Sign::Silence),
+            (error(HttpError::TooLarge), true, Sign::Failure),
+            (error(HttpError::Framing), true, Sign::Failure),
+            (error(HttpError::Timeout), true, Sign::Silence),
+            (error(HttpError::Timeout), false, Sign::Failure),
+        ] {
+            assert_eq!(Sign::of(&result, had_time), expected, "{result:?} {had_time}");
         }
     }
 

@@ -40,18 +40,21 @@ impl Server {
     /// # Errors
     /// No usable answer before `deadline`; or there are several, or it may be another owner's; or the records cannot be read.
     pub async fn find(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        let found = self.kept.unshared(&self.config.issuer, &key.name, self.search(key, false, deadline).await?).await?;
-        one(found)
+        self.find_unshared(key, false, deadline).await
     }
 
     /// The same before what the configuration declares is registered.
     pub(super) async fn find_declared(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        let found = self.kept.unshared(&self.config.issuer, &key.name, self.search(key, true, deadline).await?).await?;
-        one(found)
+        self.find_unshared(key, true, deadline).await
     }
 
-    /// The id before a share is registered, be it one: though it was given this name a moment ago, and an error where the server only writes the owner in another way,
-    /// since it would be registered for ever anew.
+    async fn find_unshared(&self, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
+        let found = self.search(key, anew, deadline).await?;
+        one(self.kept.unshared(&self.config.issuer, &key.name, found).await?)
+    }
+
+    /// The id before a share is registered, be it one: though it was given this name a moment ago, and an error where the server only writes the owner in
+    /// another way, since it would be registered for ever anew.
     pub(super) async fn find_anew(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         one(self.search(key, true, deadline).await?)
     }

@@ -396,7 +396,7 @@ impl Server {
         if let Some(outcome) = outcome(&result) {
             self.metrics.authorization_server_answered(name, outcome);
         }
-        self.rests.saw(name, sign(&result));
+        self.rests.saw(name, Sign::of(&result, deadline.saturating_duration_since(started) >= self.config.timeout / 2));
         match failed {
             None => self.reachable.recovered(),
             Some(reason) => self.reachable.failed(format_args!("{}: {reason}", name.label())),
@@ -416,15 +416,6 @@ pub(super) fn form_request(authorization: Option<HeaderValue>) -> http::request:
     match authorization {
         Some(value) => request.header(AUTHORIZATION, value),
         None => request,
-    }
-}
-
-/// Whether the server lives. Proxies in front of it say that it does not with 502, 503 and 504.
-fn sign(result: &Result<Response<Bytes>, AskError>) -> Sign {
-    match result.as_ref().map(|response| response.status().as_u16()) {
-        Ok(502..=504) | Err(_) => Sign::Silence,
-        Ok(500..) => Sign::Failure,
-        Ok(_) => Sign::Answer,
     }
 }
 

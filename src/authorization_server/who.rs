@@ -55,7 +55,6 @@ pub struct AssertionKey {
 }
 
 /// A request's parts that show who asks.
-#[derive(Debug)]
 pub struct Told {
     /// `Authorization`, marked as sensitive.
     pub authorization: Option<HeaderValue>,

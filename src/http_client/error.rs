@@ -60,6 +60,14 @@ pub enum HttpError {
     BodyBroken(#[source] hyper::Error),
 }
 
+impl HttpError {
+    /// Whether the server has answered, though nobody can use it.
+    #[must_use]
+    pub const fn has_answered(&self) -> bool {
+        matches!(self, Self::TooLarge | Self::Framing | Self::BodyBroken(_))
+    }
+}
+
 impl From<legacy::Error> for HttpError {
     fn from(error: legacy::Error) -> Self {
         match tls_cause(&error) {

@@ -24,10 +24,11 @@ pub(super) fn problem(text: &str) -> Option<PatternProblem> {
 pub(super) fn strange(text: &str) -> Option<(usize, String)> {
     let (mut offset, mut first) = (0, None);
     for piece in text.split('/') {
-        first = first.or_else(|| (name(piece).is_some() || is_part(piece) || piece.ends_with('$')).then_some(offset));
+        let ends = piece.ends_with('$') && offset + piece.len() == text.len();
+        first = first.or_else(|| (name(piece).is_some() || is_part(piece) || ends).then_some(offset));
         offset += piece.len() + 1;
     }
-    let whole = meant(text)?;
+    let whole = meant(text).filter(|whole| whole != text)?;
     first.filter(|_| Pattern::read(&whole).is_ok()).map(|first| (first, whole))
 }
 
@@ -116,6 +117,14 @@ mod tests {
             assert_eq!(found.instead.as_deref(), instead, "{text}");
             assert!(instead.is_none_or(|instead| Pattern::parse(instead).is_ok()), "{text}");
         }
+    }
+
+    #[test]
+    fn nothing_is_told_that_stands_there_already() {
+        for text in ["/a$/b", "/a$/{b}", "/:name$/x"] {
+            assert_eq!(strange(text), None, "{text}");
+        }
+        assert_eq!(strange("/a$/:name"), Some((4, "/a$/{name}".to_owned())));
     }
 
     #[test]

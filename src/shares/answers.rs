@@ -126,9 +126,7 @@ pub fn troubled(trouble: &Trouble) -> Answer {
             problem(StatusCode::FORBIDDEN, &format!("{MOST_TEMPLATES} paths begin with this folder and have a * next, and there may be no more"))
         }
         Trouble::NotSettled => conflict("the authorization server does not know this share yet"),
-        Trouble::Lost => conflict(
-            "the authorization server has deleted the resource of this share, and has another one of its name: delete the share, and share its path anew",
-        ),
+        Trouble::Lost => conflict("the authorization server has deleted the resource of this share: delete the share, and share its path anew"),
         Trouble::Gone => not_found(),
         Trouble::NoPat => problem(StatusCode::FORBIDDEN, "the gateway has no protection API access token of this owner"),
         Trouble::Refused(_) => problem(StatusCode::UNPROCESSABLE_ENTITY, "the authorization server refuses this resource"),

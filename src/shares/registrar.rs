@@ -199,7 +199,7 @@ impl Registrar {
         self.hold(Held::Link(resource.link.clone().unwrap_or_default()))
     }
 
-    pub(super) async fn hold_name(self: &Rc<Self>, server: &Server, resource: &Resource) -> Result<Hold, Trouble> {
+    async fn hold_name(self: &Rc<Self>, server: &Server, resource: &Resource) -> Result<Hold, Trouble> {
         let everybodys = server.may_hide_owners(patience(server)).await?;
         let owner = Some(resource.owner.clone()).filter(|_| !everybodys);
         self.hold(Held::Name { owner, name: resource.name.clone() }).ok_or(Trouble::NameTaken)
@@ -303,7 +303,11 @@ impl Registrar {
                 Err(Trouble::Gone)
             }
             Err(StoreError::Taken) => Err(Trouble::NameTaken),
-            other => Ok(other?),
+            other => {
+                other?;
+                self.store.resource(key).await?.iter().for_each(|record| self.standings.registered(record));
+                Ok(())
+            }
         }
     }
 
@@ -349,17 +353,6 @@ impl Registrar {
     /// # Errors
     /// It is as it was, unless the server gave no answer: then it may have the new ones, and the records the old ones.
     pub async fn change(self: Rc<Self>, record: ResourceRecord, name: String, scopes: Vec<String>) -> Result<ResourceRecord, Trouble> {
-        let key = record.key;
-        match self.describe(record, name.clone(), scopes.clone()).await {
-            Err(Trouble::Lost) => {
-                let anew = self.register_anew(key).await.map_err(|trouble| if matches!(trouble, Trouble::NameTaken) { Trouble::Lost } else { trouble })?;
-                self.describe(anew, name, scopes).await
-            }
-            other => other,
-        }
-    }
-
-    async fn describe(self: &Rc<Self>, record: ResourceRecord, name: String, scopes: Vec<String>) -> Result<ResourceRecord, Trouble> {
         let State::Registered { resource_id, .. } = &record.state else { return Err(Trouble::NotSettled) };
         let resource = Resource { name, scopes, ..record.resource.clone() };
         let Some(_hold) = self.hold_link(&resource) else { return Err(Trouble::NotSettled) };
@@ -372,8 +365,10 @@ impl Registrar {
             self.unused(&server, &declared, Some(resource_id)).await?;
         }
         if !server.describe_anew(&ResourceId(resource_id.as_str().into()), &declared, patience(&server)).await? {
+            self.is_lost(&record, &server.config().name);
             return Err(Trouble::Lost);
         }
+        self.standings.found(record.key);
         self.store.describe(record.key, &resource.name, &resource.scopes).await.map_err(gone)
     }
 
@@ -437,7 +432,7 @@ impl Registrar {
     ///
     /// # Errors
     /// [`Trouble::NameTaken`]: it is another record's. [`Trouble::Ambiguous`]: it may be.
-    pub(super) async fn known(&self, server: &Server, record: &ResourceRecord, declared: &Declared) -> Result<Option<Created>, Trouble> {
+    async fn known(&self, server: &Server, record: &ResourceRecord, declared: &Declared) -> Result<Option<Created>, Trouble> {
         let Some(known) = server.known_as(&declared.key, patience(server)).await? else { return Ok(None) };
         let issuer = &record.resource.authorization_server;
         if self.store.is_anothers(issuer, Some(record.key), &known.id.0).await? {
@@ -503,7 +498,7 @@ const fn is_final(error: &AskError) -> bool {
     matches!(error, AskError::Status { status: StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY, .. })
 }
 
-pub(super) fn declared(server: &Server, resource: &Resource) -> Declared {
+fn declared(server: &Server, resource: &Resource) -> Declared {
     let key = ResourceKey { server: server.config().identity, owner: Some(resource.owner.as_str().into()), name: resource.name.as_str().into(), alone: true };
     let scopes: Arc<[Scope]> = resource.scopes.iter().map(|scope| Scope(scope.as_str().into())).collect();
     let text = |text: &Option<String>| text.as_deref().map(Arc::from);
@@ -528,6 +523,6 @@ fn taken(error: StoreError) -> Trouble {
     }
 }
 
-pub(super) fn gone(error: StoreError) -> Trouble {
+fn gone(error: StoreError) -> Trouble {
     if matches!(error, StoreError::Absent) { Trouble::Gone } else { error.into() }
 }

@@ -17,7 +17,7 @@ use super::place::{Place, place};
 use super::registrar::Registrar;
 use crate::routing::{ResourceChoice, RouteConfig};
 use crate::stack::Snapshot;
-use crate::store::{Registered, Resource, ResourceKey, Store, View};
+use crate::store::{Registered, Resource, ResourceKey, ResourceRecord, Store, View};
 use crate::telemetry::{Metrics, ShareState};
 
 /// Why a registered share opens nothing, whatever its owner grants.
@@ -130,15 +130,6 @@ pub fn survey(view: &View, snapshot: &Snapshot, config: Option<&Config>) -> Surv
     survey
 }
 
-/// A share whose resource the authorization server has deleted.
-#[derive(Clone, Copy)]
-struct Lost {
-    /// When it was last tried to register it anew.
-    tried: Instant,
-    /// Whether the server was asked to.
-    asked: bool,
-}
-
 /// What is known of how shares stand. Lives on the control thread.
 pub struct Standings {
     store: Store,
@@ -147,11 +138,15 @@ pub struct Standings {
     /// What was withdrawn while a survey is under way, which may count it.
     withdrawn: RefCell<Vec<ResourceKey>>,
     surveys: Cell<u32>,
-    /// What the authorization server knows no more.
-    lost: RefCell<BTreeMap<ResourceKey, Lost>>,
+    /// What the authorization server knows no more, and when that was seen last.
+    lost: RefCell<BTreeMap<ResourceKey, Instant>>,
     /// The [`terms`] of the configuration that the shares were held against last.
     terms: Cell<Option<u64>>,
     hasher: RandomState,
+    /// The configuration in force, for what is registered later.
+    in_force: RefCell<Option<(Arc<Snapshot>, Option<Arc<Config>>)>>,
+    /// What was found closed when it was registered, while a survey is under way, which may not have seen it.
+    late: RefCell<Vec<ResourceKey>>,
     /// How many are closed, the example and why, as the log has it.
     told: Cell<Option<(usize, ResourceKey, Unserved)>>,
 }
@@ -167,6 +162,8 @@ impl Standings {
             lost: RefCell::default(),
             terms: Cell::default(),
             hasher: RandomState::new(),
+            in_force: RefCell::default(),
+            late: RefCell::default(),
             told: Cell::default(),
         };
         standings.count();
@@ -190,6 +187,20 @@ impl Standings {
         all.into_iter().for_each(|(state, count)| self.metrics.shares(state, count));
     }
 
+    /// It is registered now, maybe long after it was asked for, and by another configuration.
+    pub fn registered(&self, record: &ResourceRecord) {
+        let in_force = self.in_force.borrow();
+        let Some((snapshot, config)) = &*in_force else { return };
+        let Some(why) = Shared::of(&record.resource).unserved(snapshot, config.as_deref()) else { return };
+        let Resource { owner, link, path, .. } = &record.resource;
+        let (id, path, why) = (link.as_deref(), path.as_deref(), why.words());
+        tracing::warn!(owner, id, path, why, "a share is registered, and closed: the configuration is another one than when its path was shared");
+        self.closed.borrow_mut().insert(record.key);
+        if self.surveys.get() > 0 {
+            self.late.borrow_mut().push(record.key);
+        }
+    }
+
     /// It is registered no more.
     pub fn withdrawn(&self, key: ResourceKey) {
         self.closed.borrow_mut().remove(&key);
@@ -202,29 +213,14 @@ impl Standings {
 
     /// The authorization server knows it no more. True: that is news.
     pub fn lost(&self, key: ResourceKey) -> bool {
-        let mut all = self.lost.borrow_mut();
-        let asked = all.get(&key).is_some_and(|lost| lost.asked);
-        let is_news = all.insert(key, Lost { tried: Instant::now(), asked }).is_none();
-        drop(all);
+        let is_news = self.lost.borrow_mut().insert(key, Instant::now()).is_none();
         self.count();
         is_news
     }
 
-    /// The authorization server is about to be asked to register it anew.
-    pub fn ask_for(&self, key: ResourceKey) {
-        if let Some(lost) = self.lost.borrow_mut().get_mut(&key) {
-            lost.asked = true;
-        }
-    }
-
-    /// Whether it was, which may have had an effect though there was no answer.
-    pub fn was_asked_for(&self, key: ResourceKey) -> bool {
-        self.lost.borrow().get(&key).is_some_and(|lost| lost.asked)
-    }
-
-    /// When it was last tried to register it anew.
+    /// When that was seen last.
     pub fn lost_at(&self, key: ResourceKey) -> Option<Instant> {
-        self.lost.borrow().get(&key).map(|lost| lost.tried)
+        self.lost.borrow().get(&key).copied()
     }
 
     /// The authorization server knows it again.
@@ -236,6 +232,7 @@ impl Standings {
 
     fn take(&self, survey: Survey) {
         let Survey { all, mut closed, example } = survey;
+        closed.extend(self.late.take());
         for key in self.withdrawn.take() {
             closed.remove(&key);
         }
@@ -268,6 +265,7 @@ impl Registrar {
     pub async fn survey(self: Rc<Self>, snapshot: Arc<Snapshot>, config: Option<Arc<Config>>) {
         let standings = self.standings();
         let terms = Some(terms(&standings.hasher, &snapshot, config.as_deref()));
+        standings.in_force.replace(Some((Arc::clone(&snapshot), config.clone())));
         if standings.terms.get() == terms {
             return;
         }

@@ -181,7 +181,10 @@ impl Store {
     /// [`StoreError::Absent`]: no such record is wanted. [`StoreError::Taken`]: another record of this authorization server has the id.
     pub async fn registered(&self, key: ResourceKey, resource_id: &str, policy_uri: Option<&str>) -> Result<(), StoreError> {
         let (resource_id, policy_uri) = (resource_id.to_owned(), policy_uri.map(str::to_owned));
-        check_id(&resource_id, policy_uri.as_ref())?;
+        if resource_id.is_empty() || resource_id.len() > LONGEST_ID {
+            return Err(StoreError::Unfit("resource id"));
+        }
+        fits("user_access_policy_uri", policy_uri.as_ref())?;
         let inner = Arc::clone(&self.inner);
         finish(async move {
             let mut database = inner.database.lock().await;
@@ -191,26 +194,6 @@ impl Store {
                 inner.view.put(&Arc::new(known));
             }
             Ok(())
-        })
-        .await
-    }
-
-    /// Writes down what the authorization server calls a registered resource now that it was registered anew. The record, as it is now.
-    ///
-    /// # Errors
-    /// [`StoreError::Absent`]: no such record is registered by the name before. [`StoreError::Taken`]: another record of this authorization server has the id.
-    pub async fn registered_anew(&self, key: ResourceKey, (before, now): (&str, &str), policy_uri: Option<&str>) -> Result<ResourceRecord, StoreError> {
-        let (before, now, policy_uri) = (before.to_owned(), now.to_owned(), policy_uri.map(str::to_owned));
-        check_id(&now, policy_uri.as_ref())?;
-        let inner = Arc::clone(&self.inner);
-        finish(async move {
-            let mut database = inner.database.lock().await;
-            let record = resources::renamed(database.connection()?, key, (&before, &now), policy_uri.as_deref()).await?;
-            // What was withdrawn stays out of the view, though the disk may not know of it.
-            if let Some(known) = Registered::of(record.clone()).filter(|known| inner.view.has(known)) {
-                inner.view.put(&Arc::new(known));
-            }
-            Ok(record)
         })
         .await
     }
@@ -375,14 +358,6 @@ impl std::fmt::Debug for Store {
 /// Lets a change come to its end though its caller goes away: half of it would be a database that the view does not follow.
 async fn finish<T: Send + 'static>(change: impl Future<Output = Result<T, StoreError>> + Send + 'static) -> Result<T, StoreError> {
     tokio::spawn(change).await.unwrap_or(Err(StoreError::Closed))
-}
-
-/// Whether what an authorization server says of a resource can be kept.
-fn check_id(resource_id: &str, policy_uri: Option<&String>) -> Result<(), StoreError> {
-    if resource_id.is_empty() || resource_id.len() > LONGEST_ID {
-        return Err(StoreError::Unfit("resource id"));
-    }
-    fits("user_access_policy_uri", policy_uri)
 }
 
 /// What a record may take in memory.

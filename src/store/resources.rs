@@ -87,24 +87,6 @@ pub(super) async fn registered(
     Ok((record, before))
 }
 
-/// What a registered resource is called from now on, where it is still called `before`.
-pub(super) async fn renamed(
-    connection: &mut SqliteConnection,
-    key: ResourceKey,
-    (before, now): (&str, &str),
-    policy: Option<&str>,
-) -> Result<ResourceRecord, StoreError> {
-    let mut transaction = begin(connection).await?;
-    let update =
-        sqlx::query("UPDATE resource SET resource_id = ?1, user_access_policy_uri = ?2 WHERE record = ?3 AND state = 'registered' AND resource_id = ?4");
-    if update.bind(now).bind(policy).bind(key.0).bind(before).execute(&mut *transaction).await?.rows_affected() == 0 {
-        return Err(StoreError::Absent);
-    }
-    let record = one(&mut transaction, Found::Key(key)).await?.ok_or(StoreError::Absent)?;
-    transaction.commit().await?;
-    Ok(record)
-}
-
 /// The path is free for another record, if this one is found by its link.
 pub(super) async fn unwant(connection: &mut SqliteConnection, key: ResourceKey) -> Result<(), StoreError> {
     let mut transaction = begin(connection).await?;

@@ -983,7 +983,7 @@ async fn explain_says_why_what_is_not_shared_is_closed() {
 }
 
 #[tokio::test]
-async fn a_share_that_was_deleted_at_the_server_is_registered_anew_and_nobody_is_granted_it() {
+async fn a_share_that_was_deleted_at_the_server_is_closed_until_it_is_deleted_and_made_anew() {
     let world = start(Setup::default().shares()).await;
     let alice = world.owner("alice");
     let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
@@ -992,24 +992,14 @@ async fn a_share_that_was_deleted_at_the_server_is_registered_anew_and_nobody_is
     let refused = world.get(NOTES).await;
 
     assert_eq!((refused.status(), refused.answer.json()["title"].as_str()), (403, Some("Resource unknown")));
-    until("it is registered anew", async || (world.get(NOTES).await.status() == 401).then_some(())).await;
-    let anew = world.api("GET", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await.json();
-    assert_ne!(anew["resource_id"], share["resource_id"]);
-    assert_eq!((&anew["link"], &anew["name"], &anew["state"]), (&share["link"], &share["name"], &json!("registered")));
-    assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())], "once");
-    assert_eq!(world.get(NOTES).bearer(&world.rpt_for(resource_id(&anew), &["view"])).await.status(), 200);
-}
-
-#[tokio::test]
-async fn a_change_of_a_share_that_was_deleted_at_the_server_registers_it_anew() {
-    let world = start(Setup::default().shares()).await;
-    let alice = world.owner("alice");
-    let share = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
-    assert!(world.control().remove_resource(resource_id(&share)));
-    let answer = world.api("PATCH", &format!("/shares/{}", id(&share)), &alice, &json!({ "name": "Letters" })).await;
-    assert_eq!((answer.status, answer.json()["name"].as_str()), (200, Some("Letters")), "{}", answer.text());
-    assert_ne!(answer.json()["resource_id"], share["resource_id"]);
-    assert_eq!((world.listed(), world.get(NOTES).await.status()), (vec![("alice".to_owned(), "Letters".to_owned())], 401));
+    until("it is counted", async || world.metrics().await.contains("uma_shares{state=\"lost\"} 1").then_some(())).await;
+    let target = format!("/shares/{}", id(&share));
+    assert_eq!(world.api("GET", &target, &alice, &Value::Null).await.json(), share, "whoever deleted it there may have meant it");
+    assert_eq!(world.api("DELETE", &target, &alice, &Value::Null).await.status, 204);
+    let anew = world.shared(&alice, json!({ "path": NOTES, "name": "Notes" })).await;
+    assert_eq!(world.listed(), [("alice".to_owned(), "Notes".to_owned())]);
+    let statuses = [&share, &anew].map(|share| world.rpt_for(resource_id(share), &["view"]));
+    assert_eq!((world.get(NOTES).bearer(&statuses[0]).await.status(), world.get(NOTES).bearer(&statuses[1]).await.status()), (401, 200));
 }
 
 #[tokio::test]

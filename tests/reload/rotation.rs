@@ -222,7 +222,17 @@ async fn a_new_client_secret_that_does_not_work_is_shown_until_it_does_or_is_tak
     assert!(!verbose.text().contains("a-typo"));
     world.around.write("client-secret", "gateway-secret");
     reload(&world).await;
-    is(1.0).await;
+    assert_eq!(world.metric(series).await, Some(1.0), "it counts at once");
+
+    world.around.write("client-secret", "a-typo");
+    reload(&world).await;
+    is(0.0).await;
+    // Taken back together with something that makes another server of the section.
+    world.around.write("client-secret", "gateway-secret");
+    world.around.plan(&patient("introspection: { max_age: 300s }"));
+    reload(&world).await;
+    assert_eq!(world.metric(series).await, Some(1.0), "nothing is tried any more");
+
     world.around.write("client-secret", "another-secret");
     reload(&world).await;
     is(0.0).await;

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
-use super::support::{Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, fetch_link, payload, plain, run, text, unique, until};
+use super::support::{
+    Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, fetch_link, payload, plain, run, share_at, text, unique, until, wish_elsewhere, wish_for,
+};
 
 const GATEWAY: (&str, &str) = ("content-gateway", "gateway-secret");
 
@@ -327,7 +329,7 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
     world.get(Some(&rpt)).await.assert_passed();
     let records = tempfile::tempdir().expect("a folder");
     let (other, shares) = shares::sharing(records.path()).await;
-    let wish = shares::wish(&["view"]);
+    let wish = wish_for(&["view"]);
     let share = shares.shared(wish.clone()).await;
     let other = other.of_share(&share);
     other.share().await;
@@ -347,10 +349,10 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
     let (rpt, _) = realm.rpt(&world, "bob").await;
     world.get(Some(&rpt)).await.assert_passed();
 
-    until("a share", async || shares.share(shares::elsewhere(shares::wish(&["view"]))).await.ok()).await;
+    until("a share", async || shares.share(wish_elsewhere(wish_for(&["view"]))).await.ok()).await;
     // The record still names what is no more: closed, until the operator takes it back and shares anew.
     shares.get(None).await.assert_unreachable();
-    assert_eq!(shares.operator(Method::DELETE, &shares::of(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(shares.operator(Method::DELETE, &share_at(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
     let again = shares.shared(wish).await;
     other.of_share(&again).share().await;
     fetch_link(&text(&again, "link"), "bob", "bob").await.assert_came();

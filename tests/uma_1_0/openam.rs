@@ -8,7 +8,9 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 use uma_gateway::uma::UmaChallenge;
 
-use super::support::{BEACH, Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, fetch_link, run, text, unique, until, with};
+use super::support::{
+    BEACH, Body, CLIENT_APP, MAX_AGE, Section, World, basic, bearer, call, fetch_link, run, share_at, text, unique, until, wish_elsewhere, wish_for, with,
+};
 
 const GATEWAY: (&str, &str) = ("content-gateway", "gateway-secret");
 /// The resource server whose access tokens, and so its PATs, live eight seconds.
@@ -347,7 +349,7 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
     world.get(Some(&token)).await.assert_passed();
     let records = tempfile::tempdir().expect("a folder");
     let shares = shares::sharing(records.path()).await;
-    let wish = shares::wish(&["view"]);
+    let wish = wish_for(&["view"]);
     let share = shares::shared(&shares, wish.clone()).await;
     shares::album(&share).share().await;
     fetch_link(&text(&share, "link"), "bob", "bob-password").await.assert_came();
@@ -359,10 +361,10 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
 
     run("tests/openam/start").await;
     // It never deletes what is the first to be shared from now on: closed all the same, and its name stays taken.
-    let first = shares::elsewhere(shares::wish(&["view"]));
+    let first = wish_elsewhere(wish_for(&["view"]));
     let stuck = until("a share", async || shares.share(first.clone()).await.ok()).await;
     shares::album(&stuck).share().await;
-    assert_eq!(shares.operator(Method::DELETE, &shares::of(&stuck), Value::Null).await.0, StatusCode::ACCEPTED);
+    assert_eq!(shares.operator(Method::DELETE, &share_at(&stuck), Value::Null).await.0, StatusCode::ACCEPTED);
     assert_eq!(shares.ask(Method::GET, &text(&first, "path"), None).await.status(), StatusCode::NOT_FOUND);
     assert_eq!(shares.share(first).await.err(), Some(StatusCode::CONFLICT));
     // It knows neither the owner's token, nor what renewed it, nor the album; the owner registers and shares one of the same name.
@@ -375,7 +377,7 @@ async fn the_server_really_ended_and_came_back_without_its_memory() {
 
     // The record still names what is no more: closed, until the operator takes it back and shares anew.
     shares.get(None).await.assert_unreachable();
-    assert_eq!(shares.operator(Method::DELETE, &shares::of(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(shares.operator(Method::DELETE, &share_at(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
     let again = shares::shared(&shares, wish).await;
     shares::album(&again).share().await;
     fetch_link(&text(&again, "link"), "bob", "bob-password").await.assert_came();

@@ -339,3 +339,19 @@ impl Answer {
         assert!(self.response.headers().contains_key(WARNING) || self.status() == StatusCode::SERVICE_UNAVAILABLE);
     }
 }
+
+/// What the operator asks for: the photograph, with these scopes.
+pub fn wish_for(scopes: &[&str]) -> Value {
+    json!({ "path": BEACH, "owner": "alice", "name": unique("Album"), "type": "urn:photoz:album", "scopes": scopes })
+}
+
+/// Where a share is at the API.
+pub fn share_at(share: &Value) -> String {
+    format!("/shares/{}", text(share, "id"))
+}
+
+/// The same as this for another file.
+pub fn wish_elsewhere(mut wish: Value) -> Value {
+    wish["path"] = "/albums/vacation/notes.txt".into();
+    wish
+}

@@ -18,7 +18,7 @@ use crate::telemetry::{CacheState, Step};
 use crate::uma::{ResourceId, Rpt, TokenError, bearer_challenge, challenge_body, uma_challenge};
 
 /// Why there is no ticket for a share that somebody has deleted at the server.
-const LOST: &str = "the authorization server has deleted the resource of this share: it is registered anew";
+const LOST: &str = "the authorization server has deleted the resource of this share: it is closed until the share is deleted, and made anew";
 
 impl Judge {
     /// All stages, waiting where somebody must be asked.
@@ -288,7 +288,7 @@ impl Judge {
 }
 
 impl Judge {
-    /// The server knows the resource no more. A share's is registered anew, for the next request.
+    /// The server knows the resource no more. Of a share that is told.
     fn lost(&self, case: &Case) {
         if let Wanted::Shared(share) = &case.resource {
             case.recorder.with(|record| record.reason = Some(LOST.into()));

@@ -8,7 +8,7 @@ use std::path::Path;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::super::support::{BEACH, Body, World, basic, bearer, call, fetch_link, text, unique, until};
+use super::super::support::{BEACH, Body, World, basic, bearer, call, fetch_link, share_at, text, until, wish_for};
 use super::{GATEWAY, Realm};
 
 /// A realm with a gateway, whose records are in this folder.
@@ -16,22 +16,6 @@ pub async fn sharing(records: &Path) -> (Realm, World) {
     let realm = Realm { name: "photoz", album: String::new(), id: String::new() };
     let world = World::sharing(&realm.section(), records).await;
     (realm, world)
-}
-
-/// What the operator asks for: the photograph, with these scopes.
-pub fn wish(scopes: &[&str]) -> Value {
-    json!({ "path": BEACH, "owner": "alice", "name": unique("Album"), "type": "urn:photoz:album", "scopes": scopes })
-}
-
-/// The same for another file.
-pub fn elsewhere(mut wish: Value) -> Value {
-    wish["path"] = "/albums/vacation/notes.txt".into();
-    wish
-}
-
-/// Where a share is at the API.
-pub fn of(share: &Value) -> String {
-    format!("/shares/{}", text(share, "id"))
 }
 
 impl Realm {
@@ -75,7 +59,7 @@ impl Realm {
 async fn what_the_operator_shares_for_alice_is_hers_at_keycloak_and_closed_at_once_when_it_is_withdrawn() {
     let records = tempfile::tempdir().expect("a folder");
     let (realm, world) = sharing(records.path()).await;
-    let wish = wish(&["view"]);
+    let wish = wish_for(&["view"]);
     let hers = text(&realm.sign_in("alice").await, "access_token");
     assert_eq!(world.api(&hers, Method::POST, "/shares", wish.clone()).await.0, StatusCode::FORBIDDEN);
     let share = world.shared(wish.clone()).await;
@@ -95,7 +79,7 @@ async fn what_the_operator_shares_for_alice_is_hers_at_keycloak_and_closed_at_on
 
     // The next gateway has it from the records and registers nothing.
     let world = world.restarted().await;
-    assert_eq!(world.operator(Method::GET, &of(&share), Value::Null).await, (StatusCode::OK, share.clone()));
+    assert_eq!(world.operator(Method::GET, &share_at(&share), Value::Null).await, (StatusCode::OK, share.clone()));
     fetch_link(&link, "bob", "bob").await.assert_came();
     assert_eq!((realm.listed().await, world.server.calls_to("POST /auth/realms/photoz/authz/protection/resource_set")), (vec![realm.id.clone()], 1));
     let seen: Vec<String> = world.content().requests().into_iter().map(|request| request.target).collect();
@@ -103,7 +87,7 @@ async fn what_the_operator_shares_for_alice_is_hers_at_keycloak_and_closed_at_on
 
     let (rpt, _) = realm.rpt(&world, "bob").await;
     world.get(Some(&rpt)).await.assert_passed();
-    assert_eq!(world.operator(Method::DELETE, &of(&share), Value::Null).await, (StatusCode::NO_CONTENT, Value::Null));
+    assert_eq!(world.operator(Method::DELETE, &share_at(&share), Value::Null).await, (StatusCode::NO_CONTENT, Value::Null));
     let path = link.strip_prefix(&world.address("")).expect("a link to this gateway");
     for path in [BEACH, path] {
         assert_eq!(world.ask(Method::GET, path, Some(&rpt)).await.status(), StatusCode::NOT_FOUND, "{path}");
@@ -125,13 +109,13 @@ async fn what_the_operator_shares_for_alice_is_hers_at_keycloak_and_closed_at_on
 async fn a_share_with_other_scopes_has_them_at_keycloak_too() {
     let records = tempfile::tempdir().expect("a folder");
     let (realm, world) = sharing(records.path()).await;
-    let share = world.shared(wish(&["view"])).await;
+    let share = world.shared(wish_for(&["view"])).await;
     let (realm, link) = (realm.of_share(&share), text(&share, "link"));
     realm.share().await;
     fetch_link(&link, "bob", "bob").await.assert_came();
 
     let change = async |scopes: &[&str]| {
-        let (status, changed) = world.operator(Method::PATCH, &of(&share), json!({ "scopes": scopes })).await;
+        let (status, changed) = world.operator(Method::PATCH, &share_at(&share), json!({ "scopes": scopes })).await;
         assert_eq!((status, &changed["resource_id"]), (StatusCode::OK, &share["resource_id"]), "{changed}");
     };
     change(&["edit", "view"]).await;
@@ -151,7 +135,7 @@ async fn a_share_with_other_scopes_has_them_at_keycloak_too() {
 async fn what_is_withdrawn_while_keycloak_is_away_is_closed_at_once_and_gone_from_it_later() {
     let records = tempfile::tempdir().expect("a folder");
     let (realm, world) = sharing(records.path()).await;
-    let wish = wish(&["view"]);
+    let wish = wish_for(&["view"]);
     let share = world.shared(wish.clone()).await;
     let realm = realm.of_share(&share);
     realm.share().await;
@@ -159,9 +143,9 @@ async fn what_is_withdrawn_while_keycloak_is_away_is_closed_at_once_and_gone_fro
     world.get(Some(&rpt)).await.assert_passed();
 
     world.server.shut().await;
-    assert_eq!(world.operator(Method::DELETE, &of(&share), Value::Null).await.0, StatusCode::ACCEPTED);
+    assert_eq!(world.operator(Method::DELETE, &share_at(&share), Value::Null).await.0, StatusCode::ACCEPTED);
     assert_eq!(world.get(Some(&rpt)).await.status(), StatusCode::NOT_FOUND);
-    for (wish, expected) in [(wish.clone(), StatusCode::CONFLICT), (self::wish(&["view"]), StatusCode::SERVICE_UNAVAILABLE)] {
+    for (wish, expected) in [(wish.clone(), StatusCode::CONFLICT), (wish_for(&["view"]), StatusCode::SERVICE_UNAVAILABLE)] {
         let (status, answer) = world.operator(Method::POST, "/shares", wish).await;
         assert_eq!(status, expected, "{answer}");
     }
@@ -189,13 +173,13 @@ async fn a_name_that_keycloak_finds_nothing_of_is_found_all_the_same_and_taken_f
 
     let records = tempfile::tempdir().expect("a folder");
     let (realm, world) = sharing(records.path()).await;
-    let mut wish = wish(&["view"]);
+    let mut wish = wish_for(&["view"]);
     wish["name"] = name().into();
     let share = world.shared(wish).await;
     let realm = realm.of_share(&share);
     let second = json!({ "path": "/albums/vacation/notes.txt", "owner": "bob", "name": realm.album });
     assert_eq!(world.operator(Method::POST, "/shares", second).await.0, StatusCode::CONFLICT);
     assert_eq!((realm.scopes().await, &*realm.owner().await), (vec!["view".to_owned()], "alice"));
-    assert_eq!(world.operator(Method::DELETE, &of(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(world.operator(Method::DELETE, &share_at(&share), Value::Null).await.0, StatusCode::NO_CONTENT);
     assert_eq!(realm.at_keycloak(&format!("/{}", realm.id)).await.0, StatusCode::NOT_FOUND);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::super::support::{BEACH, Body, CLIENT_APP, World, bearer, call, fetch_link, text, unique, until};
+use super::super::support::{BEACH, Body, CLIENT_APP, World, bearer, call, fetch_link, share_at, text, until, wish_for};
 use super::{Album, GATEWAY, REGISTERING, at, rpt, section, token};
 
 /// A gateway that has Alice's token, and its records in this folder.
@@ -24,22 +24,6 @@ pub async fn shared(world: &World, wish: Value) -> Value {
 /// The resource of a share of Alice's.
 pub fn album(share: &Value) -> Album {
     Album { owner: "alice", client: GATEWAY, name: text(share, "name"), id: text(share, "resource_id") }
-}
-
-/// What the operator asks for: the photograph, with these scopes.
-pub fn wish(scopes: &[&str]) -> Value {
-    json!({ "path": BEACH, "owner": "alice", "name": unique("Album"), "type": "urn:photoz:album", "scopes": scopes })
-}
-
-/// The same for another file.
-pub fn elsewhere(mut wish: Value) -> Value {
-    wish["path"] = "/albums/vacation/notes.txt".into();
-    wish
-}
-
-/// Where a share is at the API.
-pub fn of(share: &Value) -> String {
-    format!("/shares/{}", text(share, "id"))
 }
 
 impl Album {
@@ -82,7 +66,7 @@ async fn what_the_operator_shares_for_alice_is_hers_at_openam_and_closed_at_once
     let_another_be_the_first().await;
     let records = tempfile::tempdir().expect("a folder");
     let world = sharing(records.path()).await;
-    let wish = wish(&["view"]);
+    let wish = wish_for(&["view"]);
     for client in [CLIENT_APP, GATEWAY] {
         let hers = token(client, "alice", if client == GATEWAY { "uma_protection" } else { "openid" }).await;
         let (status, refused) = world.api(&text(&hers, "access_token"), Method::POST, "/shares", wish.clone()).await;
@@ -100,7 +84,7 @@ async fn what_the_operator_shares_for_alice_is_hers_at_openam_and_closed_at_once
 
     // The next gateway has it from the records and registers nothing.
     let world = world.restarted().await;
-    assert_eq!(world.operator(Method::GET, &of(&share), Value::Null).await, (StatusCode::OK, share.clone()));
+    assert_eq!(world.operator(Method::GET, &share_at(&share), Value::Null).await, (StatusCode::OK, share.clone()));
     fetch_link(&link, "bob", "bob-password").await.assert_came();
     assert_eq!((album.listed().await, world.server.calls_to("POST /openam/oauth2/resource_set")), (vec![album.id.clone()], 1));
     let seen: Vec<String> = world.content().requests().into_iter().map(|request| request.target).collect();
@@ -108,7 +92,7 @@ async fn what_the_operator_shares_for_alice_is_hers_at_openam_and_closed_at_once
 
     let rpt = rpt(&world, "bob").await;
     world.get(Some(&rpt)).await.assert_passed();
-    assert_eq!(world.operator(Method::DELETE, &of(&share), Value::Null).await, (StatusCode::NO_CONTENT, Value::Null));
+    assert_eq!(world.operator(Method::DELETE, &share_at(&share), Value::Null).await, (StatusCode::NO_CONTENT, Value::Null));
     // OpenAM itself lets the RPT live on.
     let path = link.strip_prefix(&world.address("")).expect("a link to this gateway");
     for path in [BEACH, path] {
@@ -130,13 +114,13 @@ async fn what_the_operator_shares_for_alice_is_hers_at_openam_and_closed_at_once
 async fn a_share_with_other_scopes_has_them_at_openam_and_its_link_asks_for_all_of_them() {
     let records = tempfile::tempdir().expect("a folder");
     let world = sharing(records.path()).await;
-    let share = shared(&world, wish(&["view"])).await;
+    let share = shared(&world, wish_for(&["view"])).await;
     let (album, link) = (album(&share), text(&share, "link"));
     album.share().await;
     fetch_link(&link, "bob", "bob-password").await.assert_came();
 
     let change = async |scopes: &[&str]| {
-        let (status, changed) = world.operator(Method::PATCH, &of(&share), json!({ "scopes": scopes })).await;
+        let (status, changed) = world.operator(Method::PATCH, &share_at(&share), json!({ "scopes": scopes })).await;
         assert_eq!((status, &changed["resource_id"]), (StatusCode::OK, &share["resource_id"]), "{changed}");
     };
     change(&["edit", "view"]).await;
@@ -158,7 +142,7 @@ async fn what_is_withdrawn_while_openam_is_away_is_closed_at_once_and_gone_from_
     let_another_be_the_first().await;
     let records = tempfile::tempdir().expect("a folder");
     let world = sharing(records.path()).await;
-    let wish = wish(&["view"]);
+    let wish = wish_for(&["view"]);
     let share = shared(&world, wish.clone()).await;
     let album = album(&share);
     album.share().await;
@@ -166,9 +150,9 @@ async fn what_is_withdrawn_while_openam_is_away_is_closed_at_once_and_gone_from_
     world.get(Some(&rpt)).await.assert_passed();
 
     world.server.shut().await;
-    assert_eq!(world.operator(Method::DELETE, &of(&share), Value::Null).await.0, StatusCode::ACCEPTED);
+    assert_eq!(world.operator(Method::DELETE, &share_at(&share), Value::Null).await.0, StatusCode::ACCEPTED);
     assert_eq!(world.get(Some(&rpt)).await.status(), StatusCode::NOT_FOUND);
-    for (wish, expected) in [(wish.clone(), StatusCode::CONFLICT), (self::wish(&["view"]), StatusCode::SERVICE_UNAVAILABLE)] {
+    for (wish, expected) in [(wish.clone(), StatusCode::CONFLICT), (wish_for(&["view"]), StatusCode::SERVICE_UNAVAILABLE)] {
         let (status, answer) = world.operator(Method::POST, "/shares", wish).await;
         assert_eq!(status, expected, "{answer}");
     }
