@@ -61,7 +61,7 @@ impl PatStore {
             let told = store.clone();
             usable.tell(move || {
                 let Counts { registered, wanted, unwanted } = told.counts();
-                format!("schema {}; resources: {registered} registered, {wanted} to be registered, {unwanted} to be deleted", Store::schema())
+                format!("schema {}; shares: {registered} registered, {wanted} to be registered, {unwanted} to be deleted", Store::schema())
             });
             // It is open, or the gateway would not have started.
             usable.recovered();

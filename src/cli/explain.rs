@@ -65,8 +65,15 @@ impl Arguments {
 
     /// Where the configuration is. Somebody who runs the demo stands in a folder with an example of a configuration more often than not.
     fn configuration(&self) -> Configuration {
-        let demo = || crate::demo::running_configuration().filter(|_| self.admin.is_none());
-        Configuration { config: self.config.clone().or_else(demo).unwrap_or_else(|| "gateway.yaml".into()) }
+        let file = || PathBuf::from("gateway.yaml");
+        if let Some(config) = &self.config {
+            return Configuration { config: config.clone() };
+        }
+        let Some(demo) = crate::demo::running_configuration().filter(|_| self.admin.is_none()) else { return Configuration { config: file() } };
+        if file().exists() {
+            complain("the demo that runs is asked; `--config gateway.yaml` asks the gateway of that file");
+        }
+        Configuration { config: demo }
     }
 }
 

@@ -1041,7 +1041,7 @@ async fn a_folder_above_does_not_take_the_place_of_a_share_that_was_deleted_at_t
 #[tokio::test]
 async fn readyz_says_what_is_known_of_the_records() {
     let world = start(Setup::default().shares()).await;
-    let line = |registered: u32| format!("[+] records store: up (schema 3; resources: {registered} registered, 0 to be registered, 0 to be deleted)\n");
+    let line = |registered: u32| format!("[+] records store: up (schema 3; shares: {registered} registered, 0 to be registered, 0 to be deleted)\n");
     let verbose = world.verbose().await;
     assert!(verbose.contains(&line(0)), "{verbose}");
     world.shared(&world.owner("alice"), json!({ "path": NOTES })).await;

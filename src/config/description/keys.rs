@@ -615,10 +615,10 @@ static RESOURCE: Section = Section::new(
 static REGISTER: Section = Section::new(
     "`register`",
     &[
-        Key::new("name", Kind::Template, "Its name.").required().example("\"album {album}\""),
+        Key::new("name", Kind::Text, "Its name.").required().example("vacation"),
         Key::new("type", Kind::Text, "Its type.").example("urn:photoz:album"),
         Key::new("scopes", Kind::List(&Kind::Text), "All its scopes.").default("those that the route's methods need").example("[view, edit]"),
-        Key::new("owner", Kind::Template, "Its owner.").default("the gateway's client").example("alice"),
+        Key::new("owner", Kind::Text, "Its owner.").default("the gateway's client").example("alice"),
     ],
 );
 
