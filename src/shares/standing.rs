@@ -130,6 +130,9 @@ pub fn survey(view: &View, snapshot: &Snapshot, config: Option<&Config>) -> Surv
     survey
 }
 
+/// A configuration, and its section `shares`.
+type InForce = (Arc<Snapshot>, Option<Arc<Config>>);
+
 /// What is known of how shares stand. Lives on the control thread.
 pub struct Standings {
     store: Store,
@@ -144,7 +147,7 @@ pub struct Standings {
     terms: Cell<Option<u64>>,
     hasher: RandomState,
     /// The configuration in force, for what is registered later.
-    in_force: RefCell<Option<(Arc<Snapshot>, Option<Arc<Config>>)>>,
+    in_force: RefCell<Option<InForce>>,
     /// What was found closed when it was registered, while a survey is under way, which may not have seen it.
     late: RefCell<Vec<ResourceKey>>,
     /// How many are closed, the example and why, as the log has it.
