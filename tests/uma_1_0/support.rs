@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, WARNING, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use uma_gateway::app::{Gateway, Options};
 use uma_gateway::config;

@@ -8,7 +8,7 @@ use std::path::Path;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::super::support::{BEACH, Body, World, basic, bearer, call, fetch_link, share_at, text, until, wish_for};
+use super::super::support::{BEACH, Body, World, basic, bearer, call, fetch_link, share_at, text, unique, until, wish_for};
 use super::{GATEWAY, Realm};
 
 /// A realm with a gateway, whose records are in this folder.
