@@ -27,6 +27,8 @@ struct RoutePlace {
     pattern: String,
     /// Whether its resources are what owners have shared.
     shared: bool,
+    /// Whether they are found by the path.
+    uris: bool,
     parameters: Vec<String>,
     line: u32,
     methods: Vec<(String, u32)>,
@@ -39,6 +41,7 @@ impl Places {
         let routes = config.routes.iter().map(|route| RoutePlace {
             pattern: route.pattern.text.to_string(),
             shared: matches!(&route.access, Access::Protect(protect) if matches!(protect.resource, ResourceChoice::Shared { .. })),
+            uris: matches!(&route.access, Access::Protect(protect) if matches!(protect.resource, ResourceChoice::Uris)),
             parameters: route.pattern.parameters().map(ToString::to_string).collect(),
             line: route.place.line,
             methods: match &route.access {
@@ -245,6 +248,7 @@ fn next(record: &Value, rows: &[&str], places: &Places, place: Option<&RoutePlac
         "D10" if place.is_some_and(|place| place.shared) => "whoever owns this path shares it, by `POST /shares` or with `admin_key`",
         // A link that leads nowhere.
         "D10" if record.get("http.route").is_none() => return None,
+        "D10" if place.is_some_and(|place| place.uris) => "no resource at the authorization server has this path in its `uris`: add it there",
         "D10" => "the authorization server has no resource of this name and owner: check both there",
         "G1" | "G2" | "G3" => "only the gateway in front has what this guard accepts: ask that one, or compare its `credentials` with `accept`",
         "C1" | "I3b" => "this client asks too often; `limits` sets how often it may",
@@ -297,6 +301,7 @@ mod tests {
         let route = RoutePlace {
             pattern: "/users/{user}/**".into(),
             shared: true,
+            uris: false,
             parameters: vec!["user".into()],
             line: 13,
             methods: vec![("GET".into(), 16), ("PUT".into(), 16)],

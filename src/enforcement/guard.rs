@@ -43,7 +43,8 @@ pub(super) fn judge(guard: &Guard, shown: &Shown<'_>, guesses: &Guesses) -> Resu
     let guessed = |credential: &dyn Fn() -> Result<Option<Arc<str>>, Rejection>| {
         guesses.hear(shown.rate, shown.bucket.as_ref()).map_err(Rejection::TooManyIntrospections)?;
         credential().inspect_err(|rejection| {
-            if matches!(rejection, Rejection::CredentialRefused(..)) {
+            if let Rejection::CredentialRefused(_, why) = rejection {
+                shown.recorder.with(|record| record.reason = Some((*why).into()));
                 guesses.wrong(shown.rate, shown.bucket.as_ref());
             }
         })
@@ -166,6 +167,11 @@ mod tests {
 
     /// Whose request passes, or the row of the refusal.
     fn judged(guard: &Guard, shown: &[&str], certificate: Option<&ClientCertificate>) -> Result<Option<String>, Row> {
+        heard(guard, shown, certificate).0
+    }
+
+    /// Beside it what the operator reads.
+    fn heard(guard: &Guard, shown: &[&str], certificate: Option<&ClientCertificate>) -> (Result<Option<String>, Row>, Option<String>) {
         let mut headers = HeaderMap::new();
         for value in shown {
             headers.append(AUTHORIZATION, value.parse().unwrap());
@@ -173,7 +179,17 @@ mod tests {
         let recorder = Recorder::new(RequestId("1".into()), Method::GET, None, "http");
         let rate = Rate { rate: 1, burst: 1 };
         let shown = Shown { method: &Method::GET, headers: &headers, path: "/a", query: None, certificate, bucket: None, rate, recorder: &recorder };
-        judge(guard, &shown, &Guesses::default()).map(|permit| permit.subject().map(String::from)).map_err(|rejection| rejection.row())
+        let judged = judge(guard, &shown, &Guesses::default()).map(|permit| permit.subject().map(String::from)).map_err(|rejection| rejection.row());
+        (judged, recorder.with(|record| record.reason.as_deref().map(str::to_owned)))
+    }
+
+    #[test]
+    fn why_a_credential_is_not_accepted_is_told_to_the_operator() {
+        let guard = Guard::Basic(Password::new("gateway", "sesame", Duration::ZERO));
+        let wrong = format!("Basic {}", STANDARD.encode("gateway:other"));
+        assert_eq!(heard(&guard, &[&wrong], None), (Err(Row::G2), Some("user name or password is wrong".to_owned())));
+        assert_eq!(heard(&guard, &[&wrong.replace("other", ""), &wrong], None).1.as_deref(), Some("more than one credential is shown"));
+        assert_eq!(heard(&guard, &[], None), (Err(Row::G1), None));
     }
 
     #[test]

@@ -83,6 +83,9 @@ pub enum Step<S> {
     Answer(Response<Body>),
 }
 
+/// Why a link of a share leads nowhere. To whoever has the link it looks like one that never was.
+const UNSERVED: &str = "no route lets owners share the path of this link any more";
+
 /// Finds the route of a request.
 ///
 /// # Errors
@@ -109,8 +112,16 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     let unsafe_path = |problem: PathProblem| Rejection::UnsafePath(problem.reason());
     table.check(&path).map_err(unsafe_path)?;
     // Row D3 comes before D7, so a path that needs an opt-in is unsafe where no route could have it.
-    let nowhere = || path.needs().problem().map_or(Rejection::NoRoute, unsafe_path);
-    let found = table.find(authority.host(), &path).ok_or_else(nowhere)?;
+    let nowhere = || {
+        let nothing = if link.is_some() { Rejection::NoResource } else { Rejection::NoRoute };
+        path.needs().problem().map_or(nothing, unsafe_path)
+    };
+    let Some(found) = table.find(authority.host(), &path) else {
+        if link.is_some() {
+            recorder.with(|record| record.reason = Some(UNSERVED.into()));
+        }
+        return Err(nowhere());
+    };
     let (route, params) = (Arc::clone(found.route), found.params);
     recorder.with(|record| {
         record.route = Some(Arc::clone(route.pattern()));
@@ -123,6 +134,7 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     };
     // A link leads only where its owner has registered something, whatever the configuration has made of that path since.
     if link.is_some() && !route.is_shared() {
+        recorder.with(|record| record.reason = Some(UNSERVED.into()));
         return refused(Rejection::NoResource);
     }
     if let Err(problem) = table.check_readings(authority.host(), &path, &route) {

@@ -848,6 +848,11 @@ async fn another_configuration_decides_from_its_reload_on() {
     assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 200, "what was shared stays so");
     take("owner: \"{user}\"", "owner: bob").await;
     assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 404, "nothing of Alice's is there any more");
+    assert_eq!(world.get(&format!("/s/{}", id(&share))).bearer(&rpt).await.rows().rsplit(' ').next(), Some("D10"));
+    take("path: \"/users/{user}/**\"", "path: \"/people/{user}/**\"").await;
+    let (closed, unknown) = (world.get(&format!("/s/{}", id(&share))).bearer(&rpt).await, world.get("/s/AAAAAAAAAAAAAAAAAAAAAA").bearer(&rpt).await);
+    let body = |exchange: &crate::support::Exchange| (exchange.status(), exchange.answer.json()["type"].clone(), exchange.answer.json()["detail"].clone());
+    assert_eq!(body(&closed), body(&unknown), "a closed link looks like none");
     take("content", "elsewhere").await;
     assert_eq!(world.get(NOTES).bearer(&rpt).await.status(), 404, "what is there now was not shared");
 }
