@@ -43,6 +43,18 @@ async fn wrong_secret() {
 }
 
 #[tokio::test]
+async fn wrong_profile() {
+    let mut world = World::new().await;
+    world.setup.server = "profile: keycloak".into();
+    let checked = world.check().await;
+    let warned =
+        "WARN keycloak: by its discovery document it is `uma2`, not `keycloak` → write `uma2` for `authorization_servers.keycloak.profile`, or leave it out";
+    assert!(checked.text.lines().any(|line| line == warned), "{}", checked.text);
+    world.setup.server = "profile: uma2".into();
+    assert!(!world.check().await.text.contains("by its discovery document"));
+}
+
+#[tokio::test]
 async fn a_secret_in_the_form() {
     let mut world = World::new().await;
     world.setup.proof = "secret: { env: GATEWAY_CLIENT_SECRET }, in_body: true".into();

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::Report;
 use super::resources::{self, Target};
 use super::trouble::Asked;
-use crate::authorization_server::{Answer, AskError, Config, Introspected, PatSource, Profile, Proof, Server};
+use crate::authorization_server::{Answer, AskError, Config, Introspected, PatSource, Profile, ProfileChoice, Proof, Server};
 use crate::http_client::HttpClient;
 use crate::uma::{Rpt, Scope, Timestamp};
 
@@ -136,6 +136,7 @@ async fn discovery(server: &Server, asked: &Asked<'_>, scope: Option<&Scope>, re
             return None;
         }
     }
+    is_named(server.config(), &response, report);
     if let Some(scope) = scope {
         names(&response, scope, report);
     }
@@ -145,6 +146,18 @@ async fn discovery(server: &Server, asked: &Asked<'_>, scope: Option<&Scope>, re
         clock(seconds(date).saturating_sub(Timestamp::now().0), report);
     }
     Some(date.is_some())
+}
+
+/// Whether the document bears the marks of the profile that the configuration names.
+fn is_named(config: &Config, response: &Response<Bytes>, report: &mut Report) {
+    let ProfileChoice::Named(named) = config.profile else { return };
+    let document = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
+    if let Some(other) = Profile::recognised(&document).filter(|other| named.uma && other.name != named.name) {
+        report.warn(
+            format!("by its discovery document it is `{}`, not `{}`", other.name, named.name),
+            format!("write `{}` for `{}`, or leave it out", other.name, key(config, "profile")),
+        );
+    }
 }
 
 /// Whether the document names the scope, where it names any: a server need not name all (RFC 8414, 2).
