@@ -48,7 +48,7 @@ async fn wrong_profile() {
     world.setup.server = "profile: keycloak".into();
     let checked = world.check().await;
     let warned =
-        "WARN keycloak: by its discovery document it is `uma2`, not `keycloak` → write `uma2` for `authorization_servers.keycloak.profile`, or leave it out";
+        "warn keycloak: by its discovery document it is `uma2`, not `keycloak` → write `uma2` for `authorization_servers.keycloak.profile`, or leave it out";
     assert!(checked.text.lines().any(|line| line == warned), "{}", checked.text);
     world.setup.server = "profile: uma2".into();
     assert!(!world.check().await.text.contains("by its discovery document"));
