@@ -220,7 +220,8 @@ fn read_pattern(path: &str) -> Option<Pattern> {
         Ok(pattern) => {
             assert_eq!(&*pattern.text, path);
             if let Some((at, whole)) = pattern.as_elsewhere() {
-                assert!(path.get(at..).is_some_and(|text| text.starts_with(':')) && Pattern::parse(&whole).is_ok(), "{path:?}: {whole:?}");
+                assert!(path.get(..at).is_some_and(|before| before.is_empty() || before.ends_with('/')), "{path:?}: {at}");
+                assert!(whole != path && Pattern::parse(&whole).is_ok(), "{path:?}: {whole:?}");
             }
             Some(pattern)
         }
