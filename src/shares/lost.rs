@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::registrar::{Registrar, Trouble, patience};
+use super::registrar::{Held, Registrar, Trouble, patience};
 use crate::store::{Resource, ResourceKey, ResourceRecord, State};
 use crate::telemetry::AUDITED;
 use crate::uma::ResourceId;
@@ -27,14 +27,16 @@ impl Registrar {
 
     /// What one of a server's endpoints says another may not.
     async fn look_for(self: &Rc<Self>, key: ResourceKey) -> Result<(), Trouble> {
+        // Whoever deletes or changes it meanwhile does not wait for this.
+        let Some(_looking) = self.hold(Held::Look(key)) else { return Ok(()) };
         let record = self.store().resource(key).await?.ok_or(Trouble::Gone)?;
-        let _hold = self.hold_link(&record.resource).ok_or(Trouble::NotSettled)?;
         let State::Registered { resource_id, .. } = &record.state else { return Err(Trouble::NotSettled) };
         let server = self.server(&record.resource.authorization_server).ok_or(Trouble::Gone)?;
         let id = ResourceId(resource_id.as_str().into());
         match server.describe(Some(&record.resource.owner), &id, patience(&server)).await? {
             Some(_) => self.standings().found(key),
-            None => self.is_lost(&record, &server.config().name),
+            None if self.store().resource(key).await?.is_some_and(|now| now.state == record.state) => self.is_lost(&record, &server.config().name),
+            None => {}
         }
         Ok(())
     }

@@ -114,8 +114,10 @@ pub struct Registrar {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Held {
+pub(super) enum Held {
     Link(String),
+    /// Whether the server knows the resource of this record still is being looked at.
+    Look(store::ResourceKey),
     /// Without an owner where the server may not tell owners apart.
     Name {
         owner: Option<String>,
@@ -187,7 +189,7 @@ impl Registrar {
         self.preferred.set(Some(identity));
     }
 
-    fn hold(self: &Rc<Self>, what: Held) -> Option<Hold> {
+    pub(super) fn hold(self: &Rc<Self>, what: Held) -> Option<Hold> {
         if self.held.borrow_mut().insert(what.clone()) {
             return Some(Hold { registrar: Rc::clone(self), what });
         }
@@ -195,7 +197,7 @@ impl Registrar {
         None
     }
 
-    pub(super) fn hold_link(self: &Rc<Self>, resource: &Resource) -> Option<Hold> {
+    fn hold_link(self: &Rc<Self>, resource: &Resource) -> Option<Hold> {
         self.hold(Held::Link(resource.link.clone().unwrap_or_default()))
     }
 
