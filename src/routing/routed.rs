@@ -83,9 +83,6 @@ pub enum Step<S> {
     Answer(Response<Body>),
 }
 
-/// Why a link of a share leads nowhere. To whoever has the link it looks like one that never was.
-const UNSERVED: &str = "no route lets owners share the path of this link any more";
-
 /// Finds the route of a request.
 ///
 /// # Errors
@@ -111,17 +108,7 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     let table = snapshot.routes();
     let unsafe_path = |problem: PathProblem| Rejection::UnsafePath(problem.reason());
     table.check(&path).map_err(unsafe_path)?;
-    // Row D3 comes before D7, so a path that needs an opt-in is unsafe where no route could have it.
-    let nowhere = || {
-        let nothing = if link.is_some() { Rejection::NoResource } else { Rejection::NoRoute };
-        path.needs().problem().map_or(nothing, unsafe_path)
-    };
-    let Some(found) = table.find(authority.host(), &path) else {
-        if link.is_some() {
-            recorder.with(|record| record.reason = Some(UNSERVED.into()));
-        }
-        return Err(nowhere());
-    };
+    let found = table.find(authority.host(), &path).ok_or_else(|| nowhere(&path, link.is_some(), &recorder))?;
     let (route, params) = (Arc::clone(found.route), found.params);
     recorder.with(|record| {
         record.route = Some(Arc::clone(route.pattern()));
@@ -134,8 +121,7 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     };
     // A link leads only where its owner has registered something, whatever the configuration has made of that path since.
     if link.is_some() && !route.is_shared() {
-        recorder.with(|record| record.reason = Some(UNSERVED.into()));
-        return refused(Rejection::NoResource);
+        return refused(unserved(&recorder));
     }
     if let Err(problem) = table.check_readings(authority.host(), &path, &route) {
         if problem.is_opt_in() {
@@ -161,6 +147,21 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
         return Err(Rejection::BodyTooLarge);
     }
     Ok(Step::Onward(Routed(RoutedParts { head, body, path, query, params, link, route, authority, client, peer, recorder, snapshot })))
+}
+
+/// Row D3 comes before D7, so a path that needs an opt-in is unsafe where no route could have it.
+fn nowhere(path: &CanonicalPath, by_link: bool, recorder: &Recorder) -> Rejection {
+    match path.needs().problem() {
+        Some(problem) => Rejection::UnsafePath(problem.reason()),
+        None if by_link => unserved(recorder),
+        None => Rejection::NoRoute,
+    }
+}
+
+/// To whoever has its link, a share that the configuration has closed looks like one that never was.
+fn unserved(recorder: &Recorder) -> Rejection {
+    recorder.with(|record| record.reason = Some("no route lets owners share the path of this link any more".into()));
+    Rejection::NoResource
 }
 
 /// TRACE goes nowhere, whatever the path is. `Allow` has what its route lets pass, and nothing where there is none.
