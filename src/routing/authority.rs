@@ -389,4 +389,13 @@ mod tests {
         assert!(served.serves("a.example") && served.serves("x.b.example") && !served.serves("b.example") && !served.serves("c"));
         assert_eq!(ServedHosts::new(&["a", "b c"]).map(|_| ()), Err((1, AuthorityProblem::Character)));
     }
+
+    #[test]
+    fn listeners_together_serve_what_each_serves_and_any_host_where_one_does() {
+        let of = |lists: &[&[&'static str]]| ServedHosts::of_all(lists.iter().copied()).unwrap();
+        let both = of(&[&["a.example.org"], &["b.example.org", "*.c.example.org"]]);
+        let served = ["a.example.org", "b.example.org", "x.c.example.org", "d.example.org"].map(|host| both.serves(host));
+        assert_eq!(served, [true, true, true, false]);
+        assert!(of(&[&["a.example.org"], &[]]).serves("d.example.org"));
+    }
 }
