@@ -58,7 +58,7 @@ impl Tables {
         }
         let admitted = !path.needs().is_empty();
         if !admitted {
-            if self.is_named(path, place, &read) {
+            if self.is_named(host, path, place, &read) {
                 return;
             }
             assert_eq!(self.naive.find(host, &read, false), [place], "{host}{path} leads elsewhere in the reading {}", shown());
@@ -76,12 +76,13 @@ impl Tables {
         }
     }
 
-    /// Whether a reading differs only where the route itself names what was written: whoever writes `/\u{fb01}le` into a route means that.
-    fn is_named(&self, path: &CanonicalPath, place: usize, read: &[Vec<u8>]) -> bool {
+    /// Whether a reading leads elsewhere only where the route itself names what was written: whoever writes `/\u{fb01}le` into a route means that.
+    fn is_named(&self, host: &str, path: &CanonicalPath, place: usize, read: &[Vec<u8>]) -> bool {
         let own: Vec<Vec<u8>> = path.segments().map(|segment| decoded(segment.as_bytes())).collect();
         let Some(route) = self.table.routes().get(place).filter(|_| own.len() == read.len() && own != read) else { return false };
         let named = |at: usize| matches!(route.config().pattern.segments.get(at), Some(Segment::Literal(_)));
-        own.iter().zip(read).enumerate().all(|(at, (own, read))| own == read || named(at))
+        let as_named: Vec<Vec<u8>> = own.iter().zip(read).enumerate().map(|(at, (own, read))| if named(at) { own } else { read }.clone()).collect();
+        as_named != read && self.naive.find(host, &as_named, false) == [place]
     }
 
     /// What names the resource is in every reading as it is written or as it is meant.

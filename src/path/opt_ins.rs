@@ -89,7 +89,14 @@ pub(super) fn readings(path: &str) -> Result<Vec<Reading>, PathProblem> {
         let decoded = decoded_once_more(&text)?;
         let compatible = decoded.nfkc().collect();
         let deeper = depth.saturating_add(1);
-        let steps = [(cut(&text), depth), (text.replace('\\', "/"), depth), (wide(&text)?, depth), (decoded, deeper), (compatible, deeper)];
+        let steps = [
+            (plain(&text), depth),
+            (undelimited(&text), depth),
+            (text.replace('\\', "/"), depth),
+            (wide(&text)?, depth),
+            (decoded, deeper),
+            (compatible, deeper),
+        ];
         for (text, depth) in steps {
             if texts.iter().any(|(known, _)| *known == text) {
                 continue;
@@ -135,11 +142,15 @@ fn text_of(decoded: String) -> Result<String, PathProblem> {
     Ok(decoded)
 }
 
-/// Without the parameters of segments, and without what stands behind a delimiter.
-fn cut(text: &str) -> String {
-    let path = text.split(['?', '#']).next().unwrap_or_default();
-    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+/// Without the parameters of segments.
+fn plain(text: &str) -> String {
+    let segments = text.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
     segments.collect::<Vec<_>>().join("/")
+}
+
+/// Without what stands behind a delimiter. Whoever has split the target already does not look for one again, so this is a step of its own.
+fn undelimited(text: &str) -> String {
+    text.split(['?', '#']).next().unwrap_or_default().to_owned()
 }
 
 fn reading(text: &str) -> Result<Reading, PathProblem> {
@@ -180,6 +191,8 @@ mod tests {
         assert!(read("/a%255Cb").unwrap().contains(&"a\\b".into()), "a backslash is a name's octet to some");
         assert!(read("/a%253Bx%255Cb").unwrap().contains(&"a/b".into()));
         assert!(read("/a%253Fb").unwrap().contains(&"a".into()));
+        assert!(read("/a%253Fb;c/d").unwrap().contains(&"a?b/d".into()), "parameters are cut where nobody cuts at `?`");
+        assert_eq!(read("/a%253Fb/..%253Bx/secret"), Err(PathProblem::DotSegment));
         assert!(read("/p%252Fq%3By%252Fz").unwrap().contains(&"p/q".into()), "cut between two steps");
         assert!(read("/x%2Fa%EF%AC%81").unwrap().contains(&"x/a\u{fb01}".into()), "not normalised");
         assert!(read("/x%2Fa%EF%AC%81").unwrap().contains(&"x/afi".into()), "normalised");
