@@ -246,6 +246,7 @@ impl Profile {
 
     /// Keycloak's document has a member of its own, `policy_endpoint`; its protection API of all times is below `/authz/protection`. The ForgeRock line asks
     /// for permissions at `permission_request`. What else speaks UMA 2.0 is taken for what the specification says; UMA 1.0 leaves too much open for that.
+    #[must_use]
     pub fn recognised(document: &Value) -> Option<&'static Self> {
         let path = |name: &str| document.get(name).and_then(Value::as_str)?.parse::<Uri>().ok().map(|uri| uri.path().trim_end_matches('/').to_owned());
         let forgerock = |path: &str| path.ends_with("/permission_request") && path.contains("/uma/");

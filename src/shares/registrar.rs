@@ -305,9 +305,8 @@ impl Registrar {
                 Err(Trouble::Gone)
             }
             Err(StoreError::Taken) => Err(Trouble::NameTaken),
-            other => {
-                other?;
-                self.store.resource(key).await?.iter().for_each(|record| self.standings.registered(record));
+            registered => {
+                self.standings.registered(&registered?);
                 Ok(())
             }
         }

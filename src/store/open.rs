@@ -175,11 +175,12 @@ impl Store {
         .await
     }
 
-    /// Writes down what the authorization server calls a wanted resource. From now on it is in the view. To say the same again is no mistake.
+    /// Writes down what the authorization server calls a wanted resource. From now on it is in the view. To say the same again is no mistake. The record, as it
+    /// is now.
     ///
     /// # Errors
     /// [`StoreError::Absent`]: no such record is wanted. [`StoreError::Taken`]: another record of this authorization server has the id.
-    pub async fn registered(&self, key: ResourceKey, resource_id: &str, policy_uri: Option<&str>) -> Result<(), StoreError> {
+    pub async fn registered(&self, key: ResourceKey, resource_id: &str, policy_uri: Option<&str>) -> Result<ResourceRecord, StoreError> {
         let (resource_id, policy_uri) = (resource_id.to_owned(), policy_uri.map(str::to_owned));
         if resource_id.is_empty() || resource_id.len() > LONGEST_ID {
             return Err(StoreError::Unfit("resource id"));
@@ -190,10 +191,10 @@ impl Store {
             let mut database = inner.database.lock().await;
             let (record, before) = resources::registered(database.connection()?, key, &resource_id, policy_uri.as_deref()).await?;
             inner.counting.changed(&before, &record.state);
-            if let Some(known) = Registered::of(record) {
+            if let Some(known) = Registered::of(record.clone()) {
                 inner.view.put(&Arc::new(known));
             }
-            Ok(())
+            Ok(record)
         })
         .await
     }
