@@ -136,11 +136,12 @@ async fn discovery(server: &Server, asked: &Asked<'_>, scope: Option<&Scope>, re
             return None;
         }
     }
-    is_named(server.config(), &response, report);
+    let document = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
+    is_named(server.config(), &document, report);
     if let Some(scope) = scope {
-        names(&response, scope, report);
+        names(&document, scope, report);
     }
-    takes(server.config(), &response, report);
+    takes(server.config(), &document, report);
     let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).and_then(|date| httpdate::parse_http_date(date).ok());
     if let Some(date) = date {
         clock(seconds(date).saturating_sub(Timestamp::now().0), report);
@@ -149,10 +150,9 @@ async fn discovery(server: &Server, asked: &Asked<'_>, scope: Option<&Scope>, re
 }
 
 /// Whether the document bears the marks of the profile that the configuration names.
-fn is_named(config: &Config, response: &Response<Bytes>, report: &mut Report) {
+fn is_named(config: &Config, document: &Value, report: &mut Report) {
     let ProfileChoice::Named(named) = config.profile else { return };
-    let document = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
-    if let Some(other) = Profile::recognised(&document).filter(|other| named.uma && other.name != named.name) {
+    if let Some(other) = Profile::recognised(document).filter(|other| named.uma && other.name != named.name) {
         report.warn(
             format!("by its discovery document it is `{}`, not `{}`", other.name, named.name),
             format!("write `{}` for `{}`, or leave it out", other.name, key(config, "profile")),
@@ -161,8 +161,7 @@ fn is_named(config: &Config, response: &Response<Bytes>, report: &mut Report) {
 }
 
 /// Whether the document names the scope, where it names any: a server need not name all (RFC 8414, 2).
-fn names(response: &Response<Bytes>, scope: &Scope, report: &mut Report) {
-    let document = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
+fn names(document: &Value, scope: &Scope, report: &mut Report) {
     let named = document.get("scopes_supported").and_then(Value::as_array);
     if named.is_some_and(|all| !all.iter().any(|named| *named == *scope.0)) {
         report.warn(
@@ -173,8 +172,7 @@ fn names(response: &Response<Bytes>, scope: &Scope, report: &mut Report) {
 }
 
 /// Whether the document names the way in which our client shows who it is, where it names any (RFC 8414, 2).
-fn takes(config: &Config, response: &Response<Bytes>, report: &mut Report) {
-    let document = serde_json::from_slice::<Value>(response.body()).unwrap_or_default();
+fn takes(config: &Config, document: &Value, report: &mut Report) {
     let named = document.get("token_endpoint_auth_methods_supported").and_then(Value::as_array);
     let ways = config.client.proof.methods();
     if named.is_some_and(|all| !all.iter().any(|named| ways.iter().any(|way| named == way))) {
