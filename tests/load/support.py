@@ -115,6 +115,9 @@ def nginx(world, name="content", size=1024):
 
 Row = collections.namedtuple("Row", "began status took")
 
+# One number for each run: runs at the same time keep their files apart.
+LOADS = itertools.count(1)
+
 
 class Load:
     """One run of h2load: how it speaks (`h1`, `h2c` or `h2`), where, for how long, and what came of it. With `data`, a file, it is POST."""
@@ -122,7 +125,7 @@ class Load:
     def __init__(self, world, protocol, port, path, rpt=None, *, seconds, clients=32, streams=10, rate=None, requests=None, data=None):
         scheme = "https" if protocol == "h2" else "http"
         self.name = f"{protocol} {path}"
-        self._rows = world.folder / f"h2load-{free_port()}.rows"
+        self._rows = world.folder / f"h2load-{next(LOADS)}.rows"
         command = [tool("h2load"), f"--log-file={self._rows}", "-c", clients, "-m", 1 if protocol == "h1" else streams, "-t", 1]
         command += ["-n", requests] if requests else ["-D", f"{seconds * 1000:.0f}ms"]
         command += ["--h1"] if protocol == "h1" else []
