@@ -55,6 +55,9 @@ fn what_two_servers_can_read_differently_is_refused() {
         ("/a%25%75002f", PathProblem::EncodedPercent),
         ("/a%25%2541", PathProblem::EncodedPercent),
         ("/a%25%EF%BC%92%EF%BD%85", PathProblem::EncodedPercent),
+        // The mark makes one letter with the last digit where a server normalises, and stands for itself where it does not.
+        ("/a%252F%CC%87b", PathProblem::EncodedPercent),
+        ("/a%25u002f%CC%87b", PathProblem::EncodedPercent),
         ("//", PathProblem::EmptySegment),
         ("//admin", PathProblem::EmptySegment),
         ("/api///admin", PathProblem::EmptySegment),

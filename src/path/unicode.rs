@@ -43,8 +43,8 @@ pub(super) fn check(decoded: &[u8]) -> Result<bool, PathProblem> {
     if text.chars().any(|character| !character.is_ascii() && hides_a_delimiter(character)) && !open(Hole::FormsIgnored) {
         return Err(PathProblem::Unicode);
     }
-    // Full-width digits behind a % are digits to a server that normalises.
-    Ok(text.contains('%') && reads_as_escape(&compatible(text)))
+    // Full-width digits behind a % are digits to a server that normalises. One that does not sees a digit where a mark behind it would become one letter with it.
+    Ok(text.contains('%') && (reads_as_escape(text) || reads_as_escape(&compatible(text))))
 }
 
 /// Whether a second decoding would find an escape: `%` and two hexadecimal digits, or `%u` and four.
