@@ -32,6 +32,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) servers: &'a Names<Arc<authorization_server::Config>>,
     pub(super) upstreams: &'a Names<usize>,
     pub(super) hosts: &'a Hosts,
+    /// The first upstream that has one of its servers, for each upstream at its place.
+    pub(super) contents: &'a [usize],
     /// The headers that carry the credential of each upstream, at its place.
     pub(super) credential_headers: &'a [Vec<HeaderName>],
     pub(super) body_limit: Option<u64>,
@@ -99,6 +101,7 @@ fn route(node: &Node, about: &'static Section, around: &Surroundings<'_>, checke
         host: host.and_then(|host| HostPattern::parse(&host).ok()).unwrap_or(HostPattern::Any),
         pattern,
         upstream,
+        content: around.contents.get(upstream).copied().unwrap_or(upstream),
         upstream_name: around.upstreams.all.get(upstream).map_or_else(|| Arc::from(""), |(name, _)| Arc::from(&**name)),
         access,
         rewrite,

@@ -79,7 +79,9 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
         .unwrap_or_default();
     let (limits, body_limit, mut connections) = keys.open("limits", checker).map(|keys| doors::limits(&keys, checker)).unwrap_or_default();
     let credential_headers = credential_headers(&upstream_names, &upstreams);
-    let around = Surroundings { servers: &servers, upstreams: &upstream_names, hosts: &hosts, credential_headers: &credential_headers, body_limit };
+    let contents = contents(&upstream_names, &upstreams);
+    let around =
+        Surroundings { servers: &servers, upstreams: &upstream_names, contents: &contents, hosts: &hosts, credential_headers: &credential_headers, body_limit };
     let routes = keys.read("routes", checker, |node, checker| Some(routes::routes(node, keys.section_of("routes")?, &around, checker)));
     let trusted_proxies = trusted_proxies(keys, checker);
     connections.off_for.extend(&trusted_proxies);
@@ -91,6 +93,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
     if let (Some(listeners), Some(routes)) = (&listeners, &routes) {
         together(keys, (listeners, routes), shared.as_ref(), &upstream_names, checker);
+        one_content_at_two_hosts(routes, &upstreams, checker);
     }
     version?;
     let (upstreams, credentials) = upstreams.into_iter().unzip();
@@ -198,6 +201,38 @@ fn credential_headers(names: &Names<usize>, upstreams: &Upstreams) -> Vec<Vec<He
         _ => Vec::new(),
     };
     names.all.iter().map(|(name, _)| headers(name)).collect()
+}
+
+/// The first upstream that has one of its servers and tells it the same name, for each upstream at its place.
+fn contents(names: &Names<usize>, upstreams: &Upstreams) -> Vec<usize> {
+    let of = |name: &str| upstreams.iter().map(|(upstream, _)| upstream).find(|upstream| &*upstream.name == name);
+    // A server that is told two names may be two sites.
+    let shared = |one: &str, other: &str| {
+        let both = of(one).zip(of(other)).filter(|(one, other)| one.host == other.host);
+        both.is_some_and(|(one, other)| one.servers.iter().any(|server| other.servers.iter().any(|other| other.address == server.address)))
+    };
+    let mut first: Vec<usize> = Vec::with_capacity(names.all.len());
+    for (name, place) in &names.all {
+        let known = names.all.iter().zip(&first).find(|((other, _), _)| shared(name, other)).map(|(_, content)| *content);
+        first.push(known.unwrap_or(*place));
+    }
+    first
+}
+
+/// Paths of a content server that are public at one host and protected at another, where it does not hear which of them a client named.
+fn one_content_at_two_hosts(routes: &[RouteConfig], upstreams: &Upstreams, checker: &mut Checker<'_>) {
+    let hears = |route: &RouteConfig| {
+        let upstream = upstreams.iter().find(|(upstream, _)| upstream.name == route.upstream_name);
+        upstream.is_some_and(|(upstream, _)| upstream.host == credentials::HostPolicy::Preserve)
+    };
+    for (public, protected) in crate::routing::public_at_another_host(routes) {
+        if hears(public) {
+            continue;
+        }
+        let message = format!("this public route asks the content server for what `{}` at line {} protects", protected.pattern.text, protected.place.line);
+        let problem = Problem::at(Span::at(public.place), message).label("the hosts differ, and the content server does not hear which was asked");
+        checker.warn(problem.hint("use     `host: preserve` in the upstream, where the content server tells its hosts apart, or say `covers_protected: true`"));
+    }
 }
 
 fn trusted_proxies(keys: &Keys<'_>, checker: &mut Checker<'_>) -> Vec<ipnet::IpNet> {

@@ -178,6 +178,7 @@ fn route(number: usize, line: &str) -> Option<RouteConfig> {
         host: if host == "-" { HostPattern::Any } else { HostPattern::parse(host).ok()? },
         pattern,
         upstream: 0,
+        content: 0,
         upstream_name: "albums".into(),
         access: if access == "protect" { Access::Protect(protect) } else { Access::Public },
         rewrite,

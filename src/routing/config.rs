@@ -79,6 +79,8 @@ pub struct RouteConfig {
     pub pattern: Pattern,
     /// The upstream's place in the snapshot's list.
     pub upstream: usize,
+    /// The place of the first upstream that has one of its servers: what stands behind them is one content server.
+    pub content: usize,
     /// The upstream's name.
     pub upstream_name: Arc<str>,
     /// Public, protected or guarded.

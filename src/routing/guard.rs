@@ -58,6 +58,17 @@ pub enum Certificates {
 }
 
 impl Guard {
+    /// Whether whatever opens the one opens the other: the same password, assertions for the same audience by the same issuer, the same certificates.
+    #[must_use]
+    pub fn accepts_what(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Basic(one), Self::Basic(other)) => one.current.is(&other.current),
+            (Self::BearerJwt(one), Self::BearerJwt(other)) => one.issuer == other.issuer && one.audience == other.audience,
+            (Self::ClientCertificate(one), Self::ClientCertificate(other)) => one == other,
+            _ => false,
+        }
+    }
+
     /// The guard of the same route before: the password that it asked for stays good for a while.
     #[must_use]
     pub fn replacing(self, old: &Self, now: Instant) -> Self {

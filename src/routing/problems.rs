@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::config::{Access, HostPattern, Pattern, Place, Protect, ResourceChoice, RouteConfig, Segment, Template};
+use super::opened;
 use super::route::unused_parameters;
 use crate::path::{decoded, small};
 
@@ -163,9 +164,9 @@ pub(super) fn rewrites(routes: &[RouteConfig]) -> Vec<RouteProblem> {
     let mut problems: Vec<RouteProblem> = routes.iter().filter_map(dropped_parameter).collect();
     for route in routes.iter().filter(|route| !route.covers_protected) {
         let is_public = matches!(route.access, Access::Public);
-        for protected in routes.iter().filter(|other| !matches!(other.access, Access::Public) && other.upstream == route.upstream) {
+        for protected in routes.iter().filter(|other| !matches!(other.access, Access::Public) && other.content == route.content && other.place != route.place) {
             let rewritten = route.rewrite.is_some() || is_public && protected.rewrite.is_some();
-            if rewritten && !same_resource(&route.access, &protected.access) && overlaps(&asked_upstream(route), &asked_upstream(protected), in_any_case) {
+            if rewritten && !opened::by_the_same(route, protected) && overlaps(&asked_upstream(route), &asked_upstream(protected), in_any_case) {
                 let protected_path = Arc::clone(&protected.pattern.text);
                 problems.push(RouteProblem::RewriteReachesProtected { route: route.place, protected: protected.place, protected_path });
             }
@@ -210,20 +211,6 @@ fn joined(route: &RouteConfig) -> Option<RouteProblem> {
     name.or(rewrite).map(|unclear| RouteProblem::Joins { route: route.place, text: Arc::clone(&unclear.text) })
 }
 
-/// Whether two routes are opened by the same.
-fn same_resource(one: &Access, other: &Access) -> bool {
-    let (Access::Protect(one), Access::Protect(other)) = (one, other) else { return matches!((one, other), (Access::Guard(_), Access::Guard(_))) };
-    let text = |template: Option<&Template>| template.map(|template| Arc::clone(&template.text));
-    let choice = |resource: &ResourceChoice| match resource {
-        ResourceChoice::Id { id, .. } => ("id", Some(Arc::clone(id)), None),
-        ResourceChoice::Name { name, owner } | ResourceChoice::Register { name, owner, .. } => ("name", text(Some(name)), text(owner.as_ref())),
-        ResourceChoice::Shared { owner } => ("shared", None, text(owner.as_ref())),
-        ResourceChoice::Uris => ("uris", None, None),
-        ResourceChoice::Token => ("token", None, None),
-    };
-    one.server.identity == other.server.identity && choice(&one.resource) == choice(&other.resource)
-}
-
 fn dropped_parameter(route: &RouteConfig) -> Option<RouteProblem> {
     let (Access::Protect(protect), Some(rewrite), false) = (&route.access, &route.rewrite, route.covers_all) else { return None };
     let drops = |parameter| Some(RouteProblem::RewriteDropsParameter { route: route.place, parameter });
@@ -236,7 +223,22 @@ fn dropped_parameter(route: &RouteConfig) -> Option<RouteProblem> {
     dropped.and_then(|(_, name)| drops(Arc::clone(name)))
 }
 
-/// The paths that the upstream is asked for. A segment that is made of text and parameters may be anything; with an escaped slash in it, also several.
+/// Public routes that ask a content server for paths that a protected one asks it for at another host. A content server that is told its own name cannot tell
+/// them apart; whether it is told the client's is not known here.
+#[must_use]
+pub fn public_at_another_host(routes: &[RouteConfig]) -> Vec<(&RouteConfig, &RouteConfig)> {
+    let public = routes.iter().filter(|route| matches!(route.access, Access::Public) && !route.covers_protected);
+    let elsewhere = |public: &RouteConfig, other: &RouteConfig| {
+        !matches!(other.access, Access::Public)
+            && other.content == public.content
+            && !public.host.overlaps(&other.host)
+            && overlaps(&asked_upstream(public), &asked_upstream(other), in_any_case)
+    };
+    public.filter_map(|public| Some((public, routes.iter().find(|other| elsewhere(public, other))?))).collect()
+}
+
+/// The paths that the upstream is asked for. A segment that is made of text and parameters may be anything; with an escaped slash in it, also several, and
+/// with a semicolon at its front, none.
 fn asked_upstream(route: &RouteConfig) -> Pattern {
     let mut asked = match &route.rewrite {
         None => route.pattern.clone(),
@@ -248,7 +250,7 @@ fn asked_upstream(route: &RouteConfig) -> Pattern {
         }
     };
     let any = asked.segments.iter().position(|segment| matches!(segment, Segment::Parameter(_)));
-    if let Some(any) = any.filter(|_| route.opt_ins.encoded_slash || route.opt_ins.encoded_percent) {
+    if let Some(any) = any.filter(|_| !route.opt_ins.is_empty()) {
         asked.segments.truncate(any);
         asked.rest = true;
     }

@@ -15,6 +15,7 @@ pub fn public(line: u32, host: &str, path: &str) -> RouteConfig {
         host: if host.is_empty() { HostPattern::Any } else { HostPattern::parse(host).unwrap() },
         pattern: Pattern::parse(path).unwrap_or_else(|problem| panic!("{path}: {problem}")),
         upstream: 0,
+        content: 0,
         upstream_name: "albums".into(),
         access: Access::Public,
         rewrite: None,

@@ -368,6 +368,74 @@ fn what_would_open_more_than_is_meant_is_a_mistake() {
 }
 
 #[test]
+fn a_rewrite_to_what_another_permission_opens_is_a_mistake_whatever_it_is_called() {
+    let folder = folder();
+    let check = |routes: &str| {
+        let more = [
+            "  again: { servers: [ http://127.0.0.1:9102, http://127.0.0.1:9101 ] }",
+            "  other: { servers: [ http://127.0.0.1:9103 ] }",
+            "  site: { servers: [ http://127.0.0.1:9101 ], host: site.example.org }",
+            "  albums:\n",
+        ];
+        let routes = RIGHT
+            .replace("  - path: /public/**\n    public: true\n", routes)
+            .replace("  - path: /albums/{album}/**\n", "  - path: /albums/{album}/**\n    upstream: albums\n");
+        read_in(folder.path(), &routes.replace("  albums:\n", &more.join("\n"))).err().map(|problems| problems.to_string())
+    };
+    let refused = |routes: &str| {
+        let problems = check(routes).unwrap_or_else(|| panic!("accepted: {routes}"));
+        assert!(problems.contains("rewritten, this route asks the upstream for paths that") && problems.contains("1 error"), "{problems}");
+    };
+    let accepted = |routes: &str| assert_eq!(check(routes), None, "{routes}");
+
+    let public = |upstream: &str| format!("  - {{ path: /open/**, rewrite: \"/albums/{{**}}\", public: true, upstream: {upstream} }}\n");
+    refused(&public("albums"));
+    refused(&public("again"));
+    accepted(&public("other"));
+    accepted(&public("site"));
+    refused(
+        "  - { path: \"/open/{a}/{b}\", rewrite: \"/x/{a}/{b}\", public: true, semicolon: true, upstream: albums }\n  - { path: /x, protect: { resource: { id: i }, scopes: { GET: [view] } }, upstream: albums }\n",
+    );
+
+    let pair = |first: (&str, &str), second: (&str, &str, &str)| {
+        let route = |path: &str, rewrite: &str, protect: &str| format!("  - {{ path: \"{path}\", upstream: other{rewrite}, protect: {{ {protect} }} }}\n");
+        route(first.0, "", first.1) + &route(second.0, &format!(", rewrite: \"{}\"", second.1), second.2)
+    };
+    let view = "scopes: { GET: [view] }";
+    let of = |resource: &str| format!("resource: {resource}, {view}");
+    // By where the parameters stand at the content server, not by what they are called.
+    let named = of("{ name: \"{b}\", owner: \"{a}\" }");
+    refused(&pair(("/u/{a}/{b}/**", &named), ("/s/{b}/{a}/**", "/u/{b}/{a}/{**}", &named)));
+    accepted(&pair(("/u/{a}/{b}/**", &named), ("/s/{b}/{a}/**", "/u/{a}/{b}/{**}", &named)));
+    accepted(&pair(("/u/{a}/{b}/**", &named), ("/s/{x}/{y}/**", "/u/{x}/{y}/{**}", &of("{ name: \"{y}\", owner: \"{x}\" }"))));
+    let uris = of("{ uris: true }");
+    refused(&pair(("/u/**", &uris), ("/v/**", "/u/{**}", &uris)));
+    let id = of("{ id: i }");
+    accepted(&pair(("/u/**", &id), ("/v/**", "/u/{**}", &id)));
+    refused(&pair(("/u/**", &id), ("/v/**", "/u/{**}", "resource: { id: i }, scopes: { GET: [list] }")));
+    refused(&pair(("/u/**", &id), ("/v/**", "/u/{**}", "resource: { id: i }, scopes: { GET: [view, list] }")));
+    accepted(&pair(("/u/**", &id), ("/v/**", "/u/{**}", "resource: { id: i }, scopes: { PUT: [edit] }")));
+    let guard = |name: &str| format!("mode: guard, accept: {{ basic: {{ username: {name}, password: {{ file: proxy }} }} }}");
+    accepted(&pair(("/u/**", &guard("gateway")), ("/v/**", "/u/{**}", &guard("gateway"))));
+    refused(&pair(("/u/**", &guard("gateway")), ("/v/**", "/u/{**}", &guard("another"))));
+}
+
+#[test]
+fn what_is_public_at_one_host_and_protected_at_another_is_a_warning_where_the_content_server_does_not_hear_the_host() {
+    let folder = folder();
+    let warnings = |host: &str, more: &str| {
+        let text = RIGHT.replace("path: /albums", "host: a.example.org\n    path: /albums");
+        let text = text.replace("path: /public/**", &format!("host: b.example.org\n    path: /**{more}"));
+        let text = text.replace("    servers: [ http://127.0.0.1:9101 ]\n", &format!("    servers: [ http://127.0.0.1:9101 ]\n{host}"));
+        read_in(folder.path(), &text).expect("it is right").warnings
+    };
+    let told = warnings("", "");
+    assert!(told.len() == 1 && told[0].contains("asks the content server for what `/albums/{album}/**` at line 16 protects"), "{told:?}");
+    assert_eq!(warnings("    host: preserve\n", ""), [""; 0]);
+    assert_eq!(warnings("", "\n    covers_protected: true"), [""; 0]);
+}
+
+#[test]
 fn a_route_for_a_host_that_no_listener_serves_can_never_match() {
     let folder = folder();
     let served =
