@@ -68,7 +68,7 @@ pub fn build(config: &config::Gateway, before: Option<&Before>, records: &Lookup
         trusted_proxies: config.trusted_proxies.clone(),
         limits: config.limits.clone(),
         open_with: config.open_with.clone(),
-        links: config.shares.as_ref().map(|shares| Links::new(Arc::clone(&shares.prefix), records.clone())),
+        links: config.shares.as_ref().map(|shares| Links::new(shares.host.clone(), Arc::clone(&shares.prefix), records.clone())),
         public: config.shares.as_ref().and_then(|shares| Authority::parse(shares.public_url.split_once("://")?.1.as_bytes()).ok()),
         // The configuration has been checked; a listener refuses what is no host.
         hosts: ServedHosts::of_all(config.listeners.iter().map(|listener| &*listener.hosts)).unwrap_or_default(),

@@ -169,7 +169,8 @@ fn hosts(shares: &Config, shared: &[(&RouteConfig, &Protect)], checker: &mut Che
 /// Routes below the path of links, which would never be reached.
 fn clashes(shares: &Config, routes: &[RouteConfig], checker: &mut Checker<'_>) {
     let prefix: Vec<&str> = shares.prefix.split('/').skip(1).collect();
-    for route in routes {
+    let elsewhere = |route: &RouteConfig| route.host != HostPattern::Any && !route.host.matches(&shares.host);
+    for route in routes.iter().filter(|route| !elsewhere(route)) {
         let literals = route.pattern.segments.iter().map_while(|segment| match segment {
             Segment::Literal(literal) => Some(&**literal),
             Segment::Parameter(_) => None,

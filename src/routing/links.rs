@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
+use super::config::HostPattern;
+use super::table::RouteTable;
 use crate::path::{CanonicalPath, OptIns};
 use crate::store::{Lookup, Registered, UNREAD, one_path};
 
 /// Where links begin, and the records that they name.
 #[derive(Clone, Debug)]
 pub struct Links {
+    host: Box<str>,
     prefix: Arc<str>,
     records: Lookup,
 }
@@ -24,14 +27,20 @@ pub struct Link {
 }
 
 impl Links {
-    /// Links below `prefix`, which begins with a slash and ends without one.
+    /// Links at `host`, in its one spelling, below `prefix`, which begins with a slash and ends without one.
     #[must_use]
-    pub const fn new(prefix: Arc<str>, records: Lookup) -> Self {
-        Self { prefix, records }
+    pub const fn new(host: Box<str>, prefix: Arc<str>, records: Lookup) -> Self {
+        Self { host, prefix, records }
+    }
+
+    /// As [`Self::follow`], but for what a route of another host than that of links takes: the path is its own.
+    pub(super) fn follow_at(&self, host: &str, path: &CanonicalPath, table: &RouteTable) -> Option<Result<(CanonicalPath, Arc<Registered>), &'static str>> {
+        let is_of_that_host = || table.find(host, path).is_some_and(|found| found.route.config().host != HostPattern::Any);
+        if *host != *self.host && is_of_that_host() { None } else { self.follow(path) }
     }
 
     /// The record that a path names as a link, and the record's own path, or why it leads nowhere. `None`: the path is no link.
-    pub(super) fn follow(&self, path: &CanonicalPath) -> Option<Result<(CanonicalPath, Arc<Registered>), &'static str>> {
+    fn follow(&self, path: &CanonicalPath) -> Option<Result<(CanonicalPath, Arc<Registered>), &'static str>> {
         let behind = path.as_str().strip_prefix(&*self.prefix)?;
         if !behind.is_empty() && !behind.starts_with('/') {
             return None;

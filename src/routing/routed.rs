@@ -19,6 +19,7 @@ use super::upgrade::{self, Extended, Upgrade};
 use crate::body::Body;
 use crate::path::{CanonicalPath, PathProblem, Query};
 use crate::response::Rejection;
+use crate::store::Registered;
 use crate::telemetry::Recorder;
 use crate::uma::Scope;
 
@@ -97,7 +98,7 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     if head.method == Method::TRACE {
         return Err(traced(&*snapshot, &path, &authority));
     }
-    let (path, link) = match snapshot.links().and_then(|links| links.follow(&path)) {
+    let (path, link) = match follow(&*snapshot, &path, &authority) {
         None => (path, None),
         Some(Ok((own, record))) => (own, Some(Box::new(Link { record, asked: path }))),
         Some(Err(nowhere)) => {
@@ -149,6 +150,11 @@ pub fn route<S: Snapshot>(admitted: Admitted, snapshot: Arc<S>) -> Result<Step<S
     Ok(Step::Onward(Routed(RoutedParts { head, body, path, query, params, link, route, authority, client, peer, recorder, snapshot })))
 }
 
+/// Where a path leads as a shareable link; `None`: it is none.
+fn follow<S: Snapshot>(snapshot: &S, path: &CanonicalPath, authority: &Authority) -> Option<Result<(CanonicalPath, Arc<Registered>), &'static str>> {
+    snapshot.links()?.follow_at(authority.host(), path, snapshot.routes())
+}
+
 /// Row D3 comes before D7, so a path that needs an opt-in is unsafe where no route could have it.
 fn nowhere(path: &CanonicalPath, by_link: bool, recorder: &Recorder) -> Rejection {
     match path.needs().problem() {
@@ -166,7 +172,7 @@ fn unserved(recorder: &Recorder) -> Rejection {
 
 /// TRACE goes nowhere, whatever the path is. `Allow` has what its route lets pass, and nothing where there is none.
 fn traced<S: Snapshot>(snapshot: &S, path: &CanonicalPath, authority: &Authority) -> Rejection {
-    let own = snapshot.links().and_then(|links| links.follow(path)).and_then(Result::ok).map(|(own, _)| own);
+    let own = follow(snapshot, path, authority).and_then(Result::ok).map(|(own, _)| own);
     let found = snapshot.routes().find(authority.host(), own.as_ref().unwrap_or(path));
     Rejection::MethodRefused(found.map_or(upgrade::NOTHING, |found| found.route.allow()))
 }

@@ -701,6 +701,23 @@ async fn a_link_names_a_share_and_opens_nothing_by_itself() {
 }
 
 #[tokio::test]
+async fn a_site_at_another_host_has_the_paths_of_links_for_itself() {
+    let route = |host: &str| format!("{{ host: {host}, path: /**, upstream: content, public: true, covers_protected: true }}");
+    let setup = Setup::default().shares().route(&route("search.example.org")).route(&route("'*.example.net'"));
+    let world = start(setup.route("{ host: search.example.org, path: /s/own, upstream: content, public: true }")).await;
+    let share = world.shared(&world.owner("alice"), json!({ "path": NOTES })).await;
+    let link = format!("/s/{}", id(&share));
+    for (host, status) in
+        [("gateway.example.org", 401), ("localhost", 401), ("search.example.org", 200), ("search.example.org:8080", 200), ("a.example.net", 200)]
+    {
+        assert_eq!(world.get(&link).header("Host", host).await.status(), status, "{host}");
+    }
+    assert_eq!(world.upstream().last().expect("a request").target, link, "its own path, and nothing of the record");
+    assert_eq!(world.get("/s/app.js").header("Host", "search.example.org").await.status(), 200);
+    assert_eq!(world.ask("TRACE", &link).header("Host", "search.example.org").await.status(), 405);
+}
+
+#[tokio::test]
 async fn the_operator_shares_for_anybody_where_no_owner_may() {
     let route = |path: &str| format!("{{ path: \"{path}\", upstream: content, protect: {{ resource: {{ shared: true }}, scopes: {{ GET: [view] }} }} }}");
     let world = start(Setup::default().shares().route(&route("/t/{name}")).route(&route("/site/{name}"))).await;

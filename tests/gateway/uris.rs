@@ -97,8 +97,9 @@ async fn a_path_that_is_registered_in_another_spelling_is_not_missed_for_a_wider
     world.control().register_with_uris(CLIENT, "all work", &["view"], &["/albums/work/*"]);
     world.control().register_with_uris("alice", "draft", &["view"], &["/albums/work/draft/"]);
     world.control().register_with_uris("alice", "café", &["view"], &["/albums/work/café"]);
+    world.control().register_with_uris("alice", "from a Mac", &["view"], &["/albums/work/re\u{301}sume\u{301}"]);
     let rpt = world.control().grant_rpt("bob", &[("all work", &["view"])], 300);
-    for target in ["/albums/work/draft", "/albums/work/draft/", "/albums/work/caf%c3%a9"] {
+    for target in ["/albums/work/draft", "/albums/work/draft/", "/albums/work/caf%c3%a9", "/albums/work/r%C3%A9sum%C3%A9"] {
         assert_eq!(world.get(target).bearer(&rpt).await.status(), 401, "{target}");
     }
     assert!(world.upstream().saw_nothing());
