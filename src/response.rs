@@ -265,7 +265,7 @@ impl Rejection {
             }
             Self::CertificateRefused => ("certificate-refused", "Certificate refused", "This server answers its gateway only, by its certificate."),
             Self::Unreachable { row: Row::C4, .. } => {
-                ("unknown-resource", "Resource unknown", "The authorization server does not know this resource any more. Ask again.")
+                ("unknown-resource", "Resource unknown", "The authorization server does not know this resource any more. Ask again later, or ask its owner.")
             }
             Self::Unreachable { .. } => {
                 ("as-unreachable", "Authorization server unreachable", "The authorization server cannot be asked now. Try again later.")

@@ -31,6 +31,7 @@ pub(super) struct Kept {
 }
 
 #[derive(Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields)]
 struct Content {
     rpts: BTreeMap<String, Entry>,
 }
@@ -83,9 +84,14 @@ impl Kept {
     /// Keeps an RPT instead of the one that was there. What has ended goes.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When the file cannot be written, or what is there is not ours to write over.
     pub(super) fn put(&self, rpt: &Rpt, granted: &Granted, now: Timestamp) -> io::Result<()> {
-        let mut content = read(&self.file).unwrap_or_default();
+        let mut content = match read(&self.file) {
+            Ok(content) => content,
+            // What was in a file of this kind that others could read is not believed, and may go. Anything else is not ours.
+            Err(_) if fs::symlink_metadata(&self.file)?.is_file() => parse(&fs::read(&self.file)?).map(|_| Content::default())?,
+            Err(_) => Content::default(),
+        };
         let expires = granted.expires.map_or(now.0.saturating_add(UNTOLD), |end| end.0);
         let entry = Entry { issuer: granted.issuer.clone(), rpt: rpt.0.expose().to_owned(), expires };
         content.rpts.insert(self.key.clone(), entry);
@@ -125,11 +131,16 @@ fn read(file: &Path) -> io::Result<Content> {
             }
             let mut text = Vec::new();
             opened.read_to_end(&mut text)?;
-            Ok(serde_json::from_slice(&text)?)
+            parse(&text)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Content::default()),
         Err(error) => Err(error),
     }
+}
+
+fn parse(text: &[u8]) -> io::Result<Content> {
+    let strange = |_| io::Error::new(io::ErrorKind::InvalidData, "it is no file of kept tokens; delete it, or name another one");
+    if text.is_empty() { Ok(Content::default()) } else { serde_json::from_slice(text).map_err(strange) }
 }
 
 /// Writes beside the file and puts that in its place: nobody reads half a file, and its mode is ours whatever was there.

@@ -177,10 +177,8 @@ fn base() -> PathBuf {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir());
     match runtime {
         Some(path) => path.join("uma-gateway-demo"),
-        None => {
-            let user: String = std::env::var("USER").unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect();
-            std::env::temp_dir().join(format!("uma-gateway-demo-{user}"))
-        }
+        // By number: in a container nobody may have a name.
+        None => std::env::temp_dir().join(format!("uma-gateway-demo-{}", rustix::process::geteuid().as_raw())),
     }
 }
 

@@ -18,8 +18,11 @@ use crate::uma::Scope;
 /// Seconds after which an authorization server that did not answer may be asked again.
 const LATER: HeaderValue = HeaderValue::from_static("2");
 
-/// A share, as its owner sees it, with the reason where the configuration closes it.
-pub fn share(config: &Config, snapshot: &Snapshot, record: &ResourceRecord) -> Value {
+/// Why a share is closed whose resource the authorization server does not know any more.
+const LOST: &str = "the authorization server has deleted its resource: delete the share too, and share its path anew";
+
+/// A share, as its owner sees it, with the reason where it is closed: by the configuration, or because it is `lost`.
+pub fn share(config: &Config, snapshot: &Snapshot, record: &ResourceRecord, lost: bool) -> Value {
     let resource = &record.resource;
     let id = resource.link.as_deref().unwrap_or_default();
     let mut members = Map::new();
@@ -48,7 +51,7 @@ pub fn share(config: &Config, snapshot: &Snapshot, record: &ResourceRecord) -> V
         State::Wanted => put("state", "wanted".into()),
         State::Unwanted { .. } => put("state", "unwanted".into()),
     }
-    put("closed", json!(Shared::of(resource).unserved(snapshot, Some(config)).map(Unserved::words)));
+    put("closed", json!(Shared::of(resource).unserved(snapshot, Some(config)).map(Unserved::words).or(lost.then_some(LOST))));
     members.into()
 }
 
@@ -60,7 +63,7 @@ pub fn link(config: &Config, id: &str) -> String {
 /// 201 when the server has registered it, 202 when that is still to be done.
 pub fn created(config: &Config, snapshot: &Snapshot, record: &ResourceRecord) -> Answer {
     let status = if matches!(record.state, State::Registered { .. }) { StatusCode::CREATED } else { StatusCode::ACCEPTED };
-    let mut answer = json_of(status, &share(config, snapshot, record));
+    let mut answer = json_of(status, &share(config, snapshot, record, false));
     let place = record.resource.link.as_deref().and_then(|id| HeaderValue::try_from(format!("/shares/{id}")).ok());
     if let Some(place) = place {
         answer.headers_mut().insert(LOCATION, place);

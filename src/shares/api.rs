@@ -94,13 +94,17 @@ impl Api {
         let answered = match (request.method().clone(), id) {
             (Method::GET | Method::HEAD, None) => self.list(&caller, request.uri().query().unwrap_or_default()).await,
             (Method::POST, None) => self.create(&caller, request).await,
-            (Method::GET | Method::HEAD, Some(id)) => self.of(&caller, id).await.map(|record| found(&share(&self.config, &self.current.load(), &record))),
+            (Method::GET | Method::HEAD, Some(id)) => self.of(&caller, id).await.map(|record| found(&self.share(&self.current.load(), &record))),
             (Method::PATCH, Some(id)) => self.change(&caller, id, request).await,
             (Method::DELETE, Some(id)) => self.withdraw(&caller, id).await,
             (_, None) => Err(only("GET, HEAD, POST")),
             (_, Some(_)) => Err(only("GET, HEAD, PATCH, DELETE")),
         };
         answered.unwrap_or_else(|answer| answer)
+    }
+
+    fn share(&self, snapshot: &Snapshot, record: &ResourceRecord) -> Value {
+        share(&self.config, snapshot, record, self.registrar.standings().lost_at(record.key).is_some())
     }
 
     async fn create(&self, caller: &Caller, request: Request<Incoming>) -> Result<Answer, Answer> {
@@ -158,7 +162,7 @@ impl Api {
         };
         let page = store.resources_of(&self.config.server.issuer, &owner, after, limit).await.map_err(|error| failed(&error.into()))?;
         let snapshot = self.current.load_full();
-        let shares: Vec<Option<Value>> = page.iter().map(|record| is_there(record).then(|| share(&self.config, &snapshot, record))).collect();
+        let shares: Vec<Option<Value>> = page.iter().map(|record| is_there(record).then(|| self.share(&snapshot, record))).collect();
         let taken = fitting(shares.iter().map(|share| share.as_ref().map_or(0, |share| share.to_string().len())), PAGE_OCTETS);
         let full = taken < page.len() || page.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
         let next = page.iter().take(taken).next_back().filter(|_| full).and_then(|last| last.resource.link.clone());
@@ -185,7 +189,7 @@ impl Api {
         // Also where nothing is to be changed: the server may have what an earlier request asked for that got no answer.
         let record = to_its_end(Rc::clone(&self.registrar).change(record, name, scopes)).await?;
         self.audit(caller, &record.resource, "a share was changed");
-        Ok(found(&share(&self.config, &self.current.load(), &record)))
+        Ok(found(&self.share(&self.current.load(), &record)))
     }
 
     async fn withdraw(&self, caller: &Caller, id: &str) -> Result<Answer, Answer> {

@@ -85,8 +85,17 @@ fn nobody_else_may_read_the_file_and_one_that_others_can_read_is_not_believed() 
     kept.put(&Rpt("new".into()), &granted, Timestamp(100)).unwrap();
     assert_eq!((mode(&folder.file()), found(&kept, 100).is_some()), (0o600, true));
 
+    for (strange, mode) in [("{", 0o600), ("my notes\n", 0o600), ("my notes\n", 0o644), ("{\"name\":\"x\"}", 0o600)] {
+        std::fs::write(folder.file(), strange).unwrap();
+        std::fs::set_permissions(folder.file(), std::fs::Permissions::from_mode(mode)).unwrap();
+        assert!(kept.find(Timestamp(100)).is_err() && kept.put(&Rpt("new".into()), &granted, Timestamp(100)).is_err());
+        assert_eq!(std::fs::read_to_string(folder.file()).unwrap(), strange, "what is no file of tokens is left alone");
+    }
+    std::fs::write(folder.file(), "").unwrap();
+    std::fs::set_permissions(folder.file(), std::fs::Permissions::from_mode(0o600)).unwrap();
+    kept.put(&Rpt("new".into()), &granted, Timestamp(100)).unwrap();
+    assert!(found(&kept, 100).is_some(), "an empty one is as good as none");
     std::fs::write(folder.file(), "{").unwrap();
-    assert!(kept.find(Timestamp(100)).is_err());
     let elsewhere = folder.0.path().join("elsewhere");
     std::fs::rename(folder.file(), &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, folder.file()).unwrap();
