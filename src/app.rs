@@ -196,7 +196,7 @@ impl Gateway {
             inherited: Arc::clone(&options.sockets),
             addresses: bound.announce(&doors),
             doors: bound,
-            explainer: Explainer::new(judge.clone(), Arc::clone(&current)),
+            explainer: Explainer::new(judge.clone(), Arc::clone(&current), control.health.clone()),
             in_force: Arc::clone(&in_force),
             reloads: reloads.clone(),
             orders,

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::Method;
 use http::header::{AUTHORIZATION, HOST, HeaderValue};
+use http::{Method, StatusCode};
 use serde_json::Value;
 use tower::{Service, ServiceExt};
 
@@ -12,13 +12,14 @@ use crate::enforcement::{Guesses, Judge};
 use crate::routing::{Peer, Request, ServedHosts};
 use crate::secret::Secret;
 use crate::stack::{Current, decision_only};
-use crate::telemetry::{Recorder, RequestId, to_json};
+use crate::telemetry::{Health, Recorder, RequestId, Standing, to_json};
 
 /// Explains requests that nobody made.
 #[derive(Clone)]
 pub struct Explainer {
     judge: Judge,
     current: Current,
+    health: Health,
 }
 
 /// A request to be explained.
@@ -35,10 +36,10 @@ pub struct Question {
 impl Explainer {
     /// Explains by this judge on the configuration in force.
     #[must_use]
-    pub fn new(mut judge: Judge, current: Current) -> Self {
+    pub fn new(mut judge: Judge, current: Current, health: Health) -> Self {
         judge.dry = true;
         judge.guesses = Guesses::default();
-        Self { judge, current }
+        Self { judge, current, health }
     }
 
     /// The record that the request would leave, as the admin door shows records. Runs where tasks may be spawned locally.
@@ -62,7 +63,19 @@ impl Explainer {
             }
         };
         recorder.with(|record| record.status = status);
-        to_json(&recorder.snapshot())
+        let mut told = to_json(&recorder.snapshot());
+        if status == StatusCode::UNAUTHORIZED.as_u16()
+            && let Some(reason) = self.down(&told)
+        {
+            told["uma.authorization_server_down"] = reason.into();
+        }
+        told
+    }
+
+    /// Why the authorization server of a request gave no usable answer when it was asked last. No ticket is asked for here, so nothing else would show it.
+    fn down(&self, told: &Value) -> Option<String> {
+        let server = self.health.known("authorization_server", told.get("uma.authorization_server")?.as_str()?)?;
+        (server.standing() == Standing::Down).then(|| server.reason().unwrap_or_default())
     }
 }
 
@@ -89,7 +102,7 @@ fn request(question: Question, hosts: ServedHosts, recorder: Recorder) -> Result
 /// As [`super::Gateway::start`].
 pub async fn explain_offline(config: crate::config::Gateway, question: Question) -> Result<Value, super::StartError> {
     let rooms = super::Rooms::build(config, &super::Options { log: Some(|| Box::new(std::io::sink())), ..super::Options::default() })?;
-    let explainer = Explainer::new(rooms.judge, rooms.current);
+    let explainer = Explainer::new(rooms.judge, rooms.current, rooms.control.health.clone());
     super::control::answer_only(rooms.control)?;
     Ok(explainer.explain(question).await)
 }

@@ -91,6 +91,10 @@ pub fn print(record: &Value, places: &Places) -> String {
     } else {
         verdict(&mut out, record, &rows);
     }
+    if let Some(reason) = text("uma.authorization_server_down") {
+        let server = text("uma.authorization_server").unwrap_or_default();
+        line(&mut out, "but", &format!("no ticket comes while the authorization server {server} is down: {reason}"), "");
+    }
     if rows.contains(&"D2") {
         line(&mut out, "host", text("server.address").unwrap_or_default(), "");
     }

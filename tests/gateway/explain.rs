@@ -7,7 +7,7 @@ use serde_json::{Map, json};
 use uma_gateway::admin::{AdminClient, AdminDoor};
 use uma_gateway::secret::Secret;
 
-use crate::support::{Setup, World};
+use crate::support::{LINK, Setup, World, until};
 
 /// Numbers that look random and are the same every time (xorshift).
 struct Dice(u64);
@@ -107,4 +107,25 @@ async fn a_thousand_random_requests_are_explained_as_they_are_answered() {
 async fn the_live_decision_is_explained_too() {
     let seen = compare(Setup::default().keycloak(), 0x5eed_0002, 300).await;
     assert!(seen.contains_key("E10") && seen.contains_key("D15"), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_told_where_a_ticket_would_be_needed() {
+    let world = Setup::default().start().await;
+    let door = AdminDoor::Socket(world.file("admin.sock"));
+    let admin = AdminClient::new(&door);
+    let ask = async |target: &str| {
+        let url: Uri = format!("http://gateway.example.org{target}").parse().expect("an address");
+        admin.explain(&Method::GET, &url, None).await.expect("an explanation")
+    };
+    assert_eq!(ask(LINK).await.get("uma.authorization_server_down"), None);
+    world.control().stop().await;
+    assert_eq!(world.get(LINK).await.status(), 403);
+    let told = ask(LINK).await;
+    assert_eq!(told["uma.row"], "D15", "{told}");
+    assert!(told["uma.authorization_server_down"].as_str().is_some_and(|why| !why.is_empty()), "{told}");
+    assert_eq!(ask("/public/a.txt").await.get("uma.authorization_server_down"), None);
+    world.control().resume().await;
+    until("a ticket again", async || (world.get(LINK).await.status() == 401).then_some(())).await;
+    assert_eq!(ask(LINK).await.get("uma.authorization_server_down"), None);
 }
