@@ -101,6 +101,10 @@ fn reject(rejection: Rejection, recorder: &Recorder, asker: Asker) -> Response<B
         if record.rows.iter().last() != Some(rejection.row()) {
             record.rows.push(rejection.row());
         }
+        // That the permission suffices is not why.
+        if record.rows.iter().any(|row| row == super::Row::E10) {
+            record.reason = None;
+        }
         record.reason.get_or_insert_with(|| rejection.reason().into());
         record.ticket_issued |= matches!(rejection, Rejection::PermissionRequired { .. });
     });

@@ -111,6 +111,8 @@ async fn an_upstream_that_is_gone_or_speaks_something_else_is_a_bad_one(row: Row
     world.upstream().stop().await;
     let exchange = world.get(LINK).bearer(&rpt).await;
     exchange.proves(row, &Expect { answer: answer(), calls: &[], hits: 0, next: Next::Active, rows: "I1 E10 U3: U3" });
+    let audit = world.audit().await;
+    assert_eq!(audit.last().expect("a line")["uma.reason"], "Bad gateway", "and not that the permission suffices");
 }
 
 async fn an_upstream_that_does_not_answer_times_out(row: Row) {
