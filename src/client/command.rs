@@ -198,7 +198,7 @@ fn options(arguments: &Arguments) -> Result<ClientOptions, CommandError> {
         discovery: arguments.discovery.clone(),
         allow_insecure: arguments.allow_insecure,
         wait: arguments.wait,
-        browser: Some(Arc::new(|url: &str| complain(format_args!("Open this in your browser:\n{url}"))) as Show),
+        browser: Some(Arc::new(|url: &str| complain(format_args!("Open this in your browser within five minutes:\n{url}"))) as Show),
         observer: arguments.explain.then(|| Arc::new(print) as super::Observer),
         ..ClientOptions::default()
     })

@@ -40,6 +40,9 @@ pub enum HttpError {
     /// The certificate is known but not valid: another name, expired, revoked.
     #[error("the server's certificate is not valid")]
     Certificate(#[source] TlsError),
+    /// The server shows the certificate of a CA as its own, as plain `openssl req -x509` makes it.
+    #[error("the server's certificate is a CA's; a server needs one of its own (openssl: -addext basicConstraints=critical,CA:FALSE)")]
+    CertificateOfCa(#[source] TlsError),
     /// TLS failed in another way, for instance because the server speaks plain http.
     #[error("no TLS connection to the server")]
     Tls(#[source] TlsError),
@@ -74,6 +77,10 @@ impl From<legacy::Error> for HttpError {
             // A CA of the same name with another key shows as a bad signature.
             Some(cause @ TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
                 Self::UnknownCertificate(cause.clone())
+            }
+            // The library has no name of its own for it.
+            Some(cause @ TlsError::InvalidCertificate(CertificateError::Other(other))) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+                Self::CertificateOfCa(cause.clone())
             }
             Some(cause @ TlsError::InvalidCertificate(_)) => Self::Certificate(cause.clone()),
             Some(cause) => Self::Tls(cause.clone()),

@@ -183,6 +183,10 @@ impl Pki {
     async fn serve(&self, name: &str, mutual: bool) -> u16 {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        self.serve_by(&certificate, &key, mutual).await
+    }
+
+    async fn serve_by(&self, certificate: &rcgen::Certificate, key: &KeyPair, mutual: bool) -> u16 {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();
         let builder = if mutual {
@@ -222,6 +226,19 @@ async fn a_certificate_of_our_own_ca_is_trusted_and_one_of_nobody_is_told_apart_
     assert!(matches!(trusting.send(get(&other), 100, soon()).await, Err(HttpError::Certificate(_))));
     let foreign = HttpClient::new(&Pki::new().files()).unwrap();
     assert!(matches!(foreign.send(get(&localhost), 100, soon()).await, Err(HttpError::UnknownCertificate(_))));
+}
+
+#[tokio::test]
+async fn the_certificate_of_a_ca_is_told_for_what_it_is() {
+    let pki = Pki::new();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    let port = pki.serve_by(&certificate, &key, false).await;
+    let trusting = HttpClient::new(&TlsFiles { ca: Some(pki.file("server.pem", &certificate.pem())), ..TlsFiles::default() }).unwrap();
+    let error = trusting.send(get(&format!("https://localhost:{port}/")), 100, soon()).await.expect_err("a CA is no server");
+    assert!(matches!(error, HttpError::CertificateOfCa(_)) && error.to_string().contains("CA:FALSE"), "{error}");
 }
 
 #[tokio::test]

@@ -66,6 +66,10 @@ impl Asked<'_> {
             HttpError::Certificate(cause) => {
                 trouble(format!("the certificate of {who} is not valid here: {cause}"), format!("renew it, or write in `{key}` the name that it is for"))
             }
+            HttpError::CertificateOfCa(_) => trouble(
+                format!("{who} shows the certificate of a CA as its own"),
+                "give it one of its own: openssl req -x509 with -addext basicConstraints=critical,CA:FALSE".to_owned(),
+            ),
             HttpError::Tls(_) if self.speaks_other_scheme().await => {
                 trouble(format!("{who} speaks plain http, and the address says https"), format!("write http:// in `{key}`, or name the port that speaks TLS"))
             }
