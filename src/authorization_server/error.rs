@@ -90,7 +90,7 @@ fn likely(endpoint: &str, status: StatusCode, error: Option<&str>) -> &'static s
     if has_no_document {
         "; the likely cause is a wrong `profile` or `issuer`"
     } else if (is(AsEndpoint::Permission) || is(AsEndpoint::Resource)) && lacks_protection(status, error) {
-        "; the token lacks the role or scope uma_protection (at Keycloak: Service account roles of the gateway's client)"
+        "; the token lacks the role or scope uma_protection (at Keycloak: Service account roles of the gateway's client, or Role mapping of the owner where owners have a PAT each)"
     } else {
         ""
     }

@@ -146,7 +146,7 @@ async fn a_client_without_the_right_to_the_protection_api_is_told_what_is_missin
     world.control().fail(Endpoint::Permission, Fault::error(http::StatusCode::FORBIDDEN, "invalid_scope"));
     let exchange = world.get(LINK).await;
     assert_eq!(exchange.status(), 403);
-    let missing = "lacks the role or scope uma_protection (at Keycloak: Service account roles of the gateway's client)";
+    let missing = "lacks the role or scope uma_protection (at Keycloak: Service account roles of the gateway's client, or Role mapping of the owner where owners have a PAT each)";
     let verbose = world.verbose().await;
     assert!(verbose.lines().any(|line| line.starts_with("[!] permission_endpoint server: down (") && line.contains(missing)), "{verbose}");
     assert!(exchange.line["uma.reason"].as_str().is_some_and(|reason| reason.contains(missing)), "{}", exchange.line);

@@ -392,7 +392,14 @@ async fn protection(server: &Server, owner: Option<&str>, asked: &Asked<'_>, rep
     };
     match &error {
         AskError::Status { status: StatusCode::FORBIDDEN, error: Some(code), .. } if matches!(&**code, "invalid_scope" | "insufficient_scope") => {
-            if keycloak {
+            if let Some(owner) = owner {
+                let mend = if keycloak {
+                    format!("Users → {owner} → Role mapping → Assign role → Client roles → {id} uma_protection")
+                } else {
+                    "let the owner have the scope, at the server".to_owned()
+                };
+                report.fail(format!("owner {owner} lacks uma_protection"), mend);
+            } else if keycloak {
                 report.fail(format!("client \"{id}\" lacks role uma_protection"), "Service account roles → assign it");
             } else {
                 report.fail(format!("client \"{id}\" lacks scope uma_protection"), "let it have the scope, at the server");

@@ -54,7 +54,7 @@ impl State {
             "resource_registration_endpoint": format!("{issuer}/resource_set"),
             "claims_interaction_endpoint": format!("{issuer}/claims"),
             "uma_profiles_supported": [],
-            "scopes_supported": ["openid", "uma_protection"],
+            "scopes_supported": ["openid", "uma_protection", "share"],
             "response_types_supported": ["code"],
             "code_challenge_methods_supported": ["S256"],
             "grant_types_supported": GRANTS,
