@@ -6,7 +6,7 @@ import urllib.request
 
 from websockets.sync.client import connect
 
-from world import PATIENCE, free_port, until
+from world import PATIENCE, until
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-proxy-server", "--ignore-certificate-errors"]
@@ -32,7 +32,7 @@ class Local(http.server.BaseHTTPRequestHandler):
 
     @classmethod
     def start(cls):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), cls)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), cls)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server.server_port
 

@@ -30,9 +30,9 @@ class Server:
 
     def __init__(self):
         self.handshakes, self.frames, self.ends = [], [], {}
-        self.port = free_port()
-        server = serve(self.talk, "127.0.0.1", self.port, process_request=self.know, subprotocols=PROTOCOLS, max_size=4 * LARGE, ping_interval=None,
+        server = serve(self.talk, "127.0.0.1", 0, process_request=self.know, subprotocols=PROTOCOLS, max_size=4 * LARGE, ping_interval=None,
                        select_subprotocol=lambda _, offered: next((name for name in PROTOCOLS if name in offered), None))
+        self.port = server.socket.getsockname()[1]
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def know(self, socket, request):

@@ -10,6 +10,7 @@ Keycloak is the one of tests/keycloak/start, at KEYCLOAK_PORT (8180). Nothing bu
 own, so that what an earlier run shared does not count.
 """
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -29,6 +30,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "uma-gateway/tools"
 # Seconds for anything that has to happen: far above what is measured, so that a busy machine does not fail a run.
 PATIENCE = 30
+# Where `free_port` looks: below what the system gives to `bind(0)` and to connections that go out, so that nothing else takes one before its server has it.
+# The tests in Rust have those below. Each process begins elsewhere.
+PORTS = range(16_000, 21_000)
+FIRST_PORT = os.getpid() * 97 % len(PORTS)
+_given = []
 # What the gateway presents to content servers.
 USERNAME, PASSWORD = "gateway", "proxy-password"
 CREDENTIAL = "Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
@@ -39,10 +45,16 @@ _opener.add_handler(urllib.request.HTTPHandler())
 
 
 def free_port():
-    """A port of 127.0.0.1 that nothing uses."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """A port of 127.0.0.1 that nothing uses, and that this process has not been given before."""
+    while len(_given) < len(PORTS):
+        port = PORTS[(FIRST_PORT + len(_given)) % len(PORTS)]
+        _given.append(port)
+        with contextlib.suppress(OSError), socket.socket() as free:
+            # As servers bind: what an earlier one left in TIME_WAIT is in nobody's way.
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no port of {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def until(what, ask, patience=PATIENCE):
