@@ -43,7 +43,8 @@ class Browser:
     def __init__(self, world, name):
         self.world, profile = world, world.folder / f"profile-{name}"
         self.process = world.start(f"chromium-{name}", ["chromium", *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"])
-        port = until("Chromium listens", lambda: (profile / "DevToolsActivePort").read_text().split()[0])
+        # The file is there a moment before what it says.
+        port = until("Chromium listens", lambda: ((profile / "DevToolsActivePort").read_text().split() or [""])[0])
         pages = until("Chromium has a page", lambda: [one for one in self._json(port) if one["type"] == "page"])
         self.socket, self.count = connect(pages[0]["webSocketDebuggerUrl"], max_size=None), 0
 
