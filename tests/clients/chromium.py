@@ -112,7 +112,7 @@ class Browser:
 
 def access(gateway, path):
     """The access log of a path: `(method, status, version)` of each request."""
-    lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if '"access"' in line]
+    lines = [json.loads(line) for line in gateway.lines() if '"access"' in line]
     return [(line["http.request.method"], line["http.response.status_code"], line["network.protocol.version"]) for line in lines if line["url.path"] == path]
 
 

@@ -84,6 +84,11 @@ def call(method, address, headers=None, body=None):
         return answer.status, answer.headers, answer.read()
 
 
+def whole_lines(file):
+    """The lines of a file that somebody is writing, without one that has not come to its end."""
+    return file.read_bytes().rpartition(b"\n")[0].decode(errors="replace").splitlines()
+
+
 def ticket_of(challenge):
     """The permission ticket of a `WWW-Authenticate: UMA …` line, or None."""
     found = re.search(r'\bUMA .*\bticket="([^"]+)"', challenge or "")
@@ -230,6 +235,10 @@ class Gateway:
     def metrics(self):
         return call("GET", f"{self.health}/metrics")[2].decode()
 
+    def lines(self):
+        """The lines of its log that are whole: of the last one a part may be there."""
+        return whole_lines(self.log)
+
     def tail(self, lines=15):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
@@ -241,7 +250,8 @@ class World:
         self.binary = str(pathlib.Path(binary).resolve())
         self.realm = Realm()
         self._processes = []
-        self._folder = tempfile.TemporaryDirectory(prefix="uma-clients-")
+        # A Chromium that was ended has children that write to their profile for a moment more.
+        self._folder = tempfile.TemporaryDirectory(prefix="uma-clients-", ignore_cleanup_errors=True)
         self.folder = pathlib.Path(self._folder.name)
         self.folder.chmod(0o755)  # servers that drop their privileges still have to enter
         self._certificates = self._pair = None
