@@ -6,7 +6,7 @@ import urllib.request
 
 from websockets.sync.client import connect
 
-from world import PATIENCE, free_port, until
+from world import PATIENCE, until
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--no-proxy-server", "--ignore-certificate-errors"]
@@ -32,7 +32,7 @@ class Local(http.server.BaseHTTPRequestHandler):
 
     @classmethod
     def start(cls):
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), cls)
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), cls)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server.server_port
 
@@ -43,7 +43,8 @@ class Browser:
     def __init__(self, world, name):
         self.world, profile = world, world.folder / f"profile-{name}"
         self.process = world.start(f"chromium-{name}", ["chromium", *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", "about:blank"])
-        port = until("Chromium listens", lambda: (profile / "DevToolsActivePort").read_text().split()[0])
+        # The file is there a moment before what it says.
+        port = until("Chromium listens", lambda: ((profile / "DevToolsActivePort").read_text().split() or [""])[0])
         pages = until("Chromium has a page", lambda: [one for one in self._json(port) if one["type"] == "page"])
         self.socket, self.count = connect(pages[0]["webSocketDebuggerUrl"], max_size=None), 0
 

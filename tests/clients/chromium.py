@@ -112,7 +112,7 @@ class Browser:
 
 def access(gateway, path):
     """The access log of a path: `(method, status, version)` of each request."""
-    lines = [json.loads(line) for line in gateway.log.read_text().splitlines() if '"access"' in line]
+    lines = [json.loads(line) for line in gateway.lines() if '"access"' in line]
     return [(line["http.request.method"], line["http.response.status_code"], line["network.protocol.version"]) for line in lines if line["url.path"] == path]
 
 
@@ -199,16 +199,14 @@ def of_talk(check, seen, gateway, path, version):
 
 def talker():
     """A WebSocket server that says back what it hears; its port."""
-    port = free_port()
-
     def talk(socket):
         with contextlib.suppress(ConnectionClosed):
             while True:
                 socket.send(f"you said {socket.recv()}")
 
-    server = serve(talk, "127.0.0.1", port, subprotocols=["beach.v1"])
+    server = serve(talk, "127.0.0.1", 0, subprotocols=["beach.v1"])
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return port
+    return server.socket.getsockname()[1]
 
 
 main(checks)

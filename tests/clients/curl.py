@@ -94,7 +94,7 @@ class Answer:
 
 
 def checks(world, check):
-    content = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), Content)
+    content = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Content)
     threading.Thread(target=content.serve_forever, daemon=True).start()
     album = world.realm.album()
     world.realm.share(album, "bob", ["view"])

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import subprocess
+import time
 
 from world import CREDENTIAL, PATIENCE, free_port, listens, main, ticket_of, until
 
@@ -20,6 +21,7 @@ class Peer:
 
     def __init__(self, world, check):
         self.world, self.binary = world, world.folder / "grpc-peer"
+        fetched()
         go("build", "-o", self.binary, ".")
         check("go vet has nothing to say", not (said := go("vet", "./...", allowed=(0, 1))), said)
         check.equal("the sources are formatted", run(["gofmt", "-l", "."], BUILD_PATIENCE, cwd=SOURCE), "")
@@ -60,6 +62,17 @@ class Answer:
 
 def go(*arguments, allowed=(0,)):
     return run(["go", *arguments], BUILD_PATIENCE, allowed, cwd=SOURCE)
+
+
+def fetched():
+    """Fetches the modules; what they come from may be out of reach for a moment."""
+    for left in (2, 1, 0):
+        try:
+            return go("mod", "download")
+        except RuntimeError:
+            if not left:
+                raise
+            time.sleep(5)
 
 
 def run(command, patience, allowed=(0,), **options):

@@ -12,7 +12,7 @@ import re
 import shutil
 import signal
 
-from world import CREDENTIAL, PASSWORD, USERNAME, Certificates, call, free_port, listens, main, ticket_of, until
+from world import CREDENTIAL, PASSWORD, USERNAME, Certificates, call, free_port, listens, main, ticket_of, until, whole_lines
 
 TEXT = b"".join(b"line %d of the beach\n" % number for number in range(4000))
 PICTURE = random.Random(1).randbytes(1_000_003)
@@ -68,7 +68,7 @@ class Nginx:
 
     def seen(self):
         """What it has answered so far, the oldest first."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+        return [json.loads(line) for line in whole_lines(self.log)] if self.log.exists() else []
 
     def of(self, answer):
         """The request that led to this answer, by the id that the gateway gives both. nginx notes it when it is done, which may be after the client is."""

@@ -30,9 +30,9 @@ class Server:
 
     def __init__(self):
         self.handshakes, self.frames, self.ends = [], [], {}
-        self.port = free_port()
-        server = serve(self.talk, "127.0.0.1", self.port, process_request=self.know, subprotocols=PROTOCOLS, max_size=4 * LARGE, ping_interval=None,
+        server = serve(self.talk, "127.0.0.1", 0, process_request=self.know, subprotocols=PROTOCOLS, max_size=4 * LARGE, ping_interval=None,
                        select_subprotocol=lambda _, offered: next((name for name in PROTOCOLS if name in offered), None))
+        self.port = server.socket.getsockname()[1]
         threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def know(self, socket, request):
@@ -252,12 +252,25 @@ def closes(check, client, server, rpt):
 
 
 def ends_with_token(world, check, client, server, album):
-    rpt, path = world.realm.rpt("bob", album, ["view"], "short-app"), own_path()
-    with client(path, rpt) as socket:
-        check("an RPT of four seconds opens a tunnel", socket.says_back("hello") == "hello")
+    rpt, path, socket, said = opened(world, client, album)
+    with socket:
+        check("an RPT of four seconds opens a tunnel", said == "hello", said)
         came, now, end = socket.end(), time.time(), claims(rpt)["exp"]
         check("it is cut when the RPT ends, and not before", came is None and now >= end, f"{came}, {now - end:.2f} s after its end")
         check.equal("on the server's side, too", server.end(path), None)
+
+
+def opened(world, client, album):
+    """A tunnel by an RPT of four seconds, and what it said back. With a new RPT where the machine took so long that the first was over by then."""
+    for _ in range(5):
+        rpt, path = world.realm.rpt("bob", album, ["view"], "short-app"), own_path()
+        try:
+            socket = client(path, rpt)
+            return rpt, path, socket, socket.says_back("hello")
+        except (ConnectionClosed, InvalidStatus):
+            if time.time() < claims(rpt)["exp"]:
+                raise
+    raise RuntimeError("five RPTs of four seconds were over before their tunnels were open")
 
 
 def withdrawn(world, check, client, server, album, share):

@@ -10,6 +10,7 @@ Keycloak is the one of tests/keycloak/start, at KEYCLOAK_PORT (8180). Nothing bu
 own, so that what an earlier run shared does not count.
 """
 import base64
+import contextlib
 import json
 import os
 import pathlib
@@ -29,6 +30,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "uma-gateway/tools"
 # Seconds for anything that has to happen: far above what is measured, so that a busy machine does not fail a run.
 PATIENCE = 30
+# Where `free_port` looks: below what the system gives to `bind(0)` and to connections that go out, so that nothing else takes one before its server has it.
+# The tests in Rust have those below. Each process begins elsewhere.
+PORTS = range(16_000, 21_000)
+FIRST_PORT = os.getpid() * 97 % len(PORTS)
+_given = []
 # What the gateway presents to content servers.
 USERNAME, PASSWORD = "gateway", "proxy-password"
 CREDENTIAL = "Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode()
@@ -39,10 +45,16 @@ _opener.add_handler(urllib.request.HTTPHandler())
 
 
 def free_port():
-    """A port of 127.0.0.1 that nothing uses."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
+    """A port of 127.0.0.1 that nothing uses, and that this process has not been given before."""
+    while len(_given) < len(PORTS):
+        port = PORTS[(FIRST_PORT + len(_given)) % len(PORTS)]
+        _given.append(port)
+        with contextlib.suppress(OSError), socket.socket() as free:
+            # As servers bind: what an earlier one left in TIME_WAIT is in nobody's way.
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError(f"no port of {PORTS.start} to {PORTS.stop - 1} is free")
 
 
 def until(what, ask, patience=PATIENCE):
@@ -70,6 +82,11 @@ def call(method, address, headers=None, body=None):
     request = urllib.request.Request(address, method=method, headers=headers or {}, data=body)
     with _opener.open(request, timeout=PATIENCE) as answer:
         return answer.status, answer.headers, answer.read()
+
+
+def whole_lines(file):
+    """The lines of a file that somebody is writing, without one that has not come to its end."""
+    return file.read_bytes().rpartition(b"\n")[0].decode(errors="replace").splitlines()
 
 
 def ticket_of(challenge):
@@ -218,6 +235,10 @@ class Gateway:
     def metrics(self):
         return call("GET", f"{self.health}/metrics")[2].decode()
 
+    def lines(self):
+        """The lines of its log that are whole: of the last one a part may be there."""
+        return whole_lines(self.log)
+
     def tail(self, lines=15):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
@@ -229,7 +250,8 @@ class World:
         self.binary = str(pathlib.Path(binary).resolve())
         self.realm = Realm()
         self._processes = []
-        self._folder = tempfile.TemporaryDirectory(prefix="uma-clients-")
+        # A Chromium that was ended has children that write to their profile for a moment more.
+        self._folder = tempfile.TemporaryDirectory(prefix="uma-clients-", ignore_cleanup_errors=True)
         self.folder = pathlib.Path(self._folder.name)
         self.folder.chmod(0o755)  # servers that drop their privileges still have to enter
         self._certificates = self._pair = None

@@ -2,7 +2,8 @@
 
 Of each kind as many: silent, one byte, half a head, a head that drips, a body that stands still, one that drips, an answer that is not read, idle after an answer,
 each with and without TLS; TLS that is never begun; HTTP/2 that asks nothing, that idles after an answer and shows that it is there, and that idles and shows nothing.
-While all are held, health is asked for at a fixed rate; then each connection has to end within its limit and 15 s. The limits are the listener's own, as no
+While all are held, health is asked for at a fixed rate, and beside it a server that does nothing, which shows what the machine does by itself; then each connection has
+to end within its limit and 15 s. Where not all are there at once, since the first have ended before the last came, they are opened once more. The limits are the listener's own, as no
 configuration has changed them; the clients have many addresses of 127.0.0.0/8. Bodies go to a content server that answers when it has the whole one.
 
 With --each it is 500 of one kind after the other, and then 1,500 of all, each time with a gateway that has just been started; what one connection takes is printed, and
@@ -13,6 +14,7 @@ File descriptor 3, where it is open, hears when the figures are taken: what is l
 import asyncio
 import collections
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import socket
@@ -20,14 +22,14 @@ import sys
 import time
 
 from slow import H2, Answered, Clients, Kind, Ports, Slow, Unread
-from support import DEEP, configuration, figure, free_port, listens, main, metric, milliseconds, more_files, nginx, percentile, shared_album, until
+from support import DEEP, configuration, figure, main, metric, milliseconds, more_files, nginx, percentile, shared_album, until
 
 CONNECTIONS = 10_000 if DEEP else 1_000
 EACH = 500
 # Seconds: from accepting to the end of a head; between two pieces of a body, and for all waits of one; after an answer; for a ping and its answer; until a client takes
 # of its answer. Then the time that a closing may take.
 HEAD, PIECE, BODY, IDLE, PINGS, WRITE, LATE = 10, 15, 60, 60, 40, 60, 15
-HOLD = 20 if DEEP else 6
+HOLD, LONGEST = (20, 60) if DEEP else (6, 30)
 HEALTH_WITHIN = 0.1
 MEMORY = 256 * 1024 * 1024
 HEALTH_RATE = 50
@@ -70,29 +72,58 @@ async def whole(reader, writer):
         writer.close()
 
 
-def content(port):
+def content(listener):
     """Is that server, as a process."""
     async def serve():
-        await (await asyncio.start_server(whole, "127.0.0.1", port, backlog=1024)).serve_forever()
+        await (await asyncio.start_server(whole, sock=listener, backlog=1024)).serve_forever()
 
     asyncio.run(serve())
 
 
-def health(address, process, seconds):
-    """Asks at a fixed rate, each time on a new connection; what it took, from when it was due, and the most memory seen. Runs in a process of its own."""
-    host, port = address.removeprefix("http://").split(":")
-    took, memory, began = [], 0, time.monotonic()
+def nothing(listener):
+    """Is a server that answers each connection by 200, as a process."""
+    while True:
+        with contextlib.suppress(OSError), listener.accept()[0] as stream:
+            stream.recv(4096)
+            stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
+@contextlib.contextmanager
+def served(*servers):
+    """The ports of such servers."""
+    listeners, fork = [socket.create_server(("127.0.0.1", 0), backlog=1024) for _ in servers], multiprocessing.get_context("fork")
+    processes = [fork.Process(target=server, args=(listener,), daemon=True) for server, listener in zip(servers, listeners)]
+    for process in processes:
+        process.start()
+    try:
+        yield [listener.getsockname()[1] for listener in listeners]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def health(gateway, control, process, seconds):
+    """What the gateway's health and the control took, and the most memory seen. Runs in a process of its own, and both in a thread of their own: neither waits for the other,
+    and what stops one stops both."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        asked, other = pool.submit(answers, gateway, seconds, lambda: resident(process)), pool.submit(answers, control, seconds, lambda: 0)
+        return asked.result()[0], other.result()[0], asked.result()[1]
+
+
+def answers(port, seconds, look):
+    """Asks at a fixed rate, each time on a new connection; what it took, from when it was due, and the most that `look` said."""
+    took, most, began = [], 0, time.monotonic()
     for number in range(int(seconds * HEALTH_RATE)):
         due = began + number / HEALTH_RATE
         time.sleep(max(0, due - time.monotonic()))
-        with socket.create_connection((host, int(port)), timeout=30) as stream:
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as stream:
             stream.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             answer = b"".join(iter(lambda: stream.recv(4096), b""))
         if not answer.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(f"health: {answer[:100]}")
         took.append(time.monotonic() - due)
-        memory = max(memory, resident(process))
-    return took, memory
+        most = max(most, look())
+    return took, most
 
 
 def resident(process):
@@ -100,32 +131,49 @@ def resident(process):
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def hold(ports, gateway, check):
+def hold(ports, gateway, control, check):
     """Opens all and asks for health meanwhile; then waits for their ends."""
-    asked = [health, gateway.health, gateway.process.pid]
+    asked = [health, int(gateway.health.rpartition(":")[2]), control, gateway.process.pid]
     # The clients here must not delay those that ask for health.
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
-        quiet, before = pool.submit(*asked, 2).result()
+        quiet, _, before = pool.submit(*asked, 2).result()
         figure("health with nobody there", f"p99 {milliseconds(percentile(quiet, 0.99))}, memory {before / 2**20:.1f} MiB")
-        began = time.monotonic()
-        with Clients(ports, KINDS, CONNECTIONS) as clients:
-            opening = pool.submit(*asked, HOLD)
-            most = seen = 0
-            while not opening.done():
-                most = max(most, clients.standing())
-                if most == CONNECTIONS and not seen:
-                    seen = time.monotonic() - began
-                time.sleep(0.05)
-            took, memory = opening.result()
-            said()
-            figure("held at once", f"{most} of {CONNECTIONS}" + (f", all of them {seen:.1f} s after the first" if seen else ""))
-            figure("health while they are opened and held", f"{len(took)} asked, p50 {milliseconds(percentile(took, 0.5))}, "
-                   f"p99 {milliseconds(percentile(took, 0.99))}, longest {milliseconds(max(took))}")
-            figure("memory", f"{memory / 2**20:.1f} MiB at most, {(memory - before) / CONNECTIONS / 1024:.1f} KiB for each connection")
-            check.equal("all were held at once", most, CONNECTIONS)
-            check(f"health answers within {HEALTH_WITHIN * 1000:.0f} ms (p99)", percentile(took, 0.99) <= HEALTH_WITHIN, percentile(took, 0.99))
-            check("less than 256 MiB of memory", memory < MEMORY, f"{memory / 2**20:.1f} MiB")
-            judge(clients.outcomes(max(kind.limit for kind in KINDS) + 2 * LATE), check)
+        for last in (False, True):
+            with Clients(ports, KINDS, CONNECTIONS) as clients:
+                most, took, others, memory = opened(pool, asked, clients)
+                if most == CONNECTIONS or last:
+                    said()
+                    check.equal("all were held at once", most, CONNECTIONS)
+                    answered(took, others, check)
+                    figure("memory", f"{memory / 2**20:.1f} MiB at most, {(memory - before) / CONNECTIONS / 1024:.1f} KiB for each connection")
+                    check("less than 256 MiB of memory", memory < MEMORY, f"{memory / 2**20:.1f} MiB")
+                    return judge(clients.outcomes(max(kind.limit for kind in KINDS) + 2 * LATE), check)
+            figure("opened once more", f"{most} of {CONNECTIONS} were there at once")
+            until("the gateway knows that they are gone", lambda: metric(gateway, "uma_gateway_connections") == 0)
+
+
+def opened(pool, asked, clients):
+    """Asks for health until all are there and HOLD is over; how many were there at most, and what `health` says."""
+    began, most, seen, took, others, memory = time.monotonic(), 0, 0, [], [], 0
+    while not took or (most < CONNECTIONS and time.monotonic() - began < LONGEST):
+        asking = pool.submit(*asked, 2 if took else HOLD)
+        while not asking.done():
+            most = max(most, clients.standing())
+            if most == CONNECTIONS and not seen:
+                seen = time.monotonic() - began
+            time.sleep(0.05)
+        more = asking.result()
+        took, others, memory = took + more[0], others + more[1], max(memory, more[2])
+    figure("held at once", f"{most} of {CONNECTIONS}" + (f", all of them {seen:.1f} s after the first" if seen else ""))
+    return most, took, others, memory
+
+
+def answered(took, others, check):
+    """Health answers in its time; what the machine does by itself is not the gateway's."""
+    p99, control = percentile(took, 0.99), percentile(others, 0.99)
+    figure("health while they are opened and held", f"{len(took)} asked, p50 {milliseconds(percentile(took, 0.5))}, p99 {milliseconds(p99)}, longest {milliseconds(max(took))}")
+    figure("a server that does nothing, asked beside it", f"p50 {milliseconds(percentile(others, 0.5))}, p99 {milliseconds(control)}")
+    check(f"health answers within {HEALTH_WITHIN * 1000:.0f} ms more than a server that does nothing (p99)", p99 <= HEALTH_WITHIN + control, f"{p99}, control {control}")
 
 
 def judge(outcomes, check):
@@ -176,27 +224,25 @@ def checks(world, check):
     more_files(CONNECTIONS * 4 // 3 + 2000)
     port, _ = nginx(world)
     album, _ = shared_album(world)
-    slow = free_port()
-    server = multiprocessing.get_context("fork").Process(target=content, args=(slow,), daemon=True)
-    server.start()
-    until("the content server listens", lambda: listens(slow))
+    with served(content, nothing) as (slow, control):
+        held(world, port, slow, control, album, check)
+
+
+def held(world, port, slow, control, album, check):
     upstreams = {"content": world.upstream(f"http://127.0.0.1:{port}"), "whole": world.upstream(f"http://127.0.0.1:{slow}", max_connections=CONNECTIONS)}
     plain, tls, keys = configuration(world, album, upstreams,
                                      # All listeners count together, and others than these ask as well.
                                      limits={"off_for": ["127.0.0.0/8"], "connections": 20_000})
     keys["routes"].append({"path": "/whole/**", "upstream": "whole", "public": True})
     ports = Ports(plain, tls)
-    try:
-        if "--each" in sys.argv:
-            each(world, keys, ports)
-            return check("each kind was measured", True)
-        gateway = world.gateway(keys)
-        hold(ports, gateway, check)
-        until("the gateway knows that they are gone", lambda: metric(gateway, "uma_gateway_connections") == 0)
-        check.equal("no panic", metric(gateway, "uma_gateway_panics_total"), 0)
-        figure("memory in the end", f"{resident(gateway.process.pid) / 2**20:.1f} MiB")
-    finally:
-        server.kill()
+    if "--each" in sys.argv:
+        each(world, keys, ports)
+        return check("each kind was measured", True)
+    gateway = world.gateway(keys)
+    hold(ports, gateway, control, check)
+    until("the gateway knows that they are gone", lambda: metric(gateway, "uma_gateway_connections") == 0)
+    check.equal("no panic", metric(gateway, "uma_gateway_panics_total"), 0)
+    figure("memory in the end", f"{resident(gateway.process.pid) / 2**20:.1f} MiB")
 
 
 main(checks)

@@ -7,15 +7,15 @@ import concurrent.futures
 import json
 import os
 import ssl
+import threading
 import time
 import urllib.parse
 
 from clients import context
-from support import DEEP, Load, PASSWORD, USERNAME, call, configuration, figure, free_port, main, metric, nginx, shared_album, until
+from support import DEEP, Load, PASSWORD, RELOADED, USERNAME, call, configuration, figure, free_port, main, metric, nginx, shared_album, until
 
 # Requests go on for so long with the one side changed, and with both.
 WHILE = 5 if DEEP else 1
-SECONDS = 4 * WHILE + 5
 
 
 def written(file, text):
@@ -24,6 +24,40 @@ def written(file, text):
     new.write_text(text)
     new.chmod(0o644 if file.name == "passwords" else 0o600)
     new.rename(file)
+
+
+def read(gateway, file, text):
+    """Replaces a secret of the gateway's, and waits until the gateway has read it."""
+    seen = gateway.log.read_text().count(RELOADED)
+    written(file, text)
+    until("the gateway has read its file", lambda: gateway.log.read_text().count(RELOADED) > seen)
+
+
+class Loads:
+    """Loads of two seconds, one after the other until the end of the block, however long that takes."""
+
+    def __init__(self, *what):
+        self.what, self.all, self.stop = what, [], threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self.stop.is_set():
+            self.all.append(Load(*self.what, seconds=2))
+            self.all[-1].process.wait()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+    def whole(self, check, what):
+        """The check of each."""
+        check(f"there was a load{what}", self.all)
+        for number, load in enumerate(self.all, 1):
+            load.whole(check, f"{what}, {number} of {len(self.all)}")
 
 
 class Client:
@@ -56,37 +90,36 @@ def client_secret(world, gateway, plain, rpt, check):
     """The authorization server is asked all the time, since answers are used for 200 ms only; each question shows the client's secret."""
     keycloak, kinds = Client(world.realm), "client_secret"
     before = loaded(gateway, kinds)
-    load = Load(world, "h1", plain, "/album/a", rpt, seconds=SECONDS)
+    asked = lambda: metric(gateway, "uma_as_requests_total", endpoint="introspection")
     try:
-        time.sleep(WHILE)
-        asked = metric(gateway, "uma_as_requests_total", endpoint="introspection")
-        written(world.folder / "client-secret", "another-secret")
-        time.sleep(WHILE)
-        check("client secret: the server was asked while only the file had the new one",
-              metric(gateway, "uma_as_requests_total", endpoint="introspection") > asked, asked)
-        check("client secret: meanwhile the old one stayed in use", load.running() and call("GET", f"{gateway.health}/readyz")[0] == 200)
-        keycloak.secret("another-secret")
-        took = time.monotonic()
-        until("the new secret is in use", lambda: loaded(gateway, kinds) > before)
-        figure("client secret", f"in use {time.monotonic() - took:.1f} s after Keycloak had it")
-        time.sleep(WHILE)
-        check("client secret: the load was there to the end", load.running())
-        load.whole(check, " while the client secret is replaced")
+        with Loads(world, "h1", plain, "/album/a", rpt) as loads:
+            time.sleep(WHILE)
+            read(gateway, world.folder / "client-secret", "another-secret")
+            seen = asked()
+            time.sleep(WHILE)
+            check("client secret: the server was asked while only the file had the new one", until("the server is asked", lambda: asked() > seen))
+            check.equal("client secret: meanwhile the old one stayed in use", (loaded(gateway, kinds), call("GET", f"{gateway.health}/readyz")[0]), (before, 200))
+            keycloak.secret("another-secret")
+            took = time.monotonic()
+            until("the new secret is in use", lambda: loaded(gateway, kinds) > before)
+            figure("client secret", f"in use {time.monotonic() - took:.1f} s after Keycloak had it")
+            time.sleep(WHILE)
+        loads.whole(check, " while the client secret is replaced")
     finally:
         keycloak.secret(world.realm.secret)
 
 
 def proxy_credential(world, gateway, plain, rpt, passwords, check):
-    load = Load(world, "h1", plain, "/album/a", rpt, seconds=SECONDS)
-    time.sleep(WHILE)
-    before = loaded(gateway, "proxy_credential")
-    written(world.folder / "proxy-password", "another-password")
-    time.sleep(WHILE)
-    written(passwords, f"{USERNAME}:{{PLAIN}}another-password\n")
-    time.sleep(WHILE)
-    check("proxy credential: the load was there to the end", load.running())
-    load.whole(check, " while the proxy credential is replaced")
-    check("proxy credential: the new one is in use", loaded(gateway, "proxy_credential") > before, before)
+    with Loads(world, "h1", plain, "/album/a", rpt) as loads:
+        time.sleep(WHILE)
+        before = loaded(gateway, "proxy_credential")
+        read(gateway, world.folder / "proxy-password", "another-password")
+        time.sleep(WHILE)
+        check.equal("proxy credential: the old one stays in use while the content server knows no other", loaded(gateway, "proxy_credential"), before)
+        written(passwords, f"{USERNAME}:{{PLAIN}}another-password\n")
+        check("proxy credential: the new one comes into use", until("the new one is in use", lambda: loaded(gateway, "proxy_credential") > before))
+        time.sleep(WHILE)
+    loads.whole(check, " while the proxy credential is replaced")
     # The new one has worked, so that the old one is not shown any more.
     written(passwords, f"{USERNAME}:{{PLAIN}}{PASSWORD}\n")
     until("the old one is gone", lambda: call("GET", f"http://127.0.0.1:{plain}/album/a", {"Authorization": f"Bearer {rpt}"})[0] == 502)
@@ -132,26 +165,32 @@ def certificate(world, gateway, tls, rpt, check):
     chain, key = world._pair
     old, (new_chain, new_key) = ssl.PEM_cert_to_DER_cert(chain.read_text()), world.certificates.pair("renewed")
     new = ssl.PEM_cert_to_DER_cert(new_chain.read_text())
-    load = Load(world, "h2", tls, "/album/a", rpt, seconds=2 * WHILE + 4)
-    shown, stop = [], time.monotonic() + 2 * WHILE + 2
+    shown, stop = [], threading.Event()
 
     def connect():
-        while time.monotonic() < stop:
+        while not stop.is_set():
             try:
                 shown.append(handshake(tls))
             except (OSError, RuntimeError) as error:
                 shown.append(repr(error))
 
-    with concurrent.futures.ThreadPoolExecutor() as pool:
+    with Loads(world, "h2", tls, "/album/a", rpt) as loads, concurrent.futures.ThreadPoolExecutor() as pool:
         connecting = [pool.submit(connect) for _ in range(2)]
-        time.sleep(WHILE)
-        # Certificate and key are two files, and between the two renames they do not fit together.
-        os.replace(new_chain, chain)
-        time.sleep(0.2)
-        os.replace(new_key, key)
+        try:
+            until("a connection is shown the old one", lambda: old in shown)
+            time.sleep(WHILE)
+            # Certificate and key are two files, and between the two renames they do not fit together.
+            os.replace(new_chain, chain)
+            time.sleep(0.2)
+            os.replace(new_key, key)
+            until("a connection is shown the new one", lambda: new in shown)
+            time.sleep(WHILE)
+        finally:
+            stop.set()
         for one in connecting:
             one.result()
-    load.whole(check, " while the certificate is replaced")
+        shown.append(handshake(tls))
+    loads.whole(check, " while the certificate is replaced")
     others = [one for one in shown if one not in (old, new)]
     check(f"certificate: each of {len(shown)} new connections was served", shown and not others, others[:3])
     check("certificate: first by the old one, in the end by the new one", shown and shown[0] == old and shown[-1] == new and old in shown, "another order")

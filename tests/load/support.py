@@ -21,7 +21,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
-from world import PASSWORD, USERNAME, call, claims, free_port, listens, main, until  # noqa: E402,F401 (handed on to the measurements)
+from world import PASSWORD, PATIENCE, USERNAME, call, claims, free_port, listens, main, until  # noqa: E402,F401 (handed on to the measurements)
 
 DEEP = "--deep" in sys.argv
 RELOADED = "the configuration was read anew and is in force"

@@ -29,8 +29,8 @@ import (
 const (
 	// For anything that has to happen: far above what is measured.
 	patience = 30 * time.Second
-	// Short, since a check waits for its end; far longer than a call takes to arrive.
-	deadline = 500 * time.Millisecond
+	// A check waits for its end; far longer than a call takes to arrive, also where the machine stands still for a moment.
+	deadline = 5 * time.Second
 	// Not plain ASCII, with a percent sign: grpc-message is escaped.
 	refusalMessage = "verblaßt, 100% – at line\n2"
 	together       = 100
