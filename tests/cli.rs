@@ -1,9 +1,14 @@
 //! What a person meets at the terminal: help that tells exit codes, rows that can be looked up, hints that can be typed as they stand.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may stop at the first surprise")]
 
+#[path = "support/port.rs"]
+mod port;
+
 use std::process::{Command, Output, Stdio};
 
 use uma_gateway::response::Row;
+
+use port::free;
 
 fn command(folder: &std::path::Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_uma-gateway"));
@@ -207,10 +212,6 @@ impl Drop for Running {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn free() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
 }
 
 impl Running {

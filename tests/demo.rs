@@ -1,6 +1,9 @@
 //! The demo as a person starts it: the binary, its lines, its exit code.
 #![expect(clippy::expect_used, reason = "helpers of tests fail loudly")]
 
+#[path = "support/port.rs"]
+mod port;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
@@ -205,7 +208,7 @@ fn the_first_configuration_that_readme_shows_serves_bob_beside_a_demo() {
 
     let running = Running::start(&folder);
     let server = running.lines.first().and_then(|line| line.split("authorization server :").nth(1)?.split(' ').next()).expect("a port");
-    let gateway = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let gateway = port::free();
     let places = [("8180", format!("127.0.0.1:{server}")), ("8000", content_server().to_string()), ("8088", gateway.to_string())];
     let text = places.iter().fold(block.to_owned(), |text, (port, here)| {
         let shown = format!("127.0.0.1:{port}");

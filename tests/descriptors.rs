@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop at the first surprise")]
 
+#[path = "support/port.rs"]
+mod port;
+
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,8 +28,7 @@ struct Gateway {
 
 impl Gateway {
     fn start() -> Self {
-        let free = || TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
-        let (address, health) = (free(), free());
+        let (address, health) = (port::free(), port::free());
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let text = format!(
@@ -96,6 +98,7 @@ fn answered(stream: &mut TcpStream) -> bool {
 fn without_descriptors_accepting_rests_is_told_once_and_recovers() {
     let mut gateway = Gateway::start();
     let (mut served, mut waiting) = (Vec::new(), Vec::new());
+    let began = Instant::now();
     while waiting.is_empty() {
         let mut stream = gateway.asked();
         let mut is_served = false;
@@ -110,7 +113,6 @@ fn without_descriptors_accepting_rests_is_told_once_and_recovers() {
         }
         assert!(served.len() < 64, "there are 64 descriptors");
     }
-    let began = Instant::now();
     waiting.extend((0..5).map(|_| gateway.asked()));
     let mut probe = TcpStream::connect(gateway.health).expect("the kernel takes it");
     probe.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();

@@ -1,6 +1,9 @@
 //! What goes wrong with the log goes wrong with the log alone; and what no record tells is counted.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
+#[path = "support/port.rs"]
+mod port;
+
 use std::io::{BufRead, BufReader, PipeWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -86,7 +89,7 @@ struct Process {
 impl Process {
     /// `text`: the configuration after `listeners`.
     fn start(text: &str, out: Stdio) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+        let address = port::free();
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("gateway.yaml"), format!("version: 1\nworkers: 1\nlisteners: [ {{ address: {address} }} ]\n{text}"))
             .expect("written");

@@ -4,9 +4,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+
+/// Connections that wait to be accepted, as the library has it where nobody says anything.
+const BACKLOG: u32 = 1024;
 
 /// Shuts and opens a socket. Clones are the same door and may go to other threads.
 #[derive(Clone, Debug)]
@@ -45,6 +48,14 @@ impl Door {
     }
 }
 
+/// The address without listening on it: whoever connects is refused, and nobody gets its port by chance.
+fn hold(address: SocketAddr) -> io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
 async fn run<F>(
     listener: TcpListener,
     address: SocketAddr,
@@ -58,23 +69,20 @@ async fn run<F>(
     let mut connections = JoinSet::new();
     loop {
         if !*wish.borrow_and_update() {
-            listener = None;
+            drop(listener.take());
+            let held = hold(address).ok();
             connections.shutdown().await;
             status.send_replace(false);
             if wish.wait_for(|up| *up).await.is_err() {
                 return;
             }
+            listener = held.and_then(|held| held.listen(BACKLOG).ok());
         }
-        let open = match listener.take() {
-            Some(open) => open,
-            None => match TcpListener::bind(address).await {
-                Ok(open) => open,
-                // Somebody else took the port meanwhile; it may come free.
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                }
-            },
+        let again = || hold(address).and_then(|held| held.listen(BACKLOG));
+        let Some(open) = listener.take().or_else(|| again().ok()) else {
+            // Somebody else listens there; the address may come free.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
         };
         status.send_replace(true);
         tokio::select! {

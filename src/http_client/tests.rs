@@ -92,7 +92,7 @@ async fn an_answer_over_the_limit_is_refused_with_and_without_a_length() {
 
 #[tokio::test]
 async fn every_kind_of_silence_and_nonsense_has_its_own_error() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = SocketAddr::from(([127, 0, 0, 1], 1));
     let (nonsense, _a) = canned(&["SSH-2.0-OpenSSH_9.6\r\n\r\n"]).await;
     let (half, _b) = canned(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"]).await;
     // Two answers are owed, so the connection stays open after a half one.

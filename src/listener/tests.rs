@@ -146,22 +146,24 @@ async fn a_silent_a_one_byte_and_a_dripping_connection_end_at_the_heads_deadline
 
 #[tokio::test]
 async fn an_idle_connection_has_its_own_deadline_and_a_later_head_the_heads() {
-    let settings = Settings { head: Duration::from_millis(100), idle: Duration::from_millis(400), ..Settings::default() };
+    // Each time only one of the two deadlines can end it.
+    let settings = Settings { head: LONG * 2, idle: Duration::from_millis(400), ..Settings::default() };
     beside(settings, hello(), async |address| {
         let mut idle = connect(address).await;
+        let started = Instant::now();
         idle.write_all(GET).await.unwrap();
         answer(&mut idle, 5).await;
-        let started = Instant::now();
         assert_eq!(rest(idle).await, "");
         assert!(started.elapsed() >= Duration::from_millis(350), "idle ended after {:?}", started.elapsed());
-
+    })
+    .await;
+    let settings = Settings { head: Duration::from_secs(3), idle: LONG * 2, ..Settings::default() };
+    beside(settings, hello(), async |address| {
         let mut slow = connect(address).await;
         slow.write_all(GET).await.unwrap();
         answer(&mut slow, 5).await;
         slow.write_all(b"G").await.unwrap();
-        let started = Instant::now();
         assert_eq!(rest(slow).await, "");
-        assert!(started.elapsed() < Duration::from_millis(350), "a slow head ended after {:?}", started.elapsed());
     })
     .await;
 }
@@ -200,13 +202,14 @@ async fn a_client_that_has_ended_its_side_gets_its_answer() {
             let all = rest(stream).await;
             assert!(all.starts_with("HTTP/1.") && all.ends_with(end), "{request}: {all}");
         }
-        // In the middle of a body there is nothing to wait for.
+    })
+    .await;
+    // In the middle of a body there is nothing to wait for.
+    beside(Settings { body: LONG * 2, ..Settings::default() }, service, async |address| {
         let mut stream = connect(address).await;
         stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc").await.unwrap();
         stream.shutdown().await.unwrap();
-        let started = Instant::now();
-        let _ = rest(stream).await;
-        assert!(started.elapsed() < Duration::from_secs(4), "ended after {:?}", started.elapsed());
+        rest(stream).await;
     })
     .await;
 }

@@ -10,7 +10,7 @@ use crate::cases::Outcome;
 use crate::tls::TlsClient;
 
 /// Longer than any deadline that a case waits for.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

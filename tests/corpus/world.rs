@@ -50,7 +50,7 @@ fn yaml(issuer: &str, tenant: &str, content: SocketAddr, files: &Authority) -> S
         "version: 1\nworkers: 1\nlisteners:\n  - {{ address: 127.0.0.1:0, h2c: true, {hosts} }}\n  - {{ address: 127.0.0.1:0, {hosts}, tls: {{ certificates: [ {{ certificate: {certificate}, key: {key} }} ] }} }}\nhealth: {{ address: 127.0.0.1:0 }}\nlog: {{ access: off }}\nlimits: {{ body: 1MiB, off_for: [ 127.0.0.1/32 ] }}\nauthorization_servers:\n"
     );
     for (name, issuer, age) in [("main", issuer, "30s"), ("instant", issuer, "1ms"), ("tenant", tenant, "30s")] {
-        text += &format!("  {name}: {{ issuer: \"{issuer}\", realm: photoz, {client}, introspection: {{ max_age: {age} }} }}\n");
+        text += &format!("  {name}: {{ issuer: \"{issuer}\", realm: photoz, {client}, introspection: {{ max_age: {age} }}, timeout: 60s }}\n");
     }
     text += &format!(
         "upstreams:\n  content:\n    servers: [ \"http://{content}\" ]\n    credentials: {{ basic: {{ username: gateway, password: {{ file: {} }} }} }}\n",
@@ -105,8 +105,8 @@ impl World {
         files.put("gateway.yaml", &text);
         let config = config::parse(&text, &files.file("gateway.yaml"), &|_| None).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
         let listener = Settings {
-            head: Duration::from_secs(2),
-            body: Duration::from_secs(2),
+            head: Duration::from_secs(6),
+            body: Duration::from_secs(6),
             idle: Duration::from_secs(5),
             drain: Duration::from_millis(50),
             connections_per_client: 5_000,

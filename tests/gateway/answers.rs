@@ -89,7 +89,15 @@ async fn a_page_of_an_allowed_origin_reads_every_answer() {
     world.control().fail_next(Endpoint::Introspection, 1, Fault::status(StatusCode::INTERNAL_SERVER_ERROR));
     readable(&ask().bearer("never-seen").await, 503);
     readable(&ask().await, 401);
-    readable(&ask().await, 429);
+    // One second brings one more back, and a slow machine needs a second.
+    let mut exchange = ask().await;
+    for _ in 0..100 {
+        if exchange.status() == 429 {
+            break;
+        }
+        exchange = ask().await;
+    }
+    readable(&exchange, 429);
     readable(&world.ask("PATCH", "/shared/notes.txt").header("Origin", ORIGIN).await, 405);
     readable(&world.get("/shared/notes.txt?access_token=x").header("Origin", ORIGIN).await, 400);
     readable(&world.get("/shared/a%2Fb").header("Origin", ORIGIN).await, 400);

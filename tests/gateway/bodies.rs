@@ -1,7 +1,6 @@
 //! Request bodies and their clients: refused before they are read, large ones too, and clients that go away.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -121,6 +120,6 @@ async fn a_client_that_leaves_in_the_middle_of_its_body_ends_the_upstreams_reque
     let half = world.upstream().until(|requests| requests.last().is_some_and(|request| request.body_len == 500));
     timeout(PATIENCE, half).await.expect("half of it comes");
     drop(connection);
-    timeout(Duration::from_secs(5), world.upstream().until_open(0)).await.expect("the upstream's connection ends");
+    timeout(PATIENCE, world.upstream().until_open(0)).await.expect("the upstream's connection ends");
     assert!(!world.upstream().last().expect("one request").complete);
 }

@@ -165,7 +165,7 @@ async fn it_is_cut_when_the_permission_expires_and_when_it_is_withdrawn() {
     let echo = Echo::start().await;
     let world = world(&echo, "", |setup| h2c(setup).server("introspection: { max_age: 1s }")).await;
     let mut client = client(&world).await;
-    let short = world.control().grant_rpt("bob", &[("vacation", &["view"])], 3);
+    let short = world.control().grant_rpt("bob", &[("vacation", &["view"])], 6);
     let (_, mut expiring) = open(&mut client, "/live/expires", Some(&short)).await;
     says_back(&mut expiring, "one").await;
     let rpt = world.rpt(&["view"]);

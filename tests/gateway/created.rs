@@ -223,7 +223,7 @@ async fn a_server_that_gives_no_answer_is_asked_again_and_the_path_is_closed_unt
 
 #[tokio::test]
 async fn an_answer_does_not_wait_for_ever_for_a_server_that_hangs() {
-    let world = start(Setup::default()).await;
+    let world = start(Setup::default().server("timeout: 2s")).await;
     let alice = world.creator("alice", "alice");
     world.creates(&alice, Reply::ok("nothing")).await;
     let gate = Gate::closed();

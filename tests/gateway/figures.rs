@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 use uma_gateway::demo::Gate;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::uma::UmaChallenge;
 
-use crate::support::{Connection, LINK, Setup, World, until};
+use crate::support::{Connection, LINK, PATIENCE, Setup, World, until};
 
 /// Requests that are being answered, as the metrics count them.
 pub async fn under_way(world: &World) -> u64 {
@@ -83,8 +84,7 @@ async fn another_client_gets_its_burst_of_tickets_and_then_429_without_a_call() 
 
 #[tokio::test]
 async fn a_hundred_requests_with_a_refused_protection_token_renew_it_once() {
-    // A busy machine needs longer for a hundred than one request may wait.
-    let world = Setup::default().server("timeout: 10s").start().await;
+    let world = World::start().await;
     world.control().revoke_pats();
     let statuses = join_all((0..100).map(async |_| world.get(LINK).await.status())).await;
     assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
@@ -97,24 +97,27 @@ async fn a_hundred_requests_with_a_refused_protection_token_renew_it_once() {
 async fn tokens_in_use_are_introspected_as_often_as_promised_and_no_more() {
     const TOKENS: u32 = 10;
     const TIME: Duration = Duration::from_secs(4);
+    const ENDPOINTS: [Endpoint; 2] = [Endpoint::Introspection, Endpoint::Live];
     let world = Setup::default().keycloak().server("introspection: { max_age: 1s, refresh_window: 20% }").start().await;
+    let calls = |endpoint| f64::from(u32::try_from(world.control().calls(endpoint)).unwrap());
+    // A machine that stands still renews nothing meanwhile.
+    let enough = || ENDPOINTS.iter().all(|endpoint| calls(*endpoint) >= f64::from(TOKENS) * 3.0);
     let started = Instant::now();
-    join_all((0..TOKENS).map(async |_| {
+    let loads = join_all((0..TOKENS).map(async |_| {
         let request = world.get(LINK).bearer(&world.rpt(&["view"])).bytes();
         let mut connection = Connection::open(world.address(), None).await;
-        while started.elapsed() < TIME {
+        while started.elapsed() < TIME || !enough() {
             connection.send(&request).await;
             assert_eq!(connection.answer(false).await.status, 200);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }))
-    .await;
+    }));
+    timeout(PATIENCE, loads).await.expect("what is used is renewed");
     let rounds = started.elapsed().as_secs_f64() / 0.8 + 1.0;
     let most = f64::from(TOKENS) * rounds;
-    for endpoint in [Endpoint::Introspection, Endpoint::Live] {
-        let calls = f64::from(u32::try_from(world.control().calls(endpoint)).unwrap());
+    for endpoint in ENDPOINTS {
+        let calls = calls(endpoint);
         assert!(calls <= most, "{endpoint:?}: {calls} calls, at most {most}");
-        assert!(calls >= f64::from(TOKENS) * 3.0, "{endpoint:?}: {calls} calls are too few to have renewed anything");
     }
 }
 
@@ -146,7 +149,7 @@ async fn a_thousand_revoked_tokens_are_refused_within_max_age() {
     const CLIENTS: u32 = 100;
     const EACH: u32 = 10;
     const MAX_AGE: Duration = Duration::from_millis(500);
-    let world = Setup::default().server("introspection: { max_age: 500ms }\n    timeout: 60s").start().await;
+    let world = Setup::default().server("introspection: { max_age: 500ms }").start().await;
     let lags = join_all((0..CLIENTS).map(async |_| {
         let mut connection = Connection::open(world.address(), None).await;
         let mut lags = Vec::new();

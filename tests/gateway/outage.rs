@@ -8,10 +8,11 @@ use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 
 use crate::support::{Connection, LINK, Setup, World, until};
 
-const MAX_AGE: Duration = Duration::from_millis(1_500);
+/// An answer is renewed when half of this is over: at least the other half is left when the server is killed.
+const MAX_AGE: Duration = Duration::from_secs(6);
 
-/// What one client saw: when it asked, when it had its answer, which.
-type Log = Vec<(Instant, Instant, u16)>;
+/// What one client saw: when it asked, and the answer.
+type Log = Vec<(Instant, u16)>;
 
 /// Asks again and again until told to stop.
 async fn load(world: &World, token: Option<&str>, over: &Cell<bool>, last: &Cell<u16>) -> Log {
@@ -24,7 +25,7 @@ async fn load(world: &World, token: Option<&str>, over: &Cell<bool>, last: &Cell
         connection.send(&request).await;
         let status = connection.answer(false).await.status;
         last.set(status);
-        log.push((asked, Instant::now(), status));
+        log.push((asked, status));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     log
@@ -32,7 +33,7 @@ async fn load(world: &World, token: Option<&str>, over: &Cell<bool>, last: &Cell
 
 #[tokio::test]
 async fn a_server_killed_under_load_costs_what_the_cache_does_not_hold_and_comes_back_without_a_herd() {
-    let world = Setup::default().server("introspection: { max_age: 1500ms }").start().await;
+    let world = Setup::default().server("introspection: { max_age: 6s, refresh_window: 50% }").start().await;
     let tokens: Vec<String> = (0..6).map(|_| world.rpt(&["view"])).collect();
     let clients: Vec<Option<&str>> = tokens.iter().map(|token| Some(token.as_str())).chain([None, None]).collect();
     let (over, last): (Cell<bool>, Vec<Cell<u16>>) = (Cell::new(false), clients.iter().map(|_| Cell::new(0)).collect());
@@ -41,7 +42,6 @@ async fn a_server_killed_under_load_costs_what_the_cache_does_not_hold_and_comes
     let loads = join_all(clients.iter().zip(&last).map(|(token, last)| load(&world, *token, &over, last)));
     let story = async {
         until("everyone is served", async || all(200, 401).then_some(())).await;
-        let killed = Instant::now();
         world.control().stop().await;
         let dead = Instant::now();
         until("the last answer is too old", async || all(503, 403).then_some(())).await;
@@ -49,17 +49,16 @@ async fn a_server_killed_under_load_costs_what_the_cache_does_not_hold_and_comes
         let resumed = Instant::now();
         world.control().resume().await;
         until("everyone is served again", async || all(200, 401).then_some(())).await;
-        let recovery = resumed.elapsed();
         let after = world.calls();
         over.set(true);
-        (killed, dead, recovery, before, after, resumed)
+        (dead, before, after, resumed)
     };
-    let (logs, (killed, dead, recovery, before, after, resumed)) = tokio::join!(loads, story);
+    let (logs, (dead, before, after, resumed)) = tokio::join!(loads, story);
 
     let mut served = 0;
     for (token, log) in clients.iter().zip(&logs) {
-        let cached = log.iter().filter(|(asked, answered, status)| *asked > dead && *answered < killed + MAX_AGE / 2 && *status == 200).count();
-        for (asked, _, status) in log {
+        let cached = log.iter().filter(|(asked, status)| *asked > dead && *asked < resumed && *status == 200).count();
+        for (asked, status) in log {
             served += usize::from(*status == 200);
             match token {
                 Some(_) => assert!(matches!(status, 200 | 503), "{status}"),
@@ -72,7 +71,6 @@ async fn a_server_killed_under_load_costs_what_the_cache_does_not_hold_and_comes
         assert!(token.is_none() || cached > 0, "cached tokens keep working");
     }
     assert_eq!(world.upstream().hits(), served, "nothing else reached the upstream");
-    assert!(recovery < Duration::from_secs(5), "{recovery:?}");
     let calls = |endpoint| after[&endpoint] - before[&endpoint];
     assert!(calls(Endpoint::Introspection) <= 2 * tokens.len() as u64, "{} introspections", calls(Endpoint::Introspection));
     assert!(calls(Endpoint::Pat) + calls(Endpoint::Discovery) + calls(Endpoint::ResourceSet) <= 3);
@@ -91,7 +89,8 @@ async fn a_gateway_that_starts_before_its_server_lets_nothing_pass_and_recovers_
 
 #[tokio::test]
 async fn a_server_that_hangs_costs_a_request_its_budget_and_no_more() {
-    let world = World::start().await;
+    const BUDGET: Duration = Duration::from_secs(5);
+    let world = Setup::default().server("timeout: 5s").start().await;
     let rpt = world.rpt(&["view"]);
     let timed = async |token: Option<&str>| {
         let started = Instant::now();
@@ -104,20 +103,20 @@ async fn a_server_that_hangs_costs_a_request_its_budget_and_no_more() {
     let (with, without) = tokio::join!(timed(Some(&rpt)), timed(None));
     assert_eq!((with.0, with.1.as_str()), (503, "I6: I6"));
     assert_eq!((without.0, without.1.as_str()), (403, "D15 C7: C7"));
-    assert!(with.2.max(without.2) < Duration::from_millis(2_500), "{:?}", (with.2, without.2));
+    assert!(with.2.max(without.2) < BUDGET * 3 / 2, "{:?}", (with.2, without.2));
 
-    // One budget for both calls: what the first took, the second does not have.
+    // One budget for both calls: what the first took, the second does not have. With one for each it would be eight seconds.
     world.control().heal_all();
-    world.control().fail(Endpoint::Introspection, Fault::late(Duration::from_millis(1_500)));
+    world.control().fail(Endpoint::Introspection, Fault::late(BUDGET * 3 / 5));
     world.control().fail(Endpoint::Permission, Fault::hang());
     let both = timed(Some("unknown-to-the-server")).await;
     assert_eq!((both.0, both.1.as_str()), (403, "I5 C7: C7"));
-    assert!(both.2 < Duration::from_millis(2_500), "{:?}", both.2);
+    assert!(both.2 < BUDGET * 3 / 2, "{:?}", both.2);
 }
 
 #[tokio::test]
 async fn a_late_answer_still_fills_the_cache() {
-    let world = Setup::default().server("timeout: 300ms").start().await;
+    let world = World::start().await;
     let rpt = world.rpt(&["view"]);
     // The call itself has the budget of one request, so it is the waiting that ends first only when the question waited too.
     world.control().fail_next(Endpoint::Introspection, 1, Fault::late(Duration::from_millis(250)));

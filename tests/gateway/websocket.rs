@@ -178,7 +178,7 @@ async fn a_server_that_does_not_change_its_protocol_is_heard_and_a_wrong_change_
 async fn a_connection_whose_permission_ends_is_cut(row: Row) {
     let echo = Echo::start().await;
     let world = world(&echo, "", |setup| setup.server("introspection: { max_age: 1h }")).await;
-    let rpt = world.control().grant_rpt("bob", &[("vacation", &["view"])], 3);
+    let rpt = world.control().grant_rpt("bob", &[("vacation", &["view"])], 6);
     let mut socket = open(&world, "/live/chat", Some(&rpt)).await.expect("it is opened");
     says_back(&mut socket, "one").await;
     ends(&mut socket).await;

@@ -1,7 +1,7 @@
 //! An owner links the gateway at the real Keycloak: signs in there as a browser would, and takes the consent back.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use uma_gateway::app::{Gateway, Options};
 use uma_gateway::config;
 use uma_gateway::http_client::{HttpClient, form};
 
-use super::support::{Album, Realm, http, send, until};
+use super::support::{Album, Realm, free, http, send, until};
 
 /// A browser that keeps cookies, whoever's they are.
 struct Browser {
@@ -99,7 +99,7 @@ async fn an_owner_links_the_gateway_by_signing_in_at_keycloak_until_she_takes_it
     let folder = tempfile::tempdir().expect("a folder");
     let mut key = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(folder.path().join("store-key")).expect("a file");
     key.write_all(format!("1{}", "a".repeat(63)).as_bytes()).expect("a key");
-    let door = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let door = free();
     let realm = Realm::photoz().with_new_resource_server_for_owners(&format!("http://{door}/owners/keycloak/callback")).await;
     realm.let_protect("alice").await;
     for user in ["alice", "bob"] {

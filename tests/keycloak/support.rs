@@ -4,6 +4,8 @@ mod calls;
 mod forwarder;
 mod key;
 mod people;
+#[path = "../support/port.rs"]
+mod port;
 mod realm;
 mod world;
 
@@ -12,6 +14,7 @@ use std::time::Duration;
 pub use calls::{http, payload, run, send, unique, until};
 pub use key::ClientKey;
 pub use people::{CLIENT_APP, Rpt, SHORT_APP};
+pub use port::free;
 pub use realm::{Album, Realm};
 pub use world::{Answer, Plan, World, as_user};
 

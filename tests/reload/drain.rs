@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use uma_gateway::demo::authorization_server::Kind;
 use uma_gateway::demo::content_server::Reply;
 
-use super::support::{Connection, LINK, Load, Neighbours, PATIENCE, Plan, get, request, until};
+use super::support::{Connection, LINK, Load, Neighbours, PATIENCE, Plan, free, get, request, until};
 
 /// A gateway in a process of its own.
 struct Process {
@@ -20,7 +20,7 @@ struct Process {
 
 impl Process {
     async fn start(around: &Neighbours, drain: &str) -> Self {
-        let (address, health) = (local(super::support::free_port()), local(super::support::free_port()));
+        let (address, health) = (free(), free());
         let plan = Plan { listeners: vec![format!("{{ address: {address} }}")], top: format!("drain: {drain}"), ..Plan::default() };
         let text = around.yaml(&plan).replace("health: { address: 127.0.0.1:0 }", &format!("health: {{ address: {health} }}"));
         around.write("gateway.yaml", &text);
@@ -50,10 +50,6 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn local(port: u16) -> SocketAddr {
-    ([127, 0, 0, 1], port).into()
 }
 
 fn run(config: &Path) -> Child {
@@ -92,9 +88,9 @@ async fn every_request_that_is_sent_before_the_end_of_the_delay_gets_its_whole_a
     assert_eq!(code.code(), Some(0));
 
     let outcome = load.end().await;
-    let early: Vec<_> = outcome.bad.iter().filter(|(began, _)| *began < told + delay).collect();
+    let early: Vec<_> = outcome.bad.iter().filter(|(sent, _)| *sent < told + delay).collect();
     assert!(early.is_empty(), "{} of {}, the first {:?}", early.len(), outcome.good, early.first());
-    assert!(outcome.bad.iter().any(|(began, _)| *began >= told + delay), "in the end nobody listens");
+    assert!(outcome.bad.iter().any(|(sent, _)| *sent >= told + delay), "in the end nobody listens");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use uma_gateway::demo::authorization_server::{Endpoint, Kind};
 use uma_gateway::demo::content_server::Reply;
 use uma_gateway::jose::VerifyingKeys;
 
-use super::support::{Connection, LINK, Load, Neighbours, Plan, World, free_port, get, until};
+use super::support::{Connection, LINK, Load, Neighbours, Plan, World, free, get, until};
 
 /// Long enough for many requests, short enough for a test.
 const WHILE: Duration = Duration::from_millis(500);
@@ -18,15 +18,14 @@ async fn reload(world: &World) {
     world.gateway.reloads().reload(Why::Signal).await.expect("no mistakes");
 }
 
-/// On a busy machine what one request causes may take longer than two seconds, which is nobody's fault here.
-fn patient(server: &str) -> Plan {
-    Plan { server: format!("{server}\n    timeout: 60s"), ..Plan::default() }
+fn plan(server: &str) -> Plan {
+    Plan { server: server.into(), ..Plan::default() }
 }
 
 #[tokio::test]
 async fn the_client_secret_is_changed_in_the_file_first() {
     // Keycloak's dialect: introspection and the live decision are asked with the client's own credentials.
-    let plan = patient("introspection: { max_age: 20ms, negative_max_age: 10ms }");
+    let plan = plan("introspection: { max_age: 20ms, negative_max_age: 10ms }");
     let world = World::start(Kind::Keycloak { realm: "photoz".into() }, &plan).await;
     let control = world.around.control();
     let rpt = world.around.rpt();
@@ -52,7 +51,7 @@ async fn the_client_secret_is_changed_in_the_file_first() {
 
 #[tokio::test]
 async fn a_key_takes_the_place_of_the_client_secret() {
-    let plan = patient("introspection: { max_age: 20ms, negative_max_age: 10ms }");
+    let plan = plan("introspection: { max_age: 20ms, negative_max_age: 10ms }");
     let world = World::start(Kind::Keycloak { realm: "photoz".into() }, &plan).await;
     let (control, rpt) = (world.around.control(), world.around.rpt());
     let load = Load::start(world.address(), &[(Some(&rpt), 200), (Some(&rpt), 200), (None, 401)]);
@@ -102,7 +101,7 @@ async fn an_owners_new_password_is_used_at_once_and_cached_answers_stay() {
 
 #[tokio::test]
 async fn the_client_secret_is_changed_at_the_server_first() {
-    let world = World::start(Kind::Uma2, &patient("introspection: { max_age: 600s }")).await;
+    let world = World::start(Kind::Uma2, &Plan::default()).await;
     let control = world.around.control();
     let rpt = world.around.rpt();
     let load = Load::start(world.address(), &[(Some(&rpt), 200), (None, 401)]);
@@ -188,7 +187,7 @@ async fn no_request_fails_while_the_proxy_credential_changes() {
 
 #[tokio::test]
 async fn the_old_admin_token_opens_the_door_until_the_new_one_has() {
-    let address = ([127, 0, 0, 1], free_port()).into();
+    let address = free();
     let around = super::support::Neighbours::start(Kind::Uma2).await;
     around.write("admin-token", "old-token");
     around.plan(&Plan { top: format!("admin: {{ address: {address}, token: {{ file: admin-token }} }}"), ..Plan::default() });
@@ -209,7 +208,7 @@ async fn the_old_admin_token_opens_the_door_until_the_new_one_has() {
 
 #[tokio::test]
 async fn a_new_client_secret_that_does_not_work_is_shown_until_it_does_or_is_taken_back() {
-    let world = World::start(Kind::Uma2, &patient("introspection: { max_age: 600s }")).await;
+    let world = World::start(Kind::Uma2, &Plan::default()).await;
     let series = "uma_gateway_dependency_up{kind=\"client_secret\",name=\"server\"}";
     let is = async |value: f64| until("it is shown", async || (world.metric(series).await == Some(value)).then_some(())).await;
     assert_eq!(world.metric(series).await, None, "nothing is tried");
@@ -229,7 +228,7 @@ async fn a_new_client_secret_that_does_not_work_is_shown_until_it_does_or_is_tak
     is(0.0).await;
     // Taken back together with something that makes another server of the section.
     world.around.write("client-secret", "gateway-secret");
-    world.around.plan(&patient("introspection: { max_age: 300s }"));
+    world.around.plan(&plan("introspection: { max_age: 300s }"));
     reload(&world).await;
     assert_eq!(world.metric(series).await, Some(1.0), "nothing is tried any more");
 

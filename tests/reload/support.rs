@@ -3,10 +3,12 @@
 #[expect(dead_code, reason = "the tests of the whole gateway use the rest of it")]
 #[path = "../gateway/support/http.rs"]
 mod http;
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../gateway/support/until.rs"]
 mod until;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +21,7 @@ use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 
 pub use self::http::{Answer, Connection};
+pub use port::free;
 pub use until::until;
 
 /// How long a test waits for something that has to come.
@@ -33,6 +36,7 @@ pub const LINK: &str = "/albums/vacation/notes.txt";
 #[derive(Clone)]
 pub struct Plan {
     pub listeners: Vec<String>,
+    /// Of the authorization server's section, besides a timeout that no machine reaches by standing still for a while.
     pub server: String,
     pub routes: Vec<String>,
     pub top: String,
@@ -43,8 +47,14 @@ pub struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        let (listeners, server) = (vec!["{ address: 127.0.0.1:0 }".into()], "introspection: { max_age: 600s }".into());
-        Self { listeners, server, routes: Vec::new(), top: String::new(), limits: "{ off_for: [127.0.0.1/32] }".into(), upstream: "content".into() }
+        Self {
+            listeners: vec!["{ address: 127.0.0.1:0 }".into()],
+            server: "introspection: { max_age: 600s }".into(),
+            routes: Vec::new(),
+            top: String::new(),
+            limits: "{ off_for: [127.0.0.1/32] }".into(),
+            upstream: "content".into(),
+        }
     }
 }
 
@@ -97,6 +107,7 @@ authorization_servers:
     realm: photoz
     client: {{ id: content-gateway, secret: {{ file: client-secret }} }}
     {server}
+    timeout: 60s
 upstreams:
   {upstream}:
     servers: [ \"http://{content}\" ]
@@ -187,11 +198,6 @@ pub fn request(method: &str, target: &str, token: Option<&str>) -> Vec<u8> {
     format!("{method} {target} HTTP/1.1\r\nHost: photos.example.org\r\n{authorization}\r\n").into_bytes()
 }
 
-/// A port that nobody has now.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port").port()
-}
-
 /// Clients that ask for the same thing again and again, each on a connection that it keeps.
 pub struct Load {
     stop: Arc<AtomicBool>,
@@ -203,7 +209,7 @@ pub struct Load {
 pub struct Outcome {
     /// Answers as expected.
     pub good: usize,
-    /// When a request began that got something else, and what.
+    /// When a request had been sent that got something else, or had not come to be sent, and what.
     pub bad: Vec<(Instant, String)>,
 }
 
@@ -232,12 +238,12 @@ async fn client(address: SocketAddr, token: Option<String>, status: u16, stop: A
     let mut outcome = Outcome::default();
     let mut open = None;
     while !stop.load(Ordering::Relaxed) {
-        let began = Instant::now();
-        match ask(&mut open, address, &bytes).await {
+        let (sent, answer) = ask(&mut open, address, &bytes).await;
+        match answer {
             Ok(answer) if answer.status == status => outcome.good += 1,
-            Ok(answer) => outcome.bad.push((began, format!("{} {}", answer.status, answer.text()))),
+            Ok(answer) => outcome.bad.push((sent, format!("{} {}", answer.status, answer.text()))),
             Err(error) => {
-                outcome.bad.push((began, error.to_string()));
+                outcome.bad.push((sent, error.to_string()));
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -245,16 +251,26 @@ async fn client(address: SocketAddr, token: Option<String>, status: u16, stop: A
     outcome
 }
 
-/// One request; the connection is kept unless the answer says that it ends.
-async fn ask(open: &mut Option<Connection>, address: SocketAddr, bytes: &[u8]) -> std::io::Result<Answer> {
-    let mut connection = match open.take() {
+/// One request, and when it had been sent; the connection is kept unless the answer says that it ends.
+async fn ask(open: &mut Option<Connection>, address: SocketAddr, bytes: &[u8]) -> (Instant, std::io::Result<Answer>) {
+    let sent = send(open.take(), address, bytes).await;
+    let at = Instant::now();
+    let answer = async {
+        let mut connection = sent?;
+        let answer = connection.read(false).await?;
+        if answer.header("connection") != "close" {
+            *open = Some(connection);
+        }
+        Ok(answer)
+    };
+    (at, answer.await)
+}
+
+async fn send(open: Option<Connection>, address: SocketAddr, bytes: &[u8]) -> std::io::Result<Connection> {
+    let mut connection = match open {
         Some(connection) => connection,
         None => Connection::try_open(address).await?,
     };
     connection.try_send(bytes).await?;
-    let answer = connection.read(false).await?;
-    if answer.header("connection") != "close" {
-        *open = Some(connection);
-    }
-    Ok(answer)
+    Ok(connection)
 }

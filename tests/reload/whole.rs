@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use uma_gateway::app::Why;
 use uma_gateway::demo::authorization_server::{Endpoint, Kind};
 
-use super::support::{LINK, Load, Plan, World, free_port, get, until};
+use super::support::{LINK, Load, Plan, World, free, get, until};
 
 fn route(path: &str) -> String {
     format!("{{ path: {path}, public: true }}")
@@ -71,10 +71,9 @@ async fn listeners_come_and_go_while_the_others_serve() {
     let world = World::start(Kind::Uma2, &plan).await;
     let rpt = world.around.rpt();
     let load = Load::start(world.address(), &[(Some(&rpt), 200)]);
-    let port = free_port();
-    let further = Plan { listeners: vec![plan.listeners[0].clone(), format!("{{ address: 127.0.0.1:{port} }}")], ..plan.clone() };
+    let address = free();
+    let further = Plan { listeners: vec![plan.listeners[0].clone(), format!("{{ address: {address} }}")], ..plan.clone() };
     world.reload(&further).await.expect("no mistakes");
-    let address = ([127, 0, 0, 1], port).into();
     assert_eq!(get(address, LINK, Some(&rpt)).await.status, 200);
 
     world.reload(&plan).await.expect("no mistakes");
@@ -85,8 +84,8 @@ async fn listeners_come_and_go_while_the_others_serve() {
 
 #[tokio::test]
 async fn a_listener_whose_settings_change_keeps_its_address() {
-    let port = free_port();
-    let listener = |hosts: &str| Plan { listeners: vec![format!("{{ address: 127.0.0.1:{port}{hosts} }}")], ..Plan::default() };
+    let address = free();
+    let listener = |hosts: &str| Plan { listeners: vec![format!("{{ address: {address}{hosts} }}")], ..Plan::default() };
     let world = World::start(Kind::Uma2, &listener("")).await;
     let rpt = world.around.rpt();
     assert_eq!(get(world.address(), LINK, Some(&rpt)).await.status, 200);

@@ -1,5 +1,7 @@
 //! The binary at its most talkative, between servers that remember, and everything that it writes.
 
+#[path = "../support/port.rs"]
+mod port;
 #[path = "../gateway/support/until.rs"]
 mod until;
 
@@ -19,6 +21,7 @@ use uma_gateway::demo::authorization_server::{self, AuthorizationServer, Control
 use uma_gateway::demo::content_server::{self, ContentServer, Records, RunningContentServer};
 
 use crate::planted::Planted;
+use port::free;
 pub use until::until;
 
 /// How long a test waits for something that has to come.
@@ -85,7 +88,7 @@ impl World {
         server.control().add_user("alice", &own.owner);
         let content = ContentServer::start(content_server::Options { credential: None, ..content_server::Options::default() }).await.expect("a port is free");
         let folder = tempfile::tempdir().expect("a folder");
-        let (health, admin, shares) = (free_address(), free_address(), free_address());
+        let (health, admin, shares) = (free(), free(), free());
         write_files(&mut planted, &own, &folder);
         let text = configuration(&server, &keycloak, content.address(), [health, admin, shares]);
         std::fs::write(folder.path().join("gateway.yaml"), text).expect("it can be written");
@@ -237,10 +240,6 @@ pub fn plain(headers: &http::HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())).collect()
 }
 
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free")
-}
-
 /// Secrets' files, and a certificate with its key, of which a line in the middle is the secret.
 fn write_files(planted: &mut Planted, own: &Own, folder: &tempfile::TempDir) {
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).expect("it can be written");
@@ -275,7 +274,7 @@ fn write_files(planted: &mut Planted, own: &Own, folder: &tempfile::TempDir) {
 }
 
 fn configuration(server: &RunningServer, keycloak: &RunningServer, content: SocketAddr, [health, admin, shares]: [SocketAddr; 3]) -> String {
-    let dead = free_address();
+    let dead = free();
     let (sections, route) = if cfg!(feature = "store") {
         (
             format!(

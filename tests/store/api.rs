@@ -10,8 +10,8 @@ use uma_gateway::demo::authorization_server::{AuthorizationServer, Options, Runn
 
 use crate::World;
 use crate::ask::ask;
-use crate::gateway::free;
 use crate::owner::{OPERATOR, until};
+use crate::port::free;
 
 struct Gateway {
     /// Killed when this is dropped.

@@ -14,8 +14,8 @@ use uma_gateway::demo::content_server::{self, ContentServer, Reply};
 
 use crate::World;
 use crate::ask::ask;
-use crate::gateway::free;
 use crate::owner::until;
+use crate::port::free;
 
 /// What is made.
 const PLACE: &str = "/folders/alice/42";

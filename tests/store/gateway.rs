@@ -1,17 +1,12 @@
 //! The program with the section `store`: it starts with its records or not at all.
 
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::port::free;
 use crate::{World, credential};
-
-/// An address that nobody has.
-pub fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port")
-}
 
 /// Writes a configuration whose key is that digit's.
 fn configure(folder: &Path, name: &str, digit: char) {

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use uma_gateway::demo::authorization_server::{Control, Endpoint, Fault};
 
 use crate::ask::{Answer, ask};
-use crate::gateway::free;
 use crate::killed::{Draw, setting};
 use crate::owner::{BY_PASSWORD, Neighbourhood, OPERATOR, until};
+use crate::port::free;
 
 /// Kills over one set of records. The server cannot search, so that all that it has is read: it is not to have too much.
 const LIFE: u64 = 5;

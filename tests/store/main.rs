@@ -15,6 +15,8 @@ mod million;
 mod opening;
 mod owner;
 mod pats;
+#[path = "../support/port.rs"]
+mod port;
 mod resources;
 
 use std::path::{Path, PathBuf};

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use uma_gateway::demo::authorization_server::{AuthorizationServer, Control, Endpoint, Kind, Options, RunningServer};
 use uma_gateway::http_client::{HttpClient, TlsFiles, form};
 
-use crate::gateway::free;
+use crate::port::free;
 
 #[path = "../gateway/support/until.rs"]
 mod until;

@@ -1,6 +1,6 @@
 //! What both servers' tests need: the gateway between a door to the server and a content server that records, plain calls, the shares API and the command `fetch`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ use uma_gateway::uma::UmaChallenge;
 
 #[path = "../keycloak/support/calls.rs"]
 mod calls;
+#[path = "../support/port.rs"]
+mod port;
 
 use calls::{http, send};
 pub use calls::{payload, run, unique, until};
@@ -132,7 +134,7 @@ impl World {
     /// Below `/albums/vacation` is what the operator has shared for its owner; the records are in this folder. Links lead to this gateway, also to the next one
     /// that is started by the same file.
     pub async fn sharing(section: &Section, records: &Path) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port is free");
+        let address = port::free();
         let further = format!(
             "store: {{ file: \"{}\", key: {{ env: STORE_KEY }} }}\n\
              shares: {{ address: 127.0.0.1:0, scope: share, admin_key: {{ env: ADMIN_KEY }}, public_url: \"http://{address}\" }}\n",

@@ -117,7 +117,8 @@ async fn a_declared_resource_that_cannot_be_registered_is_unreachable(row: Row) 
     assert_eq!(world.get("/declared/tent").await.status(), 401);
     let id = world.control().resource_id("declared tent").expect("it is registered");
     assert!(world.control().remove_resource(&id));
-    assert_eq!(world.get("/declared/tent").await.status(), 403);
+    let lost = world.get("/declared/tent").await;
+    assert_eq!((lost.status(), lost.rows().as_str()), (403, "D15 C4: C4"));
     world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::INTERNAL_SERVER_ERROR));
     let exchange = world.get("/declared/tent").await;
     let answer = Says::Problem(403, "as-unreachable", &[]);

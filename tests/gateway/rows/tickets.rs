@@ -7,7 +7,7 @@ use serde_json::json;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
 use uma_gateway::response::Row;
 
-use crate::support::{Expect, LINK, Next, Says, Setup, World, row_tests, until};
+use crate::support::{Exchange, Expect, LINK, Next, Says, Setup, World, row_tests, until};
 
 row_tests! {
     C1: a_client_that_asks_for_too_many_tickets_is_slowed_down;
@@ -52,13 +52,24 @@ async fn a_plain_oauth_server_is_answered_for_in_the_words_of_rfc_6750(row: Row)
     assert!(exchange.status() == 401 && exchange.passed("E2"), "the audience is the application, not the gateway");
 }
 
+/// The first answer of 429: one second brings one more back, and a slow machine needs a second.
+async fn refused<'w>(mut ask: impl AsyncFnMut(u32) -> Exchange<'w>) -> Exchange<'w> {
+    for number in 0..100 {
+        let exchange = ask(number).await;
+        if exchange.status() == 429 {
+            return exchange;
+        }
+    }
+    panic!("nobody is slowed down");
+}
+
 async fn a_client_that_asks_for_too_many_tickets_is_slowed_down(row: Row) {
     let world = Setup::default().limits("{ tickets: { rate: 1/s, burst: 1 } }").start().await;
     assert_eq!(world.get(LINK).await.status(), 401);
-    let exchange = world.get(LINK).await;
+    let exchange = refused(async |_| world.get(LINK).await).await;
     let answer = || Says::Problem(429, "too-many-requests", &[("retry-after", "1")]);
     exchange.proves(row, &Expect { answer: answer(), calls: &[], hits: 0, next: Next::NoToken, rows: "D15 C1: C1" });
-    let exchange = world.get(LINK).bearer("unknown-to-the-server").await;
+    let exchange = refused(async |number| world.get(LINK).bearer(&format!("unknown-to-the-server-{number}")).await).await;
     let calls = [(Endpoint::Introspection, 1)];
     exchange.proves(row, &Expect { answer: answer(), calls: &calls, hits: 0, next: Next::Refused, rows: "I5 C1: C1" });
 }
@@ -153,17 +164,13 @@ async fn a_protection_token_that_is_refused_twice_is_an_outage(row: Row) {
 }
 
 async fn every_failure_of_the_permission_endpoint_is_closed(row: Row) {
-    let world = Setup::default().server("timeout: 300ms").start().await;
+    let (world, hasty) = (World::start().await, Setup::default().server("timeout: 300ms").start().await);
     let faults = [
         Fault::status(StatusCode::INTERNAL_SERVER_ERROR),
         Fault::status(StatusCode::BAD_GATEWAY),
         Fault::too_many_requests(),
         Fault::close(),
-        Fault::hang(),
-        Fault::late(Duration::from_millis(700)),
         Fault::truncate(),
-    ];
-    let unusable = [
         Fault::not_json(),
         Fault::without("ticket"),
         Fault::member("ticket", json!(7)),
@@ -174,13 +181,14 @@ async fn every_failure_of_the_permission_endpoint_is_closed(row: Row) {
         Fault::redirect(&format!("{}/elsewhere", world.server.issuer())),
         Fault::huge(300 * 1024),
     ];
-    for (at, fault) in faults.into_iter().chain(unusable).enumerate() {
+    let too_late = [Fault::hang(), Fault::late(Duration::from_millis(700))];
+    for (at, (world, fault)) in faults.into_iter().map(|fault| (&world, fault)).chain(too_late.into_iter().map(|fault| (&hasty, fault))).enumerate() {
         world.control().fail_next(Endpoint::Permission, 1, fault);
         let exchange = world.get(LINK).await;
         let calls = [(Endpoint::Permission, 1)];
         assert_eq!(exchange.status(), 403, "fault {at}");
         exchange.proves(row, &Expect { answer: UNREACHABLE, calls: &calls, hits: 0, next: Next::NoToken, rows: "D15 C7: C7" });
-        // A success between two failures, so that the server is not given a rest.
-        assert_eq!(world.get(LINK).await.status(), 401, "after fault {at}");
+        // A success between two failures, so that the server is not given a rest; where there is little time, a slow machine may need more than one.
+        until("a ticket again", async || (world.get(LINK).await.status() == 401).then_some(())).await;
     }
 }

@@ -125,7 +125,7 @@ async fn an_upstream_that_does_not_answer_times_out(row: Row) {
 
 async fn a_gateway_with_too_many_questions_under_way_says_so(row: Row) {
     const UNDER_WAY: u64 = 256;
-    let world = Setup::default().server("timeout: 8s").start().await;
+    let world = World::start().await;
     let gate = Gate::closed();
     world.control().fail(Endpoint::Introspection, Fault::held(&gate));
     let mut waiting = Vec::new();

@@ -1,7 +1,6 @@
 //! HTTP/1.1 as a client writes and reads it, byte for byte, since a library would mend what a test wants to send.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -132,7 +131,7 @@ impl Connection {
     /// Whether the gateway ends the connection, without a further byte.
     pub async fn ends(&mut self) -> bool {
         let mut rest = [0; 1];
-        match timeout(Duration::from_secs(5), self.stream.read(&mut rest)).await {
+        match timeout(PATIENCE, self.stream.read(&mut rest)).await {
             Ok(Ok(count)) => count == 0,
             Ok(Err(_)) => true,
             Err(_) => false,

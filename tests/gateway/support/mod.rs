@@ -15,7 +15,7 @@ pub use world::{Ask, DECLARED, LINK, Setup, World};
 use std::time::Duration;
 
 /// How long a test waits for something that has to come.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two questions.
 const REST: Duration = Duration::from_millis(5);
 

@@ -174,7 +174,7 @@ impl Setup {
         self.client("{ id: content-gateway, private_key: { env: CLIENT_KEY } }")
     }
 
-    /// A line of the authorization server's section.
+    /// A line of the authorization server's section. Without one that says `timeout`, a request may wait longer than any test.
     pub fn server(mut self, line: &str) -> Self {
         self.server.push(line.to_owned());
         self
@@ -246,6 +246,10 @@ impl Setup {
         let _ = writeln!(text, "    client: {}", self.client);
         for line in &self.server {
             let _ = writeln!(text, "    {line}");
+        }
+        if !self.server.iter().any(|line| line.contains("timeout:")) {
+            // On a machine that stands still for a while, two seconds are over before an answer is read. Who waits for the end says so.
+            text.push_str("    timeout: 60s\n");
         }
         let _ = writeln!(text, "upstreams:\n  content:\n    servers: [ \"http://{content}\" ]");
         let _ = writeln!(text, "    credentials: {{ basic: {{ username: gateway, password: {{ env: PROXY_PASSWORD }} }} }}");

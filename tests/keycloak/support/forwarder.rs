@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -80,17 +80,18 @@ async fn run(
     let mut connections = JoinSet::new();
     loop {
         if !*wish.borrow_and_update() {
-            listener = None;
+            drop(listener.take());
+            // It refuses, and nobody else gets the port meanwhile.
+            let held = TcpSocket::new_v4().expect("a socket");
+            held.set_reuseaddr(true).and_then(|()| held.bind(address)).expect("the same port again");
             connections.shutdown().await;
             status.send_replace(false);
             if wish.wait_for(|wanted| *wanted).await.is_err() {
                 return;
             }
+            listener = Some(held.listen(1024).expect("nobody else listens"));
         }
-        let open = match listener.take() {
-            Some(open) => open,
-            None => TcpListener::bind(address).await.expect("the same port again"),
-        };
+        let Some(open) = listener.take() else { return };
         status.send_replace(true);
         tokio::select! {
             Ok((stream, _)) = open.accept() => {
