@@ -6,6 +6,7 @@
 mod answers;
 mod client;
 mod config;
+mod consent;
 mod discovery;
 mod error;
 mod introspection;

@@ -127,7 +127,8 @@ async fn run(parts: Parts, serving: Serving, records: &Records, pats: PatStore, 
     let desk = Desk::new(Vec::new(), cache, resources.clone(), &config.limits);
     let mut keeping = Keeping::new(Rc::clone(&desk), resources, health.clone(), Arc::clone(&metrics), Arc::clone(&status), pats)?;
     let clients = keeping.clients(&config.authorization_servers)?;
-    keeping.serve(&config.authorization_servers, clients, wanted);
+    let ended = keeping.ended(&config.authorization_servers).await;
+    keeping.serve(&config.authorization_servers, clients, ended, wanted);
     keeping.renew(tokens);
     let mut checks = Checks::default();
     checks.set(&fleet, current.load().upstreams.iter());

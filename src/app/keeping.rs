@@ -2,7 +2,7 @@
 //!
 //! All of it outlives a reload that leaves its section alone. A secret is not part of that section: another one is offered to what runs already.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -67,6 +67,9 @@ struct KeptToken {
     _keeper: Task,
 }
 
+/// Owners of servers that are new whose consent has ended, by the records.
+pub struct Ended(HashMap<ServerIdentity, BTreeSet<Arc<str>>>);
+
 /// HTTP clients for servers that are new or whose files have changed.
 pub struct Clients(HashMap<ServerIdentity, (Content, Option<HttpClient>)>);
 
@@ -88,11 +91,22 @@ impl Keeping {
         configs.iter().map(client).collect::<Result<_, _>>().map(Clients)
     }
 
+    /// Reads what the records have of owners of servers that are not known.
+    pub async fn ended(&self, configs: &[Arc<Config>]) -> Ended {
+        let mut ended = HashMap::new();
+        for config in configs.iter().filter(|config| !self.servers.contains_key(&config.identity)) {
+            ended.insert(config.identity, self.pats.ended(config).await);
+        }
+        Ended(ended)
+    }
+
     /// Keeps these servers. Those of before stay known until [`Keeping::retire`].
-    pub fn serve(&mut self, configs: &[Arc<Config>], mut clients: Clients, mut wanted: BTreeMap<ServerIdentity, Vec<Wanted>>) {
+    pub fn serve(&mut self, configs: &[Arc<Config>], mut clients: Clients, mut ended: Ended, mut wanted: BTreeMap<ServerIdentity, Vec<Wanted>>) {
+        let in_force: Vec<Rc<Server>> = self.servers.values().filter(|kept| kept.keeper.is_some()).map(|kept| Rc::clone(&kept.server)).collect();
         for config in configs {
             let Some((files, client)) = clients.0.remove(&config.identity) else { continue };
             let wanted = wanted.remove(&config.identity).unwrap_or_default();
+            let ended = ended.0.remove(&config.identity).unwrap_or_default();
             match (self.servers.get_mut(&config.identity), client) {
                 (Some(kept), client) => {
                     kept.files = files;
@@ -100,6 +114,9 @@ impl Keeping {
                         kept.server.connect_with(client);
                     }
                     kept.server.offer_owners(&config.owners);
+                    if kept.keeper.is_none() {
+                        kept.server.begin_as(&in_force, &ended);
+                    }
                     if kept.server.offer_client(&config.client) {
                         kept.server.ends_trial();
                         kept.trial = Some(Task::start(Rc::clone(&kept.server).try_client()));
@@ -115,6 +132,7 @@ impl Keeping {
                 (None, Some(client)) => {
                     let (metrics, resources) = (Arc::clone(&self.metrics), self.resources.clone());
                     let server = Server::new(Arc::clone(config), client, &self.health, metrics, self.pats.clone(), resources);
+                    server.begin_as(&in_force, &ended);
                     self.desk.add(Rc::clone(&server));
                     self.metrics.secret_loaded(SecretKind::Client, &config.name);
                     // It begins with what the file has.

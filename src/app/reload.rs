@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::InForce;
 use super::certificates::Certificates;
 use super::doors::{self, Doors};
-use super::keeping::{Clients, Keeping};
+use super::keeping::{Clients, Ended, Keeping};
 use super::listeners::{Listeners, Plan};
 use super::snapshot::{self, Before, Built};
 use super::watching::{Content, Watched, content};
@@ -146,6 +146,7 @@ struct Prepared {
     config: config::Gateway,
     built: Built,
     clients: Clients,
+    ended: Ended,
     listeners: Plan,
     doors: doors::Bound,
 }
@@ -176,10 +177,11 @@ impl Running {
         let (config, built) = self.read().await?;
         let failed = |error: super::StartError| Refused { mistakes: vec![error.told(&config.places)] };
         let clients = self.keeping.clients(&config.authorization_servers).map_err(failed)?;
+        let ended = self.keeping.ended(&config.authorization_servers).await;
         let doors = self.doors.plan(&config).map_err(failed)?;
         // Last: a socket that listens takes connections, and they would be lost if anything failed after it.
         let listeners = self.listeners.plan(&config.listeners, self.workers, &self.inherited).map_err(failed)?;
-        Ok(Prepared { config, built, clients, listeners, doors })
+        Ok(Prepared { config, built, clients, ended, listeners, doors })
     }
 
     /// Reads and builds, off the control thread: authorization servers are asked meanwhile.
@@ -202,8 +204,8 @@ impl Running {
 
     /// Nothing here can fail. What waits for a restart.
     fn carry_out(&mut self, prepared: Prepared, why: &'static str) -> Waiting {
-        let Prepared { config, built: Built { snapshot, wanted, tokens }, clients, listeners, doors } = prepared;
-        self.keeping.serve(&config.authorization_servers, clients, wanted);
+        let Prepared { config, built: Built { snapshot, wanted, tokens }, clients, ended, listeners, doors } = prepared;
+        self.keeping.serve(&config.authorization_servers, clients, ended, wanted);
         self.keeping.renew(tokens);
         self.desk.limit_to(&config.limits);
         self.metrics.connections_at_most(self.terms.limit_to(&config.connections));

@@ -2,9 +2,9 @@
 //!
 //! Whoever renews a token waits until it is written before it is used, so what is in use is always what a restart finds. Nothing here asks a server.
 
+use std::collections::BTreeSet;
 #[cfg(feature = "store")]
 use std::error::Error as _;
-#[cfg(feature = "store")]
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -33,6 +33,11 @@ impl Kept {
     /// What is kept of a consent that has ended: nothing that could be used.
     pub fn ended() -> Self {
         Self { access: Secret::from(""), refresh: None, expires_at: SystemTime::UNIX_EPOCH, scope: String::new() }
+    }
+
+    /// Whether it is that.
+    fn has_ended(&self) -> bool {
+        self.access.matches("") && self.refresh.is_none()
     }
 }
 
@@ -106,6 +111,18 @@ impl PatStore {
         Ok(None)
     }
 
+    /// The owners whose consent had ended when it was written down last, or of whom that cannot be told.
+    pub async fn ended(&self, config: &Config) -> BTreeSet<Arc<str>> {
+        let mut ended = BTreeSet::new();
+        for owner in config.owners.keys() {
+            let goes_on = self.get(config, owner).await.is_ok_and(|kept| kept.is_none_or(|kept| !kept.has_ended()));
+            if !goes_on {
+                ended.insert(Arc::clone(owner));
+            }
+        }
+        ended
+    }
+
     /// Those of these resources, all of one name, that are no shares. While a share of the name has no id yet none of them is known not to be it.
     pub(super) async fn unshared(&self, issuer: &str, name: &str, found: Vec<ResourceId>) -> Result<Vec<ResourceId>, AskError> {
         #[cfg(feature = "store")]
@@ -165,8 +182,7 @@ impl Records {
 }
 
 /// Whom a token is for: another client cannot renew it, and with another user name or subject it is another person's.
-#[cfg_attr(not(feature = "store"), expect(dead_code, reason = "nothing is kept without records"))]
-fn grantee(config: &Config, owner: &str) -> String {
+pub(super) fn grantee(config: &Config, owner: &str) -> String {
     let (username, subject) = match config.owners.get(owner).map(|owner| &owner.source) {
         Some(PatSource::Password { username, .. }) => (Some(&**username), None),
         Some(PatSource::Code { username, subject }) => (Some(&**username), subject.as_deref()),

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::config::{Owner, PatSource};
+use super::consent::Refusal;
 use super::discovery::Metadata;
 use super::error::{AskError, lacks_protection};
 use super::profile::Profile;
@@ -56,8 +57,8 @@ pub(super) struct Slot {
     pub recalled: Cell<bool>,
     /// When a renewal failed last: while the old token is good, one try a second is enough.
     failed: Cell<Option<Instant>>,
-    /// Since when a person is needed.
-    pub refused: Cell<Option<Instant>>,
+    /// That a person is needed.
+    pub refused: Cell<Option<Refusal>>,
     /// Where the server said last that the owner may not protect resources.
     unprotected: Cell<Option<AsEndpoint>>,
     /// What was read with it, where the server cannot search.
@@ -115,7 +116,7 @@ impl Slot {
 
     /// Whether nothing but the owner can help: the gateway has to be linked.
     fn waits_for_owner(&self) -> bool {
-        self.refused.get().is_some() && matches!(&*self.source.borrow(), Some(PatSource::Code { .. }))
+        matches!(self.refused.get(), Some(Refusal::Said(_))) && matches!(&*self.source.borrow(), Some(PatSource::Code { .. }))
     }
 }
 
@@ -192,19 +193,22 @@ impl Server {
         self.pats.owners.keys()
     }
 
-    /// What the configuration now says of owners: other passwords are used from now on, tokens stay.
+    /// What the configuration now says of owners: other passwords are used from now on, tokens stay. Whoever was refused is tried at once, and closed until
+    /// there is a token.
     pub fn offer_owners(&self, owners: &BTreeMap<Arc<str>, Owner>) {
         for (name, owner) in owners {
             let Some(slot) = self.pats.owners.get(name) else { continue };
-            let PatSource::Password { password: offered, .. } = &owner.source else { continue };
-            let is_held = |source: &PatSource| matches!(source, PatSource::Password { password, .. } if password.matches(offered.expose()));
-            let is_news = !slot.source.borrow().as_ref().is_some_and(is_held);
-            if is_news {
-                slot.source.replace(Some(owner.source.clone()));
-                slot.refused.set(None);
+            let is_held = slot.source.borrow().as_ref().is_some_and(|held| held.is_same_password(&owner.source));
+            if is_held || !matches!(owner.source, PatSource::Password { .. }) {
+                continue;
+            }
+            slot.source.replace(Some(owner.source.clone()));
+            if slot.refused.get().is_some() {
+                slot.refused.set(Some(Refusal::Untried));
+                // What comes of it is for whoever asks then.
+                drop(self.flight(slot, Some(name)));
             }
         }
-        // Whoever is refused with the new one as well is counted again.
         self.count_consents();
     }
 

@@ -16,6 +16,7 @@ use tokio::task::spawn_local;
 use tokio::time::Instant;
 
 use super::config::PatSource;
+use super::consent::Refusal;
 use super::discovery::Metadata;
 use super::error::AskError;
 use super::json;
@@ -142,7 +143,7 @@ impl Server {
 
     /// Asks for a token in the way that this slot has: by its refresh token, else from its source.
     async fn grant(&self, slot: &Slot, owner: Option<&str>, metadata: &Metadata, deadline: Instant) -> Result<Response<Bytes>, AskError> {
-        let Some(source) = slot.source.borrow().clone() else { return self.ask_for_pat(metadata, deadline).await };
+        let Some(mut source) = slot.source.borrow().clone() else { return self.ask_for_pat(metadata, deadline).await };
         let (links, refresh) = (slot.links.get(), slot.refresh.borrow().clone());
         if let Some(refresh) = refresh {
             let mut fields = vec![("grant_type", "refresh_token"), ("refresh_token", refresh.expose())];
@@ -158,14 +159,21 @@ impl Server {
         if matches!(source, PatSource::Code { .. }) {
             return Err(self.needs_consent(slot, owner, links).await);
         }
-        if slot.refused.get().is_some_and(|since| since.elapsed() < REFUSED) {
+        if matches!(slot.refused.get(), Some(Refusal::Said(since)) if since.elapsed() < REFUSED) {
             return Err(AskError::NeedsConsent);
         }
-        let response = self.as_client(AsEndpoint::Token, &metadata.token, source_form(&source, metadata.profile), deadline).await?;
-        if refuses_grant(&response) {
-            return Err(self.needs_consent(slot, owner, links).await);
+        loop {
+            let response = self.as_client(AsEndpoint::Token, &metadata.token, source_form(&source, metadata.profile), deadline).await?;
+            if !refuses_grant(&response) {
+                return Ok(response);
+            }
+            // Another password may have been offered meanwhile.
+            match slot.source.borrow().clone().filter(|offered| !offered.is_same_password(&source)) {
+                Some(offered) => source = offered,
+                None => break,
+            }
         }
-        Ok(response)
+        Err(self.needs_consent(slot, owner, links).await)
     }
 
     /// Nothing but a person can mend it (RFC 6749, 5.2: `invalid_grant`): written down, said once, counted, and the owner's paths are closed.
@@ -175,7 +183,7 @@ impl Server {
             return AskError::NeedsConsent;
         }
         slot.refresh.take();
-        let is_news = slot.refused.replace(Some(Instant::now())).is_none();
+        let is_news = !matches!(slot.refused.replace(Some(Refusal::Said(Instant::now()))), Some(Refusal::Said(_)));
         let had = slot.current.take().is_some();
         // Closed before it is written down.
         self.count_consents();

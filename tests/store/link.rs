@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use uma_gateway::admin::{AdminClient, AdminDoor};
+use uma_gateway::demo::Gate;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault, Kind};
 
 use crate::owner::{BY_CODE, BY_PASSWORD, Neighbourhood, header, on_disk, text, until};
@@ -181,6 +182,101 @@ async fn an_owner_whose_password_is_refused_is_closed_to_whoever_has_a_token_too
         assert_eq!(around.ask().await, Some(403));
         assert_eq!(around.ask_with(&rpt).await, 503);
     }
+}
+
+impl Neighbourhood {
+    /// Has the server refuse Alice's password, and the gateway hear so.
+    async fn refuse_password(&self, rpt: &str) {
+        self.control().add_user("alice", "another password");
+        self.control().revoke_pats();
+        assert_eq!(self.ask().await, Some(403));
+        assert_eq!(self.ask_with(rpt).await, 503);
+    }
+
+    /// The server gives no token until the gate is open; all else it answers.
+    fn hold_tokens(&self) -> Gate {
+        let gate = Gate::closed();
+        for endpoint in [Endpoint::Pat, Endpoint::Token] {
+            self.control().fail(endpoint, Fault::held(&gate));
+        }
+        gate
+    }
+
+    async fn reload(&self) {
+        let door = AdminDoor::Address { address: self.admin, token: "admin-token".into() };
+        AdminClient::new(&door).reload().await.expect("no mistakes");
+    }
+
+    /// Asks until whoever has this token is let through.
+    async fn open_to(&self, rpt: &str) {
+        until("it is open", async || (self.ask_with(rpt).await == 502).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reload_opens_nothing_of_an_owner_whose_password_is_refused() {
+    let around = Neighbourhood::at(Kind::Keycloak { realm: "photoz".into() }, BY_PASSWORD).await;
+    let _running = around.start_ready().await;
+    around.open().await;
+    let rpt = around.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
+    assert_eq!(around.ask_with(&rpt).await, 502);
+    around.refuse_password(&rpt).await;
+    let asked = around.grants();
+
+    let gate = around.hold_tokens();
+    around.configure_with(BY_PASSWORD, "3s", "", "");
+    around.reload().await;
+
+    assert_eq!(around.ask_with(&rpt).await, 503, "another section, and no answer");
+    gate.open();
+    assert_eq!(around.ask().await, Some(403));
+    assert_eq!(around.ask_with(&rpt).await, 503, "the server is well, and the password is the same");
+    assert_eq!(around.grants(), asked, "which is not tried again");
+    assert!(around.health("/metrics").await.contains("uma_owners_without_consent{authorization_server=\"server\"} 1"));
+}
+
+#[tokio::test]
+async fn another_password_opens_what_is_an_owners_when_there_is_a_token() {
+    let around = Neighbourhood::at(Kind::Keycloak { realm: "photoz".into() }, BY_PASSWORD).await;
+    let _running = around.start_ready().await;
+    around.open().await;
+    let rpt = around.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
+    for (timeout, why) in [("2s", "the section is the same"), ("3s", "the section is another one")] {
+        around.write("alice-password", "alice");
+        around.control().add_user("alice", "alice");
+        around.reload().await;
+        around.open_to(&rpt).await;
+        around.refuse_password(&rpt).await;
+
+        let gate = around.hold_tokens();
+        around.write("alice-password", "another password");
+        around.configure_with(BY_PASSWORD, timeout, "", "");
+        around.reload().await;
+
+        assert_eq!(around.ask_with(&rpt).await, 503, "{why}");
+        gate.open();
+        around.open_to(&rpt).await;
+        around.control().heal_all();
+    }
+}
+
+#[tokio::test]
+async fn a_restart_opens_nothing_of_an_owner_whose_password_was_refused_until_there_is_a_token() {
+    let around = Neighbourhood::at(Kind::Keycloak { realm: "photoz".into() }, BY_PASSWORD).await;
+    let running = around.start_ready().await;
+    around.open().await;
+    let rpt = around.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
+    around.refuse_password(&rpt).await;
+    running.end().await;
+
+    let gate = around.hold_tokens();
+    around.write("alice-password", "another password");
+    let _running = around.start();
+    until("it serves", async || around.ask().await).await;
+
+    assert_eq!(around.ask_with(&rpt).await, 503, "no answer yet");
+    gate.open();
+    around.open_to(&rpt).await;
 }
 
 #[tokio::test]

@@ -101,7 +101,7 @@ impl Neighbourhood {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(self.file(name)).expect("a file");
         file.write_all(text.as_bytes()).expect("written");
     }
