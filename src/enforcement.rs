@@ -14,6 +14,7 @@ mod guesses;
 mod judge;
 mod limits;
 mod permit;
+mod places;
 mod service;
 mod token;
 

@@ -35,7 +35,7 @@ pub use layer::{Admission, AdmissionLayer, Routing, RoutingLayer};
 pub use links::{Link, Links};
 pub use pattern::{MAX_PARAMETERS, MAX_SEGMENTS, PatternProblem, PatternProblemKind};
 pub use problems::{RouteProblem, public_at_another_host};
-pub use request::{Peer, Request};
+pub use request::{Counted, Peer, Request};
 pub use route::{Route, unused_parameters};
 pub use routed::{Routed, RoutedParts, Snapshot, Step, route};
 pub use table::{Match, Params, RouteTable};

@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub trusted_proxies: Vec<IpNet>,
     /// What clients may cause.
     pub limits: Limits,
+    /// How many requests one client may have under way that go on without it.
+    pub requests_per_client: usize,
     /// The client application.
     pub open_with: Option<Arc<str>>,
     /// Shareable links.
@@ -57,6 +59,9 @@ impl enforcement::Snapshot for Snapshot {
     }
     fn open_with(&self) -> Option<&Arc<str>> {
         self.open_with.as_ref()
+    }
+    fn requests_per_client(&self) -> usize {
+        self.requests_per_client
     }
     fn is_own(&self, upstream: usize, authority: &Authority, default_port: u16) -> bool {
         let servers = self.upstreams.get(upstream).map_or(&[][..], |upstream| &upstream.servers);

@@ -37,7 +37,7 @@ pub use {
     error::StoreError,
     open::Store,
     records::{Credential, CredentialKey, Resource, ResourceRecord, State},
-    template::MOST_TEMPLATES,
+    template::{MOST_TEMPLATES, MOST_TEMPLATES_OF_ALL},
     view::View,
 };
 

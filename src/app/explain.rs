@@ -9,7 +9,7 @@ use tower::{Service, ServiceExt};
 
 use crate::body::Body;
 use crate::enforcement::{Guesses, Judge};
-use crate::routing::{Peer, Request, ServedHosts};
+use crate::routing::{Counted, Peer, Request, ServedHosts};
 use crate::secret::Secret;
 use crate::stack::{Current, decision_only};
 use crate::telemetry::{Health, Recorder, RequestId, Standing, to_json};
@@ -92,7 +92,7 @@ fn request(question: Question, hosts: ServedHosts, recorder: Recorder) -> Result
     }
     let (head, ()) = builder.body(())?.into_parts();
     let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts, certificate: None };
+    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts, certificate: None, counted: Counted::default() };
     Ok(Request { head, body: Body::empty(), peer, refusal: None, recorder })
 }
 

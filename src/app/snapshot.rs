@@ -10,6 +10,7 @@ use crate::authorization_server::{Declared, ResourceKey, ServerIdentity, Wanted}
 use crate::config;
 use crate::credentials::oauth2::{Grant, Token};
 use crate::credentials::{self, Credential, Proxy, Reserved, Trial};
+use crate::listener::Settings;
 use crate::routing::{Access, Authority, Links, Protect, ResourceChoice, RouteConfig, RouteTable, ServedHosts, Template};
 use crate::stack::Snapshot;
 use crate::store::Lookup;
@@ -67,6 +68,7 @@ pub fn build(config: &config::Gateway, before: Option<&Before>, records: &Lookup
         proxies,
         trusted_proxies: config.trusted_proxies.clone(),
         limits: config.limits.clone(),
+        requests_per_client: config.connections.connections_per_client.unwrap_or_else(|| Settings::default().connections_per_client),
         open_with: config.open_with.clone(),
         links: config.shares.as_ref().map(|shares| Links::new(shares.host.clone(), Arc::clone(&shares.prefix), records.clone())),
         public: config.shares.as_ref().and_then(|shares| Authority::parse(shares.public_url.split_once("://")?.1.as_bytes()).ok()),

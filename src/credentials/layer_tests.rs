@@ -19,7 +19,7 @@ use crate::body::Body;
 use crate::enforcement::Permitted;
 use crate::response::{Rejection, Row};
 use crate::routing::testing::public;
-use crate::routing::{self, AdmissionLayer, Pattern, Peer, Request, Rewrite, RouteConfig, RouteTable, Routed, RoutingLayer};
+use crate::routing::{self, AdmissionLayer, Counted, Pattern, Peer, Request, Rewrite, RouteConfig, RouteTable, Routed, RoutingLayer};
 use crate::telemetry::{Recorder, RequestId};
 
 struct World {
@@ -95,8 +95,14 @@ async fn send_to(
         .header("Authorization", "Bearer rpt")
         .header("Cookie", "a=1");
     let (head, ()) = request.body(()).unwrap().into_parts();
-    let peer =
-        Peer { address: "192.0.2.7:1".parse().unwrap(), local: "127.0.0.1:80".parse().unwrap(), scheme: "http", hosts: Default::default(), certificate: None };
+    let peer = Peer {
+        address: "192.0.2.7:1".parse().unwrap(),
+        local: "127.0.0.1:80".parse().unwrap(),
+        scheme: "http",
+        hosts: Default::default(),
+        certificate: None,
+        counted: Counted::default(),
+    };
     let recorder = Recorder::new(RequestId("abc123".into()), method, None, "http");
     let body = Body::full(Bytes::from_static(body.as_bytes()));
     let local = LocalSet::new();

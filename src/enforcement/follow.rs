@@ -3,6 +3,8 @@
 //!
 //! A worker reads the answer and says what it means; the control thread does it. The word is given in the moment in which the answer is there, so a client
 //! that goes away takes nothing back, and it is waited for no longer than for an authorization server. What fails leaves a path closed, never open.
+//!
+//! A request that goes on without its client is counted as one of that client's until its answer is there: else one client could have any number under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +15,14 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use super::judge::Judge;
+use super::limits::bucket;
 use super::permit::Permit;
+use super::places::{Place, Places};
 use super::service::Snapshot;
 use crate::body::Body;
 use crate::path::{CanonicalPath, spelling};
 use crate::response::Rejection;
-use crate::routing::{Authority, Made, Maker, OnCreate, Params, Route, Routed, Scheme};
+use crate::routing::{Authority, Counted, Made, Maker, OnCreate, Params, Route, Routed, Scheme};
 use crate::store::ResourceKey;
 use crate::telemetry::{Followed, Metrics, Recorder};
 use crate::uma::Scope;
@@ -63,6 +67,7 @@ pub struct Creation {
 pub struct Follower {
     sender: mpsc::Sender<(Follow, oneshot::Sender<()>)>,
     metrics: Arc<Metrics>,
+    places: Places,
 }
 
 /// The control thread's end of the channel.
@@ -72,7 +77,7 @@ pub struct Follows(mpsc::Receiver<(Follow, oneshot::Sender<()>)>);
 #[must_use]
 pub fn follows(metrics: &Arc<Metrics>) -> (Follower, Follows) {
     let (sender, receiver) = mpsc::channel(WAITING);
-    (Follower { sender, metrics: Arc::clone(metrics) }, Follows(receiver))
+    (Follower { sender, metrics: Arc::clone(metrics), places: Places::default() }, Follows(receiver))
 }
 
 impl Follows {
@@ -109,6 +114,9 @@ pub(super) struct Following<S> {
     follower: Follower,
     task: Task<S>,
     patience: Duration,
+    /// Held until the answer is there.
+    _counted: Counted,
+    _place: Option<Place>,
 }
 
 enum Task<S> {
@@ -133,20 +141,17 @@ struct Creating<S> {
 
 impl<S: Snapshot> Following<S> {
     /// What of a permitted request is to be followed; of most nothing. `left`: of the time that the request has for the authorization server.
-    pub(super) fn of(judge: &Judge, routed: &Routed<S>, permit: &Permit, left: Duration) -> Option<Self> {
-        let protect = routed.route().protect()?;
-        let task = match *routed.method() {
-            Method::POST => Task::Create(Box::new(Creating::new(Arc::clone(protect.on_create.as_ref()?), &protect.server.issuer, routed, permit))),
-            // With a query it may be something else of the resource that is deleted. Of a link none goes on.
-            Method::DELETE if protect.unregister_on_delete && (routed.link().is_some() || routed.query().is_none_or(|query| query.as_str().is_empty())) => {
-                let share = judge.records.at(&protect.server.issuer, routed.path())?;
-                // What stands below a shared folder is not the folder.
-                Task::Delete(share.is_exactly(&spelling(routed.path())).then_some(share.key)?)
-            }
-            _ => return None,
-        };
+    ///
+    /// # Errors
+    /// The client has as many under way as one may have (row U5). The content server has not heard of this one.
+    pub(super) fn of(judge: &Judge, routed: &Routed<S>, permit: &Permit, left: Duration) -> Result<Option<Self>, Rejection> {
         // Whoever only explains sends nothing, and its answers say nothing.
-        (!judge.dry).then(|| Self { follower: judge.follower.clone(), task, patience: left })
+        let Some(task) = Task::of(judge, routed, permit).filter(|_| !judge.dry) else { return Ok(None) };
+        let (client, snapshot) = (routed.client(), routed.snapshot());
+        let uncounted = bucket(snapshot.limits(), client).filter(|_| client.is_through_trusted());
+        let take = |client| judge.follower.places.take(client, snapshot.requests_per_client()).ok_or(Rejection::Overloaded);
+        let place = uncounted.map(take).transpose()?;
+        Ok(Some(Self { follower: judge.follower.clone(), task, patience: left, _counted: routed.peer().counted.clone(), _place: place }))
     }
 
     /// The answer, once the records have followed it. The content server is heard to its end whether or not the client waits for it: it may have done already
@@ -176,6 +181,22 @@ impl<S: Snapshot> Following<S> {
             self.follower.follow(follow, self.patience).await;
         }
         Ok(answer)
+    }
+}
+
+impl<S: Snapshot> Task<S> {
+    fn of(judge: &Judge, routed: &Routed<S>, permit: &Permit) -> Option<Self> {
+        let protect = routed.route().protect()?;
+        Some(match *routed.method() {
+            Method::POST => Self::Create(Box::new(Creating::new(Arc::clone(protect.on_create.as_ref()?), &protect.server.issuer, routed, permit))),
+            // With a query it may be something else of the resource that is deleted. Of a link none goes on.
+            Method::DELETE if protect.unregister_on_delete && (routed.link().is_some() || routed.query().is_none_or(|query| query.as_str().is_empty())) => {
+                let share = judge.records.at(&protect.server.issuer, routed.path())?;
+                // What stands below a shared folder is not the folder.
+                Self::Delete(share.is_exactly(&spelling(routed.path())).then_some(share.key)?)
+            }
+            _ => return None,
+        })
     }
 }
 

@@ -29,6 +29,8 @@ pub trait Snapshot {
     fn limits(&self) -> &Limits;
     /// The client application, offered on the page that a browser gets.
     fn open_with(&self) -> Option<&Arc<str>>;
+    /// How many requests one client may have under way that go on without it.
+    fn requests_per_client(&self) -> usize;
     /// Whether an authority is the one that the world has this gateway by, or one of the servers of the upstream at this place of the configuration's list.
     /// An absent port is `default_port`.
     fn is_own(&self, upstream: usize, authority: &Authority, default_port: u16) -> bool;
@@ -138,8 +140,9 @@ impl<Inner> Enforcement<Inner> {
                 step.answered();
                 remember(peer);
                 match Following::of(&self.judge, &routed, &permit, protect.server.timeout) {
-                    None => Either::Left(self.inner.call(Permitted::new(routed, permit))),
-                    Some(following) => Either::Right(Either::Right(Box::pin(following.answer(self.inner.call(Permitted::new(routed, permit)))))),
+                    Err(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
+                    Ok(None) => Either::Left(self.inner.call(Permitted::new(routed, permit))),
+                    Ok(Some(following)) => Either::Right(Either::Right(Box::pin(following.answer(self.inner.call(Permitted::new(routed, permit)))))),
                 }
             }
             AtOnce::Refuse(rejection) => {
@@ -154,7 +157,7 @@ impl<Inner> Enforcement<Inner> {
                     step.answered();
                     let permit = judged?;
                     remember(peer);
-                    match Following::of(&judge, &routed, &permit, case.left()) {
+                    match Following::of(&judge, &routed, &permit, case.left())? {
                         None => inner.call(Permitted::new(routed, permit)).await,
                         Some(following) => following.answer(inner.call(Permitted::new(routed, permit))).await,
                     }

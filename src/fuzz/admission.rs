@@ -62,6 +62,7 @@ pub fn admission(input: &[u8]) {
         scheme: if has("tls") { "https" } else { "http" },
         hosts: peer_hosts.clone(),
         certificate: None,
+        counted: Default::default(),
     };
     let recorder = Recorder::new(RequestId("1".into()), head.method.clone(), Some(address.ip()), peer.scheme);
     let refusal = has("suspect").then_some(Rejection::Malformed("seen in the bytes"));

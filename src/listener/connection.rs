@@ -37,7 +37,7 @@ use super::watchdog::{Exchange, LINGER, Watchdog, Watched, poll_forget};
 use super::{Event, Settings, Socket, Terms, Tls, h2, id};
 use crate::body::{Body, BodyError, Pace, Tunnel, TunnelEnd, Watch};
 use crate::response::Rejection;
-use crate::routing::{Peer, Request, ServedHosts};
+use crate::routing::{Counted, Peer, Request, ServedHosts};
 use crate::telemetry::Recorder;
 
 /// How hyper buffers: bounds what a head or a body piece can hold in memory.
@@ -102,6 +102,7 @@ where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
     let Ok(local) = stream.local_addr() else { return };
+    let seat = Arc::new(seat);
     // Without it the second of two small writes waits for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let settings = shared.terms.now();
@@ -118,7 +119,7 @@ where
 }
 
 /// Serves what is asked, to the end of the connection, or until it has to wait for long; then it can be served again.
-async fn carry<S>(opened: Opened, peer: &Peer, watchdog: &Rc<Watchdog>, settings: &Settings, seat: &Seat, shared: &Rc<Shared<S>>) -> Option<Opened>
+async fn carry<S>(opened: Opened, peer: &Peer, watchdog: &Rc<Watchdog>, settings: &Settings, seat: &Arc<Seat>, shared: &Rc<Shared<S>>) -> Option<Opened>
 where
     S: Service<Request, Response = http::Response<Body>, Error = Infallible> + Clone + 'static,
 {
@@ -132,9 +133,11 @@ where
         // Over HTTP/1 each connection asks one at a time, and connections are counted.
         let counted = watchdog.is_shared().then(|| seat.ask());
         let beyond = matches!(counted, Some(None)).then_some(Rejection::Overloaded);
-        let mut exchange = watchdog.asked(counted.flatten());
+        let counted = counted.flatten();
+        let peer = Peer { counted: counted.clone().map_or_else(|| Counted::new(Arc::clone(seat) as _), |asks| Counted::new(asks)), ..peer.clone() };
+        let mut exchange = watchdog.asked(counted);
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
-        let (mut request, stream) = arrived(request, peer.clone(), &mut exchange, watchdog, &uploads);
+        let (mut request, stream) = arrived(request, peer, &mut exchange, watchdog, &uploads);
         request.refusal = request.refusal.or(beyond);
         let pace = Pace::bounded(settings.write, settings.whole_write);
         let (service, watchdog, hsts, upgraded) = (shared.service.clone(), Rc::clone(watchdog), shared.hsts.clone(), Rc::clone(&upgraded));
@@ -223,7 +226,7 @@ fn told(done: Done, watchdog: &Watchdog, settings: &Settings) {
 /// The other end, as requests carry it.
 fn peer<S>(address: SocketAddr, local: SocketAddr, transport: &Transport, shared: &Shared<S>) -> Peer {
     let (address, local) = (canonical(address), canonical(local));
-    Peer { address, local, scheme: transport.scheme(), hosts: shared.hosts.clone(), certificate: transport.certificate() }
+    Peer { address, local, scheme: transport.scheme(), hosts: shared.hosts.clone(), certificate: transport.certificate(), counted: Counted::default() }
 }
 
 /// What a 101 leaves for its connection.

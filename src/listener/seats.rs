@@ -32,9 +32,9 @@ pub(super) struct Seat {
     most: usize,
 }
 
-/// A request under way, until it is dropped.
+/// A request under way, until it is dropped. Its connection's place stays taken as long: who closes the connection and comes back counts on from there.
 #[derive(Debug)]
-pub(super) struct Asks(Arc<AtomicUsize>);
+pub(super) struct Asks(Arc<Seat>);
 
 /// Which bound is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,16 +75,16 @@ impl Seats {
 
 impl Seat {
     /// One more request of this client over HTTP/2; `None`: it has as many under way as it may have connections, or it could take all that content servers have.
-    pub(super) fn ask(&self) -> Option<Asks> {
+    pub(super) fn ask(self: &Arc<Self>) -> Option<Arc<Asks>> {
         let more = |count: usize| (count < self.most).then_some(count.saturating_add(1));
         self.requests.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Asks(Arc::clone(&self.requests)))
+        Some(Arc::new(Asks(Arc::clone(self))))
     }
 }
 
 impl Drop for Asks {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -138,13 +138,29 @@ mod tests {
     fn requests_of_all_connections_of_a_client_count_together() {
         let seats = Arc::new(Seats::default());
         let settings = settings(10, 2);
-        let (one, two, other) =
-            (seats.take(ip("192.0.2.1"), &settings).unwrap(), seats.take(ip("192.0.2.1"), &settings).unwrap(), seats.take(ip("192.0.2.2"), &settings).unwrap());
+        let take = |address| Arc::new(seats.take(ip(address), &settings).unwrap());
+        let (one, two, other) = (take("192.0.2.1"), take("192.0.2.1"), take("192.0.2.2"));
         let (first, second) = (one.ask(), two.ask());
         assert!(first.is_some() && second.is_some() && one.ask().is_none() && two.ask().is_none(), "there are two");
         assert!(other.ask().is_some(), "another client has its own");
         drop(first);
         assert!(two.ask().is_some());
+    }
+
+    #[test]
+    fn a_request_that_outlives_its_connection_counts_on_and_the_connection_with_it() {
+        let seats = Arc::new(Seats::default());
+        let settings = settings(10, 2);
+        let take = || seats.take(ip("192.0.2.1"), &settings).map(Arc::new);
+        let first = take().unwrap();
+        let asked = first.ask();
+        drop(first);
+        let second = take().unwrap();
+        assert!(take().is_err(), "there are two");
+        let another = second.ask();
+        assert!(another.is_some() && second.ask().is_none(), "with that of the connection that is gone");
+        drop(asked);
+        assert!(second.ask().is_some() && take().is_ok());
     }
 
     #[test]

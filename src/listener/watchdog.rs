@@ -82,7 +82,7 @@ pub(super) struct Exchange {
     watchdog: Rc<Watchdog>,
     answered: bool,
     said: Option<Said>,
-    _counted: Option<Asks>,
+    _counted: Option<Arc<Asks>>,
 }
 
 #[derive(Clone, Copy)]
@@ -175,7 +175,7 @@ impl Watchdog {
     }
 
     /// A head is complete; `counted` is given up with the answer.
-    pub(super) fn asked(self: &Rc<Self>, counted: Option<Asks>) -> Exchange {
+    pub(super) fn asked(self: &Rc<Self>, counted: Option<Arc<Asks>>) -> Exchange {
         self.phase.set(Phase::Busy);
         self.abandoned.set(false);
         self.suspect.set(self.heads.borrow_mut().as_mut().and_then(RawHeads::asked));

@@ -20,6 +20,7 @@ fn request(head: http::request::Parts, body: Body, hosts: &[&str]) -> Request {
         scheme: "http",
         hosts: ServedHosts::new(hosts).unwrap(),
         certificate: None,
+        counted: Default::default(),
     };
     let recorder = Recorder::new(RequestId("r1".into()), head.method.clone(), None, "http");
     Request { head, body, peer, refusal: None, recorder }

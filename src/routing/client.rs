@@ -231,6 +231,7 @@ mod tests {
             scheme: "http",
             hosts: Default::default(),
             certificate: None,
+            counted: Default::default(),
         };
         let mut map = HeaderMap::new();
         for (name, value) in headers {

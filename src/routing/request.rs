@@ -1,5 +1,6 @@
 //! The request as the listener hands it on.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -48,4 +49,20 @@ pub struct Peer {
     pub hosts: ServedHosts,
     /// The certificate that the client has shown, where the listener asks for one.
     pub certificate: Option<Arc<ClientCertificate>>,
+    /// What the request counts as among those of its client.
+    pub counted: Counted,
+}
+
+/// A place among those that are counted for a client, taken as long as somebody holds it. Clones are the same place; the default is none.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    _place: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Counted {
+    /// This place.
+    #[must_use]
+    pub const fn new(place: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _place: Some(place) }
+    }
 }

@@ -50,6 +50,7 @@ fn request(method: &str, uri: &str, headers: &[(&str, &str)]) -> Request {
         scheme: "http",
         hosts: Default::default(),
         certificate: None,
+        counted: Default::default(),
     };
     let recorder = Recorder::new(RequestId("r1".into()), head.method.clone(), None, "http");
     Request { head, body: Body::empty(), peer, refusal: None, recorder }

@@ -12,7 +12,7 @@ use super::registrar::Trouble;
 use super::standing::{Shared, Unserved};
 use crate::admin::serve::{Answer, json_of, problem, text};
 use crate::stack::Snapshot;
-use crate::store::{MOST_TEMPLATES, ResourceRecord, State, StoreError, one_path};
+use crate::store::{MOST_TEMPLATES, MOST_TEMPLATES_OF_ALL, ResourceRecord, State, StoreError, one_path};
 use crate::uma::Scope;
 
 /// Seconds after which an authorization server that did not answer may be asked again.
@@ -125,8 +125,9 @@ pub fn troubled(trouble: &Trouble) -> Answer {
             problem(StatusCode::UNPROCESSABLE_ENTITY, &detail)
         }
         Trouble::TooMany => problem(StatusCode::FORBIDDEN, "the owner has as many shares as one may have"),
-        Trouble::TooManyTemplates => {
-            problem(StatusCode::FORBIDDEN, &format!("{MOST_TEMPLATES} paths begin with this folder and have a * next, and there may be no more"))
+        Trouble::TooManyTemplates { of_owner } => {
+            let paths = if *of_owner { format!("{MOST_TEMPLATES} paths of this owner") } else { format!("{MOST_TEMPLATES_OF_ALL} paths") };
+            problem(StatusCode::FORBIDDEN, &format!("{paths} begin with this folder and have a * next, and there may be no more"))
         }
         Trouble::NotSettled => conflict("the authorization server does not know this share yet"),
         Trouble::Lost => conflict("the authorization server has deleted the resource of this share: delete the share, and share its path anew"),

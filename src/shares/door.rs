@@ -20,7 +20,7 @@ use crate::admin::serve::{Answer, Door, serve};
 use crate::admin::socket::{SocketFile, open_address, open_socket};
 use crate::listener::next_id;
 use crate::response::X_REQUEST_ID;
-use crate::routing::{Client, Peer, ServedHosts};
+use crate::routing::{Client, Counted, Peer, ServedHosts};
 use crate::stack::Current;
 use crate::telemetry::{Recorder, Telemetry};
 
@@ -90,7 +90,7 @@ impl Door for SharesDoor {
         let config = Arc::clone(&self.config.borrow());
         // Whoever comes by a socket is on this machine.
         let address = request.extensions().get::<SocketAddr>().copied().unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let peer = Peer { address, local: address, scheme: "http", hosts: ServedHosts::default(), certificate: None };
+        let peer = Peer { address, local: address, scheme: "http", hosts: ServedHosts::default(), certificate: None, counted: Counted::default() };
         let client = Client::effective(&peer, request.headers(), &self.current.load().trusted_proxies);
         let recorder = Recorder::new(next_id(), request.method().clone(), Some(address.ip().to_canonical()), "http");
         recorder.with(|record| {

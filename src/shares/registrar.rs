@@ -53,7 +53,10 @@ pub enum Trouble {
     TooMany,
     /// The folder has as many templates as one may have.
     #[error("the folder has too many templates")]
-    TooManyTemplates,
+    TooManyTemplates {
+        /// It is the owner who has so many there.
+        of_owner: bool,
+    },
     /// The server does not know it yet.
     #[error("the share is not registered yet")]
     NotSettled,
@@ -519,7 +522,7 @@ fn taken(error: StoreError) -> Trouble {
     match error {
         StoreError::Taken => Trouble::PathTaken,
         StoreError::TooMany => Trouble::TooMany,
-        StoreError::TooManyTemplates => Trouble::TooManyTemplates,
+        StoreError::TooManyTemplates { of_owner } => Trouble::TooManyTemplates { of_owner },
         other => other.into(),
     }
 }

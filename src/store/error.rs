@@ -80,7 +80,10 @@ pub enum StoreError {
     TooMany,
     /// A folder has as many templates as one may have.
     #[error("a folder has as many templates as one may have")]
-    TooManyTemplates,
+    TooManyTemplates {
+        /// It is the owner who has so many there.
+        of_owner: bool,
+    },
     /// There is no such record, or not in that state.
     #[error("there is no such record in this state")]
     Absent,

@@ -317,13 +317,59 @@ mod tests {
         assert!(open > 1000 && closed > 1000, "{open} {closed}");
     }
 
+    fn of(owner: &str, path: &str) -> Resource {
+        Resource { owner: owner.into(), ..resource(path) }
+    }
+
     #[tokio::test]
-    async fn a_folder_has_so_many_templates() {
+    async fn an_owner_has_so_many_templates_in_a_folder_and_keeps_none_from_another() {
         let paths: Vec<String> = (0..32).map(|number| if number == 0 { "/a/*".to_owned() } else { format!("/a/*/{number}") }).collect();
         let all: Vec<&str> = paths.iter().map(String::as_str).chain(["/a/**", "/a/b/*/32", "/aa/*", "/a/x", "/a0/*"]).collect();
         let (_folder, store, lookup) = with(&all).await;
-        assert!(matches!(store.want(&resource("/a/*/32")).await, Err(StoreError::TooManyTemplates)));
+        assert!(matches!(store.want(&resource("/a/*/32")).await, Err(StoreError::TooManyTemplates { of_owner: true })));
         assert_eq!((at(&lookup, "/a/z/31").as_deref(), at(&lookup, "/a/z/32").as_deref()), (Some("/a/*/31"), Some("/a/**")));
+
+        let bobs = store.want(&of("bob", "/a/*/32")).await.expect("there is room for others");
+        store.registered(bobs, "of bob", None).await.expect("registered");
+        assert_eq!(at(&lookup, "/a/z/32").as_deref(), Some("of bob"));
+    }
+
+    #[tokio::test]
+    async fn a_folder_has_so_many_templates_of_all_owners() {
+        let (_folder, store, lookup) = with(&[]).await;
+        for number in 0..1024 {
+            let record = store.want(&of(&format!("owner {}", number / 32), &format!("/a/*/{number}"))).await.expect("wanted");
+            store.registered(record, &number.to_string(), None).await.expect("registered");
+        }
+        assert!(matches!(store.want(&of("alice", "/a/*/more")).await, Err(StoreError::TooManyTemplates { of_owner: false })));
+        for number in [0, 500, 1023] {
+            assert_eq!(at(&lookup, &format!("/a/z/{number}")), Some(number.to_string()));
+        }
+        assert_eq!(at(&lookup, "/a/z/more"), None);
+    }
+
+    #[tokio::test]
+    async fn a_template_is_found_as_long_as_there_is_one_of_its_kind() {
+        let (_folder, store, lookup) = with(&["/a/*/x", "/a/*/y", "/a/*/**"]).await;
+        let withdraw = async |path: &str| {
+            let known = lookup.at(SERVER, &CanonicalPath::parse(path).unwrap()).expect("found");
+            store.unwant(known.key).await.expect("unwanted");
+            store.remove(known.key).await.expect("removed");
+        };
+        let found = || ["/a/z/x", "/a/z/y", "/a/z/z"].map(|path| at(&lookup, path));
+        let text = |path: &str| Some(path.to_owned());
+        // Its record in another form takes its own place.
+        let known = lookup.at(SERVER, &CanonicalPath::parse("/a/z/x").unwrap()).expect("found");
+        store.describe(known.key, "another name", &["view".to_owned()]).await.expect("described");
+        withdraw("/a/z/x").await;
+        assert_eq!(found(), [text("/a/*/**"), text("/a/*/y"), text("/a/*/**")]);
+        withdraw("/a/z/z").await;
+        assert_eq!(found(), [None, text("/a/*/y"), None]);
+        withdraw("/a/z/y").await;
+        assert_eq!(found(), [None, None, None]);
+        let record = store.want(&resource("/a/*/x")).await.expect("wanted");
+        store.registered(record, "again", None).await.expect("registered");
+        assert_eq!(found(), [text("again"), None, None]);
     }
 
     #[tokio::test]

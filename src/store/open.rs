@@ -145,7 +145,7 @@ impl Store {
     /// Writes down that a resource shall be registered. The authorization server is asked afterwards, and [`registered`](Self::registered) says what it calls it.
     ///
     /// # Errors
-    /// [`StoreError::Taken`]: a record has the path or the link already. [`StoreError::TooManyTemplates`]. [`StoreError::Full`].
+    /// [`StoreError::Taken`]: a record has the path or the link already. [`StoreError::TooManyTemplates`]: its owner has too many in one folder, or all have. [`StoreError::Full`].
     pub async fn want(&self, resource: &Resource) -> Result<ResourceKey, StoreError> {
         self.insert(resource, None).await
     }

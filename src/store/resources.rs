@@ -10,7 +10,7 @@ use super::error::StoreError;
 use super::lookup::{Registered, ResourceKey};
 use super::open::weight;
 use super::records::{CredentialKey, Resource, ResourceRecord, State};
-use super::template::{MOST_TEMPLATES, folder};
+use super::template::{MOST_TEMPLATES, MOST_TEMPLATES_OF_ALL, folder};
 use super::view::{Filling, View};
 
 /// The one record that is looked for.
@@ -39,7 +39,7 @@ pub(super) async fn load(connection: &mut SqliteConnection) -> Result<(View, u64
     Ok((view.finish(), octets, counting))
 }
 
-/// Unless the owner has `most` records there already, or the folder as many templates as one may have.
+/// Unless the owner has `most` records there already, or the folder as many templates as one may have, of this owner or of all.
 pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resource, most: Option<u64>) -> Result<ResourceKey, StoreError> {
     let Resource { authorization_server, path, link, owner, name, kind, icon_uri, scopes, upstream, credential } = resource;
     let scopes = serde_json::to_string(scopes).map_err(|_| StoreError::Unfit("scopes"))?;
@@ -56,10 +56,11 @@ pub(super) async fn insert(connection: &mut SqliteConnection, resource: &Resourc
     {
         return Err(StoreError::TooMany);
     }
-    if let Some(folder) = path.as_deref().and_then(folder)
-        && templates(&mut transaction, authorization_server, folder).await? >= MOST_TEMPLATES
-    {
-        return Err(StoreError::TooManyTemplates);
+    if let Some(folder) = path.as_deref().and_then(folder) {
+        let (of_owner, of_all) = templates(&mut transaction, authorization_server, folder, owner).await?;
+        if of_owner >= MOST_TEMPLATES || of_all >= MOST_TEMPLATES_OF_ALL {
+            return Err(StoreError::TooManyTemplates { of_owner: of_owner >= MOST_TEMPLATES });
+        }
     }
     let inserted = inserted.execute(&mut *transaction).await?;
     transaction.commit().await?;
@@ -137,12 +138,15 @@ pub(super) async fn count(connection: &mut SqliteConnection, server: &str, owner
     Ok(u64::try_from(count).unwrap_or_default())
 }
 
-/// How many templates name this folder and no more before what stands for any.
-async fn templates(connection: &mut SqliteConnection, server: &str, folder: &str) -> Result<i64, StoreError> {
+/// How many templates name this folder and no more before what stands for any, of this owner and of all.
+async fn templates(connection: &mut SqliteConnection, server: &str, folder: &str, owner: &str) -> Result<(i64, i64), StoreError> {
     // `0` follows `/`: the index on paths has them side by side.
-    let query =
-        sqlx::query("SELECT count(*) FROM resource WHERE authorization_server = ?1 AND (path = ?2 || '/*' OR path > ?2 || '/*/' AND path < ?2 || '/*0')");
-    Ok(query.bind(server).bind(folder).fetch_one(connection).await?.try_get(0)?)
+    let query = sqlx::query(
+        "SELECT count(*) FILTER (WHERE owner = ?3), count(*) FROM resource
+         WHERE authorization_server = ?1 AND (path = ?2 || '/*' OR path > ?2 || '/*/' AND path < ?2 || '/*0')",
+    );
+    let row = query.bind(server).bind(folder).bind(owner).fetch_one(connection).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// Whether a record, but this one, has that id at that authorization server.

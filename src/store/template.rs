@@ -3,9 +3,63 @@
 #[cfg(feature = "store")]
 use std::cmp::Ordering;
 
-/// Most templates that begin with the same folder before their first `*`: a request is compared with so many at each folder above it.
+/// Most templates of one owner that begin with the same folder before their first `*`.
 #[cfg(feature = "store")]
 pub const MOST_TEMPLATES: i64 = 32;
+
+/// The same of all owners together. A request is looked for once in each [`Shape`] that those of a folder have, at each folder above it.
+#[cfg(feature = "store")]
+pub const MOST_TEMPLATES_OF_ALL: i64 = 1024;
+
+/// Which segments of a template, behind its folder, stand for any, and whether it has all below. Of all templates of one shape a path can only be taken by those
+/// that are spelled like [`write`](Self::write) has it.
+#[cfg(feature = "store")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// A bit for each segment.
+    any: u64,
+    /// How many segments there are, without the end.
+    segments: u32,
+    rest: bool,
+}
+
+#[cfg(feature = "store")]
+impl Shape {
+    /// Of what stands behind the folder. `None`: it is deeper than any that is shared.
+    pub(super) fn of(below: &str) -> Option<Self> {
+        let mut shape = Self { any: 0, segments: 0, rest: false };
+        for segment in below.split('/').skip(1) {
+            match segment {
+                "**" => {
+                    shape.rest = true;
+                    break;
+                }
+                "*" => shape.any |= 1_u64.checked_shl(shape.segments)?,
+                _ => {}
+            }
+            shape.segments = shape.segments.saturating_add(1);
+        }
+        (shape.segments <= u64::BITS).then_some(shape)
+    }
+
+    /// Writes what stands behind the folder in a template of this shape that takes a path; false: none does.
+    pub(super) fn write(self, below: &str, text: &mut String) -> bool {
+        let mut given = below.split('/').skip(1);
+        for place in 0..self.segments {
+            let Some(given) = given.next() else { return false };
+            let any = (self.any >> place) & 1 == 1;
+            if any && given.is_empty() {
+                return false;
+            }
+            text.push('/');
+            text.push_str(if any { "*" } else { given });
+        }
+        if self.rest {
+            text.push_str("/**");
+        }
+        self.rest || given.next().is_none()
+    }
+}
 
 /// The folder before the first segment that stands for any; `None`: there is no such segment.
 pub(super) fn folder(path: &str) -> Option<&str> {

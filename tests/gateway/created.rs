@@ -1,7 +1,9 @@
 //! Routes with `register_on_create` and `unregister_on_delete` from outside: what a content server makes is its creator's, and what it deletes is closed.
 
-use http::{Method, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
+use http_body_util::Full;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use uma_gateway::admin::{AdminClient, AdminDoor};
 use uma_gateway::demo::Gate;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault};
@@ -10,6 +12,7 @@ use uma_gateway::secret::Secret;
 
 use crate::figures::under_way;
 use crate::shares::KEY;
+use crate::support::tls::H2;
 use crate::support::{Connection, Setup, World, until};
 
 const FOLDERS: &str = "{ path: \"/folders/{user}\", upstream: content, protect: { resource: { name: \"folders of {user}\", owner: \"{user}\" }, scopes: { POST: [create] }, \
@@ -302,6 +305,90 @@ async fn what_is_deleted_is_closed_though_the_client_has_gone_before_the_answer(
 
     until("it is withdrawn", async || world.shares_of("alice").await.is_empty().then_some(())).await;
     assert_eq!(world.get(PLACE).bearer(&rpt).await.status(), 404);
+}
+
+/// Whoever comes from elsewhere has two connections, and as many requests under way.
+const TWO: &str = "{ off_for: [127.0.0.1/32], connections_per_client: 2 }";
+
+/// A request that makes something, of a client that has gone when the content server has heard it.
+async fn makes_and_goes(world: &World, from: &str, request: &[u8]) {
+    let hits = world.upstream().hits();
+    let mut client = Connection::open(world.address(), Some(from.parse().expect("an address"))).await;
+    client.send(request).await;
+    until("the content server has heard it", async || (world.upstream().hits() > hits).then_some(())).await;
+    client.reset();
+    until("the gateway knows that the client is gone", async || (under_way(world).await == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_goes_on_without_its_client_is_one_of_that_clients_connections() {
+    let world = start(Setup::default().limits(TWO)).await;
+    let request = world.ask("POST", "/folders/alice").bearer(&world.creator("alice", "alice")).body("new").bytes();
+    let gate = Gate::closed();
+    world.upstream().reply_next(2, Reply::status(204).behind(&gate));
+    for _ in 0..2 {
+        makes_and_goes(&world, "127.0.0.2", &request).await;
+    }
+    let public = async |from: &str| {
+        let mut client = Connection::open(world.address(), Some(from.parse().expect("an address"))).await;
+        // It may be closed already.
+        let _ = client.try_send(&world.get("/public/welcome.txt").bytes()).await;
+        client.read(false).await.ok().map(|answer| answer.status)
+    };
+    assert_eq!(public("127.0.0.2").await, None, "a third one is closed without an answer");
+    assert_eq!(public("127.0.0.3").await, Some(200), "another client");
+    gate.open();
+    until("its connections are free", async || public("127.0.0.2").await.filter(|status| *status == 200)).await;
+}
+
+#[tokio::test]
+async fn what_goes_on_without_its_client_is_one_of_that_clients_requests_over_http2() {
+    let world = start(Setup::default().listener("h2c: true").limits(TWO)).await;
+    let connect = async || {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind("127.0.0.2:0".parse().expect("an address")).expect("every address of 127.0.0.0/8 is ours");
+        H2::over(socket.connect(world.address()).await.expect("the gateway listens")).await
+    };
+    let public = async |client: &H2| client.clone().get("http://gateway.example.org/public/welcome.txt").await.expect("an answer").status;
+    let bearer = format!("Bearer {}", world.creator("alice", "alice"));
+    let gate = Gate::closed();
+    world.upstream().reply_next(2, Reply::status(204).behind(&gate));
+    let client = connect().await;
+    for number in 1..=2 {
+        let request = Request::post("http://gateway.example.org/folders/alice").header("authorization", &bearer);
+        let answer = tokio::spawn(client.0.clone().send_request(request.body(Full::default()).expect("a request")));
+        until("the content server has heard it", async || (world.upstream().hits() == number).then_some(())).await;
+        answer.abort();
+        until("the gateway knows that it is taken back", async || (under_way(&world).await == 0).then_some(())).await;
+    }
+    assert_eq!(public(&client).await, 503, "a third one");
+    drop(client);
+    let client = connect().await;
+    assert_eq!(public(&client).await, 503, "by another connection");
+    gate.open();
+    until("there is room again", async || (public(&client).await == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_client_of_a_trusted_proxy_has_as_many_under_way_that_go_on_without_it() {
+    let world = start(Setup::default().limits(TWO).top("trusted_proxies: [127.0.0.0/8]")).await;
+    let rpt = world.creator("alice", "alice");
+    let makes = |client: &str| world.ask("POST", "/folders/alice").bearer(&rpt).header("X-Forwarded-For", client).body("new");
+    let gate = Gate::closed();
+    world.upstream().reply_next(2, Reply::status(204).behind(&gate));
+    for _ in 0..2 {
+        makes_and_goes(&world, "127.0.0.2", &makes("203.0.113.7").bytes()).await;
+    }
+    world.upstream().reply(Reply::status(204));
+
+    let refused = makes("203.0.113.7").await;
+
+    assert_eq!((refused.status(), refused.answer.header("retry-after")), (503, "1"));
+    assert!(refused.passed("U5"), "{}", refused.rows());
+    assert_eq!(world.upstream().hits(), 2, "the content server has not heard of it, so nothing is made that nobody registers");
+    assert_eq!(makes("203.0.113.8").await.status(), 204, "another client");
+    gate.open();
+    until("there is room again", async || (makes("203.0.113.7").await.status() == 204).then_some(())).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use uma_gateway::body::Body;
 use uma_gateway::demo::authorization_server::Endpoint;
 use uma_gateway::response::{Rejection, RejectionLayer, Row};
-use uma_gateway::routing::{Peer, Request, ServedHosts};
+use uma_gateway::routing::{Counted, Peer, Request, ServedHosts};
 use uma_gateway::telemetry::{Recorder, RequestId};
 
 use crate::support::{Expect, LINK, Next, Says, Setup, World, row_tests};
@@ -110,7 +110,7 @@ async fn a_failure_of_the_gateways_own_is_a_closed_answer(row: Row) {
     let recorder = Recorder::new(RequestId("4q7zk2".into()), Method::GET, None, "http");
     let (head, ()) = http::Request::new(()).into_parts();
     let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default(), certificate: None };
+    let peer = Peer { address: nowhere, local: nowhere, scheme: "http", hosts: ServedHosts::default(), certificate: None, counted: Counted::default() };
     let request = Request { head, body: Body::empty(), peer, refusal: None, recorder: recorder.clone() };
     let service = RejectionLayer.layer(service_fn(|_: Request| async { Err::<Response<Body>, _>(Rejection::Internal) }));
     let answered: Result<Response<Body>, Infallible> = service.oneshot(request).await;
