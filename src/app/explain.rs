@@ -66,8 +66,9 @@ impl Explainer {
         let mut told = to_json(&recorder.snapshot());
         if status == StatusCode::UNAUTHORIZED.as_u16()
             && let Some(reason) = self.down(&told)
+            && let Some(told) = told.as_object_mut()
         {
-            told["uma.authorization_server_down"] = reason.into();
+            told.insert("uma.authorization_server_down".into(), reason.into());
         }
         told
     }
