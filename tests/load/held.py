@@ -29,6 +29,7 @@ EACH = 500
 # Seconds: from accepting to the end of a head; between two pieces of a body, and for all waits of one; after an answer; for a ping and its answer; until a client takes
 # of its answer. Then the time that a closing may take.
 HEAD, PIECE, BODY, IDLE, PINGS, WRITE, LATE = 10, 15, 60, 60, 40, 60, 15
+# Health is asked for so long, and where not all are there by then at most so long.
 HOLD, LONGEST = (20, 60) if DEEP else (6, 30)
 HEALTH_WITHIN = 0.1
 MEMORY = 256 * 1024 * 1024
