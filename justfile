@@ -64,8 +64,8 @@ soak:
     tests/keycloak/start
     tests/load/run target/release/uma-gateway /dev/null --deep soak
 
-# what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads, every mutant, an hour's soak, a systemd of its own, the
-# same binary twice, records and a gateway that are killed 200 times each, a million records
+# what takes too long or too much for every run: 1 GiB each way, 10,000 held connections, longer loads, every mutant, an hour's soak, five minutes of chance
+# for each fuzz target, a systemd of its own, the same binary twice, records and a gateway that are killed 200 times each, a million records
 deep *arguments:
     cargo test --test gateway -- --ignored {{ arguments }}
     STORE_KILLS=200 GATEWAY_KILLS=200 cargo test --test store -- --nocapture killed::what kills::a_gateway
@@ -75,6 +75,7 @@ deep *arguments:
     tests/load/run target/release/uma-gateway /dev/null --deep
     tests/load/run target/release/uma-gateway /dev/null --deep soak
     tests/mutants/run
+    fuzz/run all 300
     .ci/run image
     tests/deploy/systemd target/{{ arch() }}-unknown-linux-musl/release/uma-gateway
     tests/deploy/reproducible
