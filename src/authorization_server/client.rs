@@ -22,8 +22,13 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 impl Server {
     /// A call with the client's own credentials. While these are being replaced, a refusal of the old ones is not the last word.
     pub(super) async fn as_client(&self, name: AsEndpoint, endpoint: &Endpoint, body: Bytes, deadline: Instant) -> Result<Response<Bytes>, AskError> {
-        let response = self.call_with(&self.client.held(), name, endpoint, body.clone(), deadline).await?;
-        let Some(next) = self.client.next().filter(|_| refuses_client(&response)) else { return Ok(response) };
+        let shown = self.client.held();
+        let response = self.call_with(&shown, name, endpoint, body.clone(), deadline).await?;
+        if !refuses_client(&response) {
+            return Ok(response);
+        }
+        // Another call may have found out meanwhile that the new ones work.
+        let Some(next) = self.client.after(&shown) else { return Ok(response) };
         let second = self.call_with(&next, name, endpoint, body, deadline).await?;
         if refuses_client(&second) {
             return Ok(response);

@@ -34,6 +34,12 @@ impl<T: Clone + PartialEq> Rotating<T> {
         self.with(|state| state.next.clone())
     }
 
+    /// What to show when `shown` has been refused: the one that has not worked yet, or the one that has taken the place of `shown` since.
+    #[must_use]
+    pub fn after(&self, shown: &T) -> Option<T> {
+        self.with(|state| state.next.iter().chain([&state.held]).find(|other| *other != shown).cloned())
+    }
+
     /// What the configuration says now; true: it is news, and has to be tried.
     pub fn offer(&self, secret: &T) -> bool {
         self.with(|state| {
@@ -82,6 +88,17 @@ mod tests {
         assert!(!secret.worked(&"old".into()) && secret.next().is_some());
         assert!(secret.worked(&"new".into()));
         assert!(secret.held().matches("new") && secret.next().is_none());
+    }
+
+    #[test]
+    fn whoever_was_refused_with_the_old_one_shows_the_new_one_though_it_has_worked_meanwhile() {
+        let secret = Rotating::<Secret>::new("old".into());
+        assert!(secret.after(&"old".into()).is_none(), "there is nothing else");
+        assert!(secret.offer(&"new".into()));
+        assert!(secret.after(&"old".into()).is_some_and(|next| next.matches("new")));
+        assert!(secret.worked(&"new".into()));
+        assert!(secret.after(&"old".into()).is_some_and(|held| held.matches("new")));
+        assert!(secret.after(&"new".into()).is_none());
     }
 
     #[test]

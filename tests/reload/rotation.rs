@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use uma_gateway::admin::{AdminClient, AdminDoor};
 use uma_gateway::app::Why;
-use uma_gateway::demo::authorization_server::{Endpoint, Kind};
+use uma_gateway::demo::Gate;
+use uma_gateway::demo::authorization_server::{Endpoint, Fault, Kind};
 use uma_gateway::demo::content_server::Reply;
 use uma_gateway::jose::VerifyingKeys;
 
@@ -115,6 +116,26 @@ async fn the_client_secret_is_changed_at_the_server_first() {
     sleep(WHILE).await;
     let outcome = load.end().await;
     assert!(outcome.bad.is_empty(), "{} of {}, the first {:?}", outcome.bad.len(), outcome.good, outcome.bad.first());
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_old_client_secret_that_comes_when_the_new_one_has_worked_already_is_not_the_last_word() {
+    let world = World::start(Kind::Keycloak { realm: "photoz".into() }, &Plan::default()).await;
+    let (control, rpt, gate) = (world.around.control(), world.around.rpt(), Gate::closed());
+    let series = "uma_gateway_dependency_up{kind=\"client_secret\",name=\"server\"}";
+    let is = async |value: f64| until("it is shown", async || (world.metric(series).await == Some(value)).then_some(())).await;
+    world.around.write("client-secret", "another-secret");
+    reload(&world).await;
+    is(0.0).await;
+    control.fail_next(Endpoint::Introspection, 1, Fault::held(&gate));
+    control.add_resource_server("content-gateway", "another-secret");
+    let story = async {
+        until("it is asked about", async || (control.calls(Endpoint::Introspection) > 0).then_some(())).await;
+        is(1.0).await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(get(world.address(), LINK, Some(&rpt)), story);
+    assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
