@@ -204,12 +204,33 @@ async fn a_client_that_has_ended_its_side_gets_its_answer() {
         }
     })
     .await;
-    // In the middle of a body there is nothing to wait for.
-    beside(Settings { body: LONG * 2, ..Settings::default() }, service, async |address| {
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_in_the_middle_of_a_body_is_not_waited_for_as_one_that_wants_its_answer() {
+    let service = tower::service_fn(async |request: Request| {
+        if request.body.collect().await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+        Ok(Response::new(Body::empty()))
+    });
+    let ended = async |address, request: &[u8]| {
         let mut stream = connect(address).await;
-        stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc").await.unwrap();
+        stream.write_all(request).await.unwrap();
         stream.shutdown().await.unwrap();
-        rest(stream).await;
+        rest(stream).await
+    };
+    beside(Settings { body: LONG * 2, ..Settings::default() }, service, async |address| {
+        let whole = ended(address, GET);
+        let half = async {
+            // So that the other one has begun to wait, and would be the first to end.
+            tokio::time::sleep(SHORT).await;
+            ended(address, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 30\r\n\r\nabc").await
+        };
+        tokio::select! {
+            _ = half => {}
+            _ = whole => panic!("the half one waits for as long"),
+        }
     })
     .await;
 }
