@@ -15,6 +15,8 @@ mod config;
 #[cfg(feature = "store")]
 mod door;
 #[cfg(feature = "store")]
+mod finish;
+#[cfg(feature = "store")]
 mod follow;
 #[cfg(feature = "store")]
 mod lost;
@@ -24,6 +26,8 @@ mod place;
 mod registrar;
 #[cfg(feature = "store")]
 mod standing;
+#[cfg(feature = "store")]
+mod turns;
 
 /// Random octets of a share's id, which is written in base64url.
 #[cfg(feature = "store")]

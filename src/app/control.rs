@@ -147,13 +147,12 @@ async fn run(parts: Parts, serving: Serving, records: &Records, pats: PatStore, 
     watched.was_read(&files, content(&files));
     let _watch = watches.then(|| Task::start(watch(Rc::clone(&watched), move || reloads.ask(Why::Files))));
     let fixed = reload::fixed(&config);
-    let told = fixed.clone();
     let file = config.file.clone();
     let mut running = Running {
         file,
         workers,
+        told: fixed.clone(),
         fixed,
-        told,
         inherited,
         current,
         records: lookup,

@@ -123,13 +123,22 @@ impl PatStore {
         ended
     }
 
-    /// Those of these resources, all of one name, that are no shares. While a share of the name has no id yet none of them is known not to be it.
-    pub(super) async fn unshared(&self, issuer: &str, name: &str, found: Vec<ResourceId>) -> Result<Vec<ResourceId>, AskError> {
+    /// Those of these resources, all of one name, that are no shares. While a share of the name has no id yet none of them is known not to be it; `owners` are
+    /// those whose it could be, `None`: anybody's.
+    pub(super) async fn unshared(
+        &self,
+        issuer: &str,
+        name: &str,
+        owners: Option<&BTreeSet<String>>,
+        found: Vec<ResourceId>,
+    ) -> Result<Vec<ResourceId>, AskError> {
         #[cfg(feature = "store")]
         if let Some(records) = self.records.as_ref().filter(|_| !found.is_empty()) {
-            let namesakes = records.told(records.store.namesakes(issuer, name, 1).await)?;
-            if namesakes.iter().any(|share| share.state.resource_id().is_none()) {
-                return Err(AskError::unusable(AsEndpoint::Resource.label(), "a share of this name is being registered"));
+            let owners = owners.map_or_else(|| vec![None], |owners| owners.iter().map(|owner| Some(owner.as_str())).collect());
+            for owner in owners {
+                if records.told(records.store.is_pending(issuer, owner, name).await)? {
+                    return Err(AskError::unusable(AsEndpoint::Resource.label(), "a share of this name is being registered"));
+                }
             }
             let mut unshared = Vec::new();
             for id in found {
@@ -139,7 +148,7 @@ impl PatStore {
             }
             return Ok(unshared);
         }
-        let _ = (issuer, name);
+        let _ = (issuer, name, owners);
         Ok(found)
     }
 

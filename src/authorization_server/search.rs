@@ -4,7 +4,7 @@
 //! cannot search, all descriptions are read once and kept; from then on a request's name costs the list, and one description. Before something is registered
 //! all are read anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::discovery::Metadata;
 use super::error::AskError;
-use super::profile::Search;
+use super::profile::{Profile, Search};
 use super::resources::{Description, ENDPOINT, ResourceKey, describe, with_query};
 use super::server::Server;
 use crate::uma::ResourceId;
@@ -50,16 +50,30 @@ impl Server {
 
     async fn find_unshared(&self, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
         let found = self.search(key, anew, deadline).await?;
-        one(self.kept.unshared(&self.config.issuer, &key.name, found).await?)
+        let owners = self.tells_owners(self.metadata(deadline).await?.profile, key).then(|| self.owners_of(key, &found));
+        one(self.kept.unshared(&self.config.issuer, &key.name, owners.as_ref(), ids(found)).await?)
+    }
+
+    /// Whether what is found is certainly its owner's: the server says so, or the PAT that it is found with is for nobody else's.
+    fn tells_owners(&self, profile: &Profile, key: &ResourceKey) -> bool {
+        let by_pat = !self.config.owners.is_empty() && key.owner.is_some();
+        !profile.hides_owners() && (profile.search == Search::Query || by_pat)
+    }
+
+    /// The owner who is asked for, in every way that one may be written.
+    fn owners_of(&self, key: &ResourceKey, found: &[(ResourceId, Description)]) -> BTreeSet<String> {
+        let asked = key.owner.as_deref().unwrap_or(&self.config.client.id).to_owned();
+        let told = found.iter().flat_map(|(_, description)| [&description.owner, &description.owner_id]).flatten();
+        told.cloned().chain([asked]).collect()
     }
 
     /// The id before a share is registered, be it one: though it was given this name a moment ago, and an error where the server only writes the owner in
     /// another way, since it would be registered for ever anew.
     pub(super) async fn find_anew(&self, key: &ResourceKey, deadline: Instant) -> Result<Option<ResourceId>, AskError> {
-        one(self.search(key, true, deadline).await?)
+        one(ids(self.search(key, true, deadline).await?))
     }
 
-    async fn search(&self, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+    async fn search(&self, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<(ResourceId, Description)>, AskError> {
         let metadata = self.metadata(deadline).await?;
         Ok(match metadata.profile.search {
             Search::Query => {
@@ -71,7 +85,7 @@ impl Server {
                     let owner = other.owner.as_deref().unwrap_or_default();
                     return Err(AskError::unusable(ENDPOINT.label(), format!("it calls the owner {owner:?}: write that for `owner`")));
                 }
-                owned.into_iter().map(|(id, _)| id).collect()
+                owned
             }
             Search::Filter => self.find_by_filter(&metadata, key, anew, deadline).await?,
             Search::Reading => self.find_by_reading(&metadata, key, anew, deadline).await?,
@@ -109,22 +123,21 @@ impl Server {
     }
 
     /// The old Keycloak tells an owner's id only, and has one resource of a name at most; another one of that name would take its place.
-    async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+    async fn find_by_filter(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<(ResourceId, Description)>, AskError> {
         let mut found = Vec::new();
         if let Some(filter) = filter(&key.name) {
             let endpoint = with_query(metadata.registration()?, &filter)?;
             for id in self.list(metadata, &endpoint, key.owner.as_deref(), deadline).await?.into_iter().take(MOST) {
-                if self.describe(key.owner.as_deref(), &id, deadline).await?.is_some_and(|description| description.name == *key.name) {
-                    found.push(id);
-                }
+                let description = self.describe(key.owner.as_deref(), &id, deadline).await?;
+                found.extend(description.filter(|description| description.name == *key.name).map(|description| (id, description)));
             }
         } else {
-            found.extend(self.read_named(metadata, key, anew, deadline).await?.into_iter().map(|(id, _)| id));
+            found.extend(self.read_named(metadata, key, anew, deadline).await?);
         }
         if found.is_empty() || key.alone { Ok(found) } else { Err(hidden()) }
     }
 
-    async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<ResourceId>, AskError> {
+    async fn find_by_reading(&self, metadata: &Metadata, key: &ResourceKey, anew: bool, deadline: Instant) -> Result<Vec<(ResourceId, Description)>, AskError> {
         let mut found = Vec::new();
         for (id, description) in self.read_named(metadata, key, anew, deadline).await? {
             match (key.owner.as_deref(), &description.owner) {
@@ -132,7 +145,7 @@ impl Server {
                 (Some(owner), Some(_)) if !description.is_of(owner) => {}
                 // With one PAT for all owners a resource of somebody else's may have the name of one of the gateway's own.
                 (None, Some(_)) if self.config.owners.is_empty() && !description.is_of(&self.config.client.id) => {}
-                _ => found.push(id),
+                _ => found.push((id, description)),
             }
         }
         Ok(found)
@@ -204,6 +217,10 @@ impl Server {
         }
         Ok(found)
     }
+}
+
+fn ids(found: Vec<(ResourceId, Description)>) -> Vec<ResourceId> {
+    found.into_iter().map(|(id, _)| id).collect()
 }
 
 /// Two of a name: no arbitrary pick.

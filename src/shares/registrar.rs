@@ -1,7 +1,7 @@
 //! Brings records and authorization server into agreement, whoever dies in between.
 //!
 //! A record is wanted before the server is asked, and registered when it has answered; unwanted before the server is told to delete, and removed when it has.
-//! What is left half done, because the server gave no answer or this process was killed, is finished here, in the background: a wanted resource that the
+//! What is left half done, because the server gave no answer or this process was killed, is finished in the background (`finish`): a wanted resource that the
 //! server lists by name and owner is that one, and is registered anew only if it lists none. So a name is one of a kind for its owner: the server was asked
 //! whether it has one before the record was written. Where a server does not say whose a resource is, what it lists is a record's only if no other record
 //! could mean it, and no two records ever have one id.
@@ -17,22 +17,19 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::sync::Notify;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use super::finish::{Stuck, silences};
 use super::standing::Standings;
+use super::turns::Turns;
 use crate::authorization_server::{AskError, Created, Declared, ResourceKey, Server, ServerIdentity};
 use crate::enforcement::Desk;
 use crate::store::{self, Resource, ResourceRecord, State, Store, StoreError};
 use crate::telemetry::{AUDITED, Metrics};
 use crate::uma::{ResourceId, Scope};
 
-/// Between rounds that left something to do; grows to the second.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 /// How long a share is left alone after a call that got no answer.
 const LINGER: Duration = Duration::from_secs(3);
-/// Records of one look into the database.
-const PAGE: u32 = 100;
-
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
@@ -93,15 +90,6 @@ impl From<AskError> for Trouble {
     }
 }
 
-/// Whether the next call to the same server would fare no better. What it answers, with whatever status, is about one resource.
-fn silences(error: &AskError) -> bool {
-    match error {
-        AskError::Timeout | AskError::Unreachable(_) | AskError::Resting | AskError::Busy => true,
-        AskError::NoPat(cause) => silences(cause),
-        _ => false,
-    }
-}
-
 /// Registers and unregisters. Lives on the control thread.
 pub struct Registrar {
     store: Store,
@@ -110,10 +98,11 @@ pub struct Registrar {
     held: RefCell<BTreeSet<Held>>,
     /// What somebody wanted to take that was held.
     missed: RefCell<BTreeSet<Held>>,
-    left: Notify,
+    pub(super) left: Notify,
     /// The section that is asked where several have one issuer.
     preferred: Cell<Option<ServerIdentity>>,
     standings: Standings,
+    pub(super) turns: Turns,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -159,7 +148,16 @@ impl Registrar {
     #[must_use]
     pub fn new(store: Store, desk: Rc<Desk>, metrics: Arc<Metrics>) -> Rc<Self> {
         let standings = Standings::new(store.clone(), metrics);
-        Rc::new(Self { store, desk, held: RefCell::default(), missed: RefCell::default(), left: Notify::new(), preferred: Cell::default(), standings })
+        Rc::new(Self {
+            store,
+            desk,
+            held: RefCell::default(),
+            missed: RefCell::default(),
+            left: Notify::new(),
+            preferred: Cell::default(),
+            standings,
+            turns: Turns::default(),
+        })
     }
 
     /// How shares stand.
@@ -200,7 +198,7 @@ impl Registrar {
         None
     }
 
-    fn hold_link(self: &Rc<Self>, resource: &Resource) -> Option<Hold> {
+    pub(super) fn hold_link(self: &Rc<Self>, resource: &Resource) -> Option<Hold> {
         self.hold(Held::Link(resource.link.clone().unwrap_or_default()))
     }
 
@@ -291,7 +289,7 @@ impl Registrar {
         let issuer = &server.config().issuer;
         let here = self.store.resource_named(issuer, owner, &key.name).await?;
         let everybodys = server.may_hide_owners(patience(server)).await?;
-        if everybodys && self.store.namesakes(issuer, &key.name, 1).await?.iter().any(|record| record.state.resource_id().is_none()) {
+        if everybodys && self.store.is_pending(issuer, None, &key.name).await? {
             return Err(Trouble::NameTaken);
         }
         if here.is_some() || server.find_alike(key, patience(server)).await?.iter().any(|id| Some(&*id.0) != own) {
@@ -336,6 +334,7 @@ impl Registrar {
 
     /// Has the server delete a share that is closed, and says whether it has. What fails is tried again in the background.
     pub async fn forget(self: Rc<Self>, record: &ResourceRecord) -> bool {
+        self.turns.forgive(record);
         let done = match self.hold_link(&record.resource) {
             Some(_hold) => self.settle(record).await,
             None => Ok(false),
@@ -343,7 +342,7 @@ impl Registrar {
         match done {
             Ok(true) => true,
             other => {
-                if let Err(error) = other {
+                if let Err(Stuck { trouble: error, .. }) = other {
                     tracing::warn!(%error, "a share that was withdrawn is closed, and not deleted at the authorization server yet");
                 }
                 self.left.notify_one();
@@ -376,62 +375,6 @@ impl Registrar {
         self.store.describe(record.key, &resource.name, &resource.scopes).await.map_err(gone)
     }
 
-    /// Finishes what is half done, at the start and whenever something was left, until dropped.
-    pub async fn finish(self: Rc<Self>) {
-        let mut pause = PAUSES.0;
-        loop {
-            if self.round().await {
-                pause = PAUSES.0;
-                self.left.notified().await;
-            } else {
-                // Something else that was left may be what is waited for.
-                let _ = timeout(pause, self.left.notified()).await;
-                sleep(PAUSES.0).await;
-                pause = (pause * 2).min(PAUSES.1);
-            }
-        }
-    }
-
-    /// Whether nothing is left to do. A server that gives no answer is asked once.
-    async fn round(self: &Rc<Self>) -> bool {
-        let (mut after, mut all, mut silent) = (None, true, BTreeSet::new());
-        loop {
-            let page = match self.store.unsettled(after, PAGE).await {
-                Ok(page) => page,
-                Err(error) => {
-                    tracing::warn!(%error, "what is left to register or delete cannot be read");
-                    return false;
-                }
-            };
-            let Some(last) = page.last() else { return all };
-            after = Some(last.key);
-            for record in page {
-                if silent.contains(&record.resource.authorization_server) {
-                    continue;
-                }
-                match self.settle_again(&record).await {
-                    Ok(done) => all &= done,
-                    Err(trouble) => {
-                        all = false;
-                        tracing::debug!(error = %trouble, owner = record.resource.owner, "a share is still half done");
-                        if matches!(&trouble, Trouble::Unreachable(error) if silences(error)) {
-                            silent.insert(record.resource.authorization_server);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// What somebody has in hand is left to them: they say when they leave it.
-    async fn settle_again(self: &Rc<Self>, listed: &ResourceRecord) -> Result<bool, Trouble> {
-        let Some(_hold) = self.hold_link(&listed.resource) else { return Ok(true) };
-        match self.store.resource(listed.key).await? {
-            Some(record) => self.settle(&record).await,
-            None => Ok(true),
-        }
-    }
-
     /// What the server has of a record that has no id, if it is this one's.
     ///
     /// # Errors
@@ -462,7 +405,7 @@ impl Registrar {
     }
 
     /// Finishes one record, which the caller holds. False: its server is not configured any more.
-    async fn settle(&self, record: &ResourceRecord) -> Result<bool, Trouble> {
+    pub(super) async fn settle(&self, record: &ResourceRecord) -> Result<bool, Stuck> {
         let Some(server) = self.server(&record.resource.authorization_server) else { return Ok(false) };
         let (declared, owner) = (declared(&server, &record.resource), Some(&*record.resource.owner));
         match &record.state {
@@ -471,8 +414,8 @@ impl Registrar {
                 let created = match self.known(&server, record, &declared).await? {
                     Some(known) => known,
                     None => match server.register_new(&declared, patience(&server)).await {
-                        Err(error) if is_final(&error) => return self.give_up(record, &error).await,
-                        created => created?,
+                        Err(error) if is_final(&error) => return Ok(self.give_up(record, &error).await?),
+                        created => created.map_err(Stuck::at)?,
                     },
                 };
                 self.keep(record.key, &created).await?;
@@ -488,7 +431,9 @@ impl Registrar {
                     },
                 };
                 if let Some(id) = id {
-                    server.delete(owner, &id, patience(&server)).await?;
+                    let unasked = resource_id.is_some();
+                    let stuck = |error: AskError| if unasked && silences(&error) { error.into() } else { Stuck::at(error) };
+                    server.delete(owner, &id, patience(&server)).await.map_err(stuck)?;
                 }
                 self.store.remove(record.key).await.map_err(gone)?;
             }

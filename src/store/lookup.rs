@@ -20,6 +20,14 @@ pub const UNREAD: &str = "what owners have shared is known to a gateway that run
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceKey(pub(super) i64);
 
+impl ResourceKey {
+    /// One for tests of what never comes to the records.
+    #[cfg(test)]
+    pub const fn of(number: i64) -> Self {
+        Self(number)
+    }
+}
+
 /// What a request needs of a registered resource.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Registered {

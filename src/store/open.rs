@@ -281,6 +281,14 @@ impl Store {
         resources::others(self.inner.database.lock().await.connection()?, authorization_server, key, resource_id).await
     }
 
+    /// Whether a record with this name at an authorization server, of this owner or of any, in whatever state, has no id yet.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn is_pending(&self, authorization_server: &str, owner: Option<&str>, name: &str) -> Result<bool, StoreError> {
+        resources::pending(self.inner.database.lock().await.connection()?, authorization_server, owner, name).await
+    }
+
     /// The records with this name at an authorization server, whoever owns them and in whatever state; those first that have no id yet. At most `most`.
     ///
     /// # Errors

@@ -155,6 +155,14 @@ pub(super) async fn others(connection: &mut SqliteConnection, server: &str, key:
     Ok(query.bind(server).bind(id).bind(key.map(|key| key.0)).fetch_one(connection).await?.try_get(0)?)
 }
 
+/// Whether a record of that name, of this owner or of any, has no id yet.
+pub(super) async fn pending(connection: &mut SqliteConnection, server: &str, owner: Option<&str>, name: &str) -> Result<bool, StoreError> {
+    let query = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM resource WHERE authorization_server = ?1 AND name = ?2 AND resource_id IS NULL AND (?3 IS NULL OR owner = ?3))",
+    );
+    Ok(query.bind(server).bind(name).bind(owner).fetch_one(connection).await?.try_get(0)?)
+}
+
 /// Those that have no id yet come first.
 pub(super) async fn namesakes(connection: &mut SqliteConnection, server: &str, name: &str, most: u32) -> Result<Vec<ResourceRecord>, StoreError> {
     let query = sqlx::query("SELECT * FROM resource WHERE authorization_server = ? AND name = ? ORDER BY resource_id IS NOT NULL, record LIMIT ?");

@@ -471,6 +471,62 @@ async fn a_share_is_never_what_a_route_means_by_a_name() {
     }
 }
 
+/// Somebody whom this server does not know, so that it answers 500 to every registration of theirs.
+async fn stuck(world: &World, path: &str, name: &str) -> String {
+    let answer = world.api("POST", "/shares", KEY, &json!({ "path": path, "owner": "nobody", "name": name })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    id(&answer.json()).to_owned()
+}
+
+#[tokio::test]
+async fn another_owners_share_that_cannot_be_registered_closes_no_route() {
+    let homes =
+        "{ path: \"/homes/{user}\", upstream: content, protect: { resource: { name: \"home of {user}\", owner: \"{user}\" }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().keycloak().shares().route(homes)).await;
+    world.control().register_with_id("rightful", "alice", "home of alice", &["view"]);
+    stuck(&world, "/site/x", "home of alice").await;
+
+    assert_eq!(world.get("/homes/alice").await.status(), 401, "a ticket");
+    assert_eq!(world.get("/homes/alice").bearer(&world.rpt_for("rightful", &["view"])).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_owners_own_share_that_is_being_registered_is_not_what_a_route_means_by_its_name() {
+    let homes =
+        "{ path: \"/homes/{user}\", upstream: content, protect: { resource: { name: \"home of {user}\", owner: \"{user}\" }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().keycloak().shares().route(homes)).await;
+    // The server has it, and the gateway has not heard so.
+    world.control().fail(Endpoint::ResourceSet, Fault::without("_id"));
+    let answer = world.api("POST", "/shares", &world.owner("alice"), &json!({ "path": NOTES, "name": "home of alice" })).await;
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    let rpt = world.rpt_for(&world.control().resource_id("home of alice").expect("registered"), &["view"]);
+
+    let status = world.get("/homes/alice").bearer(&rpt).await.status();
+
+    assert!(matches!(status, 503 | 404), "{status}: whether it is the share is not known yet, or it is");
+}
+
+#[tokio::test]
+async fn what_a_server_fails_at_keeps_nobody_elses_shares_waiting() {
+    const STUCK: usize = 5;
+    let world = start(Setup::default().keycloak().shares()).await;
+    for number in 0..STUCK {
+        stuck(&world, &format!("/site/{number}"), &format!("stuck {number}")).await;
+    }
+    let alice = world.owner("alice");
+    let share = world.shared(&alice, json!({ "path": NOTES })).await;
+    let tried = || world.control().requests(Endpoint::ResourceSet).iter().filter(|seen| seen.method == http::Method::POST).count();
+    until("each is tried again", async || (tried() > 2 * STUCK).then_some(())).await;
+    world.control().fail(Endpoint::ResourceSet, Fault::status(http::StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(world.api("DELETE", &format!("/shares/{}", id(&share)), &alice, &Value::Null).await.status, 202);
+    world.control().heal(Endpoint::ResourceSet);
+    let before = tried();
+
+    until("it is deleted", async || world.listed().is_empty().then_some(())).await;
+
+    assert!(tried() < before + STUCK, "{} of those that are stuck were tried before", tried() - before);
+}
+
 #[tokio::test]
 async fn what_a_server_fails_at_holds_up_nothing_else() {
     let world = start(Setup::default().keycloak().shares()).await;

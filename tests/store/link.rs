@@ -6,7 +6,7 @@ use uma_gateway::admin::{AdminClient, AdminDoor};
 use uma_gateway::demo::Gate;
 use uma_gateway::demo::authorization_server::{Endpoint, Fault, Kind};
 
-use crate::owner::{BY_CODE, BY_PASSWORD, Neighbourhood, header, on_disk, text, until};
+use crate::owner::{BY_CODE, BY_PASSWORD, Neighbourhood, Running, header, on_disk, text, until};
 
 #[tokio::test]
 async fn an_owner_links_the_gateway_once_and_for_every_restart() {
@@ -184,13 +184,29 @@ async fn an_owner_whose_password_is_refused_is_closed_to_whoever_has_a_token_too
     }
 }
 
+/// What is Alice's by its id: nobody has to be asked which resource it is.
+const LETTERS: &str = "/letters/1";
+const LETTERS_ROUTE: &str = "  - { path: /letters/**, protect: { resource: { id: letters, owner: alice }, scopes: { GET: [view] } } }\n";
+
+/// At a Keycloak where Alice has letters too, with a token of Bob's for them that is let through.
+async fn with_letters() -> (Neighbourhood, Running, String) {
+    let around = Neighbourhood::at(Kind::Keycloak { realm: "photoz".into() }, BY_PASSWORD).await;
+    around.control().register_with_id("letters", "alice", "letters", &["view"]);
+    around.configure_with(BY_PASSWORD, "2s", "", LETTERS_ROUTE);
+    let running = around.start_ready().await;
+    around.open().await;
+    let rpt = around.control().grant_rpt("bob", &[("letters", &["view"])], 300);
+    around.open_to(&rpt).await;
+    (around, running, rpt)
+}
+
 impl Neighbourhood {
     /// Has the server refuse Alice's password, and the gateway hear so.
     async fn refuse_password(&self, rpt: &str) {
         self.control().add_user("alice", "another password");
         self.control().revoke_pats();
         assert_eq!(self.ask().await, Some(403));
-        assert_eq!(self.ask_with(rpt).await, 503);
+        assert_eq!(self.ask_for_with(LETTERS, rpt).await, 503);
     }
 
     /// The server gives no token until the gate is open; all else it answers.
@@ -209,38 +225,31 @@ impl Neighbourhood {
 
     /// Asks until whoever has this token is let through.
     async fn open_to(&self, rpt: &str) {
-        until("it is open", async || (self.ask_with(rpt).await == 502).then_some(())).await;
+        until("it is open", async || (self.ask_for_with(LETTERS, rpt).await == 502).then_some(())).await;
     }
 }
 
 #[tokio::test]
 async fn a_reload_opens_nothing_of_an_owner_whose_password_is_refused() {
-    let around = Neighbourhood::at(Kind::Keycloak { realm: "photoz".into() }, BY_PASSWORD).await;
-    let _running = around.start_ready().await;
-    around.open().await;
-    let rpt = around.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
-    assert_eq!(around.ask_with(&rpt).await, 502);
+    let (around, _running, rpt) = with_letters().await;
     around.refuse_password(&rpt).await;
     let asked = around.grants();
 
     let gate = around.hold_tokens();
-    around.configure_with(BY_PASSWORD, "3s", "", "");
+    around.configure_with(BY_PASSWORD, "3s", "", LETTERS_ROUTE);
     around.reload().await;
 
-    assert_eq!(around.ask_with(&rpt).await, 503, "another section, and no answer");
+    assert_eq!(around.ask_for_with(LETTERS, &rpt).await, 503, "another section, and no answer");
     gate.open();
     assert_eq!(around.ask().await, Some(403));
-    assert_eq!(around.ask_with(&rpt).await, 503, "the server is well, and the password is the same");
+    assert_eq!(around.ask_for_with(LETTERS, &rpt).await, 503, "the server is well, and the password is the same");
     assert_eq!(around.grants(), asked, "which is not tried again");
     assert!(around.health("/metrics").await.contains("uma_owners_without_consent{authorization_server=\"server\"} 1"));
 }
 
 #[tokio::test]
 async fn another_password_opens_what_is_an_owners_when_there_is_a_token() {
-    let around = Neighbourhood::at(Kind::Keycloak { realm: "photoz".into() }, BY_PASSWORD).await;
-    let _running = around.start_ready().await;
-    around.open().await;
-    let rpt = around.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
+    let (around, _running, rpt) = with_letters().await;
     for (timeout, why) in [("2s", "the section is the same"), ("3s", "the section is another one")] {
         around.write("alice-password", "alice");
         around.control().add_user("alice", "alice");
@@ -250,10 +259,10 @@ async fn another_password_opens_what_is_an_owners_when_there_is_a_token() {
 
         let gate = around.hold_tokens();
         around.write("alice-password", "another password");
-        around.configure_with(BY_PASSWORD, timeout, "", "");
+        around.configure_with(BY_PASSWORD, timeout, "", LETTERS_ROUTE);
         around.reload().await;
 
-        assert_eq!(around.ask_with(&rpt).await, 503, "{why}");
+        assert_eq!(around.ask_for_with(LETTERS, &rpt).await, 503, "{why}");
         gate.open();
         around.open_to(&rpt).await;
         around.control().heal_all();
@@ -261,11 +270,21 @@ async fn another_password_opens_what_is_an_owners_when_there_is_a_token() {
 }
 
 #[tokio::test]
-async fn a_restart_opens_nothing_of_an_owner_whose_password_was_refused_until_there_is_a_token() {
-    let around = Neighbourhood::at(Kind::Keycloak { realm: "photoz".into() }, BY_PASSWORD).await;
-    let running = around.start_ready().await;
+async fn a_password_that_comes_while_the_server_refuses_the_one_before_is_tried_at_once() {
+    let (around, _running, _) = with_letters().await;
+    around.control().add_user("alice", "another password");
+    around.control().revoke_pats();
+    let gate = around.hold_tokens();
+    assert_eq!(around.ask().await, Some(403), "no answer yet");
+    around.write("alice-password", "another password");
+    around.reload().await;
+    gate.open();
     around.open().await;
-    let rpt = around.control().grant_rpt("bob", &[("vacation", &["view"])], 300);
+}
+
+#[tokio::test]
+async fn a_restart_opens_nothing_of_an_owner_whose_password_was_refused_until_there_is_a_token() {
+    let (around, running, rpt) = with_letters().await;
     around.refuse_password(&rpt).await;
     running.end().await;
 
@@ -274,7 +293,7 @@ async fn a_restart_opens_nothing_of_an_owner_whose_password_was_refused_until_th
     let _running = around.start();
     until("it serves", async || around.ask().await).await;
 
-    assert_eq!(around.ask_with(&rpt).await, 503, "no answer yet");
+    assert_eq!(around.ask_for_with(LETTERS, &rpt).await, 503, "no answer yet");
     gate.open();
     around.open_to(&rpt).await;
 }

@@ -175,7 +175,12 @@ upstreams: {{ content: {{ servers: [ http://127.0.0.1:1 ] }} }}
 
     /// The status that somebody with this token gets for what is Alice's: 502 once it suffices, since there is no content server.
     pub async fn ask_with(&self, token: &str) -> u16 {
-        let request = Request::get(format!("http://{}{LINK}", self.listener)).header(AUTHORIZATION, format!("Bearer {token}"));
+        self.ask_for_with(LINK, token).await
+    }
+
+    /// The same for another path.
+    pub async fn ask_for_with(&self, path: &str, token: &str) -> u16 {
+        let request = Request::get(format!("http://{}{path}", self.listener)).header(AUTHORIZATION, format!("Bearer {token}"));
         let answer = self.http.send(request.body(Bytes::new()).expect("a request"), 1 << 20, Instant::now() + PATIENCE).await;
         answer.expect("an answer").status().as_u16()
     }
