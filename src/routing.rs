@@ -36,7 +36,7 @@ pub use pattern::{MAX_PARAMETERS, MAX_SEGMENTS, PatternProblem, PatternProblemKi
 pub use problems::RouteProblem;
 pub use request::{Counted, Peer, Request};
 pub use route::{Route, unused_parameters};
-pub use routed::{Routed, RoutedParts, Snapshot, Step, route};
+pub use routed::{Routed, RoutedParts, Snapshot, Step, find, route};
 pub use table::{Match, Params, RouteTable};
 pub use template::{TemplateProblem, TemplateProblemKind};
 pub use upgrade::{Extended, Upgrade};
