@@ -615,6 +615,7 @@ async fn an_owner_who_shares_all_that_one_may_below_a_folder_keeps_no_other_from
     let route =
         "{ path: \"/albums/{year}/{user}/**\", upstream: content, protect: { resource: { shared: true, owner: \"{user}\" }, scopes: { GET: [view] } } }";
     let world = start(Setup::default().shares().route(route)).await;
+    world.control().add_user("mallory", "mallory");
     let (mallory, alice) = (world.owner("mallory"), world.owner("alice"));
     for number in 0..32 {
         world.shared(&mallory, json!({ "path": format!("/albums/*/mallory/{number}") })).await;

@@ -221,7 +221,7 @@ async fn a_reload_cuts_what_its_routes_would_not_open_and_nothing_else() {
         ("GET: [view]", "GET: [edit]", false),
         ("GET: [view]", "PUT: [edit]", false),
         ("name: vacation", "name: holidays", false),
-        (needs, "protect: { mode: guard, basic: { username: somebody, password: { env: PROXY_PASSWORD } } } }", false),
+        (needs, "protect: { mode: guard, accept: { basic: { username: gateway, password: { env: PROXY_PASSWORD } } } } }", false),
         ("GET: [view]", "GET: [view], PUT: [edit]", true),
         (needs, "public: true }", true),
     ] {
