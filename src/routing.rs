@@ -37,7 +37,7 @@ pub use pattern::{MAX_PARAMETERS, MAX_SEGMENTS, PatternProblem, PatternProblemKi
 pub use problems::{RouteProblem, public_at_another_host};
 pub use request::{Counted, Peer, Request};
 pub use route::{Route, unused_parameters};
-pub use routed::{Routed, RoutedParts, Snapshot, Step, route};
+pub use routed::{Routed, RoutedParts, Snapshot, Step, find, route};
 pub use table::{Match, Params, RouteTable};
 pub use template::{TemplateProblem, TemplateProblemKind};
 pub use upgrade::{Extended, Upgrade};

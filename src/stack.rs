@@ -97,8 +97,8 @@ pub fn stack(
         .layer(RecordLayer::new(telemetry)) // outermost: sees every answer, ours and the upstream's
         .layer(RejectionLayer) // the only place that turns a Rejection into a response
         .layer(AdmissionLayer::new(Arc::clone(pseudonym))) // refuses what two servers could read differently
-        .layer(RoutingLayer::new(current)) // Request -> Routed; one snapshot for the whole request
-        .layer(EnforcementLayer::new(judge)) // Routed -> Permitted, or the UMA challenge
+        .layer(RoutingLayer::new(Arc::clone(&current))) // Request -> Routed; one snapshot for the whole request
+        .layer(EnforcementLayer::new(judge, current)) // Routed -> Permitted, or the UMA challenge
         .layer(CredentialsLayer::new(pseudonym)) // Permitted -> Outbound; the RPT ends here
         .service(upstream)
 }
@@ -111,7 +111,7 @@ pub fn decision_only(
 ) -> impl Service<Request, Response = Response<Body>, Error = Rejection> + Clone + 'static {
     ServiceBuilder::new()
         .layer(AdmissionLayer::new(pseudonym))
-        .layer(RoutingLayer::new(current))
-        .layer(EnforcementLayer::new(judge))
+        .layer(RoutingLayer::new(Arc::clone(&current)))
+        .layer(EnforcementLayer::new(judge, current))
         .service(tower::service_fn(|_: Permitted<Snapshot>| std::future::ready(Ok::<_, Rejection>(Response::new(Body::empty())))))
 }

@@ -4,6 +4,7 @@
 //! rest. Both walk the same stages in the order of the table.
 
 mod leash;
+mod standing;
 mod walk;
 
 use std::cell::OnceCell;
@@ -29,6 +30,8 @@ use crate::routing::{Client, LimitKey, Link, Protect, ResourceChoice, Route, Sco
 use crate::store::{Lookup as Records, Registered, UNREAD};
 use crate::telemetry::{CacheState, Recorder};
 use crate::uma::{ResourceId, Rpt, Scope, Timestamp, TokenError};
+
+pub use standing::Standing;
 
 /// An insufficient answer younger than this is not asked again: an upgraded token keeps its string, but not every refusal is news.
 const MIN_REFRESH: Duration = Duration::from_secs(1);

@@ -50,7 +50,8 @@ mod tests {
     #[test]
     fn each_client_has_so_many_places_and_one_that_is_given_back_can_be_taken_again() {
         let (places, alice, bob) = (Places::default(), LimitKey::of("192.0.2.1".parse().unwrap()), LimitKey::of("192.0.2.2".parse().unwrap()));
-        let (first, second) = (places.take(alice, 2), places.clone().take(alice, 2));
+        let another = places.clone();
+        let (first, second) = (places.take(alice, 2), another.take(alice, 2));
         assert!(first.is_some() && second.is_some() && places.take(alice, 2).is_none());
         assert!(places.take(bob, 2).is_some(), "another client has its own");
         drop(first);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::future::{Either, LocalBoxFuture, Ready, ready};
 use http::{Response, StatusCode};
 use tower::{Layer, Service};
@@ -13,7 +14,7 @@ use tower::{Layer, Service};
 use super::config::Limits;
 use super::follow::Following;
 use super::guard::{self, Shown};
-use super::judge::{Asked, AtOnce, Case, Judge};
+use super::judge::{Asked, AtOnce, Case, Judge, Standing};
 use super::limits::bucket_of;
 use super::permit::{Permit, Permitted};
 use crate::body::Body;
@@ -24,7 +25,7 @@ use crate::routing::{Access, Authority, Protect, Route, Routed};
 use crate::telemetry::Step;
 
 /// What this room reads of the snapshot that a request carries.
-pub trait Snapshot {
+pub trait Snapshot: crate::routing::Snapshot {
     /// What clients may cause.
     fn limits(&self) -> &Limits;
     /// The client application, offered on the page that a browser gets.
@@ -37,41 +38,47 @@ pub trait Snapshot {
 }
 
 /// Makes [`Enforcement`].
-#[derive(Clone)]
-pub struct EnforcementLayer {
+pub struct EnforcementLayer<S> {
     judge: Judge,
+    current: Arc<ArcSwap<S>>,
 }
 
-impl EnforcementLayer {
-    /// A layer that decides with `judge`.
+impl<S> EnforcementLayer<S> {
+    /// A layer that decides with `judge`; `current` is where a reload puts the new snapshot, for connections that outlive it.
     #[must_use]
-    pub const fn new(judge: Judge) -> Self {
-        Self { judge }
+    pub const fn new(judge: Judge, current: Arc<ArcSwap<S>>) -> Self {
+        Self { judge, current }
     }
 }
 
-impl<Inner> Layer<Inner> for EnforcementLayer {
-    type Service = Enforcement<Inner>;
+impl<S, Inner> Layer<Inner> for EnforcementLayer<S> {
+    type Service = Enforcement<S, Inner>;
 
-    fn layer(&self, inner: Inner) -> Enforcement<Inner> {
-        Enforcement { judge: self.judge.clone(), memo: Rc::default(), inner }
+    fn layer(&self, inner: Inner) -> Enforcement<S, Inner> {
+        Enforcement { judge: self.judge.clone(), current: Arc::clone(&self.current), memo: Rc::default(), inner }
     }
 }
 
 /// Lets a request pass only with a permit.
-#[derive(Clone)]
-pub struct Enforcement<Inner> {
+pub struct Enforcement<S, Inner> {
     judge: Judge,
+    current: Arc<ArcSwap<S>>,
     // All clones are of one worker, and nobody borrows it over a wait.
     memo: Rc<RefCell<Memo>>,
     inner: Inner,
+}
+
+impl<S, Inner: Clone> Clone for Enforcement<S, Inner> {
+    fn clone(&self) -> Self {
+        Self { judge: self.judge.clone(), current: Arc::clone(&self.current), memo: Rc::clone(&self.memo), inner: self.inner.clone() }
+    }
 }
 
 type Answer = Result<Response<Body>, Rejection>;
 /// The way of most requests, and of those that are answered here or have to wait.
 type Decided<Onward> = Either<Onward, Either<Ready<Answer>, LocalBoxFuture<'static, Answer>>>;
 
-impl<S, Inner> Service<Routed<S>> for Enforcement<Inner>
+impl<S, Inner> Service<Routed<S>> for Enforcement<S, Inner>
 where
     S: Snapshot + 'static,
     Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection> + Clone + 'static,
@@ -100,9 +107,9 @@ where
     }
 }
 
-impl<Inner> Enforcement<Inner> {
+impl<S, Inner> Enforcement<S, Inner> {
     /// Route mode `uma`.
-    fn protected<S>(&mut self, routed: Routed<S>, route: &Arc<Route>, protect: &Protect) -> Decided<Inner::Future>
+    fn protected(&mut self, routed: Routed<S>, route: &Arc<Route>, protect: &Protect) -> Decided<Inner::Future>
     where
         S: Snapshot + 'static,
         Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection> + Clone + 'static,
@@ -126,10 +133,11 @@ impl<Inner> Enforcement<Inner> {
         if open(Hole::StickyConnection) && remembers(peer) {
             return Either::Left(self.inner.call(Permitted::new(routed, Permit::public())));
         }
-        if routed.upgrade().is_some() {
+        if let Some(upgrade) = routed.upgrade() {
             let (judge, inner, grace) = (self.judge.clone(), self.inner.clone(), route.config().upgrade_grace);
+            let standing = Standing::of(&self.current, &routed, upgrade);
             return match judge.handshake(&asked) {
-                Ok(case) => Either::Right(Either::Right(Box::pin(upgraded(judge, inner, routed, case, grace)))),
+                Ok(case) => Either::Right(Either::Right(Box::pin(upgraded(judge, inner, routed, (case, standing), grace)))),
                 Err(rejection) => Either::Right(Either::Left(ready(Err(rejection)))),
             };
         }
@@ -168,8 +176,9 @@ impl<Inner> Enforcement<Inner> {
 }
 
 /// Decides at the handshake, and again while the upgraded connection lives. Any other answer than 101 is one like all others.
-async fn upgraded<S, Inner>(judge: Judge, mut inner: Inner, routed: Routed<S>, case: Box<Case>, grace: Duration) -> Answer
+async fn upgraded<S, Inner>(judge: Judge, mut inner: Inner, routed: Routed<S>, (case, standing): (Box<Case>, Standing<S>), grace: Duration) -> Answer
 where
+    S: Snapshot + 'static,
     Inner: Service<Permitted<S>, Response = Response<Body>, Error = Rejection>,
 {
     let step = routed.recorder().step(Step::Authorize);
@@ -177,7 +186,11 @@ where
     step.answered();
     let permit = judged?;
     let answer = inner.call(Permitted::new(routed, permit.clone())).await?;
-    Ok(if answer.status() == StatusCode::SWITCHING_PROTOCOLS { answer.map(|body| body.leashed(Box::pin(judge.leash(*case, permit, grace)))) } else { answer })
+    Ok(if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        answer.map(|body| body.leashed(Box::pin(judge.leash(*case, permit, standing, grace))))
+    } else {
+        answer
+    })
 }
 
 /// What a guard looks at.

@@ -29,7 +29,7 @@ use tower::{Service, ServiceExt};
 
 use super::drain::UnderWay;
 use super::held::Held;
-use super::seats::Seat;
+use super::seats::{Asks, Seat};
 use super::transport::{Opened, Protocol, Transport, asked, open};
 use super::unread::{PATIENCE, Said};
 use super::uploads::{Upload, Uploads};
@@ -133,9 +133,8 @@ where
         // Over HTTP/1 each connection asks one at a time, and connections are counted.
         let counted = watchdog.is_shared().then(|| seat.ask());
         let beyond = matches!(counted, Some(None)).then_some(Rejection::Overloaded);
-        let counted = counted.flatten();
-        let peer = Peer { counted: counted.clone().map_or_else(|| Counted::new(Arc::clone(seat) as _), |asks| Counted::new(asks)), ..peer.clone() };
-        let mut exchange = watchdog.asked(counted);
+        let peer = counting_as(peer, seat, counted.as_ref().and_then(Option::as_ref));
+        let mut exchange = watchdog.asked(counted.flatten());
         let many = h2::too_many_fields(&request, shared.settings.head_fields);
         let (mut request, stream) = arrived(request, peer, &mut exchange, watchdog, &uploads);
         request.refusal = request.refusal.or(beyond);
@@ -188,6 +187,12 @@ where
     watchdog.unread.close();
     Box::pin(broken_off(watchdog)).await;
     None
+}
+
+/// The other end, with what a request counts as: itself over HTTP/2, else its connection.
+fn counting_as(peer: &Peer, seat: &Arc<Seat>, asks: Option<&Arc<Asks>>) -> Peer {
+    let counted = asks.map_or_else(|| Counted::new(Arc::clone(seat) as _), |asks| Counted::new(Arc::clone(asks) as _));
+    Peer { counted, ..peer.clone() }
 }
 
 /// What is left of a connection of HTTP/1 that waits for its next request.

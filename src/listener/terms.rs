@@ -120,7 +120,7 @@ impl Terms {
             Full::OfAll => tracing::warn!(refused, limit = settings.connections, "connections are refused: `limits.connections` are open"),
             Full::OfClient => {
                 let limit = settings.connections_per_client;
-                tracing::warn!(refused, limit, client.address = %client.to_canonical(), "connections are refused: a client has `limits.connections_per_client` open");
+                tracing::warn!(refused, limit, client.address = %client.to_canonical(), "connections are refused: a client has `limits.connections_per_client` open, or requests that go on without it");
             }
         }
     }

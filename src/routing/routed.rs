@@ -155,6 +155,17 @@ fn follow<S: Snapshot>(snapshot: &S, path: &CanonicalPath, authority: &Authority
     snapshot.links()?.follow_at(authority.host(), path, snapshot.routes())
 }
 
+/// The route that a path has in this snapshot, and where its parameters stand; `None`: a request for it would be refused before anybody asks who sends it.
+#[must_use]
+pub fn find<S: Snapshot>(snapshot: &S, authority: &Authority, path: &CanonicalPath) -> Option<(Arc<Route>, Params)> {
+    let table = snapshot.routes();
+    table.check(path).ok()?;
+    let found = table.find(authority.host(), path)?;
+    let (route, params) = (Arc::clone(found.route), found.params);
+    table.check_readings(authority.host(), path, &route).ok()?;
+    Some((route, params))
+}
+
 /// Row D3 comes before D7, so a path that needs an opt-in is unsafe where no route could have it.
 fn nowhere(path: &CanonicalPath, by_link: bool, recorder: &Recorder) -> Rejection {
     match path.needs().problem() {

@@ -369,12 +369,13 @@ mod tests {
         // Its record in another form takes its own place.
         let known = lookup.at(SERVER, &CanonicalPath::parse("/a/z/x").unwrap()).expect("found");
         store.describe(known.key, "another name", &["view".to_owned()]).await.expect("described");
+        assert_eq!(store.view().shapes(), 2);
         withdraw("/a/z/x").await;
         assert_eq!(found(), [text("/a/*/**"), text("/a/*/y"), text("/a/*/**")]);
         withdraw("/a/z/z").await;
         assert_eq!(found(), [None, text("/a/*/y"), None]);
         withdraw("/a/z/y").await;
-        assert_eq!(found(), [None, None, None]);
+        assert_eq!((found(), store.view().shapes()), ([None, None, None], 0));
         let record = store.want(&resource("/a/*/x")).await.expect("wanted");
         store.registered(record, "again", None).await.expect("registered");
         assert_eq!(found(), [text("again"), None, None]);

@@ -303,6 +303,12 @@ impl View {
         }
     }
 
+    /// In how many shapes a path is looked for, of all folders.
+    #[cfg(test)]
+    pub(super) fn shapes(&self) -> usize {
+        self.folders.0.iter().map(|table| table.load().iter().map(|folder| folder.shapes.len()).sum::<usize>()).sum()
+    }
+
     /// How many resources are found by their path.
     #[cfg(test)]
     pub(super) fn paths(&self) -> usize {

@@ -667,6 +667,25 @@ async fn a_segment_that_stands_for_any_takes_what_no_other_share_names() {
 }
 
 #[tokio::test]
+async fn an_owner_who_shares_all_that_one_may_below_a_folder_keeps_no_other_from_it() {
+    let route =
+        "{ path: \"/albums/{year}/{user}/**\", upstream: content, protect: { resource: { shared: true, owner: \"{user}\" }, scopes: { GET: [view] } } }";
+    let world = start(Setup::default().shares().route(route)).await;
+    world.control().add_user("mallory", "mallory");
+    let (mallory, alice) = (world.owner("mallory"), world.owner("alice"));
+    for number in 0..32 {
+        world.shared(&mallory, json!({ "path": format!("/albums/*/mallory/{number}") })).await;
+    }
+
+    let share = world.shared(&alice, json!({ "path": "/albums/*/alice/cover.jpg" })).await;
+
+    let rpt = world.rpt_for(resource_id(&share), &["view"]);
+    assert_eq!(world.get("/albums/2024/alice/cover.jpg").bearer(&rpt).await.status(), 200);
+    let refused = world.api("POST", "/shares", &mallory, &json!({ "path": "/albums/*/mallory/more" })).await;
+    assert_eq!((refused.status, detail(&refused).starts_with("32 paths of this owner begin with this folder")), (403, true), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn a_share_of_many_paths_is_one_share_and_has_no_link() {
     let world = start(Setup::default().shares()).await;
     let alice = world.owner("alice");
@@ -900,16 +919,7 @@ async fn another_configuration_decides_from_its_reload_on() {
     let take = async |from: &str, to: &str| {
         let text = Setup::default().shares().yaml(world.server.issuer(), world.content_address());
         assert!(text.contains(from), "{text}");
-        let text = text.replace(from, to);
-        for (name, secret) in [("CLIENT_SECRET", "gateway-secret"), ("PROXY_PASSWORD", "proxy-secret"), ("SHARES_KEY", KEY)] {
-            std::fs::write(world.file(name), secret).expect("a secret");
-        }
-        std::fs::write(world.file("STORE_KEY"), "0123456789abcdef".repeat(4)).expect("a key");
-        let text = ["CLIENT_SECRET", "PROXY_PASSWORD", "STORE_KEY", "SHARES_KEY"]
-            .iter()
-            .fold(text, |text, name| text.replace(&format!("{{ env: {name} }}"), &format!("{{ file: {name} }}")));
-        std::fs::write(world.file("gateway.yaml"), text).expect("a configuration");
-        world.gateway.reloads().reload(uma_gateway::app::Why::Operator).await.expect("taken");
+        world.reload(&text.replace(from, to)).await;
     };
 
     take("scope: share,", "scope: publish, prefix: /links,").await;

@@ -66,6 +66,10 @@ async fn echo(stream: impl AsyncRead + AsyncWrite + Unpin, seen: Arc<Mutex<Vec<S
 pub type Socket = WebSocketStream<TcpStream>;
 
 pub async fn world(echo: &Echo, route: &str, change: impl FnOnce(Setup) -> Setup) -> World {
+    change(setup(echo, route)).start().await
+}
+
+fn setup(echo: &Echo, route: &str) -> Setup {
     let upstream =
         format!("live: {{ servers: [ \"http://{}\" ], credentials: {{ basic: {{ username: gateway, password: {{ env: PROXY_PASSWORD }} }} }} }}", echo.address);
     let protected = format!(
@@ -73,7 +77,7 @@ pub async fn world(echo: &Echo, route: &str, change: impl FnOnce(Setup) -> Setup
     );
     let open = "{ path: /open/**, upstream: live, upgrade: [websocket], public: true }";
     let plain = "{ path: /plain/**, upstream: live, public: true }";
-    change(Setup::default().another_upstream(&upstream).route(&protected).route(open).route(plain)).start().await
+    Setup::default().another_upstream(&upstream).route(&protected).route(open).route(plain)
 }
 
 pub async fn open(world: &World, path: &str, token: Option<&str>) -> Result<Socket, Error> {
@@ -199,6 +203,42 @@ async fn a_withdrawal_cuts_within_max_age() {
     says_back(&mut socket, "one").await;
     world.control().revoke(&rpt);
     ends(&mut socket).await;
+}
+
+#[tokio::test]
+async fn a_reload_cuts_what_its_routes_would_not_open_and_nothing_else() {
+    let echo = Echo::start().await;
+    let setup = || setup(&echo, "").server("introspection: { max_age: 1s }");
+    let world = setup().start().await;
+    let text = setup().yaml(world.server.issuer(), world.content_address());
+    let rpt = world.rpt(&["view"]);
+    let needs = "protect: { resource: { name: vacation, owner: alice }, scopes: { GET: [view] } } }";
+    let route = format!("{{ path: /live/**, upstream: live, upgrade: [websocket], {needs}");
+    assert!(text.contains(&route), "{text}");
+    for (from, to, stays) in [
+        ("path: /live/**", "path: /dead/**", false),
+        ("upgrade: [websocket], protect", "protect", false),
+        ("GET: [view]", "GET: [edit]", false),
+        ("GET: [view]", "PUT: [edit]", false),
+        ("name: vacation", "name: holidays", false),
+        (needs, "protect: { mode: guard, accept: { basic: { username: gateway, password: { env: PROXY_PASSWORD } } } } }", false),
+        ("GET: [view]", "GET: [view], PUT: [edit]", true),
+        (needs, "public: true }", true),
+    ] {
+        world.reload(&text).await;
+        let mut socket = open(&world, "/live/chat", Some(&rpt)).await.expect("it is opened");
+        says_back(&mut socket, "one").await;
+
+        world.reload(&text.replace(&route, &route.replace(from, to))).await;
+
+        if stays {
+            let calls = world.control().calls(Endpoint::Introspection);
+            world.control().called(Endpoint::Introspection, calls + 2).await;
+            says_back(&mut socket, "two").await;
+        } else {
+            ends(&mut socket).await;
+        }
+    }
 }
 
 #[cfg(feature = "store")]

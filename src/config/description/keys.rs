@@ -648,7 +648,7 @@ static LIMITS: Section = Section::new(
         Key::new(
             "connections_per_client",
             Kind::Number(1, 1_000_000),
-            "Of these, from one client, and requests that it has under way over HTTP/2; not for `off_for` and `trusted_proxies`.",
+            "Of these, from one client, and requests that it has under way over HTTP/2; not for `off_for` and `trusted_proxies`. A request that goes on without its client (`register_on_create`, `unregister_on_delete`) counts until it is answered; behind `trusted_proxies` such requests of each client are counted by themselves (503).",
         )
         .default("256"),
         Key::new("timeouts", Kind::Section(&CLIENT_TIMEOUTS), "Deadlines for clients. What changes here holds for new connections."),

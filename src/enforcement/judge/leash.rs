@@ -1,7 +1,8 @@
 //! The permission of an upgraded connection, watched while the connection lives (row U6).
 //!
 //! It was judged at the handshake. From then on the authorization server is asked again before each answer is too old, whoever else asks or not; the
-//! connection is cut when token or permission end, when the server refuses, and when it could not be asked until the last answer was too old.
+//! connection is cut when token or permission end, when the server refuses, when it could not be asked until the last answer was too old, and when the
+//! configuration in force has no route any more that would let it be opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +12,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::super::ask::Question;
 use super::super::decision::{Decision, Need, decide};
 use super::super::permit::Permit;
+use super::super::service::Snapshot;
 use super::walk::Unjudged;
-use super::{Asked, Case, Judge, Wanted, grants};
+use super::{Asked, Case, Judge, Standing, Wanted, grants};
 use crate::cache::{CacheKey, Entry};
 use crate::response::{Rejection, Row};
 use crate::telemetry::Recorder;
@@ -31,12 +33,13 @@ enum Word {
 }
 
 /// What is asked, again and again.
-struct Leash {
+struct Leash<S> {
     judge: Judge,
     case: Case,
     resource: ResourceId,
     token: Rpt,
     key: CacheKey,
+    standing: Standing<S>,
 }
 
 impl Judge {
@@ -55,7 +58,7 @@ impl Judge {
     }
 
     /// Ends when the permission that `case` was given has ended, and `grace` is over.
-    pub async fn leash(self, mut case: Case, permit: Permit, grace: Duration) {
+    pub async fn leash<S: Snapshot>(self, mut case: Case, permit: Permit, standing: Standing<S>, grace: Duration) {
         let recorder = case.recorder.clone();
         // What is asked from now on is no part of the handshake's record.
         case.recorder = recorder.with(|record| Recorder::new(record.id.clone(), record.method.clone(), record.peer, record.scheme));
@@ -63,7 +66,7 @@ impl Judge {
         case.bucket = None;
         let known = (case.token.take(), case.found.get().cloned(), permit.into_entry());
         if let (Some((token, key)), Some(resource), Some(entry)) = known {
-            Leash { judge: self, case, resource, token, key }.holds(entry).await;
+            Leash { judge: self, case, resource, token, key, standing }.holds(entry).await;
         }
         recorder.pass(Row::U6);
         tracing::debug!(id = &*recorder.id().0, "the permission of an upgraded connection has ended");
@@ -71,7 +74,7 @@ impl Judge {
     }
 }
 
-impl Leash {
+impl<S: Snapshot> Leash<S> {
     /// Returns when the permission has ended.
     async fn holds(&mut self, mut entry: Arc<Entry>) {
         loop {
@@ -84,6 +87,9 @@ impl Leash {
             sleep_until(ends.map_or(asks, |ends| ends.min(asks))).await;
             if ends.is_some_and(|ends| ends <= Instant::now()) {
                 continue;
+            }
+            if !self.standing.stands(&self.judge, &mut self.case) {
+                return;
             }
             entry = loop {
                 match self.ask(&entry).await {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rcgen::KeyPair;
 use serde_json::Value;
-use uma_gateway::app::{Gateway, Options};
+use uma_gateway::app::{Gateway, Options, Why};
 use uma_gateway::authorization_server::ServerIdentity;
 use uma_gateway::cache::CacheKey;
 use uma_gateway::config;
@@ -20,6 +20,9 @@ use uma_gateway::jose::VerifyingKeys;
 use uma_gateway::listener::Settings;
 
 use super::{Answer, Connection, Exchange, until};
+
+/// What the operator bears at the shares API.
+const SHARES_KEY: &str = "the-operators-key-that-nobody-guesses";
 
 /// Where the tests' own link leads.
 pub const LINK: &str = "/albums/vacation/notes.txt";
@@ -302,7 +305,7 @@ impl Setup {
             "ALICE_PASSWORD" => Some("alice".to_owned()),
             "BOB_PASSWORD" => Some("bob".to_owned()),
             "STORE_KEY" => Some("0123456789abcdef".repeat(4)),
-            "SHARES_KEY" => Some("the-operators-key-that-nobody-guesses".to_owned()),
+            "SHARES_KEY" => Some(SHARES_KEY.to_owned()),
             _ => None,
         };
         let config = config::parse(&text, &folder.path().join("gateway.yaml"), &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
@@ -352,6 +355,19 @@ impl World {
     /// A file in the folder of the configuration.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Takes another configuration into force, whose secrets stand in files beside it.
+    pub async fn reload(&self, text: &str) {
+        let key = "0123456789abcdef".repeat(4);
+        let secrets = [("CLIENT_SECRET", "gateway-secret"), ("PROXY_PASSWORD", "proxy-secret"), ("SHARES_KEY", SHARES_KEY), ("STORE_KEY", &key)];
+        let mut text = text.to_owned();
+        for (name, secret) in secrets {
+            std::fs::write(self.file(name), secret).expect("a secret");
+            text = text.replace(&format!("{{ env: {name} }}"), &format!("{{ file: {name} }}"));
+        }
+        std::fs::write(self.file("gateway.yaml"), text).expect("a configuration");
+        self.gateway.reloads().reload(Why::Operator).await.expect("taken");
     }
 
     /// How many calls each endpoint of the authorization server has had.
