@@ -253,12 +253,12 @@ async fn a_scope_of_owners_that_the_server_does_not_name_is_a_warning() {
     world.setup.routes = format!(
         "{VACATION}\n  - {{ path: \"/users/{{user}}/**\", protect: {{ resource: {{ shared: true, owner: \"{{user}}\" }}, scopes: {{ GET: [view] }} }} }}"
     );
-    world.setup.top = shares("share");
+    world.setup.top = shares("publish");
     world.check().await.only(
-        "warn keycloak: it does not name the scope share among those that it knows (scopes_supported), and owners share by tokens that have it \
+        "warn keycloak: it does not name the scope publish among those that it knows (scopes_supported), and owners share by tokens that have it \
          → make the scope at the server, or correct `shares.scope`",
     );
-    world.setup.top = shares("openid");
+    world.setup.top = shares("share");
     assert_eq!(world.check().await.lines("warn"), [] as [&str; 0]);
 }
 
