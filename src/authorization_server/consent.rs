@@ -70,3 +70,69 @@ impl PatSource {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::{Owner, ServerIdentity};
+    use super::super::{PatStore, Resources, testing};
+    use super::*;
+    use crate::http_client::{HttpClient, TlsFiles};
+    use crate::telemetry::{Health, Metrics};
+
+    const OWNER: ServerIdentity = ServerIdentity([7; 16]);
+
+    /// A server where Alice has a password.
+    fn server(issuer: &str, username: &str, password: &str) -> Rc<Server> {
+        let source = PatSource::Password { username: username.into(), password: password.into() };
+        let owners = [("alice".into(), Owner { source, identity: OWNER })].into();
+        let config = super::super::Config { issuer: issuer.into(), owners, ..testing::config() };
+        let metrics = Arc::new(Metrics::new().expect("metrics"));
+        let http = HttpClient::new(&TlsFiles::default()).expect("a client");
+        Server::new(Arc::new(config), http, &Health::new(Arc::clone(&metrics)), metrics, PatStore::default(), Resources::default())
+    }
+
+    fn refusal(server: &Server) -> Option<Refusal> {
+        server.pats.slot(Some("alice")).and_then(|slot| slot.refused.get())
+    }
+
+    fn refuse(server: &Server, refusal: Option<Refusal>) {
+        server.pats.slot(Some("alice")).expect("a place").refused.set(refusal);
+    }
+
+    #[tokio::test]
+    async fn a_server_begins_as_those_in_force_with_the_same_owner_stand_else_as_the_records_say() {
+        const ISSUER: &str = "https://id.example.org";
+        let said = Some(Refusal::Said(Instant::now()));
+        let ended: BTreeSet<Arc<str>> = ["alice".into()].into();
+        for (before, stood, by_records, expected) in [
+            (Some((ISSUER, "alice", "first")), said, false, said),
+            (Some((ISSUER, "alice", "first")), None, true, None),
+            (Some((ISSUER, "alice", "another")), said, false, Some(Refusal::Untried)),
+            (Some((ISSUER, "alison", "first")), said, false, None),
+            (Some(("https://other.example.org", "alice", "first")), said, false, None),
+            (Some(("https://other.example.org", "alice", "first")), None, true, Some(Refusal::Untried)),
+            (None, None, true, Some(Refusal::Untried)),
+            (None, None, false, None),
+        ] {
+            let new = server(ISSUER, "alice", "first");
+            let in_force: Vec<_> = before.into_iter().map(|(issuer, username, password)| server(issuer, username, password)).collect();
+            in_force.iter().for_each(|server| refuse(server, stood));
+
+            new.begin_as(&in_force, if by_records { &ended } else { const { &BTreeSet::new() } });
+
+            assert_eq!(refusal(&new), expected, "{before:?} {stood:?} {by_records}");
+            assert_eq!(new.resources.is_closed(OWNER), expected.is_some(), "{before:?} {stood:?} {by_records}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_comes_back_stands_as_the_one_in_force() {
+        let (first, second) = (server("https://id.example.org", "alice", "first"), server("https://id.example.org", "alice", "first"));
+        refuse(&second, Some(Refusal::Untried));
+        first.begin_as(&[Rc::clone(&second)], &BTreeSet::new());
+        assert!(first.resources.is_closed(OWNER));
+        refuse(&second, None);
+        first.begin_as(&[second], &BTreeSet::new());
+        assert!(!first.resources.is_closed(OWNER), "and open where there is a token");
+    }
+}
