@@ -34,7 +34,7 @@ pub use guard::{Assertions, Certificates, Guard, Password};
 pub use layer::{Admission, AdmissionLayer, Routing, RoutingLayer};
 pub use links::{Link, Links};
 pub use pattern::{MAX_PARAMETERS, MAX_SEGMENTS, PatternProblem, PatternProblemKind};
-pub use problems::{RouteProblem, public_at_another_host};
+pub use problems::{RouteProblem, public_at_another_host, reached_by_another_name};
 pub use request::{Counted, Peer, Request};
 pub use route::{Route, unused_parameters};
 pub use routed::{Routed, RoutedParts, Snapshot, Step, find, route};

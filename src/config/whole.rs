@@ -93,7 +93,7 @@ fn gateway(keys: &Keys<'_>, file: &Path, checker: &mut Checker<'_>) -> Option<Ga
     let workers = keys.read("workers", checker, |node, checker| number(node, checker, 1, 1024));
     if let (Some(listeners), Some(routes)) = (&listeners, &routes) {
         together(keys, (listeners, routes), shared.as_ref(), &upstream_names, checker);
-        one_content_at_two_hosts(routes, &upstreams, checker);
+        one_content(routes, &upstreams, checker);
     }
     version?;
     let (upstreams, credentials) = upstreams.into_iter().unzip();
@@ -219,19 +219,24 @@ fn contents(names: &Names<usize>, upstreams: &Upstreams) -> Vec<usize> {
     first
 }
 
-/// Paths of a content server that are public at one host and protected at another, where it does not hear which of them a client named.
-fn one_content_at_two_hosts(routes: &[RouteConfig], upstreams: &Upstreams, checker: &mut Checker<'_>) {
+/// Content that is protected by one route and reached by another: at another host, where the content server does not hear which a client named, or by another
+/// upstream with the same server, where it does not tell their credentials apart.
+fn one_content(routes: &[RouteConfig], upstreams: &Upstreams, checker: &mut Checker<'_>) {
+    let mut warn = |route: &RouteConfig, protected: &RouteConfig, label: &str, mend: &str| {
+        let message = format!("this route asks the content server for what `{}` at line {} protects", protected.pattern.text, protected.place.line);
+        checker.warn(Problem::at(Span::at(route.place), message).label(label).hint(format!("{mend}, or say `covers_protected: true`")));
+    };
     let hears = |route: &RouteConfig| {
         let upstream = upstreams.iter().find(|(upstream, _)| upstream.name == route.upstream_name);
         upstream.is_some_and(|(upstream, _)| upstream.host == credentials::HostPolicy::Preserve)
     };
-    for (public, protected) in crate::routing::public_at_another_host(routes) {
-        if hears(public) {
-            continue;
-        }
-        let message = format!("this public route asks the content server for what `{}` at line {} protects", protected.pattern.text, protected.place.line);
-        let problem = Problem::at(Span::at(public.place), message).label("the hosts differ, and the content server does not hear which was asked");
-        checker.warn(problem.hint("use     `host: preserve` in the upstream, where the content server tells its hosts apart, or say `covers_protected: true`"));
+    for (public, protected) in crate::routing::public_at_another_host(routes).into_iter().filter(|(public, _)| !hears(public)) {
+        let mend = "use     `host: preserve` in the upstream, where the content server tells its hosts apart";
+        warn(public, protected, "the hosts differ, and the content server does not hear which was asked", mend);
+    }
+    for (route, protected) in crate::routing::reached_by_another_name(routes) {
+        let mend = "use     a path that no other route protects";
+        warn(route, protected, "rewritten, by another upstream with the same server", mend);
     }
 }
 

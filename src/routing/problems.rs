@@ -162,14 +162,10 @@ pub(super) fn public_over_protected(routes: &[RouteConfig]) -> Vec<RouteProblem>
 /// What counts is what the upstream is asked for: there a route must not meet another one that is protected by something else, whatever it is called outside.
 pub(super) fn rewrites(routes: &[RouteConfig]) -> Vec<RouteProblem> {
     let mut problems: Vec<RouteProblem> = routes.iter().filter_map(dropped_parameter).collect();
-    for route in routes.iter().filter(|route| !route.covers_protected) {
-        let is_public = matches!(route.access, Access::Public);
-        for protected in routes.iter().filter(|other| !matches!(other.access, Access::Public) && other.content == route.content && other.place != route.place) {
-            let rewritten = route.rewrite.is_some() || is_public && protected.rewrite.is_some();
-            if rewritten && !opened::by_the_same(route, protected) && overlaps(&asked_upstream(route), &asked_upstream(protected), in_any_case) {
-                let protected_path = Arc::clone(&protected.pattern.text);
-                problems.push(RouteProblem::RewriteReachesProtected { route: route.place, protected: protected.place, protected_path });
-            }
+    for route in routes {
+        for protected in routes.iter().filter(|other| other.upstream == route.upstream && reaches(route, other)) {
+            let protected_path = Arc::clone(&protected.pattern.text);
+            problems.push(RouteProblem::RewriteReachesProtected { route: route.place, protected: protected.place, protected_path });
         }
     }
     problems
@@ -221,6 +217,25 @@ fn dropped_parameter(route: &RouteConfig) -> Option<RouteProblem> {
     let kept: Vec<usize> = rewrite.template.parameters().collect();
     let dropped = route.pattern.parameters().enumerate().find(|(place, name)| !unused.contains(name) && !kept.contains(place));
     dropped.and_then(|(_, name)| drops(Arc::clone(name)))
+}
+
+/// Whether a route asks a content server for what a protected one asks it for, by a rewrite, and is opened by something else.
+fn reaches(route: &RouteConfig, protected: &RouteConfig) -> bool {
+    let rewritten = route.rewrite.is_some() || matches!(route.access, Access::Public) && protected.rewrite.is_some();
+    rewritten
+        && !route.covers_protected
+        && !matches!(protected.access, Access::Public)
+        && protected.place != route.place
+        && !opened::by_the_same(route, protected)
+        && overlaps(&asked_upstream(route), &asked_upstream(protected), in_any_case)
+}
+
+/// Routes that do so by another upstream with one of its servers. What that server lets the other one's credential see is not known here.
+#[must_use]
+pub fn reached_by_another_name(routes: &[RouteConfig]) -> Vec<(&RouteConfig, &RouteConfig)> {
+    let by_another_name =
+        |route: &RouteConfig, other: &RouteConfig| other.upstream != route.upstream && other.content == route.content && reaches(route, other);
+    routes.iter().filter_map(|route| Some((route, routes.iter().find(|other| by_another_name(route, other))?))).collect()
 }
 
 /// Public routes that ask a content server for paths that a protected one asks it for at another host. A content server that is told its own name cannot tell

@@ -380,19 +380,20 @@ fn a_rewrite_to_what_another_permission_opens_is_a_mistake_whatever_it_is_called
         let routes = RIGHT
             .replace("  - path: /public/**\n    public: true\n", routes)
             .replace("  - path: /albums/{album}/**\n", "  - path: /albums/{album}/**\n    upstream: albums\n");
-        read_in(folder.path(), &routes.replace("  albums:\n", &more.join("\n"))).err().map(|problems| problems.to_string())
+        read_in(folder.path(), &routes.replace("  albums:\n", &more.join("\n"))).map_err(|problems| problems.to_string())
     };
     let refused = |routes: &str| {
-        let problems = check(routes).unwrap_or_else(|| panic!("accepted: {routes}"));
+        let problems = check(routes).expect_err("a mistake");
         assert!(problems.contains("rewritten, this route asks the upstream for paths that") && problems.contains("1 error"), "{problems}");
     };
-    let accepted = |routes: &str| assert_eq!(check(routes), None, "{routes}");
+    let accepted = |routes: &str| assert_eq!(check(routes).err(), None, "{routes}");
 
     let public = |upstream: &str| format!("  - {{ path: /open/**, rewrite: \"/albums/{{**}}\", public: true, upstream: {upstream} }}\n");
     refused(&public("albums"));
-    refused(&public("again"));
-    accepted(&public("other"));
-    accepted(&public("site"));
+    for (upstream, is_told) in [("again", true), ("other", false), ("site", false)] {
+        let warnings = check(&public(upstream)).expect("its credential may show something else").warnings;
+        assert_eq!(warnings.iter().any(|warning| warning.contains("by another upstream with the same server")), is_told, "{upstream}: {warnings:?}");
+    }
     refused(
         "  - { path: \"/open/{a}/{b}\", rewrite: \"/x/{a}/{b}\", public: true, semicolon: true, upstream: albums }\n  - { path: /x, protect: { resource: { id: i }, scopes: { GET: [view] } }, upstream: albums }\n",
     );
