@@ -108,10 +108,14 @@ async fn the_client_secret_is_changed_at_the_server_first() {
     let load = Load::start(world.address(), &[(Some(&rpt), 200), (None, 401)]);
     control.add_resource_server("content-gateway", "another-secret");
     sleep(WHILE).await;
+    let shown = || control.last_request(Endpoint::Permission).and_then(|seen| seen.headers.get("authorization").cloned());
+    let old = until("a ticket", async || shown()).await;
     let before = control.calls(Endpoint::Pat);
     world.around.write("client-secret", "another-secret");
     reload(&world).await;
     until("the new secret is tried", async || (control.calls(Endpoint::Pat) > before).then_some(())).await;
+    // One that is revoked on its way to the gateway would be refused, renewed as it is, and refused again.
+    until("its token is used", async || (shown().as_ref() != Some(&old)).then_some(())).await;
     control.revoke_pats();
     sleep(WHILE).await;
     let outcome = load.end().await;

@@ -318,7 +318,7 @@ upstreams:
   dead: {{ servers: [ "https://localhost:{dead}" ], tls: {{ client_certificate: client-tls.crt, client_key: client-tls.key }} }}
 routes:
   - {{ path: /albums/vacation/**, upstream: basic, protect: {{ authorization_server: server, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view], PUT: [edit] }} }} }}
-  - {{ path: /keycloak/**, rewrite: "/albums/vacation/{{**}}", upstream: bearer, identity_headers: {{ X-User: sub }}, protect: {{ authorization_server: keycloak, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view] }} }} }}
+  - {{ path: /keycloak/**, rewrite: "/albums/vacation/{{**}}", covers_protected: true, upstream: bearer, identity_headers: {{ X-User: sub }}, protect: {{ authorization_server: keycloak, resource: {{ name: vacation, owner: alice }}, scopes: {{ GET: [view] }} }} }}
   - {{ path: /public/**, upstream: header, public: true }}
   - {{ path: /socket/**, upstream: header, public: true, upgrade: [websocket] }}
   - {{ path: /token/**, upstream: oauth2, public: true }}
