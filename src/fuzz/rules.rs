@@ -14,7 +14,7 @@ use crate::authorization_server::testing;
 use crate::path::{CanonicalPath, OptIns};
 use crate::routing::{
     Access, Authority, Cors, HostPattern, MethodScopes, Pattern, Place, Protect, ResourceChoice, Rewrite, RouteConfig, RouteTable, ScopesMatch, Segment,
-    Template, Upgrade, unused_parameters,
+    Template, Upgrade, public_at_another_host, unused_parameters,
 };
 use crate::uma::Scope;
 
@@ -37,6 +37,7 @@ pub fn rules(input: &[u8]) {
             rewritten(&tables, authority.host(), &path);
             named.once(&tables, authority.host(), &path);
             alone(&tables, &path);
+            at_two_hosts(&tables, &path);
         }
     }
 }
@@ -75,6 +76,20 @@ fn alone(tables: &Tables, path: &CanonicalPath) {
         if let HostPattern::Exact(host) = &route.config().host {
             assert_eq!(route.config().pattern.takes(path.as_str()), tables.naive.matching(host, &own).contains(&place), "{path} by {}", route.config().pattern);
         }
+    }
+}
+
+/// Where a path is public at one host and protected at another, that is told.
+fn at_two_hosts(tables: &Tables, path: &CanonicalPath) {
+    let configs: Vec<RouteConfig> = tables.table.routes().iter().map(|route| route.config().clone()).collect();
+    let told = public_at_another_host(&configs);
+    let takes = |route: &RouteConfig| route.rewrite.is_none() && route.pattern.takes(path.as_str());
+    let is_public = |route: &RouteConfig| matches!(route.access, Access::Public);
+    for public in configs.iter().filter(|route| is_public(route) && !route.covers_protected && takes(route)) {
+        let HostPattern::Exact(here) = &public.host else { continue };
+        let elsewhere = |other: &RouteConfig| matches!(&other.host, HostPattern::Exact(there) if there != here);
+        let is_protected = configs.iter().any(|other| !is_public(other) && elsewhere(other) && takes(other));
+        assert!(!is_protected || told.iter().any(|(route, _)| route.place == public.place), "nothing is told of {path} by {}", public.pattern);
     }
 }
 
