@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 #[cfg(feature = "store")]
 pub const MOST_TEMPLATES: i64 = 32;
 
-/// The same of all owners together. A request is looked for once in each [`Shape`] that those of a folder have, at each folder above it.
+/// The same of all owners together. A request is looked for once in each shape that those of a folder have, at each folder above it.
 #[cfg(feature = "store")]
 pub const MOST_TEMPLATES_OF_ALL: i64 = 1024;
 
