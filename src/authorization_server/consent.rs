@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::config::PatSource;
+use super::config::{Config, PatSource};
 use super::kept::grantee;
 use super::pat::Slot;
 use super::server::Server;
@@ -28,10 +28,13 @@ impl Server {
     pub fn begin_as(&self, in_force: &[Rc<Self>], ended: &BTreeSet<Arc<str>>) {
         for (name, slot) in self.pats.of_owners() {
             let before = in_force.iter().filter(|other| other.config.issuer == self.config.issuer).filter_map(|other| {
-                let same = grantee(&other.config, name) == grantee(&self.config, name);
-                other.pats.of_owners().find(|(known, _)| same && *known == name).map(|(_, slot)| slot)
+                let same = person(&other.config, name) == person(&self.config, name);
+                let (_, before) = other.pats.of_owners().find(|(known, _)| same && *known == name)?;
+                // What the server has refused to another client has to be tried.
+                let refusal = slot.refusal_after(before);
+                if grantee(&other.config, name) == grantee(&self.config, name) { Some(refusal) } else { refusal.map(|_| Some(Refusal::Untried)) }
             });
-            let stood = before.map(|before| slot.refusal_after(before)).reduce(|one, other| one.or(other));
+            let stood = before.reduce(Option::or);
             match stood {
                 Some(refusal) => {
                     slot.refused.set(refusal);
@@ -46,6 +49,14 @@ impl Server {
             }
         }
         self.count_consents();
+    }
+}
+
+/// Whose consent it is, whichever client asks for it.
+fn person<'a>(config: &'a Config, owner: &str) -> Option<(&'a str, Option<&'a str>)> {
+    match &config.owners.get(owner)?.source {
+        PatSource::Password { username, .. } => Some((username, None)),
+        PatSource::Code { username, subject } => Some((username, subject.as_deref())),
     }
 }
 
@@ -83,9 +94,14 @@ mod tests {
 
     /// A server where Alice has a password.
     fn server(issuer: &str, username: &str, password: &str) -> Rc<Server> {
+        server_of("content-gateway", issuer, username, password)
+    }
+
+    fn server_of(client: &str, issuer: &str, username: &str, password: &str) -> Rc<Server> {
         let source = PatSource::Password { username: username.into(), password: password.into() };
         let owners = [("alice".into(), Owner { source, identity: OWNER })].into();
-        let config = super::super::Config { issuer: issuer.into(), owners, ..testing::config() };
+        let mut config = super::super::Config { issuer: issuer.into(), owners, ..testing::config() };
+        config.client.id = client.into();
         let metrics = Arc::new(Metrics::new().expect("metrics"));
         let http = HttpClient::new(&TlsFiles::default()).expect("a client");
         Server::new(Arc::new(config), http, &Health::new(Arc::clone(&metrics)), metrics, PatStore::default(), Resources::default())
@@ -123,6 +139,16 @@ mod tests {
             assert_eq!(refusal(&new), expected, "{before:?} {stood:?} {by_records}");
             assert_eq!(new.resources.is_closed(OWNER), expected.is_some(), "{before:?} {stood:?} {by_records}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_to_one_client_is_closed_until_another_has_tried_it() {
+        let issuer = "https://id.example.org";
+        let (before, new) = (server(issuer, "alice", "first"), server_of("another-gateway", issuer, "alice", "first"));
+        refuse(&before, Some(Refusal::Said(Instant::now())));
+        new.begin_as(&[before], &BTreeSet::new());
+        assert_eq!(refusal(&new), Some(Refusal::Untried));
+        assert!(new.resources.is_closed(OWNER));
     }
 
     #[tokio::test]

@@ -63,7 +63,10 @@ impl Guard {
     pub fn accepts_what(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Basic(one), Self::Basic(other)) => one.current.is(&other.current),
-            (Self::BearerJwt(one), Self::BearerJwt(other)) => one.issuer == other.issuer && one.audience == other.audience,
+            (Self::BearerJwt(one), Self::BearerJwt(other)) => {
+                let named = one.issuer == other.issuer && one.audience == other.audience;
+                named && one.unbound == other.unbound && one.max_lifetime == other.max_lifetime
+            }
             (Self::ClientCertificate(one), Self::ClientCertificate(other)) => one == other,
             _ => false,
         }

@@ -1,14 +1,17 @@
 //! Whether two routes, by which the same path of a content server is asked for, are opened by the same permission.
 
-use super::config::{Access, Protect, ResourceChoice, RouteConfig, Segment, Template, TemplatePart};
+use http::Method;
 
-/// Whether whoever may pass one of the routes may pass the other for the same path of the content server, where a rewrite of one lets both ask for it.
+use super::config::{Access, Protect, ResourceChoice, RouteConfig, ScopesMatch, Segment, Template, TemplatePart};
+use crate::uma::Scope;
+
+/// Whether whoever may pass `one` of the routes may pass the `other` for the same path of the content server, where a rewrite lets both ask for it.
 ///
 /// In doubt they are not: the same words about paths that are rewritten are often words about another segment.
 pub(super) fn by_the_same(one: &RouteConfig, other: &RouteConfig) -> bool {
     match (&one.access, &other.access) {
         (Access::Protect(ours), Access::Protect(theirs)) => {
-            ours.server.identity == theirs.server.identity && same_resource((one, ours), (other, theirs)) && same_scopes(ours, theirs)
+            ours.server.identity == theirs.server.identity && same_resource((one, ours), (other, theirs)) && needs_no_less(ours, theirs)
         }
         (Access::Guard(ours), Access::Guard(theirs)) => ours.accepts_what(theirs),
         (Access::Public, Access::Public) => true,
@@ -38,46 +41,60 @@ fn same_resource((one, ours): (&RouteConfig, &Protect), (other, theirs): (&Route
 
 /// Whether two texts are the same for one path of the content server.
 fn same_text((one, ours): (&RouteConfig, &Template), (other, theirs): (&RouteConfig, &Template)) -> bool {
-    let (ours, theirs) = (asked(one, ours), asked(other, theirs));
-    ours.is_some() && ours == theirs
+    let (asked, theirs_asked) = (asked(one, ours), asked(other, theirs));
+    asked.is_some() && asked == theirs_asked && (ours.is_constant() || one.opt_ins == other.opt_ins)
 }
 
 /// A part of a text, by what the content server is asked for.
 #[derive(PartialEq, Eq)]
 enum Part<'a> {
     Text(&'a str),
-    /// This segment of the path.
-    Segment(usize),
+    /// What stands for `{}` in this segment of the path.
+    Within(usize, String),
 }
 
-/// A text by the segments that the content server sees; `None` where a parameter is no segment of its own there, or may stand elsewhere.
+/// A text by the segments that the content server sees; `None` where a parameter is not alone in its segment there.
 fn asked<'a>(route: &'a RouteConfig, text: &'a Template) -> Option<Vec<Part<'a>>> {
     let part = |part: &'a TemplatePart| match part {
         TemplatePart::Text(text) => Some(Part::Text(text)),
-        TemplatePart::Parameter(_) if !route.opt_ins.is_empty() => None,
-        TemplatePart::Parameter(parameter) => segment(route, *parameter).map(Part::Segment),
+        TemplatePart::Parameter(parameter) => within(route, *parameter),
     };
     text.parts.iter().map(part).collect()
 }
 
-/// Which segment of what the content server is asked for is this parameter.
-fn segment(route: &RouteConfig, parameter: usize) -> Option<usize> {
+/// Where this parameter stands in what the content server is asked for.
+fn within<'a>(route: &RouteConfig, parameter: usize) -> Option<Part<'a>> {
     let name = route.pattern.parameters().nth(parameter)?;
-    match &route.rewrite {
-        None => route.pattern.segments.iter().position(|segment| matches!(segment, Segment::Parameter(own) if own == name)),
-        Some(rewrite) => {
-            let alone = format!("{{{name}}}");
-            rewrite.template.text.split('/').skip(1).position(|segment| segment == alone)
-        }
-    }
+    let Some(rewrite) = &route.rewrite else {
+        let place = route.pattern.segments.iter().position(|segment| matches!(segment, Segment::Parameter(own) if own == name))?;
+        return Some(Part::Within(place, "{}".into()));
+    };
+    let written = format!("{{{name}}}");
+    let (place, segment) = rewrite.template.text.split('/').skip(1).enumerate().find(|(_, segment)| segment.contains(&written))?;
+    let text = segment.replacen(&written, "{}", 1);
+    (text.matches('{').count() == 1).then_some(Part::Within(place, text))
 }
 
-/// Whether each method that both let pass needs the same scopes.
-fn same_scopes(ours: &Protect, theirs: &Protect) -> bool {
-    ours.scopes.as_scope == theirs.scopes.as_scope
-        && ours.scopes.methods.iter().all(|(method, scopes, _)| {
-            let Some((_, their_scopes, _)) = theirs.scopes.methods.iter().find(|(their_method, ..)| their_method == method) else { return true };
-            let same_set = scopes.iter().all(|scope| their_scopes.contains(scope)) && their_scopes.iter().all(|scope| scopes.contains(scope));
-            same_set && (ours.scopes_match == theirs.scopes_match || scopes.len() == 1)
-        })
+/// Whether each method that both let pass needs as much of whoever comes by ours as of whoever comes by theirs.
+fn needs_no_less(ours: &Protect, theirs: &Protect) -> bool {
+    if ours.scopes.as_scope != theirs.scopes.as_scope {
+        return false;
+    }
+    let methods = ours.scopes.methods.iter().map(|(method, ..)| method).chain([&Method::HEAD]);
+    methods.filter_map(|method| Some((needed(ours, method)?, needed(theirs, method)?))).all(|(needed, theirs_needed)| {
+        let within = |few: &[Scope], many: &[Scope]| few.iter().all(|scope| many.contains(scope));
+        let all = |protect: &Protect, scopes: &[Scope]| protect.scopes_match == ScopesMatch::All || scopes.len() == 1;
+        match (all(ours, needed), all(theirs, theirs_needed)) {
+            (true, true) => within(theirs_needed, needed),
+            // One of ours is one of theirs.
+            (_, false) => within(needed, theirs_needed),
+            (false, true) => false,
+        }
+    })
+}
+
+/// What a method needs; HEAD follows GET.
+fn needed<'a>(protect: &'a Protect, method: &Method) -> Option<&'a [Scope]> {
+    let of = |wanted: &Method| protect.scopes.methods.iter().find(|(method, ..)| method == wanted).map(|(_, scopes, _)| &**scopes);
+    of(method).or_else(|| of(&Method::GET).filter(|_| *method == Method::HEAD))
 }

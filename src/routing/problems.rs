@@ -226,8 +226,26 @@ fn reaches(route: &RouteConfig, protected: &RouteConfig) -> bool {
         && !route.covers_protected
         && !matches!(protected.access, Access::Public)
         && protected.place != route.place
+        && !cut_alike(route, protected)
         && !opened::by_the_same(route, protected)
         && overlaps(&asked_upstream(route), &asked_upstream(protected), in_any_case)
+}
+
+/// Whether both rewrites leave out the same first segments and nothing else: what they ask for then differs as their paths do, and the more particular one has it.
+fn cut_alike(one: &RouteConfig, other: &RouteConfig) -> bool {
+    let cut = |route: &RouteConfig| {
+        let (pattern, asked) = (&route.pattern, written(route));
+        let most = pattern.segments.len().checked_sub(asked.segments.len())?;
+        let (first, left) = pattern.segments.split_at_checked(most)?;
+        let is_literal = first.iter().all(|segment| matches!(segment, Segment::Literal(_)));
+        let same = |pair: (&Segment, &Segment)| match pair {
+            (Segment::Literal(own), Segment::Literal(sent)) => own == sent,
+            (Segment::Parameter(name), Segment::Parameter(sent)) => **sent == *format!("{{{name}}}"),
+            _ => false,
+        };
+        (is_literal && left.iter().zip(&asked.segments).all(same) && pattern.rest == asked.rest).then(|| first.to_vec())
+    };
+    matches!((cut(one), cut(other)), (Some(one), Some(other)) if !one.is_empty() && one == other)
 }
 
 /// Routes that do so by another upstream with one of its servers. What that server lets the other one's credential see is not known here.
@@ -255,7 +273,18 @@ pub fn public_at_another_host(routes: &[RouteConfig]) -> Vec<(&RouteConfig, &Rou
 /// The paths that the upstream is asked for. A segment that is made of text and parameters may be anything; with an escaped slash in it, also several, and
 /// with a semicolon at its front, none.
 fn asked_upstream(route: &RouteConfig) -> Pattern {
-    let mut asked = match &route.rewrite {
+    let mut asked = written(route);
+    let any = asked.segments.iter().position(|segment| matches!(segment, Segment::Parameter(_)));
+    if let Some(any) = any.filter(|_| !route.opt_ins.is_empty()) {
+        asked.segments.truncate(any);
+        asked.rest = true;
+    }
+    asked
+}
+
+/// The path that is sent, as it is written.
+fn written(route: &RouteConfig) -> Pattern {
+    match &route.rewrite {
         None => route.pattern.clone(),
         Some(rewrite) => {
             let text = rewrite.template.text.strip_suffix("/{**}").unwrap_or(&rewrite.template.text);
@@ -263,13 +292,7 @@ fn asked_upstream(route: &RouteConfig) -> Pattern {
             let segments = segments.map(|segment| if segment.contains('{') { Segment::Parameter(segment.into()) } else { Segment::Literal(segment.into()) });
             Pattern { text: Arc::clone(&rewrite.template.text), segments: segments.collect(), rest: rewrite.rest }
         }
-    };
-    let any = asked.segments.iter().position(|segment| matches!(segment, Segment::Parameter(_)));
-    if let Some(any) = any.filter(|_| !route.opt_ins.is_empty()) {
-        asked.segments.truncate(any);
-        asked.rest = true;
     }
-    asked
 }
 
 /// Whether some path is matched by both, where `equal` tells whether two literals may mean the same segment.

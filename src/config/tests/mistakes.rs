@@ -414,7 +414,21 @@ fn a_rewrite_to_what_another_permission_opens_is_a_mistake_whatever_it_is_called
     let id = of("{ id: i }");
     accepted(&pair(("/u/**", &id), ("/v/**", "/u/{**}", &id)));
     refused(&pair(("/u/**", &id), ("/v/**", "/u/{**}", "resource: { id: i }, scopes: { GET: [list] }")));
-    refused(&pair(("/u/**", &id), ("/v/**", "/u/{**}", "resource: { id: i }, scopes: { GET: [view, list] }")));
+    accepted(&pair(("/u/**", &id), ("/v/**", "/u/{**}", "resource: { id: i }, scopes: { GET: [view, list] }")));
+    refused(&pair(("/u/**", &id), ("/v/**", "/u/{**}", "resource: { id: i }, scopes: { HEAD: [list] }")));
+    // Opt-ins, and text around a parameter, are the same on both sides.
+    let name = of("{ name: \"{a}\", owner: alice }");
+    let opted = |path: &str, rewrite: &str, opt_in: &str| format!("  - {{ path: \"{path}\", upstream: other{rewrite}{opt_in}, protect: {{ {name} }} }}\n");
+    let alias = ", rewrite: \"/u/{a}/{**}\"";
+    accepted(&(opted("/u/{a}/**", "", ", semicolon: true") + &opted("/v/{a}/**", alias, ", semicolon: true")));
+    refused(&(opted("/u/{a}/**", "", "") + &opted("/v/{a}/**", alias, ", semicolon: true")));
+    accepted(&(opted("/u/{a}", ", rewrite: \"/u-{a}.html\"", "") + &opted("/v/{a}", ", rewrite: \"/u-{a}.html\"", "")));
+    // One prefix that both leave out: the more particular route has its paths as it has them here.
+    let api = |path: &str, rewrite: &str, rest: &str| format!("  - {{ path: \"{path}\", upstream: other, rewrite: \"{rewrite}\", {rest} }}\n");
+    let protect = format!("protect: {{ {id} }}");
+    accepted(&(api("/api/**", "/{**}", &protect) + &api("/api/public/**", "/public/{**}", "public: true")));
+    accepted(&(api("/api/{a}/x", "/{a}/x", &format!("protect: {{ {name} }}")) + &api("/api/{a}/**", "/{a}/{**}", &format!("protect: {{ {name} }}"))));
+    refused(&(api("/api/**", "/{**}", &protect) + &api("/open/**", "/public/{**}", "public: true")));
     accepted(&pair(("/u/**", &id), ("/v/**", "/u/{**}", "resource: { id: i }, scopes: { PUT: [edit] }")));
     let guard = |name: &str| format!("mode: guard, accept: {{ basic: {{ username: {name}, password: {{ file: proxy }} }} }}");
     accepted(&pair(("/u/**", &guard("gateway")), ("/v/**", "/u/{**}", &guard("gateway"))));
