@@ -195,4 +195,32 @@ mod tests {
         let nameless = ClientCertificate { subject: None, ..shown };
         assert!(!subjects(&["", "CN=gateway"]).accept(&nameless));
     }
+
+    #[test]
+    fn two_guards_are_alike_where_what_opens_the_one_opens_the_other() {
+        let basic = |secret: &str, grace| Guard::Basic(password(secret, grace));
+        let jwt = |issuer: &str, audience: &str, seconds, unbound| {
+            let max_lifetime = Duration::from_secs(seconds);
+            Guard::BearerJwt(Arc::new(Assertions { keys: VerifyingKeys::default(), issuer: issuer.into(), audience: audience.into(), max_lifetime, unbound }))
+        };
+        let certificate = |octet: u8| Guard::ClientCertificate(Arc::new(Certificates::Sha256(vec![[octet; 32]])));
+        for (one, other) in [
+            (basic("secret", 0), basic("secret", 300)),
+            (jwt("gateway", "content", 60, false), jwt("gateway", "content", 60, false)),
+            (certificate(1), certificate(1)),
+        ] {
+            assert!(one.accepts_what(&other), "{one:?} {other:?}");
+        }
+        for (one, other) in [
+            (basic("secret", 0), basic("other", 0)),
+            (jwt("gateway", "content", 60, false), jwt("other", "content", 60, false)),
+            (jwt("gateway", "content", 60, false), jwt("gateway", "other", 60, false)),
+            (jwt("gateway", "content", 60, false), jwt("gateway", "content", 300, false)),
+            (jwt("gateway", "content", 60, false), jwt("gateway", "content", 60, true)),
+            (certificate(1), certificate(2)),
+            (basic("secret", 0), certificate(1)),
+        ] {
+            assert!(!one.accepts_what(&other) && !other.accepts_what(&one), "{one:?} {other:?}");
+        }
+    }
 }
