@@ -17,6 +17,7 @@ use super::ask::{Control, Failed, Forget, Introspected, NoTicket, Question, Refu
 use super::config::Limits;
 use super::flight::{Flights, Start};
 use super::limits::{Kind, Limiters, bucket};
+use super::places::{Place, Places};
 use crate::authorization_server::{self, Answer, AskError, Declared, PathResource, ResourceKey, Resources, Server, ServerIdentity, TicketError, UriKey};
 use crate::cache::{Asking, CacheKey, Entry, Introspections, LiveEntry, Lookup};
 use crate::routing::{Client, LimitKey};
@@ -353,44 +354,24 @@ impl Desk {
 }
 
 /// Calls to a server that one client has under way.
-#[derive(Clone, Default)]
-struct Shares(Rc<RefCell<HashMap<(ServerIdentity, LimitKey), usize>>>);
+#[derive(Default)]
+struct Shares(Places<(ServerIdentity, LimitKey)>);
 
 /// One of them, until it is dropped; nothing for whoever is not limited, or joins a call of another one's.
-struct Share(Option<(Shares, (ServerIdentity, LimitKey))>);
+struct Share(Option<Place<(ServerIdentity, LimitKey)>>);
 
 impl Shares {
     /// `None`: this client has its share already.
     fn take(&self, server: ServerIdentity, client: Option<LimitKey>, joins: bool) -> Option<Share> {
         let Some(client) = client.filter(|_| !joins) else { return Some(Share(None)) };
-        let key = (server, client);
-        let mut all = self.0.borrow_mut();
-        let count = all.entry(key).or_default();
-        if *count >= SHARE {
-            return None;
-        }
-        *count += 1;
-        Some(Share(Some((self.clone(), key))))
+        self.0.take((server, client), SHARE).map(|place| Share(Some(place)))
     }
 }
 
 impl Share {
     async fn with<T>(self, call: impl Future<Output = T>) -> T {
-        let _held = self;
+        let _held = self.0;
         call.await
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let Some((shares, key)) = self.0.take() else { return };
-        let mut all = shares.0.borrow_mut();
-        if let Some(count) = all.get_mut(&key) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&key);
-            }
-        }
     }
 }
 
@@ -410,6 +391,6 @@ mod tests {
         held.pop();
         assert!(shares.take(server, client("192.0.2.1"), false).is_some());
         held.clear();
-        assert!(shares.0.borrow().is_empty(), "nothing is remembered of whoever has gone");
+        assert!(shares.0.is_empty(), "nothing is remembered of whoever has gone");
     }
 }

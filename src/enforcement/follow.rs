@@ -22,7 +22,7 @@ use super::service::Snapshot;
 use crate::body::Body;
 use crate::path::{CanonicalPath, spelling};
 use crate::response::Rejection;
-use crate::routing::{Authority, Counted, Made, Maker, OnCreate, Params, Route, Routed, Scheme};
+use crate::routing::{Authority, Counted, LimitKey, Made, Maker, OnCreate, Params, Route, Routed, Scheme};
 use crate::store::ResourceKey;
 use crate::telemetry::{Followed, Metrics, Recorder};
 use crate::uma::Scope;
@@ -67,7 +67,8 @@ pub struct Creation {
 pub struct Follower {
     sender: mpsc::Sender<(Follow, oneshot::Sender<()>)>,
     metrics: Arc<Metrics>,
-    places: Places,
+    /// Of clients of a trusted proxy: their connections are the proxy's, and a request that is followed goes on when they are gone.
+    places: Places<LimitKey>,
 }
 
 /// The control thread's end of the channel.
@@ -116,7 +117,7 @@ pub(super) struct Following<S> {
     patience: Duration,
     /// Held until the answer is there.
     _counted: Counted,
-    _place: Option<Place>,
+    _place: Option<Place<LimitKey>>,
 }
 
 enum Task<S> {

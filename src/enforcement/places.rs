@@ -1,25 +1,29 @@
-//! How many requests that the records follow a client has under way, where nobody else counts: behind a trusted proxy its connections are the proxy's, and a
-//! request that is followed goes on when they are gone. One count for all workers.
+//! How much of something each client has under way: of calls to an authorization server, and of requests that the records follow where nobody else counts.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::routing::LimitKey;
+/// Those who have any. Clones count together, on whichever thread.
+#[derive(Clone, Debug)]
+pub(super) struct Places<K>(Arc<Mutex<HashMap<K, usize>>>);
 
-/// The clients that have any. Clones count together.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Places(Arc<Mutex<HashMap<LimitKey, usize>>>);
-
-/// A request's place, given back when dropped.
+/// One place of a client's, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Places,
-    client: LimitKey,
+pub(super) struct Place<K: Eq + Hash> {
+    places: Places<K>,
+    client: K,
 }
 
-impl Places {
+impl<K> Default for Places<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Eq + Hash + Copy> Places<K> {
     /// A place for one more; `None`: the client has `most`.
-    pub(super) fn take(&self, client: LimitKey, most: usize) -> Option<Place> {
+    pub(super) fn take(&self, client: K, most: usize) -> Option<Place<K>> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = clients.entry(client).or_default();
         // One that has none is not in the table, and `most` is never zero.
@@ -31,7 +35,15 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+#[cfg(test)]
+impl<K> Places<K> {
+    /// Whether nobody has any, and nobody is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut clients = self.places.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = clients.get_mut(&self.client) {
@@ -46,6 +58,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routing::LimitKey;
 
     #[test]
     fn each_client_has_so_many_places_and_one_that_is_given_back_can_be_taken_again() {
@@ -57,6 +70,6 @@ mod tests {
         drop(first);
         assert!(places.take(alice, 2).is_some());
         drop(second);
-        assert!(places.0.lock().unwrap().is_empty(), "whoever has none is forgotten");
+        assert!(places.is_empty(), "whoever has none is forgotten");
     }
 }
