@@ -36,7 +36,7 @@ impl Links {
     /// As [`Self::follow`], but for what a route of another host than that of links takes: the path is its own.
     pub(super) fn follow_at(&self, host: &str, path: &CanonicalPath, table: &RouteTable) -> Option<Result<(CanonicalPath, Arc<Registered>), &'static str>> {
         let is_of_that_host = || table.find(host, path).is_some_and(|found| found.route.config().host != HostPattern::Any);
-        if *host != *self.host && is_of_that_host() { None } else { self.follow(path) }
+        self.follow(path).filter(|_| *host == *self.host || !is_of_that_host())
     }
 
     /// The record that a path names as a link, and the record's own path, or why it leads nowhere. `None`: the path is no link.
