@@ -10,7 +10,6 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::config::{Config, PatSource};
-use super::kept::grantee;
 use super::pat::Slot;
 use super::server::Server;
 
@@ -32,7 +31,7 @@ impl Server {
                 let (_, before) = other.pats.of_owners().find(|(known, _)| same && *known == name)?;
                 // What the server has refused to another client has to be tried.
                 let refusal = slot.refusal_after(before);
-                if grantee(&other.config, name) == grantee(&self.config, name) { Some(refusal) } else { refusal.map(|_| Some(Refusal::Untried)) }
+                if other.config.client.id == self.config.client.id { Some(refusal) } else { refusal.map(|_| Some(Refusal::Untried)) }
             });
             let stood = before.reduce(Option::or);
             match stood {
@@ -52,8 +51,8 @@ impl Server {
     }
 }
 
-/// Whose consent it is, whichever client asks for it.
-fn person<'a>(config: &'a Config, owner: &str) -> Option<(&'a str, Option<&'a str>)> {
+/// Whose consent it is, whichever client asks for it: the user name, and the subject where it is named.
+pub(super) fn person<'a>(config: &'a Config, owner: &str) -> Option<(&'a str, Option<&'a str>)> {
     match &config.owners.get(owner)?.source {
         PatSource::Password { username, .. } => Some((username, None)),
         PatSource::Code { username, subject } => Some((username, subject.as_deref())),

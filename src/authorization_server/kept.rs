@@ -8,7 +8,8 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::config::{Config, PatSource};
+use super::config::Config;
+use super::consent::person;
 use super::error::AskError;
 use crate::secret::Secret;
 #[cfg(feature = "store")]
@@ -191,11 +192,8 @@ impl Records {
 }
 
 /// Whom a token is for: another client cannot renew it, and with another user name or subject it is another person's.
-pub(super) fn grantee(config: &Config, owner: &str) -> String {
-    let (username, subject) = match config.owners.get(owner).map(|owner| &owner.source) {
-        Some(PatSource::Password { username, .. }) => (Some(&**username), None),
-        Some(PatSource::Code { username, subject }) => (Some(&**username), subject.as_deref()),
-        None => (None, None),
-    };
+#[cfg_attr(not(feature = "store"), expect(dead_code, reason = "nothing is kept without records"))]
+fn grantee(config: &Config, owner: &str) -> String {
+    let (username, subject) = person(config, owner).unzip();
     serde_json::json!([&*config.client.id, username, subject]).to_string()
 }

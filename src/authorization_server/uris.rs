@@ -304,18 +304,15 @@ fn readings(path: &str) -> Vec<Cow<'_, str>> {
     let mut all = vec![Cow::Borrowed(path)];
     // A path that needs no opt-in has no escaped slash: it can be decoded and written as a whole.
     let meant = decoded(path);
-    for form in [meant.to_string(), meant.nfc().collect(), meant.nfkc().collect()] {
+    let forms = [meant.to_string(), meant.nfc().collect(), meant.nfkc().collect()].into_iter().flat_map(|form| {
         let escaped = [RESERVED, COMPONENT].map(|escapes| utf8_percent_encode(&form, escapes).to_string());
-        for text in std::iter::once(form).chain(escaped) {
-            if !all.iter().any(|known| *known == text) {
-                all.push(Cow::Owned(text));
-            }
+        std::iter::once(form).chain(escaped)
+    });
+    // As some file systems write names, without escapes: each further text costs a call for every folder.
+    for text in forms.chain([meant.nfd().collect()]) {
+        if !all.iter().any(|known| *known == text) {
+            all.push(Cow::Owned(text));
         }
-    }
-    // As some file systems write names; each further text costs a call for every folder.
-    let decomposed: String = meant.nfd().collect();
-    if !all.iter().any(|known| *known == decomposed) {
-        all.push(Cow::Owned(decomposed));
     }
     all
 }
