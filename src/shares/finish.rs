@@ -87,7 +87,7 @@ impl Registrar {
             };
             let mut turn = self.turns.take(&mut line);
             if turn.is_empty() {
-                return line.next();
+                return line.next;
             }
             while !turn.is_empty() {
                 let mut settled = false;

@@ -30,6 +30,7 @@ use crate::uma::{ResourceId, Scope};
 
 /// How long a share is left alone after a call that got no answer.
 const LINGER: Duration = Duration::from_secs(3);
+
 /// Why something was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {

@@ -3,7 +3,7 @@
 //! A record that the server fails at, though it has just answered a question about it, rests longer each time, so that it takes nobody else's time. What may be
 //! the server's state, or is the owner's to mend, can be over at any moment: it rests for two seconds at most. Nothing here asks a server or reads records.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Duration;
 
@@ -59,7 +59,8 @@ pub(super) struct Turns {
 pub(super) struct Line {
     owners: BTreeMap<Owner, VecDeque<ResourceRecord>>,
     seen: HashSet<ResourceKey>,
-    next: Cell<Option<Instant>>,
+    /// When the first of those that rest is due.
+    pub next: Option<Instant>,
 }
 
 fn owner_of(record: &ResourceRecord) -> Owner {
@@ -82,7 +83,7 @@ impl Turns {
     pub fn join(&self, line: &mut Line, record: ResourceRecord) {
         line.seen.insert(record.key);
         if let Some(until) = self.until(&record) {
-            line.next.set(Some(line.next.get().map_or(until, |next| next.min(until))));
+            line.next = Some(line.next.map_or(until, |next| next.min(until)));
             return;
         }
         let of_owner = line.owners.entry(owner_of(&record)).or_default();
@@ -150,13 +151,6 @@ impl Turns {
     }
 }
 
-impl Line {
-    /// When the first of those that rest is due.
-    pub const fn next(&self) -> Option<Instant> {
-        self.next.get()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::time::advance;
@@ -211,7 +205,7 @@ mod tests {
         for pause in [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300] {
             turns.failed(&stuck, About::Record);
             let line = line(&turns, &[stuck.clone(), other.clone()]);
-            assert_eq!(line.next(), Some(Instant::now() + Duration::from_secs(pause)));
+            assert_eq!(line.next, Some(Instant::now() + Duration::from_secs(pause)));
             assert_eq!(line.owners.values().flatten().map(|record| record.key).collect::<Vec<_>>(), [other.key]);
             advance(Duration::from_secs(pause)).await;
             assert_eq!(turns.until(&stuck), None);
