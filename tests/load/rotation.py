@@ -12,7 +12,7 @@ import time
 import urllib.parse
 
 from clients import context
-from support import DEEP, Load, PASSWORD, RELOADED, USERNAME, call, configuration, figure, free_port, main, metric, nginx, shared_album, until
+from support import Beside, DEEP, Load, PASSWORD, USERNAME, call, configuration, figure, free_port, main, metric, nginx, reloads, shared_album, until
 
 # Requests go on for so long with the one side changed, and with both.
 WHILE = 5 if DEEP else 1
@@ -28,34 +28,25 @@ def written(file, text):
 
 def read(gateway, file, text):
     """Replaces a secret of the gateway's, and waits until the gateway has read it."""
-    seen = gateway.log.read_text().count(RELOADED)
+    seen = reloads(gateway)
     written(file, text)
-    until("the gateway has read its file", lambda: gateway.log.read_text().count(RELOADED) > seen)
+    until("the gateway has read its file", lambda: reloads(gateway) > seen)
 
 
-class Loads:
+class Loads(Beside):
     """Loads of two seconds, one after the other until the end of the block, however long that takes."""
 
     def __init__(self, *what):
-        self.what, self.all, self.stop = what, [], threading.Event()
-        self.thread = threading.Thread(target=self._run)
+        super().__init__(0, self._one)
+        self.what, self.all = what, []
 
-    def _run(self):
-        while not self.stop.is_set():
-            self.all.append(Load(*self.what, seconds=2))
-            self.all[-1].process.wait()
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        self.thread.join()
+    def _one(self, _):
+        self.all.append(Load(*self.what, seconds=2))
+        self.all[-1].process.wait()
 
     def whole(self, check, what):
         """The check of each."""
-        check(f"there was a load{what}", self.all)
+        check(f"there was a load{what}", self.all and not self.failed, self.failed)
         for number, load in enumerate(self.all, 1):
             load.whole(check, f"{what}, {number} of {len(self.all)}")
 

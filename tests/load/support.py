@@ -177,6 +177,11 @@ def metric(gateway, name, **labels):
     return total
 
 
+def reloads(gateway):
+    """How often the gateway has said so far that it has a new configuration."""
+    return gateway.log.read_text().count(RELOADED)
+
+
 class Reloads:
     """Writes a changed configuration and sends SIGHUP, every so many seconds: a route comes and goes."""
 
@@ -210,7 +215,7 @@ class Reloads:
         self.thread.join()
 
     def count(self):
-        return self.gateway.log.read_text().count(RELOADED)
+        return reloads(self.gateway)
 
 
 class Beside:
